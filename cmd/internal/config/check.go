@@ -1,0 +1,181 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Protocols are the names that a resource's protocol may have; cmd fills it
+// from protocols/all.
+var Protocols = []string{"postgres"}
+
+type checker struct {
+	path string
+	doc  *yaml.Node
+	errs []error
+}
+
+// bad notes an error at the line of the node that the keys lead to, or of the
+// deepest one on the way that the file holds. An int key is a list's index.
+func (c *checker) bad(msg string, keys ...any) {
+	n := c.doc
+	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	for _, k := range keys {
+		next := child(n, k)
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	c.errs = append(c.errs, fmt.Errorf("%s:%d: %s", c.path, max(n.Line, 1), msg))
+}
+
+func child(n *yaml.Node, key any) *yaml.Node {
+	if i, ok := key.(int); ok {
+		if n.Kind == yaml.SequenceNode && i < len(n.Content) {
+			return n.Content[i]
+		}
+		return nil
+	}
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				return n.Content[i+1]
+			}
+		}
+	}
+	return nil
+}
+
+func (c *checker) config(cfg *Config) {
+	if !name.MatchString(cfg.Host) {
+		c.bad(fmt.Sprintf("host %q: use letters, digits, - and _ (it becomes part of NATS subjects)", cfg.Host), "host")
+	}
+	if cfg.Metrics != "" {
+		c.loopback(cfg.Metrics, "metrics")
+	}
+	c.oneOf(cfg.Log.Level, []string{"debug", "info", "warn", "error"}, "log", "level")
+	c.oneOf(cfg.Log.Format, []string{"text", "json"}, "log", "format")
+	c.interception(&cfg.Interception)
+	c.resources(cfg.Resources)
+	c.identity(&cfg.Identity)
+	c.oneOf(cfg.Evidence.Journal.Sync, []string{"fsync", "write"}, "evidence", "journal", "sync")
+	if j := cfg.Evidence.Journal; j.SegmentBytes < 1<<20 || j.MaxBytes < 4*j.SegmentBytes {
+		c.bad("journal: segment_bytes must be at least 1 MiB and max_bytes at least four segments", "evidence", "journal", "max_bytes")
+	}
+	if cfg.Evidence.NATS.URL == "" {
+		c.loopback(cfg.Evidence.NATS.Listen, "evidence", "nats", "listen")
+	}
+}
+
+func (c *checker) interception(i *Interception) {
+	c.oneOf(i.Mode, []string{"host", "cgroup"}, "interception", "mode")
+	if i.Mode == "cgroup" && len(i.Cgroups) == 0 {
+		c.bad("mode cgroup covers nothing: list cgroups, or use mode host", "interception", "mode")
+	}
+	for k, g := range i.Cgroups {
+		if len(g) < 2 || g[0] != '/' {
+			c.bad(fmt.Sprintf("cgroup %q: give its path below the cgroup2 root, starting with /", g), "interception", "cgroups", k)
+		}
+	}
+	for k, g := range i.Exempt {
+		if len(g) < 2 || g[0] != '/' {
+			c.bad(fmt.Sprintf("cgroup %q: give its path below the cgroup2 root, starting with /", g), "interception", "exempt", k)
+		}
+	}
+}
+
+func (c *checker) resources(rs []Resource) {
+	if len(rs) == 0 {
+		c.bad("no resources: name at least one protected service", "resources")
+	}
+	names, addrs := map[string]bool{}, map[netip.AddrPort]bool{}
+	for i, r := range rs {
+		if !name.MatchString(r.Name) || names[r.Name] {
+			c.bad(fmt.Sprintf("resource name %q: must be unique, of letters, digits, - and _", r.Name), "resources", i, "name")
+		}
+		names[r.Name] = true
+		c.oneOf(r.Protocol, Protocols, "resources", i, "protocol")
+		if len(r.Addresses) == 0 {
+			c.bad("no addresses: list the address:port pairs that agents dial", "resources", i, "addresses")
+		}
+		for k, a := range r.Addresses {
+			if !a.IsValid() || a.Port() == 0 || a.Addr().IsUnspecified() || addrs[a] {
+				c.bad(fmt.Sprintf("address %q: must be a concrete ip:port that no other resource has", a), "resources", i, "addresses", k)
+			}
+			addrs[a] = true
+		}
+	}
+}
+
+func (c *checker) identity(id *Identity) {
+	if len(id.Issuers) == 0 {
+		c.bad("no issuers: nobody could prove who they are, and every connection would be refused", "identity", "issuers")
+	}
+	var urls []string
+	for i, is := range id.Issuers {
+		u, err := url.Parse(is.URL)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Host))) {
+			c.bad(fmt.Sprintf("issuer %q: must be an https URL (http only on loopback)", is.URL), "identity", "issuers", i, "url")
+		}
+		urls = append(urls, is.URL)
+		if is.Audience == "" {
+			c.bad("audience: required; a token for somebody else must not open this door", "identity", "issuers", i)
+		}
+		for k, a := range is.Algorithms {
+			if !slices.Contains([]string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"}, a) {
+				c.bad(fmt.Sprintf("algorithm %q: use an asymmetric signature algorithm", a), "identity", "issuers", i, "algorithms", k)
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for i, w := range id.Workloads {
+		at := func(msg string, keys ...any) { c.bad(msg, append([]any{"identity", "workloads", i}, keys...)...) }
+		if w.Name == "" || seen[w.Name] {
+			at(fmt.Sprintf("workload name %q: must be set and unique", w.Name), "name")
+		}
+		seen[w.Name] = true
+		if len(w.Subjects) == 0 {
+			at("subjects: list those that this workload may present; a token is transferable otherwise")
+		}
+		if w.Match == (Match{}) {
+			at("match: give at least one of cgroup, uid, exe")
+		}
+		if w.Issuer != "" && !slices.Contains(urls, w.Issuer) {
+			at(fmt.Sprintf("issuer %q is not among identity.issuers", w.Issuer), "issuer")
+		}
+		if w.Token != "" && w.Token[0] != '/' {
+			at("token_file: must be an absolute path", "token_file")
+		}
+	}
+}
+
+func (c *checker) oneOf(v string, of []string, keys ...any) {
+	if !slices.Contains(of, v) {
+		c.bad(fmt.Sprintf("%v %q: must be one of %v", keys[len(keys)-1], v, of), keys...)
+	}
+}
+
+func (c *checker) loopback(addr string, keys ...any) {
+	h, p, err := net.SplitHostPort(addr)
+	if n, perr := strconv.ParseUint(p, 10, 16); err != nil || perr != nil || n > 65535 || !isLoopback(h) {
+		c.bad(fmt.Sprintf("%v %q: must be a loopback ip:port", keys[len(keys)-1], addr), keys...)
+	}
+}
+
+func isLoopback(hostport string) bool {
+	h, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		h = hostport
+	}
+	ip, err := netip.ParseAddr(h)
+	return h == "localhost" || err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,219 @@
+// Package config reads sallyport.yaml: strictly, as a whole, and with the line
+// of what is wrong. docs/operations.md documents each field;
+// docs/sallyport.example.yaml shows them all.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is one host's sallyport.yaml, defaults filled in and checked.
+type Config struct {
+	Host    string `yaml:"host"`    // name in events and subjects; default: the hostname
+	State   string `yaml:"state"`   // journal, NATS store, keys
+	Run     string `yaml:"run"`     // control socket
+	User    string `yaml:"user"`    // unprivileged account of the daemon
+	Metrics string `yaml:"metrics"` // loopback address of the Prometheus listener, "" for none
+	Policy  string `yaml:"policy"`  // file or folder, relative to this file
+	Log     Log    `yaml:"log"`
+
+	Interception Interception `yaml:"interception"`
+	Resources    []Resource   `yaml:"resources"`
+	Identity     Identity     `yaml:"identity"`
+	Evidence     Evidence     `yaml:"evidence"`
+
+	Path string `yaml:"-"` // of the file itself
+}
+
+// Log configures the daemon's own log, which never holds data values.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error
+	Format string `yaml:"format"` // text, json
+}
+
+// Interception says whose connections are turned.
+type Interception struct {
+	Mode    string   `yaml:"mode"`    // "host" (default) or "cgroup"
+	Cgroups []string `yaml:"cgroups"` // covered, in cgroup mode; below the cgroup2 root
+	Exempt  []string `yaml:"exempt"`  // not covered, in host mode
+	Port    uint16   `yaml:"port"`    // the passage's port on loopback
+	Pins    string   `yaml:"pins"`    // folder on bpffs
+}
+
+// Resource is one protected service.
+type Resource struct {
+	Name      string            `yaml:"name"`
+	Protocol  string            `yaml:"protocol"`
+	Addresses []netip.AddrPort  `yaml:"addresses"` // as agents dial it
+	Labels    map[string]string `yaml:"labels"`
+	Catalog   *Catalog          `yaml:"catalog"`
+}
+
+// Catalog is the side connection that reads a database's catalog.
+type Catalog struct {
+	User         string        `yaml:"user"`
+	PasswordFile string        `yaml:"password_file"` // "" where the server asks for none
+	Refresh      time.Duration `yaml:"refresh"`       // polling for foreign DDL
+}
+
+// Identity says which tokens are believed, from whom.
+type Identity struct {
+	Issuers   []Issuer   `yaml:"issuers"`
+	Workloads []Workload `yaml:"workloads"`
+}
+
+// Issuer is an OpenID Connect issuer.
+type Issuer struct {
+	URL        string        `yaml:"url"`
+	Audience   string        `yaml:"audience"`   // that a token must carry
+	Algorithms []string      `yaml:"algorithms"` // signature algorithms; default RS256, ES256
+	Skew       time.Duration `yaml:"skew"`       // accepted clock skew
+}
+
+// Workload is who a process is taken for, and what it may present.
+type Workload struct {
+	Name     string   `yaml:"name"`
+	Match    Match    `yaml:"match"`
+	Token    string   `yaml:"token_file"` // template: {pid}, {uid}; "" where exec gives it
+	Issuer   string   `yaml:"issuer"`     // default: any configured
+	Subjects []string `yaml:"subjects"`   // that it may present
+}
+
+// Match selects processes; all given parts must hold.
+type Match struct {
+	Cgroup string  `yaml:"cgroup"` // glob over the path below the cgroup2 root; ** crosses slashes
+	UID    *uint32 `yaml:"uid"`
+	Exe    string  `yaml:"exe"` // path
+}
+
+// Evidence configures the record.
+type Evidence struct {
+	Journal  Journal `yaml:"journal"`
+	NATS     NATS    `yaml:"nats"`
+	Recorder string  `yaml:"recorder_key"` // public key file that receipts are checked with; "" keeps everything
+}
+
+// Journal is the local durable log.
+type Journal struct {
+	MaxBytes     int64  `yaml:"max_bytes"`     // full at this size
+	SegmentBytes int64  `yaml:"segment_bytes"` // size of a file
+	Sync         string `yaml:"sync"`          // "fsync" (default) or "write"
+}
+
+// NATS says where events are published.
+type NATS struct {
+	URL         string `yaml:"url"`         // of the user's NATS; "" embeds a server
+	Credentials string `yaml:"credentials"` // nkey seed or .creds file for URL
+	Listen      string `yaml:"listen"`      // loopback address of the embedded server
+}
+
+var name = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
+
+// Load reads and checks a file. Errors name file, line and remedy; there may
+// be several, joined.
+func Load(path string) (*Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w (write one from docs/sallyport.example.yaml, or name it with --config)", err)
+	}
+	c, err := Parse(b, path)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Parse is Load from memory; path is for messages and relative names.
+func Parse(b []byte, path string) (*Config, error) {
+	c := &Config{Path: path}
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, located(path, err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: a second document: one configuration is one YAML document", path)
+	}
+	if err := c.defaults(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return nil, located(path, err)
+	}
+	ck := checker{path: path, doc: &doc}
+	ck.config(c)
+	return c, errors.Join(ck.errs...)
+}
+
+// located turns yaml's own "line N: ..." messages into file:line: ones.
+func located(path string, err error) error {
+	var te *yaml.TypeError
+	if !errors.As(err, &te) {
+		return fmt.Errorf("%s:%s", path, strings.TrimPrefix(err.Error(), "yaml: line "))
+	}
+	var errs []error
+	for _, m := range te.Errors {
+		m = strings.TrimPrefix(m, "line ")
+		m = regexp.MustCompile(`field (\S+) not found in type \S+`).ReplaceAllString(m, `unknown field "$1": remove or correct it (docs/operations.md lists the fields)`)
+		errs = append(errs, fmt.Errorf("%s:%s", path, m))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) defaults() error {
+	if c.Host == "" {
+		h, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("host: %w: set it", err)
+		}
+		c.Host, _, _ = strings.Cut(h, ".")
+	}
+	def(&c.State, "/var/lib/sallyport")
+	def(&c.Run, "/run/sallyport")
+	def(&c.User, "sallyport")
+	def(&c.Policy, "policy.yaml")
+	def(&c.Log.Level, "info")
+	def(&c.Log.Format, "text")
+	def(&c.Interception.Mode, "host")
+	def(&c.Interception.Port, 15432)
+	def(&c.Interception.Pins, "/sys/fs/bpf/sallyport")
+	def(&c.Evidence.Journal.MaxBytes, 4<<30)
+	def(&c.Evidence.Journal.SegmentBytes, 64<<20)
+	def(&c.Evidence.Journal.Sync, "fsync")
+	def(&c.Evidence.NATS.Listen, "127.0.0.1:4222")
+	for i := range c.Identity.Issuers {
+		is := &c.Identity.Issuers[i]
+		if len(is.Algorithms) == 0 {
+			is.Algorithms = []string{"RS256", "ES256"}
+		}
+		def(&is.Skew, 30*time.Second)
+	}
+	for i := range c.Resources {
+		if cat := c.Resources[i].Catalog; cat != nil {
+			def(&cat.Refresh, 2*time.Second)
+		}
+	}
+	if !filepath.IsAbs(c.Policy) {
+		c.Policy = filepath.Join(filepath.Dir(c.Path), c.Policy)
+	}
+	return nil
+}
+
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}

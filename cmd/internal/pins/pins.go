@@ -1,0 +1,33 @@
+// Package pins holds module versions while the rooms are being built.
+package pins
+
+import (
+	_ "cel.dev/cel-go/cel"
+	_ "cel.dev/cel-go/ext"
+	_ "github.com/cilium/ebpf"
+	_ "github.com/cilium/ebpf/link"
+	_ "github.com/coreos/go-oidc/v3/oidc"
+	_ "github.com/elastic/go-seccomp-bpf"
+	_ "github.com/go-jose/go-jose/v4"
+	_ "github.com/google/gopacket"
+	_ "github.com/google/uuid"
+	_ "github.com/jackc/pgproto3/v2"
+	_ "github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/nats-io/nats-server/v2/server"
+	_ "github.com/nats-io/nats.go/jetstream"
+	_ "github.com/nats-io/nkeys"
+	_ "github.com/pganalyze/pg_query_go/v6"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/santhosh-tekuri/jsonschema/v6"
+	_ "go.uber.org/goleak"
+	_ "golang.org/x/net/bpf"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "google.golang.org/protobuf/proto"
+	_ "modernc.org/sqlite"
+)

@@ -1,0 +1,65 @@
+// Command sallyport is the host daemon and its command line.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// exitError carries an exit code and a hint to main: 1 for a refusal or a
+// failure (the default), 2 for bad usage, configuration or policy.
+type exitError struct {
+	code int
+	hint string
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// configError marks err as the user's to correct: exit code 2.
+func configError(err error) error { return &exitError{code: 2, err: err} }
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	root := rootCmd()
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "sallyport:", err)
+	code := 1
+	var ee *exitError
+	if errors.As(err, &ee) {
+		code = ee.code
+		if ee.hint != "" {
+			fmt.Fprintln(os.Stderr, "hint:", ee.hint)
+		}
+	}
+	return code
+}
+
+func rootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sallyport",
+		Short:         "Turn agents' connections into a passage that knows, decides, masks and records",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().StringP("config", "c", "/etc/sallyport/sallyport.yaml", "configuration file")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return configError(err) })
+	for _, c := range commands {
+		root.AddCommand(c())
+	}
+	return root
+}
+
+// commands is the one table of subcommands; each stands in a file of its name.
+var commands []func() *cobra.Command

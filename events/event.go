@@ -1,0 +1,119 @@
+package events
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// Session is what all events of one connection share. It is filled before
+// the first event that carries it and not changed afterwards, so that it can
+// be read without a lock.
+type Session struct {
+	ID          string // unique; also put into the server's own log
+	Host        string // the interceptor's name in the fleet
+	Protocol    string // "postgres"; "" before it is known
+	Resource    string // the resource's name in sallyport.yaml
+	Destination netip.AddrPort
+	Opened      time.Time
+
+	// Who, from proofs that the agent cannot choose.
+	Workload  string   // the workload's name or SPIFFE ID
+	Actor     string   // token subject of the agent itself
+	Principal string   // the human or account it acts for, "" if none
+	Actors    []string // RFC 8693 act chain, current actor first
+	Issuer    string
+	Proof     string    // how the identity was proved, e.g. "oidc+pidfd"
+	Expires   time.Time // of the proof
+
+	Process Process
+
+	// What the client says of itself; proves nothing.
+	User        string // database user
+	Database    string
+	Application string
+
+	// Encoded is for the encoder alone: the session's part of an event,
+	// encoded once.
+	Encoded atomic.Pointer[[]byte]
+}
+
+// Process names a process by facts of the kernel.
+type Process struct {
+	PID    uint32 // thread group id in the initial pid namespace
+	Start  uint64 // start time, ns since boot
+	UID    uint32
+	GID    uint32
+	Exe    string // path as the kernel gives it
+	Cgroup string // path below the cgroup2 root
+	Comm   string // chosen by the process; proves nothing
+}
+
+// Field is one protected field of a relation.
+type Field struct{ Schema, Relation, Column string }
+
+// String returns schema.relation.column.
+func (f Field) String() string { return f.Schema + "." + f.Relation + "." + f.Column }
+
+// Digest is a keyed hash of a value that must not stand in an event: the
+// first 8 bytes of HMAC-SHA-256 under the host's literal key.
+type Digest [8]byte
+
+// Event is one thing that happened. The journal encodes it during Append and
+// keeps no reference to it or to its slices, so that a caller can reuse it.
+// Fields that do not apply to the Kind are zero.
+type Event struct {
+	Kind    Kind
+	Time    time.Time
+	Session *Session // nil for events of the host itself
+
+	Number      uint64   // the statement's ordinal in the session, from 1
+	Command     string   // "SELECT", "COPY", ...; "" if it was not understood
+	Normalized  string   // the statement without its literals
+	Fingerprint uint64   // of Normalized
+	Literals    []Digest // of literals and binds, in order
+	Writes      bool     // the statement may change data
+
+	Verdict Verdict
+	Rules   []string // the rules that decided
+	Reason  string
+	Remedy  string
+	Code    string   // the protocol's own error code given to the client
+	Objects []string // what the statement touches, schema.relation
+	Masked  []Field
+
+	// Outcome, of Response and SessionClose.
+	Status   string        // "ok", "error", "interrupted", "skipped", ...
+	Rows     int64         // rows that went out to the client, or were changed
+	Bytes    int64         // response bytes that went out to the client
+	Duration time.Duration // from the request's arrival to its last answer
+	Recorded int64         // bytes of the result that the transcript holds
+	Hash     [32]byte      // SHA-256 of the whole result as the client saw it
+
+	// Of events without a session, or beside it.
+	Message     string
+	Process     *Process
+	Source      netip.AddrPort
+	Destination netip.AddrPort
+	Transport   string // "tcp", "udp", ...
+}
+
+// ChunkKind says what a Chunk of a transcript holds.
+type ChunkKind uint8
+
+const (
+	_              ChunkKind = iota
+	ChunkStatement           // the exact statement, as the client sent it
+	ChunkBinds               // bound parameters, in the protocol's own form
+	ChunkResult              // bytes of the answer, as the client is given them
+	ChunkInput               // bytes of the client's own data stream (COPY FROM)
+)
+
+// Chunk is a piece of a session's transcript. The journal copies Data.
+type Chunk struct {
+	Session *Session
+	Number  uint64 // the statement's ordinal in the session
+	Kind    ChunkKind
+	Time    time.Time
+	Data    []byte
+}

@@ -1,0 +1,62 @@
+package events
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrFull is returned by a Journal that has no room, or whose disk failed: a
+// request that would need a record must be refused.
+var ErrFull = errors.New("the journal is full or failing")
+
+// Journal is the host's durable record. All methods may be called from many
+// goroutines. Events and chunks of one goroutine keep their order, and all
+// form one chain.
+type Journal interface {
+	// Append adds one event. It does bounded memory work and never waits for
+	// the disk. A Statement and a SessionOpen reserve the room for their
+	// Response and SessionClose, so that finished work can always be
+	// recorded. ErrFull: nothing was added, refuse the request.
+	Append(*Event) (Ticket, error)
+
+	// Record adds a chunk of a transcript. When it returns nil the chunk has
+	// been written to the operating system (it survives the death of this
+	// process), and becomes durable with the next group commit.
+	Record(*Chunk) error
+}
+
+// Waiter is the journal's side of a Ticket.
+type Waiter interface {
+	// WaitDurable returns nil when all records up to seq are on stable
+	// storage, ErrFull when they can no longer get there.
+	WaitDurable(ctx context.Context, seq uint64) error
+	// Durable returns the highest sequence number on stable storage.
+	Durable() uint64
+}
+
+// Ticket is the promise of an Append. The zero Ticket is no promise: Wait
+// fails.
+type Ticket struct {
+	w   Waiter
+	seq uint64
+}
+
+// NewTicket is for implementations of Journal. Sequence numbers start at 1.
+func NewTicket(w Waiter, seq uint64) Ticket { return Ticket{w, seq} }
+
+// Wait returns nil once the record is on stable storage.
+func (t Ticket) Wait(ctx context.Context) error {
+	if t.w == nil {
+		return errors.New("events: no record to wait for")
+	}
+	if t.w.Durable() >= t.seq {
+		return nil
+	}
+	return t.w.WaitDurable(ctx, t.seq)
+}
+
+// Done reports whether the record is on stable storage.
+func (t Ticket) Done() bool { return t.w != nil && t.w.Durable() >= t.seq }
+
+// Seq returns the record's sequence number, 0 for the zero Ticket.
+func (t Ticket) Seq() uint64 { return t.seq }

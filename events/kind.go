@@ -1,0 +1,62 @@
+package events
+
+// Kind says what an Event tells. Its String is the last word of the subject
+// that the event is published under. The zero Kind is no event: a journal
+// refuses it.
+type Kind uint8
+
+const (
+	_ Kind = iota
+	SessionOpen
+	SessionClose
+	Statement // the intent: appended before a statement is answered
+	Response  // the outcome of a Statement, or of a part of it
+	Login     // a login decided; refusals of a login too
+	Block     // a statement refused
+	Bypass    // a packet or socket that tried to go round the passage
+	Drift     // policy and catalog disagree
+	Alarm     // something an operator must look at
+	Checkpoint
+	Lifecycle // guard up/down, daemon start/stop, policy reload
+)
+
+var kindNames = [...]string{
+	SessionOpen: "session.open", SessionClose: "session.close",
+	Statement: "statement", Response: "response", Login: "login",
+	Block: "block", Bypass: "bypass", Drift: "drift", Alarm: "alarm",
+	Checkpoint: "checkpoint", Lifecycle: "lifecycle",
+}
+
+// String returns the kind's published name, "" for an unknown kind.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return ""
+}
+
+// Verdict is what was decided about a request. Zero is Deny.
+type Verdict uint8
+
+const (
+	Deny    Verdict = iota // no rule allowed it
+	Allow                  // runs as it is
+	Mask                   // runs with protected fields masked
+	Blocked                // a rule or the fail-closed default refused it
+)
+
+// String returns "deny", "allow", "mask" or "block".
+func (v Verdict) String() string {
+	switch v {
+	case Allow:
+		return "allow"
+	case Mask:
+		return "mask"
+	case Blocked:
+		return "block"
+	}
+	return "deny"
+}
+
+// Runs reports whether a request with this verdict may be sent.
+func (v Verdict) Runs() bool { return v == Allow || v == Mask }

@@ -1,0 +1,87 @@
+package intercept
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Peer holds the kernel's facts about the process that connected, recorded in
+// its own connect(2). Nothing in it was chosen by the process except Comm.
+type Peer struct {
+	TGID        uint32 // process id in the initial pid namespace
+	PID         uint32 // thread id in the initial pid namespace
+	Start       uint64 // task->start_boottime of the thread group leader, ns since boot
+	PidInode    uint64 // struct pid's inode number = st_ino of a pidfd (kernel 6.9+), else 0
+	UID, GID    uint32 // in the initial user namespace
+	CgroupID    uint64 // cgroup2 id of the current task
+	SockCgroup  uint64 // cgroup2 id that the socket was made in
+	ExeDev      uint64 // device and inode of the executable
+	ExeInode    uint64
+	PidNS       uint32 // inode number of the pid namespace
+	NetnsCookie uint64
+	Comm        string // task name; proves nothing
+
+	// Filled by the loader once the process is proved, else "".
+	Exe    string // path of the executable
+	Cgroup string // path below the cgroup2 root, leading slash
+}
+
+// Identity is who a connection belongs to. The zero Identity is nobody and is
+// refused everywhere.
+type Identity struct {
+	Workload  string         // name from sallyport.yaml or SPIFFE ID
+	Issuer    string         // of the token
+	Subject   string         // of the token: the agent, or the principal it acts for when Actors is set
+	Actors    []string       // RFC 8693 act chain, current actor first
+	Claims    map[string]any // all claims of the verified token
+	Audience  []string
+	Proof     string    // how: "oidc+pidfd"
+	Expires   time.Time // after this moment it proves nothing
+	NotBefore time.Time
+}
+
+// Valid reports whether the identity may be used at now.
+func (id *Identity) Valid(now time.Time) bool {
+	return id != nil && id.Workload != "" && id.Proof != "" && now.Before(id.Expires) && !now.Before(id.NotBefore)
+}
+
+// Actor returns who is acting: the current actor of the chain, else Subject.
+func (id *Identity) Actor() string {
+	if len(id.Actors) > 0 {
+		return id.Actors[0]
+	}
+	return id.Subject
+}
+
+// Principal returns on whose behalf: Subject when an actor chain stands in
+// the token, else "".
+func (id *Identity) Principal() string {
+	if len(id.Actors) > 0 {
+		return id.Subject
+	}
+	return ""
+}
+
+// Flow is one connection that was turned into the passage.
+type Flow struct {
+	Conn        net.Conn       // the client's door
+	Destination netip.AddrPort // where the client wanted to go
+	Peer        Peer
+}
+
+// Listener hands out the flows of the passage. Connections without the
+// kernel's record (somebody dialled the port) never come out of Accept.
+type Listener interface {
+	// Accept waits for the next flow. It fails only when the listener is
+	// closed or ctx ends.
+	Accept(ctx context.Context) (*Flow, error)
+	Close() error
+}
+
+// Binder binds a peer to an identity by proof. An error refuses the
+// connection; its text says why and what to do, and holds no secret.
+type Binder interface {
+	Bind(ctx context.Context, peer *Peer) (Identity, error)
+}

@@ -1,0 +1,57 @@
+package policy
+
+import (
+	"sallyport.dev/sallyport/events"
+)
+
+// Effect is what rules do to a request. Zero denies.
+type Effect uint8
+
+const (
+	EffectDeny Effect = iota
+	EffectAllow
+	EffectMask
+	EffectBlock
+)
+
+// Evaluation is an Engine's answer. The zero Evaluation denies.
+type Evaluation struct {
+	Effect Effect
+	Rules  []string // names of the rules that decided
+	Reason string   // for the client and the record; holds no data
+	Remedy string
+	Record Recording
+	// Cacheable reports that the answer depends on nothing but the session
+	// and the request's analysis (no clock, no literal).
+	Cacheable bool
+}
+
+// Decision permits exactly one request, or refuses it. Only a Gate makes one;
+// the zero Decision refuses.
+type Decision struct {
+	runs    bool
+	eval    Evaluation
+	verdict events.Verdict
+	ticket  events.Ticket
+}
+
+// Allowed reports whether the request may be sent.
+func (d Decision) Allowed() bool { return d.runs }
+
+// Verdict returns what the record says of the request.
+func (d Decision) Verdict() events.Verdict { return d.verdict }
+
+// Rules returns the names of the rules that decided, most decisive first.
+func (d Decision) Rules() []string { return d.eval.Rules }
+
+// Reason returns why a request was refused.
+func (d Decision) Reason() string { return d.eval.Reason }
+
+// Remedy returns what the client's owner can do about a refusal.
+func (d Decision) Remedy() string { return d.eval.Remedy }
+
+// Record returns how much of the request goes into the transcript.
+func (d Decision) Record() Recording { return d.eval.Record }
+
+// Ticket returns the promise of the record; replies wait for it.
+func (d Decision) Ticket() events.Ticket { return d.ticket }

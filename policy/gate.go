@@ -1,0 +1,143 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// Engine evaluates rules. Implementations are pure and safe for concurrent
+// use; a reload makes a new Engine.
+type Engine interface {
+	// Scope returns what is protected from the session at now; never nil.
+	Scope(s *Session, now time.Time) *Scope
+	// Evaluate decides a request.
+	Evaluate(r *Request) Evaluation
+}
+
+// ErrUnrecorded is returned when a decision could not be recorded: the
+// request must be refused, and the refusal itself has no record.
+var ErrUnrecorded = errors.New("the audit record cannot be written")
+
+// Memo keeps a cacheable evaluation beside an analysis that is cached under
+// its Scope's ID.
+type Memo struct{ p atomic.Pointer[memo] }
+
+type memo struct {
+	engine *Engine
+	eval   Evaluation
+}
+
+// Gate is the only door between a request and the server: it evaluates,
+// records, and waits where the record must be durable first.
+type Gate struct {
+	engine  atomic.Pointer[Engine]
+	journal events.Journal
+	now     func() time.Time
+}
+
+// NewGate returns a Gate over an engine and a journal. now is the clock that
+// identities are checked against.
+func NewGate(e Engine, j events.Journal, now func() time.Time) *Gate {
+	g := &Gate{journal: j, now: now}
+	g.SetEngine(e)
+	return g
+}
+
+// SetEngine replaces the rules at once for all later decisions.
+func (g *Gate) SetEngine(e Engine) { g.engine.Store(&e) }
+
+// Scope returns what is protected from the session right now.
+func (g *Gate) Scope(s *Session) *Scope {
+	e := g.engine.Load()
+	if s.scope != nil && s.engine == e {
+		return s.scope
+	}
+	sc := (*e).Scope(s, g.now())
+	if sc.Static {
+		s.scope, s.engine = sc, e
+	}
+	return sc
+}
+
+// Decide evaluates the request and appends its event. Refusals and requests
+// that may write return after the event is durable; for the others the
+// caller holds the first reply byte on the Decision's Ticket. When err is not
+// nil the Decision refuses.
+func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
+	now := g.now()
+	eval := g.evaluate(r, now)
+	d := Decision{eval: eval, verdict: verdict(eval.Effect, r)}
+	ev := events.Event{
+		Kind: eventKind(r.Kind, d.verdict), Time: now, Session: r.Session.Event,
+		Number: r.Number, Normalized: r.Normalized, Fingerprint: r.Fingerprint, Literals: r.Literals,
+		Writes: r.Writes, Verdict: d.verdict, Rules: eval.Rules, Masked: r.Masked,
+	}
+	if len(r.Commands) > 0 {
+		ev.Command = r.Commands[0]
+	}
+	if !d.verdict.Runs() {
+		ev.Reason, ev.Remedy = eval.Reason, eval.Remedy
+	}
+	if n := len(r.Objects); n > 0 {
+		ev.Objects = make([]string, n)
+		for i, o := range r.Objects {
+			ev.Objects[i] = o.String()
+		}
+	}
+	t, err := g.journal.Append(&ev)
+	if err == nil && (r.Writes || r.Kind == Login || !d.verdict.Runs()) {
+		err = t.Wait(ctx)
+	}
+	if err != nil {
+		return Decision{}, fmt.Errorf("%w: %w", ErrUnrecorded, err)
+	}
+	d.ticket = t
+	d.runs = d.verdict.Runs()
+	return d, nil
+}
+
+func (g *Gate) evaluate(r *Request, now time.Time) Evaluation {
+	if !r.Session.Identity.Valid(now) {
+		return Evaluation{Effect: EffectBlock, Rules: []string{"identity"},
+			Reason: "the workload's token has expired", Remedy: "renew the token; the session goes on with the new one"}
+	}
+	e := g.engine.Load()
+	if r.Memo != nil {
+		if m := r.Memo.p.Load(); m != nil && m.engine == e {
+			return m.eval
+		}
+	}
+	eval := (*e).Evaluate(r)
+	if r.Memo != nil && eval.Cacheable {
+		r.Memo.p.Store(&memo{e, eval})
+	}
+	return eval
+}
+
+func verdict(e Effect, r *Request) events.Verdict {
+	switch e {
+	case EffectAllow, EffectMask:
+		if len(r.Masked) > 0 {
+			return events.Mask
+		}
+		return events.Allow
+	case EffectBlock:
+		return events.Blocked
+	}
+	return events.Deny
+}
+
+func eventKind(k RequestKind, v events.Verdict) events.Kind {
+	switch {
+	case k == Login:
+		return events.Login
+	case !v.Runs():
+		return events.Block
+	}
+	return events.Statement
+}

@@ -1,0 +1,131 @@
+package policy
+
+import (
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept"
+)
+
+// Session is the who and where of requests, used by one goroutine at a time.
+// All but the identity is fixed once the login is decided.
+type Session struct {
+	Identity intercept.Identity // replaced by Renew only
+	Peer     intercept.Peer
+	Resource string            // name in sallyport.yaml
+	Protocol string            // "postgres"
+	Labels   map[string]string // of the resource
+
+	// What the client says of itself: never who it is.
+	User, Database, Application string
+
+	Event *events.Session // the same facts, as the record tells them
+
+	scope  *Scope // kept while it is static, for engine
+	engine *Engine
+}
+
+// Renew replaces the identity by a later proof of the same one.
+func (s *Session) Renew(id intercept.Identity) { s.Identity, s.scope = id, nil }
+
+// Access is what a statement does to an object.
+type Access uint8
+
+const (
+	_ Access = iota
+	Read
+	Insert
+	Update
+	Delete
+	Truncate
+	Define // DDL
+	Lock
+)
+
+var accessNames = [...]string{Read: "read", Insert: "insert", Update: "update", Delete: "delete", Truncate: "truncate", Define: "define", Lock: "lock"}
+
+// String returns the name that policies use, "" for zero.
+func (a Access) String() string {
+	if int(a) < len(accessNames) {
+		return accessNames[a]
+	}
+	return ""
+}
+
+// ParseAccess is the inverse of String.
+func ParseAccess(s string) (Access, bool) {
+	for i, n := range accessNames {
+		if n != "" && n == s {
+			return Access(i), true
+		}
+	}
+	return 0, false
+}
+
+// Object is a relation (or what a protocol has in its place) that a request
+// touches, resolved: Schema is never guessed from a search path.
+type Object struct {
+	Schema, Name string
+	Access       Access
+}
+
+// String returns schema.name.
+func (o Object) String() string { return o.Schema + "." + o.Name }
+
+// RequestKind sorts requests.
+type RequestKind uint8
+
+const (
+	_            RequestKind = iota
+	Login                    // the start of a session
+	StatementReq             // a statement is to be executed
+	PrepareReq               // a statement is to be parsed by the server, not run
+	FunctionCall             // a call by number, past the language
+	Replication              // a replication session
+)
+
+// Request is one thing that a client wants done. The Gate keeps no reference
+// to it after Decide returns.
+type Request struct {
+	Session *Session
+	Kind    RequestKind
+	Now     time.Time // arrival
+
+	Number      uint64   // the statement's ordinal in the session, from 1
+	Commands    []string // lower-case command names, one per statement: "select", "copy_to", "delete", ...
+	Text        string   // the exact statement; goes to conditions, never to an event
+	Normalized  string
+	Fingerprint uint64
+	Literals    []events.Digest
+
+	Objects []Object
+	Masked  []events.Field // protected fields that the rewrite masks
+	Writes  bool           // may change data
+	// Opaque is why the statement is not fully understood, "" when it is.
+	// Remedy, when set, goes to the client with it.
+	Opaque, Remedy string
+
+	// Memo, when not nil, lets the Gate keep the verdict with whatever the
+	// caller caches the analysis in.
+	Memo *Memo
+}
+
+// Recording says how much of a statement goes into the transcript. Zero is
+// the default: everything, up to DefaultRecordLimit per statement.
+type Recording struct {
+	Level RecordLevel
+	Limit int64 // bytes of result per statement; 0 is DefaultRecordLimit
+}
+
+// DefaultRecordLimit is the part of a statement's result that a transcript
+// holds unless policy says otherwise, in bytes.
+const DefaultRecordLimit = 1 << 20
+
+// RecordLevel orders how much is recorded.
+type RecordLevel uint8
+
+const (
+	RecordFull      RecordLevel = iota // statement, binds and result
+	RecordStatement                    // statement and binds
+	RecordEvents                       // events only
+)

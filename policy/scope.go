@@ -1,0 +1,33 @@
+package policy
+
+// Mask is one masking method with its parameters. Equal masks compare equal.
+type Mask struct {
+	Kind        string // "redact", "null", "partial", "year"
+	First, Last int    // partial: characters kept at each end
+	Constant    string // redact: the replacement for text, "" is the default
+}
+
+// Relation names a relation of a resource.
+type Relation struct{ Schema, Name string }
+
+// Scope is what an identity's rules protect on a resource: the part of policy
+// that an analysis of a statement depends on. Immutable.
+type Scope struct {
+	// ID is equal for two sessions only if the same things are protected from
+	// them and the same rules can match, conditions on the session alone
+	// included: analyses and cacheable evaluations are kept by it.
+	ID string
+	// Static reports that the scope depends on the session alone, not on the
+	// time: it can be kept until the engine or the identity changes.
+	Static bool
+	// Opaque reports that nothing but unconditional allow rules can match
+	// here: a protocol may relay what it does not understand.
+	Opaque bool
+	// Masks maps relation -> column -> mask.
+	Masks map[Relation]map[string]Mask
+	// Functions are those that policy declares harmless, "schema.name".
+	Functions map[string]bool
+}
+
+// Protects reports whether any field is masked.
+func (s *Scope) Protects() bool { return s == nil || len(s.Masks) > 0 }
