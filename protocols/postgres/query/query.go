@@ -1,0 +1,74 @@
+// Package query is what the PostgreSQL session asks of the analysis: what a
+// text does, and what is to be sent in its place. protocols/postgres/rewrite
+// implements it; the session knows only this vocabulary.
+package query
+
+import (
+	"context"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+)
+
+// Analyzer analyses statements of one database on one server. It is safe for
+// concurrent use.
+type Analyzer interface {
+	// Analyze never fails open: what it does not understand comes back with
+	// Opaque set. The result is shared and must not be changed. An error
+	// means that no analysis was possible (the parser died, the catalog could
+	// not be read) and refuses the statement.
+	Analyze(ctx context.Context, in Input) (*Analysis, error)
+	// Version identifies the catalog snapshot in use. Analyses of another
+	// version must be made again before their statement runs again.
+	Version() uint64
+	// Refresh reads the catalog again if it changed: after DDL.
+	Refresh(ctx context.Context) error
+}
+
+// Input is a text to analyse, with what its meaning depends on.
+type Input struct {
+	SQL   string
+	Scope *policy.Scope
+	// Simple: it came in a Query message and may hold several statements.
+	Simple bool
+	// ParamTypes are the type OIDs that a Parse message declared.
+	ParamTypes []uint32
+	// Prepared returns the analysis of a prepared statement of the session by
+	// its name (SQL PREPARE and protocol Parse share one name space), nil
+	// when there is none. Cursor does the same for open cursors and portals.
+	Prepared func(name string) *Analysis
+	Cursor   func(name string) *Analysis
+}
+
+// Analysis is what is known of a text. Immutable but for Memo.
+type Analysis struct {
+	// SQL is generated from the analysed tree and is to be sent in place of
+	// the client's text; "" when nothing protected is touched and the
+	// client's own bytes go out.
+	SQL string
+
+	Commands []string // lower-case, one per statement: "select", "copy_to", "begin", ...
+	Objects  []policy.Object
+	Masked   []events.Field
+	Writes   bool
+	Opaque   string // why it is not fully understood: refuse wherever a rule could match
+	Remedy   string
+
+	Normalized  string
+	Fingerprint uint64
+
+	// Sanitize: errors and notices of the statement could tell of protected
+	// data; only severity, SQLSTATE and a generic message may pass.
+	Sanitize bool
+	// DDL: the catalog may differ once it has run.
+	DDL bool
+	// Prepares, Deallocates, Declares name what the statements do to the
+	// session's name space once the server confirms them. "*" is all.
+	Prepares    map[string]*Analysis
+	Declares    map[string]*Analysis
+	Deallocates []string
+
+	Version uint64 // of the catalog
+	ScopeID string
+	Memo    policy.Memo
+}
