@@ -1,0 +1,410 @@
+package jetstream
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	js "github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// Source is the journal as the Shipper sees it. All functions may be called
+// from several goroutines; only durable records are given out.
+type Source struct {
+	Chain   string
+	First   func() uint64                     // the oldest record still kept; Last()+1 when there is none
+	Last    func() uint64                     // the newest durable record, 0 for none
+	Open    func(from uint64) (Reader, error) // records from a sequence number on
+	Release func(upTo uint64) error           // the recorder has these; they may be forgotten
+}
+
+// Reader gives durable records in order. Next waits for the next one, until
+// ctx ends; the record is the caller's until the next call.
+type Reader interface {
+	Next(ctx context.Context) (events.Record, error)
+}
+
+// Shipper publishes a journal to the stream, in order and once, for as long as
+// Run runs. It touches nothing that a session waits for.
+type Shipper struct {
+	Host   string
+	Source Source
+	Conn   *nats.Conn
+	// RecorderKey is the only key whose receipts are believed; without one
+	// the journal keeps everything.
+	RecorderKey ed25519.PublicKey
+	Log         *slog.Logger
+
+	// Figures for metrics, called after each change; nil for none.
+	Shipped  func(seq uint64) // newest record that the stream holds
+	Released func(seq uint64) // newest record that the recorder has
+	Failed   func(error)      // a try that failed, and will be made again
+
+	shipped atomic.Uint64
+}
+
+// Lag returns how many durable records the stream is not known to hold.
+func (s *Shipper) Lag() uint64 {
+	last := s.Source.Last()
+	return last - min(last, s.shipped.Load())
+}
+
+// Limits of a batch. It is stored whole or not at all, so that no failure can
+// put a later record in front of an earlier one. The server takes 1,000.
+const (
+	batchRecords = 256
+	batchBytes   = 2 << 20
+	ackTimeout   = 5 * time.Second
+)
+
+// Errors that an operator must act on; the Shipper keeps trying meanwhile.
+var (
+	ErrTooLarge = errors.New("jetstream: a record is larger than NATS takes")
+	ErrForked   = errors.New("jetstream: the stream holds another continuation of this host's chain")
+)
+
+// Run ships until ctx ends, and returns nil then. Every failure is tried again
+// with a growing, jittered pause; where to go on is asked of the stream each
+// time.
+func (s *Shipper) Run(ctx context.Context) error {
+	if s.Conn == nil || s.Source.Open == nil || !ValidHost.MatchString(s.Host) {
+		return errors.New("jetstream: a shipper needs a connection, a source and a host name")
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	stop, err := s.receipts(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	const least, most = 50 * time.Millisecond, 10 * time.Second
+	pause, limit := least, batchRecords
+	for {
+		shipped, err := s.ship(ctx, limit)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if shipped > 0 {
+			pause = least
+		}
+		// A batch tells that it failed, not why: its records are tried one
+		// by one until one gets through.
+		limit = 1
+		s.Log.Warn("records wait to be shipped", "error", err, "lag", s.Lag(), "pause", pause)
+		if s.Failed != nil {
+			s.Failed(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		pause = min(pause*2, most)
+	}
+}
+
+// end is the last record that the stream holds of this host.
+type end struct {
+	at    uint64 // the stream's own sequence number, 0 for none
+	chain string
+	seq   uint64
+	hash  [32]byte
+}
+
+func (s *Shipper) end(ctx context.Context) (end, error) {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	m, err := request(ctx, s.Conn, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + StreamName,
+		Data: fmt.Appendf(nil, `{"last_by_subj":%q}`, s.filter())})
+	if err != nil {
+		return end{}, fmt.Errorf("jetstream: end of the stream: %w", err)
+	}
+	var r struct {
+		Message *struct {
+			Subject string `json:"subject"`
+			Seq     uint64 `json:"seq"`
+			Header  []byte `json:"hdrs"`
+		} `json:"message"`
+		Error *js.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(m.Data, &r); {
+	case err != nil:
+		return end{}, fmt.Errorf("jetstream: end of the stream: %w", err)
+	case r.Error != nil && r.Error.ErrorCode == js.JSErrCodeMessageNotFound:
+		return end{}, nil
+	case r.Error != nil:
+		return end{}, fmt.Errorf("jetstream: end of the stream: %w", r.Error)
+	case r.Message == nil:
+		return end{}, errors.New("jetstream: end of the stream: an answer without a message")
+	}
+	h, err := nats.DecodeHeadersMsg(r.Message.Header)
+	if err != nil {
+		return end{}, fmt.Errorf("jetstream: end of the stream: %w", err)
+	}
+	_, rec, err := Parse(r.Message.Subject, h, nil)
+	if err != nil {
+		return end{}, err
+	}
+	return end{r.Message.Seq, rec.Chain, rec.Seq, rec.Hash}, nil
+}
+
+func (s *Shipper) filter() string { return "sallyport.*." + s.Host + ".>" }
+
+// ship goes on from the stream's end until something fails. The first batches
+// hold at most limit records; with each that gets through they grow.
+func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) {
+	e, err := s.end(ctx)
+	if err != nil {
+		return 0, err
+	}
+	from := s.Source.First()
+	switch {
+	case e.at == 0:
+	case e.chain != s.Source.Chain:
+		s.Log.Error("the stream holds another chain of this host: a new journal, or two interceptors with one name",
+			"stream", e.chain, "journal", s.Source.Chain)
+	case e.seq > s.Source.Last():
+		return 0, fmt.Errorf("%w: it ends at %d, the journal at %d: was an old journal put back?", ErrForked, e.seq, s.Source.Last())
+	case e.seq+1 >= from:
+		from = e.seq + 1
+	}
+	s.shipped.Store(from - 1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	records, err := s.read(ctx, cancel, from)
+	if err != nil {
+		return 0, err
+	}
+	continues := e.chain == s.Source.Chain && from == e.seq+1
+	for {
+		batch, err := collect(ctx, records, limit)
+		if err != nil {
+			return shipped, err
+		}
+		if first := &batch[0]; continues && first.Prev != e.hash {
+			return shipped, fmt.Errorf("%w: record %d does not follow it", ErrForked, first.Seq)
+		}
+		continues = false
+		if e.at, err = s.publish(ctx, batch, e.at); err != nil {
+			return shipped, err
+		}
+		shipped += len(batch)
+		limit = min(limit*4, batchRecords)
+		s.shipped.Store(batch[len(batch)-1].Seq)
+		if s.Shipped != nil {
+			s.Shipped(batch[len(batch)-1].Seq)
+		}
+	}
+}
+
+// read runs ahead of publishing, so that a batch fills while the one before
+// it is on its way. It ends with ctx, and ends ctx when reading fails.
+func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from uint64) (<-chan events.Record, error) {
+	r, err := s.Source.Open(from)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan events.Record, batchRecords/2)
+	go func() {
+		if c, ok := r.(interface{ Close() error }); ok {
+			defer c.Close()
+		}
+		for {
+			rec, err := r.Next(ctx)
+			if err != nil {
+				fail(err)
+				return
+			}
+			rec.Payload = append([]byte(nil), rec.Payload...)
+			select {
+			case out <- rec:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out, nil
+}
+
+// collect waits for one record and takes what else is there.
+func collect(ctx context.Context, in <-chan events.Record, limit int) ([]events.Record, error) {
+	var batch []events.Record
+	for size := 0; len(batch) < limit && size < batchBytes; size += len(batch[len(batch)-1].Payload) {
+		if len(batch) == 0 {
+			select {
+			case r := <-in:
+				batch = append(batch, r)
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		select {
+		case r := <-in:
+			batch = append(batch, r)
+		default:
+			return batch, nil
+		}
+	}
+	return batch, nil
+}
+
+// publish stores a batch behind the message at, the last one of this host, or
+// stores nothing. It returns where the batch ends.
+func (s *Shipper) publish(ctx context.Context, batch []events.Record, at uint64) (uint64, error) {
+	id := nuid.Next()
+	for i := range batch {
+		m := message(s.Host, &batch[i])
+		if n := size(m); n > s.Conn.MaxPayload() && s.Conn.IsConnected() {
+			return at, fmt.Errorf("%w: record %d has %d bytes, the limit is %d: raise max_payload of the NATS server", ErrTooLarge, batch[i].Seq, n, s.Conn.MaxPayload())
+		}
+		if i == 0 {
+			m.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(at, 10))
+			m.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", s.filter())
+		}
+		last := i == len(batch)-1
+		if len(batch) > 1 {
+			m.Header.Set("Nats-Batch-Id", id)
+			m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
+			if last {
+				m.Header.Set("Nats-Batch-Commit", "1")
+			}
+		}
+		if !last {
+			if err := s.Conn.PublishMsg(m); err != nil {
+				return at, fmt.Errorf("jetstream: publish: %w", err)
+			}
+			continue
+		}
+		return s.commit(ctx, m, at)
+	}
+	return at, nil
+}
+
+func (s *Shipper) commit(ctx context.Context, m *nats.Msg, at uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	reply, err := request(ctx, s.Conn, m)
+	if err != nil {
+		return at, fmt.Errorf("jetstream: publish: %w", err)
+	}
+	var ack struct {
+		Stream    string       `json:"stream"`
+		Seq       uint64       `json:"seq"`
+		Duplicate bool         `json:"duplicate"`
+		Error     *js.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(reply.Data, &ack); {
+	case err != nil:
+		return at, fmt.Errorf("jetstream: publish: %w", err)
+	case ack.Error != nil:
+		return at, fmt.Errorf("jetstream: publish: %w", ack.Error)
+	case ack.Stream != StreamName:
+		return at, fmt.Errorf("jetstream: publish: stored by stream %q instead of %s", ack.Stream, StreamName)
+	case ack.Duplicate:
+		return at, nil // it was there already: the end is where it was
+	}
+	return ack.Seq, nil
+}
+
+// request is RequestMsgWithContext that does not hide a lost connection behind
+// a time-out.
+func request(ctx context.Context, nc *nats.Conn, m *nats.Msg) (*nats.Msg, error) {
+	if !nc.IsConnected() {
+		return nil, nats.ErrDisconnected
+	}
+	return nc.RequestMsgWithContext(ctx, m)
+}
+
+// size is what NATS counts against max_payload.
+func size(m *nats.Msg) int64 {
+	n := len("NATS/1.0\r\n\r\n") + len(m.Data) + 256 // what batches add
+	for k, v := range m.Header {
+		n += len(k) + len(v[0]) + len(": \r\n")
+	}
+	return int64(n)
+}
+
+// receipts listens for the recorder's word and lets the journal forget what it
+// covers.
+func (s *Shipper) receipts(ctx context.Context) (stop func(), err error) {
+	if len(s.RecorderKey) != ed25519.PublicKeySize {
+		s.Log.Info("no recorder key is configured: the journal keeps everything (evidence.recorder_key)")
+		return func() {}, nil
+	}
+	in := make(chan *nats.Msg, 64) // full: dropped, the next one covers it
+	sub, err := s.Conn.ChanSubscribe(receiptSubject(s.Host), in)
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: receipts: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case m := <-in:
+				if err := s.receive(ctx, m.Data); err != nil {
+					s.Log.Error("a receipt was not believed", "error", err)
+				}
+			}
+		}
+	}()
+	return func() { sub.Unsubscribe(); cancel(); <-done }, nil
+}
+
+func (s *Shipper) receive(ctx context.Context, b []byte) error {
+	var r Receipt
+	if err := json.Unmarshal(b, &r); err != nil {
+		return fmt.Errorf("jetstream: receipt: %w", err)
+	}
+	switch {
+	case !r.Verify(s.RecorderKey):
+		return errors.New("jetstream: receipt: not signed by the recorder's key (evidence.recorder_key)")
+	case r.Host != s.Host:
+		return fmt.Errorf("jetstream: receipt: for host %q", r.Host)
+	case r.Chain != s.Source.Chain:
+		return nil // of an older journal of this host: nothing left to forget
+	case r.Seq < s.Source.First():
+		return nil
+	case r.Seq > s.Source.Last():
+		return fmt.Errorf("jetstream: receipt: for record %d, the journal ends at %d", r.Seq, s.Source.Last())
+	}
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	rd, err := s.Source.Open(r.Seq)
+	if err != nil {
+		return err
+	}
+	if c, ok := rd.(interface{ Close() error }); ok {
+		defer c.Close()
+	}
+	rec, err := rd.Next(ctx)
+	if err != nil {
+		return err
+	}
+	if rec.Seq != r.Seq || string(rec.Hash[:]) != string(r.Hash) {
+		return fmt.Errorf("jetstream: receipt: the recorder holds another record %d than the journal", r.Seq)
+	}
+	if err := s.Source.Release(r.Seq); err != nil {
+		return fmt.Errorf("jetstream: release up to %d: %w", r.Seq, err)
+	}
+	if s.Released != nil {
+		s.Released(r.Seq)
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	js "github.com/nats-io/nats.go/jetstream"
+)
+
+// streamConfig is what evidence asks of the stream. One stream holds events
+// and transcripts, so that the order of a host's chain is the stream's order.
+func streamConfig() js.StreamConfig {
+	return js.StreamConfig{
+		Name:               StreamName,
+		Description:        "sallyport: hash-chained audit events and transcripts",
+		Subjects:           []string{"sallyport.audit.>", "sallyport.transcript.>"},
+		Storage:            js.FileStorage,
+		Retention:          js.LimitsPolicy,
+		Discard:            js.DiscardNew,
+		DenyDelete:         true,
+		DenyPurge:          true,
+		Duplicates:         10 * time.Minute,
+		AllowAtomicPublish: true, // a batch of records is stored whole or not at all
+	}
+}
+
+// Ensure makes the stream and its consumers where they are missing, and
+// refuses a stream whose settings could lose or alter evidence. ackWait zero
+// means 10 s.
+func Ensure(ctx context.Context, nc *nats.Conn, ackWait time.Duration) error {
+	api, err := js.New(nc)
+	if err != nil {
+		return err
+	}
+	st, err := api.Stream(ctx, StreamName)
+	if errors.Is(err, js.ErrStreamNotFound) {
+		st, err = api.CreateStream(ctx, streamConfig())
+	}
+	if err != nil {
+		return fmt.Errorf("jetstream: stream %s: %w", StreamName, err)
+	}
+	if err := Check(st.CachedInfo().Config); err != nil {
+		return err
+	}
+	if ackWait <= 0 {
+		ackWait = 10 * time.Second
+	}
+	consumers := []js.ConsumerConfig{{
+		Durable: RecorderConsumer, Description: "sallyport-recorder",
+		AckPolicy: js.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 4096,
+	}, {
+		Durable: SIEMConsumer, Description: "audit events from the start, for one reader at a time",
+		AckPolicy: js.AckNonePolicy, FilterSubject: "sallyport.audit.>",
+	}}
+	for _, c := range consumers {
+		_, err := st.Consumer(ctx, c.Durable)
+		if errors.Is(err, js.ErrConsumerNotFound) || err == nil && c.Durable == RecorderConsumer {
+			_, err = st.CreateOrUpdateConsumer(ctx, c)
+		}
+		if err != nil {
+			return fmt.Errorf("jetstream: consumer %s: %w", c.Durable, err)
+		}
+	}
+	return nil
+}
+
+// Check refuses settings that are weaker than streamConfig's.
+func Check(have js.StreamConfig) error {
+	want := streamConfig()
+	var bad []string
+	no := func(wrong bool, what string) {
+		if wrong {
+			bad = append(bad, what)
+		}
+	}
+	for _, s := range want.Subjects {
+		covered := false
+		for _, h := range have.Subjects {
+			covered = covered || h == s || h == "sallyport.>"
+		}
+		no(!covered, "subjects must include "+s)
+	}
+	no(have.Storage != js.FileStorage, "storage must be file")
+	no(have.Retention != js.LimitsPolicy, "retention must be limits")
+	no(have.Discard != js.DiscardNew, "discard must be new")
+	no(!have.DenyDelete, "deny_delete must be on")
+	no(!have.DenyPurge, "deny_purge must be on")
+	no(have.AllowRollup, "allow_rollup_hdrs must be off")
+	no(have.MaxAge != 0, "max_age must be unset")
+	no(have.MaxMsgsPerSubject > 0, "max_msgs_per_subject must be unset")
+	no(have.AllowMsgTTL, "allow_msg_ttl must be off")
+	no(have.NoAck, "no_ack must be off")
+	no(have.Sealed, "the stream is sealed")
+	no(have.Duplicates < time.Minute, "duplicate_window must be at least 1m")
+	no(!have.AllowAtomicPublish, "allow_atomic must be on (NATS 2.12 or later)")
+	if len(bad) > 0 {
+		return fmt.Errorf("jetstream: stream %s could lose or alter evidence: %s (change it with \"nats stream edit\", or let sallyport make it)", StreamName, strings.Join(bad, "; "))
+	}
+	return nil
+}
