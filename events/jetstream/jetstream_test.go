@@ -20,7 +20,13 @@ import (
 	"sallyport.dev/sallyport/events/jetstream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A nats-server in the process leaves these of its own running for a
+	// moment after its shutdown; everything else must be gone.
+	const srv = "github.com/nats-io/nats-server/v2/server"
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(srv+"/ats.Register.func1"),
+		goleak.IgnoreAnyFunction(srv+".(*msgBlock).flushLoop"), goleak.IgnoreAnyFunction(srv+".(*fileStore).flushStreamStateLoop"))
+}
 
 func server(t *testing.T, dir, listen string) *jetstream.Server {
 	t.Helper()
