@@ -76,7 +76,7 @@ func Parse(subject string, h nats.Header, data []byte) (host string, r events.Re
 	if r.Kind, err = parseKind(h.Get(headerKind)); err != nil {
 		return host, r, err
 	}
-	if r.Seq, err = strconv.ParseUint(h.Get(headerSeq), 10, 64); err != nil || r.Seq == 0 {
+	if r.Seq, err = strconv.ParseUint(h.Get(headerSeq), 10, 63); err != nil || r.Seq == 0 {
 		return host, r, fmt.Errorf("jetstream: header %s %q: want a number from 1", headerSeq, h.Get(headerSeq))
 	}
 	for name, to := range map[string]*[32]byte{headerPrev: &r.Prev, headerHash: &r.Hash} {

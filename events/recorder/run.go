@@ -1,0 +1,193 @@
+package recorder
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	js "github.com/nats-io/nats.go/jetstream"
+
+	"sallyport.dev/sallyport/events/jetstream"
+)
+
+// Recorder moves records from JetStream into a Store. Several may share one
+// consumer when they share one store.
+type Recorder struct {
+	Conn     *nats.Conn
+	Store    Store
+	Key      ed25519.PrivateKey // signs receipts; nil: none are sent
+	Consumer string             // durable consumer; default jetstream.RecorderConsumer
+	Grace    time.Duration      // how long a record may be missing before that is an alarm; default 1 min
+	Log      *slog.Logger
+
+	// For metrics; nil for none.
+	Stored func(records int)
+	Alarm  func(Alarm)
+}
+
+const (
+	batchMessages = 512
+	resend        = 30 * time.Second // receipts that nobody heard are sent again
+)
+
+// Run works until ctx ends, and returns nil then. What fails is tried again:
+// a message is acknowledged after the commit that holds it, never before.
+func (r *Recorder) Run(ctx context.Context) error {
+	if r.Conn == nil || r.Store == nil {
+		return errors.New("recorder: needs a connection and a store")
+	}
+	if r.Consumer == "" {
+		r.Consumer = jetstream.RecorderConsumer
+	}
+	if r.Grace <= 0 {
+		r.Grace = time.Minute
+	}
+	if r.Log == nil {
+		r.Log = slog.New(slog.DiscardHandler)
+	}
+	const least, most = 100 * time.Millisecond, 10 * time.Second
+	pause := least
+	for {
+		start := time.Now()
+		err := r.consume(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(start) > most {
+			pause = least
+		}
+		r.Log.Warn("recording is interrupted; nothing is lost", "error", err, "pause", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		pause = min(2*pause, most)
+	}
+}
+
+func (r *Recorder) consume(ctx context.Context) error {
+	_, c, err := jetstream.Consumer(ctx, r.Conn, r.Consumer)
+	if err != nil {
+		return err
+	}
+	it, err := c.Messages(js.PullMaxMessages(2*batchMessages), js.PullExpiry(5*time.Second))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	in := make(chan js.Msg)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			m, err := it.Next(js.NextContext(ctx))
+			if err != nil {
+				cancel(err)
+				return
+			}
+			select {
+			case in <- m:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	defer func() { cancel(nil); <-done }()
+	r.receipts(ctx, nil)
+	tick := time.NewTicker(max(r.Grace/4, time.Millisecond))
+	defer tick.Stop()
+	again := time.NewTicker(resend)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			alarms, err := r.Store.Settle(ctx, time.Now().Add(-r.Grace))
+			r.raise(alarms)
+			if err != nil {
+				return err
+			}
+		case <-again.C:
+			r.receipts(ctx, nil)
+		case m := <-in:
+			if err := r.take(ctx, m, in); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take stores m and what else has arrived, then acknowledges it.
+func (r *Recorder) take(ctx context.Context, m js.Msg, in <-chan js.Msg) error {
+	msgs := append(make([]js.Msg, 0, batchMessages), m)
+	gather := time.NewTimer(2 * time.Millisecond) // one commit for what comes together
+	defer gather.Stop()
+fill:
+	for len(msgs) < batchMessages {
+		select {
+		case m := <-in:
+			msgs = append(msgs, m)
+		case <-gather.C:
+			break fill
+		}
+	}
+	batch := make([]Message, len(msgs))
+	for i, m := range msgs {
+		b := &batch[i]
+		b.Host, b.Record, b.Err = jetstream.Parse(m.Subject(), m.Headers(), m.Data())
+		if b.Err != nil {
+			b.Record.Payload = m.Data()
+		}
+	}
+	heads, alarms, err := r.Store.Add(ctx, batch, time.Now())
+	if err != nil {
+		return err
+	}
+	r.raise(alarms)
+	for _, m := range msgs {
+		if err := m.Ack(); err != nil {
+			return err // delivered again, and known then
+		}
+	}
+	if r.Stored != nil {
+		r.Stored(len(batch))
+	}
+	r.receipts(ctx, heads)
+	return nil
+}
+
+// receipts tells the hosts what they may forget; all heads when none is given.
+func (r *Recorder) receipts(ctx context.Context, heads []Head) {
+	if r.Key == nil {
+		return
+	}
+	if heads == nil {
+		var err error
+		if heads, err = r.Store.Heads(ctx); err != nil {
+			r.Log.Error("no receipts", "error", err)
+			return
+		}
+	}
+	for _, h := range heads {
+		if err := jetstream.PublishReceipt(r.Conn, r.Key, jetstream.Receipt{Host: h.Host, Chain: h.Chain, Seq: h.Seq, Hash: h.Hash[:]}); err != nil {
+			r.Log.Warn("a receipt was not sent; the next one covers it", "host", h.Host, "error", err)
+		}
+	}
+}
+
+func (r *Recorder) raise(alarms []Alarm) {
+	for _, a := range alarms {
+		r.Log.Error("ALARM: the evidence of a host is not sound", "what", a.What, "host", a.Host, "chain", a.Chain, "seq", a.Seq, "detail", a.Detail)
+		if r.Alarm != nil {
+			r.Alarm(a)
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package recorder
+
+import (
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// migrations are applied in order, once each; never edit one that was
+// released, add another.
+var migrations = []string{`
+CREATE TABLE chains (
+	host TEXT NOT NULL, chain TEXT NOT NULL,
+	head_seq INTEGER NOT NULL, head_hash BLOB NOT NULL,     -- newest record stored
+	proved_seq INTEGER NOT NULL, proved_hash BLOB NOT NULL, -- newest with none missing before it
+	first_seen INTEGER NOT NULL,                            -- ns
+	PRIMARY KEY (host, chain)
+) STRICT;
+CREATE TABLE records (
+	host TEXT NOT NULL, chain TEXT NOT NULL, seq INTEGER NOT NULL,
+	kind INTEGER NOT NULL, protocol TEXT NOT NULL, session TEXT NOT NULL,
+	prev BLOB NOT NULL, hash BLOB NOT NULL,
+	packed INTEGER NOT NULL, payload BLOB NOT NULL,         -- packed 1: zstd
+	UNIQUE (host, chain, seq)
+) STRICT;
+CREATE INDEX records_session ON records (session, kind) WHERE session <> '';
+CREATE TABLE ahead ( -- arrived before the record that they follow
+	host TEXT NOT NULL, chain TEXT NOT NULL, seq INTEGER NOT NULL,
+	kind INTEGER NOT NULL, protocol TEXT NOT NULL, session TEXT NOT NULL,
+	prev BLOB NOT NULL, hash BLOB NOT NULL, payload BLOB NOT NULL,
+	arrived INTEGER NOT NULL,                               -- ns
+	PRIMARY KEY (host, chain, seq, hash)
+) STRICT;
+CREATE TABLE alarms (
+	time INTEGER NOT NULL, host TEXT NOT NULL, chain TEXT NOT NULL, seq INTEGER NOT NULL,
+	what TEXT NOT NULL, detail TEXT NOT NULL,
+	hash BLOB NOT NULL, payload BLOB NOT NULL,              -- of the record that raised it
+	UNIQUE (host, chain, seq, what, hash)
+) STRICT;
+CREATE TABLE sessions (
+	host TEXT NOT NULL, session TEXT NOT NULL, protocol TEXT NOT NULL DEFAULT '',
+	resource TEXT NOT NULL DEFAULT '', destination TEXT NOT NULL DEFAULT '',
+	workload TEXT NOT NULL DEFAULT '', actor TEXT NOT NULL DEFAULT '', principal TEXT NOT NULL DEFAULT '',
+	user TEXT NOT NULL DEFAULT '', db TEXT NOT NULL DEFAULT '',
+	opened INTEGER NOT NULL, closed INTEGER NOT NULL DEFAULT 0, -- ns
+	status TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (host, session)
+) STRICT;
+CREATE INDEX sessions_opened ON sessions (opened);
+CREATE TABLE statements (
+	host TEXT NOT NULL, session TEXT NOT NULL, number INTEGER NOT NULL,
+	time INTEGER NOT NULL, verdict TEXT NOT NULL DEFAULT '',
+	rows INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (host, session, number)
+) STRICT;
+`}
+
+func migrate(db *sql.DB) error {
+	tx, err := db.Begin() // immediate: two recorders that start together take turns
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT`); err != nil {
+		return err
+	}
+	var have int
+	if err := tx.QueryRow(`SELECT coalesce(max(version), 0) FROM migrations`).Scan(&have); err != nil {
+		return err
+	}
+	if have > len(migrations) {
+		return fmt.Errorf("the store has schema %d, this program knows up to %d: use a newer one", have, len(migrations))
+	}
+	for v := have; v < len(migrations); v++ {
+		if _, err := tx.Exec(migrations[v]); err != nil {
+			return fmt.Errorf("migration %d: %w", v+1, err)
+		}
+		if _, err := tx.Exec(`INSERT INTO migrations VALUES (?, ?)`, v+1, time.Now().UnixNano()); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}

@@ -1,0 +1,155 @@
+package recorder
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// SQLite is the Store in one file, records.db below a folder. Several
+// processes may have it open.
+type SQLite struct {
+	db *sql.DB
+}
+
+// Open opens a store for writing, making it (folder 0700, file 0600) where
+// there is none.
+func Open(dir string) (*SQLite, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("recorder: store: %w", err)
+	}
+	file := storeFile(dir)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("recorder: store: %w", err)
+	}
+	f.Close()
+	// FULL: a transaction is on stable storage when Commit returns.
+	db, err := connect(file, "_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	if err := migrate(db); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("recorder: store %s: %w", file, err)
+	}
+	return &SQLite{db}, nil
+}
+
+// OpenReader opens an existing store to read it.
+func OpenReader(dir string) (*SQLite, error) {
+	file := storeFile(dir)
+	if _, err := os.Stat(file); err != nil {
+		return nil, fmt.Errorf("recorder: no store in %s: %w (name the folder of sallyport-recorder run --store)", dir, err)
+	}
+	db, err := connect(file, "mode=ro&_pragma=query_only(ON)")
+	if err != nil {
+		return nil, err
+	}
+	var v int
+	if err := db.QueryRow(`SELECT max(version) FROM migrations`).Scan(&v); err != nil || v != len(migrations) {
+		db.Close()
+		return nil, fmt.Errorf("recorder: store %s has schema %d, this program reads %d: start this version's sallyport-recorder once (%v)", file, v, len(migrations), err)
+	}
+	return &SQLite{db}, nil
+}
+
+func storeFile(dir string) string { return filepath.Join(dir, "records.db") }
+
+func connect(file, params string) (*sql.DB, error) {
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	u := url.URL{Scheme: "file", Path: abs, RawQuery: "_pragma=busy_timeout(30000)&" + params}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		return nil, fmt.Errorf("recorder: store %s: %w", file, err)
+	}
+	return db, nil
+}
+
+// Close closes the store.
+func (s *SQLite) Close() error { return s.db.Close() }
+
+// Heads implements Store.
+func (s *SQLite) Heads(ctx context.Context) ([]Head, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT host, chain, proved_seq, proved_hash FROM chains WHERE proved_seq > 0 ORDER BY host, first_seen, chain`)
+	if err != nil {
+		return nil, fmt.Errorf("recorder: heads: %w", err)
+	}
+	defer rows.Close()
+	var out []Head
+	for rows.Next() {
+		var h Head
+		var hash []byte
+		if err := rows.Scan(&h.Host, &h.Chain, &h.Seq, &hash); err != nil {
+			return nil, err
+		}
+		copy(h.Hash[:], hash)
+		out = append(out, h)
+	}
+	return out, rows.Err()
+}
+
+// Alarms returns all alarms, oldest first.
+func (s *SQLite) Alarms(ctx context.Context) ([]Alarm, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT time, host, chain, seq, what, detail FROM alarms ORDER BY time, rowid`)
+	if err != nil {
+		return nil, fmt.Errorf("recorder: alarms: %w", err)
+	}
+	defer rows.Close()
+	var out []Alarm
+	for rows.Next() {
+		var a Alarm
+		var ns int64
+		if err := rows.Scan(&ns, &a.Host, &a.Chain, &a.Seq, &a.What, &a.Detail); err != nil {
+			return nil, err
+		}
+		a.Time = unixNano(ns)
+		out = append(out, a)
+	}
+	return out, rows.Err()
+}
+
+var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPayload))
+	if err != nil {
+		panic(err)
+	}
+	return e, d
+})
+
+const maxPayload = 64 << 20 // bytes, unpacked
+
+// pack compresses a payload where that pays.
+func pack(b []byte) (bool, []byte) {
+	if len(b) < 512 {
+		return false, b
+	}
+	e, _ := codec()
+	if p := e.EncodeAll(b, make([]byte, 0, len(b)/2)); len(p) < len(b)*9/10 {
+		return true, p
+	}
+	return false, b
+}
+
+func unpack(packed bool, b []byte) ([]byte, error) {
+	if !packed {
+		return b, nil
+	}
+	_, d := codec()
+	return d.DecodeAll(b, nil)
+}

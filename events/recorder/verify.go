@@ -1,0 +1,262 @@
+package recorder
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// Fault names the first record of a chain that is not what it must be.
+type Fault struct {
+	Host  string `json:"host"`
+	Chain string `json:"chain"`
+	Seq   uint64 `json:"seq"`
+	// What: removed, changed, reordered, inserted, or cut (removed from the end).
+	What   string `json:"what"`
+	Detail string `json:"detail"`
+}
+
+func (f Fault) String() string {
+	return fmt.Sprintf("host %s, chain %s: record %d was %s: %s", f.Host, f.Chain, f.Seq, f.What, f.Detail)
+}
+
+// ChainReport is what Verify found of one chain.
+type ChainReport struct {
+	Host    string `json:"host"`
+	Chain   string `json:"chain"`
+	Records uint64 `json:"records"`
+	Last    uint64 `json:"last"`
+	Hash    string `json:"hash"` // of the last record, hex: keep it to have the next Verify find a cut
+	Waiting uint64 `json:"waiting,omitempty"`
+}
+
+// Report is the result of Verify. It is sound when there are no Faults.
+type Report struct {
+	Chains []ChainReport `json:"chains"`
+	Faults []Fault       `json:"faults"` // the first of each chain
+	Alarms []Alarm       `json:"alarms"` // raised while recording
+}
+
+// Verify walks every chain of a store from its first record, recomputes each
+// hash, and names the first record of each chain that was removed, changed,
+// reordered or inserted. Heads that were noted elsewhere (an earlier report, a
+// host's journal, a receipt) show a chain that was cut, or made anew.
+func Verify(ctx context.Context, s *SQLite, expect []Head) (Report, error) {
+	var rep Report
+	// One snapshot: a recorder may be at work.
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return rep, fmt.Errorf("recorder: verify: %w", err)
+	}
+	defer tx.Rollback()
+	ends, err := chainEnds(ctx, tx)
+	if err != nil {
+		return rep, fmt.Errorf("recorder: verify: %w", err)
+	}
+	known := map[[2]string]bool{}
+	for _, h := range expect {
+		k := [2]string{h.Host, h.Chain}
+		if _, ok := ends[k]; !ok && !known[k] {
+			rep.Faults = append(rep.Faults, Fault{h.Host, h.Chain, 1, "removed", "the whole chain is gone"})
+		}
+		known[k] = true
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(ends), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
+		w := walker{ctx: ctx, tx: tx, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}}
+		for _, h := range expect {
+			if h.Host == w.host && h.Chain == w.chain {
+				w.expect[h.Seq] = h.Hash
+			}
+		}
+		cr, fault, err := w.walk()
+		if err != nil {
+			return rep, fmt.Errorf("recorder: verify: %w", err)
+		}
+		rep.Chains = append(rep.Chains, cr)
+		if fault != nil {
+			rep.Faults = append(rep.Faults, *fault)
+		}
+	}
+	rep.Alarms, err = s.Alarms(ctx)
+	return rep, err
+}
+
+// end is what the store says of a chain beside its records.
+type end struct {
+	seq    uint64
+	hash   []byte
+	listed bool
+}
+
+func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
+	ends := map[[2]string]end{}
+	rows, err := tx.QueryContext(ctx, `SELECT host, chain, head_seq, head_hash, 1 FROM chains UNION ALL
+		SELECT DISTINCT host, chain, 0, x'', 0 FROM records r WHERE NOT EXISTS (SELECT 1 FROM chains c WHERE c.host = r.host AND c.chain = r.chain)`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k [2]string
+		var e end
+		if err := rows.Scan(&k[0], &k[1], &e.seq, &e.hash, &e.listed); err != nil {
+			return nil, err
+		}
+		ends[k] = e
+	}
+	return ends, rows.Err()
+}
+
+type walker struct {
+	ctx         context.Context
+	tx          *sql.Tx
+	host, chain string
+	end         end
+	expect      map[uint64][32]byte
+}
+
+func (w *walker) walk() (ChainReport, *Fault, error) {
+	rep := ChainReport{Host: w.host, Chain: w.chain}
+	var fault *Fault
+	var prev [32]byte
+	bad := func(seq uint64, what, format string, args ...any) {
+		if fault == nil {
+			fault = &Fault{w.host, w.chain, seq, what, fmt.Sprintf(format, args...)}
+		}
+	}
+	for r, err := range w.rows(1) {
+		if err != nil {
+			return rep, nil, err
+		}
+		rep.Records++
+		want := rep.Last + 1
+		switch sum := r.Sum(); {
+		case fault != nil: // the first one is named; the rest is counted
+		case w.end.listed && r.Seq > w.end.seq:
+			bad(r.Seq, "inserted", "the recorder stored %d records", w.end.seq)
+		case r.Seq != want:
+			bad(want, "removed", "%s", missing(want, r.Seq-1))
+		case sum != r.Hash || r.Prev != prev:
+			seq, what, why, err := w.classify(&r, prev)
+			if err != nil {
+				return rep, nil, err
+			}
+			bad(seq, what, "%s", why)
+		}
+		if h, ok := w.expect[r.Seq]; ok && h != r.Hash {
+			bad(r.Seq, "changed", "its hash is %x, and was noted as %x", r.Hash, h)
+		}
+		rep.Last, prev = r.Seq, r.Hash
+	}
+	rep.Hash = hex.EncodeToString(prev[:])
+	switch {
+	case !w.end.listed:
+		bad(1, "inserted", "the store's list of chains does not have this one")
+	case rep.Last < w.end.seq:
+		bad(rep.Last+1, "cut", "%s from the end", missing(rep.Last+1, w.end.seq))
+	case rep.Last > 0 && string(w.end.hash) != string(prev[:]):
+		bad(rep.Last, "changed", "the recorder noted another hash for it")
+	}
+	for _, seq := range slices.Sorted(maps.Keys(w.expect)) {
+		if seq > rep.Last {
+			bad(rep.Last+1, "cut", "%s from the end: the chain was seen with %d", missing(rep.Last+1, seq), seq)
+		}
+	}
+	err := w.tx.QueryRowContext(w.ctx, `SELECT count(*) FROM ahead WHERE host = ? AND chain = ?`, w.host, w.chain).Scan(&rep.Waiting)
+	return rep, fault, err
+}
+
+func missing(from, to uint64) string {
+	if from == to {
+		return "it is missing"
+	}
+	return fmt.Sprintf("records %d to %d are missing", from, to)
+}
+
+// classify says what was done to a record that is not right in its place.
+func (w *walker) classify(r *events.Record, prev [32]byte) (seq uint64, what, why string, err error) {
+	if r.Intact() {
+		before := max(r.Seq, 2) - 1
+		return before, "changed", fmt.Sprintf("record %d follows another record %d than this", r.Seq, r.Seq-1), nil
+	}
+	own, ok := original(r, 1000)
+	if !ok {
+		return r.Seq, "changed", "its hash is not that of its content", nil
+	}
+	for other, err := range w.rows(own) {
+		if err != nil {
+			return 0, "", "", err
+		}
+		if o, ok := original(&other, 1000); ok && other.Seq == own && o == r.Seq {
+			return r.Seq, "reordered", fmt.Sprintf("records %d and %d have changed places", r.Seq, own), nil
+		}
+		break
+	}
+	switch {
+	case own > r.Seq && r.Prev != prev:
+		return r.Seq, "removed", fmt.Sprintf("record %d stands in its place", own), nil
+	case own < r.Seq:
+		return own, "inserted", fmt.Sprintf("the true record %d was moved to %d to make room", own, r.Seq), nil
+	}
+	return r.Seq, "reordered", fmt.Sprintf("record %d stands in its place", own), nil
+}
+
+// original finds the number under which a record's hash is right.
+func original(r *events.Record, within uint64) (uint64, bool) {
+	c := *r
+	for d := uint64(0); d <= within; d++ {
+		for _, c.Seq = range [...]uint64{r.Seq + d, r.Seq - min(d, r.Seq)} {
+			if c.Intact() {
+				return c.Seq, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// rows gives the records of the chain from a number on, in order.
+func (w *walker) rows(from uint64) iter.Seq2[events.Record, error] {
+	return records(w.ctx, w.tx, `host = ? AND chain = ? AND seq >= ? ORDER BY seq`, w.host, w.chain, int64(from))
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func records(ctx context.Context, q querier, where string, args ...any) iter.Seq2[events.Record, error] {
+	return func(yield func(events.Record, error) bool) {
+		rows, err := q.QueryContext(ctx, `SELECT chain, seq, kind, protocol, session, prev, hash, packed, payload FROM records WHERE `+where, args...)
+		if err != nil {
+			yield(events.Record{}, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var r events.Record
+			var prev, hash []byte
+			var packed bool
+			if err := rows.Scan(&r.Chain, &r.Seq, &r.Kind, &r.Protocol, &r.Session, &prev, &hash, &packed, &r.Payload); err != nil {
+				yield(r, err)
+				return
+			}
+			copy(r.Prev[:], prev)
+			copy(r.Hash[:], hash)
+			// What cannot be unpacked was changed; its hash will not match.
+			if b, err := unpack(packed, r.Payload); err == nil {
+				r.Payload = b
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(events.Record{}, err)
+		}
+	}
+}
