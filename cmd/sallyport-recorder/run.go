@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/events/jetstream"
+	"sallyport.dev/sallyport/events/recorder"
+)
+
+type options struct {
+	store, nats, nkey, key, consumer, metrics, logFormat string
+	grace                                                time.Duration
+}
+
+func runCmd() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "run --store DIR",
+		Short: "Consume, verify and store until stopped",
+		Long: `Consume the records of all hosts from the stream SALLYPORT, verify each against
+the one before it, and store them in DIR/records.db. A message is acknowledged
+after it is on stable storage; what comes twice is stored once. Gaps, forks,
+changed records and a second chain of a host are alarms: logged, counted and
+kept in the store.
+
+Receipts signed with the recorder's key tell the hosts what they may forget.
+SIGTERM ends it cleanly; after a kill -9 it goes on where it was.
+
+Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
+		Example: `  # beside a host with the embedded NATS
+  sallyport-recorder run --store /var/lib/sallyport-recorder \
+      --nats nats://127.0.0.1:4222 --nkey /var/lib/sallyport/nats/keys/recorder.nk
+
+  # for a fleet, on a NATS cluster of your own
+  sallyport-recorder run --store /srv/evidence --nats tls://nats.example.org --nkey recorder.creds`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.store, "store", "", "folder of the store, made where there is none")
+	f.StringVar(&o.nats, "nats", "nats://127.0.0.1:4222", "address of NATS")
+	f.StringVar(&o.nkey, "nkey", "", "nkey seed or .creds file")
+	f.StringVar(&o.key, "key", "", "private key that signs receipts (default DIR/recorder.key, made where there is none)")
+	f.StringVar(&o.consumer, "consumer", jetstream.RecorderConsumer, "durable consumer; stores that are to hold everything each need their own")
+	f.StringVar(&o.metrics, "metrics", "", "loopback ip:port of the Prometheus listener")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	f.DurationVar(&o.grace, "grace", time.Minute, "how long a record may be missing before that is an alarm")
+	cmd.MarkFlagRequired("store")
+	cmd.MarkFlagDirname("store")
+	return cmd
+}
+
+func (o *options) run(stop context.Context) error {
+	log, err := o.logger()
+	if err != nil {
+		return err
+	}
+	slog.SetDefault(log)
+	store, err := recorder.Open(o.store)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if o.key == "" {
+		o.key = filepath.Join(o.store, "recorder.key")
+	}
+	key, err := jetstream.ReadPrivateKey(o.key)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(stop)
+	defer cancel(nil)
+	nc, err := jetstream.Connect(o.nats, o.nkey, nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
+		if err := nc.LastError(); err != nil {
+			cancel(fmt.Errorf("NATS closed the connection: %w", err))
+		}
+	}))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	r := &recorder.Recorder{Conn: nc, Store: store, Key: key, Consumer: o.consumer, Grace: o.grace, Log: log}
+	if err := o.serveMetrics(ctx, r, log); err != nil {
+		return err
+	}
+	log.Info("recording", "store", o.store, "nats", nc.ConnectedUrlRedacted())
+	if err := r.Run(ctx); err != nil {
+		return err
+	}
+	if stop.Err() == nil {
+		return context.Cause(ctx)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func (o *options) logger() (*slog.Logger, error) {
+	switch o.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
+	}
+	return nil, usageError{fmt.Errorf("--log-format %q: must be text or json", o.logFormat)}
+}
+
+// serveMetrics hangs counters on r, and serves them where asked to.
+func (o *options) serveMetrics(ctx context.Context, r *recorder.Recorder, log *slog.Logger) error {
+	if o.metrics == "" {
+		return nil
+	}
+	h, _, err := net.SplitHostPort(o.metrics)
+	if ip := net.ParseIP(h); err != nil || ip == nil || !ip.IsLoopback() {
+		return usageError{fmt.Errorf("--metrics %q: must be a loopback ip:port", o.metrics)}
+	}
+	reg := prometheus.NewRegistry()
+	records := prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_recorder_records_total", Help: "Records received and on stable storage, duplicates included."})
+	alarms := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_recorder_alarms_total", Help: "Alarms by kind."}, []string{"what"})
+	reg.MustRegister(records, alarms, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.Stored = func(n int) { records.Add(float64(n)) }
+	r.Alarm = func(a recorder.Alarm) { alarms.WithLabelValues(a.What).Inc() }
+	l, err := net.Listen("tcp", o.metrics)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { srv.Close() })
+	go func() {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are not served", "error", err)
+		}
+	}()
+	return nil
+}
