@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+#ifndef __SALLYPORT_MAPS_H
+#define __SALLYPORT_MAPS_H
+
+#include "guard.h"
+
+#define MAP(name, kind, k, v, n)			\
+	struct {					\
+		__uint(type, kind);			\
+		__type(key, k);				\
+		__type(value, v);			\
+		__uint(max_entries, n);			\
+		__uint(pinning, LIBBPF_PIN_BY_NAME);	\
+	} name SEC(".maps")
+
+/* A hash of one, because its update is atomic and an array's is not. */
+MAP(config, BPF_MAP_TYPE_HASH, __u32, struct settings, 1);
+
+/*
+ * Protected endpoints. Port 0: some port of the address is protected.
+ * Address :: some address of this host is protected at the port.
+ */
+MAP(destinations, BPF_MAP_TYPE_HASH, struct endpoint, __u32, 4096);
+
+MAP(covered, BPF_MAP_TYPE_HASH, __u64, __u32, 1024);	/* cgroup2 ids */
+MAP(exempt, BPF_MAP_TYPE_HASH, __u64, __u32, 1024);	/* cgroup2 ids, host mode */
+MAP(processes, BPF_MAP_TYPE_HASH, struct process_key, struct process, 64);
+MAP(listeners, BPF_MAP_TYPE_HASH, __u64, struct listener, 4096); /* by netns cookie */
+
+/* The hand-over. Never an LRU: what is evicted would be lost or mixed up. */
+MAP(handover, BPF_MAP_TYPE_HASH, struct flow_key, struct record, 16384);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct origin);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} origins SEC(".maps");
+
+MAP(counters, BPF_MAP_TYPE_ARRAY, __u32, __u64, COUNTERS);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} reports SEC(".maps");
+
+/* Only to say the same thing once a second: what it evicts is said again. */
+MAP(repeats, BPF_MAP_TYPE_LRU_HASH, struct repeat_key, struct repeat, 1024);
+MAP(rates, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct rate, 1);
+
+static __always_inline void count(enum counter which)
+{
+	__u64 *n = bpf_map_lookup_elem(&counters, &which);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline __u64 counted(enum counter which)
+{
+	__u64 *n = bpf_map_lookup_elem(&counters, &which);
+
+	return n ? *n : 0;
+}
+
+static __always_inline struct settings *the_settings(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+#endif

@@ -1,0 +1,39 @@
+//go:build ignore
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* sendmsg4/6: no datagram to a protected destination; there is no passage for it. */
+#include "headers/guard.h"
+#include "headers/address.h"
+#include "headers/tell.h"
+
+static __always_inline int allowed(struct bpf_sock_addr *ctx, struct endpoint *dst)
+{
+	if (protection(dst, is_loopback(dst->addr)) == FREE || !current_covered(the_settings(), NULL))
+		return 1;
+	refuse(REASON_DATAGRAM, ctx->protocol, dst, bpf_get_netns_cookie(ctx));
+	return 0;
+}
+
+SEC("cgroup/sendmsg4")
+int sendmsg4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint dst = { .port = bpf_ntohs(ctx->user_port) };
+
+	set4(&dst, ctx->user_ip4 ? ctx->user_ip4 : LOOPBACK4);
+	return allowed(ctx, &dst);
+}
+
+SEC("cgroup/sendmsg6")
+int sendmsg6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint dst = { .port = bpf_ntohs(ctx->user_port) };
+
+	dst.addr[0] = ctx->user_ip6[0];
+	dst.addr[1] = ctx->user_ip6[1];
+	dst.addr[2] = ctx->user_ip6[2];
+	dst.addr[3] = ctx->user_ip6[3];
+	if (is_any6(dst.addr))
+		dst.addr[3] = bpf_htonl(1);
+	if (is_mapped(dst.addr) && !dst.addr[3])
+		dst.addr[3] = LOOPBACK4;
+	return allowed(ctx, &dst);
+}

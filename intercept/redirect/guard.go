@@ -1,0 +1,123 @@
+package redirect
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"sallyport.dev/sallyport/bpf"
+)
+
+// Guard is the loader's hold on the programs and maps. Its methods may be
+// called from many goroutines.
+type Guard struct {
+	cfg      Config
+	dir      string // of the pins
+	root     string // of cgroup2
+	maps     bpf.GuardMaps
+	daemonID uint64
+	swept    []Bypass
+	sweepErr error
+}
+
+// Close lets go of the guard. It stays pinned and in force.
+func (g *Guard) Close() error { return g.maps.Close() }
+
+// DaemonCgroup returns the cgroup that the daemon must run in, as a path
+// below the cgroup2 root, and its id.
+func (g *Guard) DaemonCgroup() (path string, id uint64) { return daemonCgroup, g.daemonID }
+
+// GuardedCgroup returns the cgroup, below the cgroup2 root, that is covered
+// in either mode with all its children.
+func (g *Guard) GuardedCgroup() string { return guardedCgroup }
+
+// CgroupRoot returns where the cgroup2 hierarchy is mounted.
+func (g *Guard) CgroupRoot() string { return g.root }
+
+// Swept returns the connections that were older than the guard and were
+// destroyed, and an error if some could not be: their packets are dropped.
+func (g *Guard) Swept() ([]Bypass, error) { return g.swept, g.sweepErr }
+
+// Exempt lets one process reach protected destinations: the one with this
+// thread group id (initial pid namespace) and start time (StartBoottime),
+// while it is in or below the cgroup. Dead ones are forgotten.
+func (g *Guard) Exempt(tgid uint32, startBoottime uint64, cgroupID uint64) error {
+	if startBoottime == 0 || cgroupID == 0 {
+		return errors.New("exempt: a process is named by its start time and its cgroup too")
+	}
+	return g.trust(tgid, bpf.GuardRoleROLE_DAEMON, startBoottime, cgroupID)
+}
+
+func (g *Guard) trust(tgid uint32, role bpf.GuardRole, start, cgroup uint64) error {
+	if err := g.forgetDead(); err != nil {
+		return err
+	}
+	now, err := StartBoottime(tgid)
+	if err != nil {
+		return fmt.Errorf("trust process %d: %w", tgid, err)
+	}
+	if start == 0 {
+		start = now
+	}
+	if !SameStart(start, now) {
+		return fmt.Errorf("trust process %d: it is not the one that started then", tgid)
+	}
+	inode, err := PidInode(tgid)
+	if err != nil {
+		return fmt.Errorf("trust process %d: %w", tgid, err)
+	}
+	key := bpf.GuardProcessKey{Tgid: tgid, Role: uint32(role)}
+	p := bpf.GuardProcess{Start: start, PidInode: inode, Cgroup: cgroup}
+	if err := g.maps.Processes.Put(key, p); err != nil {
+		return fmt.Errorf("trust process %d: %w", tgid, err)
+	}
+	return nil
+}
+
+func (g *Guard) forgetDead() error {
+	all, err := content[bpf.GuardProcessKey, bpf.GuardProcess](g.maps.Processes)
+	if err != nil {
+		return fmt.Errorf("read trusted processes: %w", err)
+	}
+	for k, p := range all {
+		if alive(k.Tgid, p.Start) {
+			continue
+		}
+		if err := g.maps.Processes.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget process %d: %w", k.Tgid, err)
+		}
+	}
+	return nil
+}
+
+// ReportsFD returns the ring buffer's descriptor, for the daemon's
+// BypassReader. It belongs to the Guard; hand over a duplicate.
+func (g *Guard) ReportsFD() int { return g.maps.Reports.FD() }
+
+// Counters returns what the programs counted since the guard came up.
+func (g *Guard) Counters() (Counters, error) { return readCounters(g.maps.Counters) }
+
+// Counters are the programs' own, since the guard came up.
+type Counters struct {
+	Turned     uint64 `json:"turned"`     // connections turned into the passage
+	Handed     uint64 `json:"handed"`     // records handed to an accepted connection
+	Refused    uint64 `json:"refused"`    // system calls refused
+	Dropped    uint64 `json:"dropped"`    // packets dropped by the backstop
+	Suppressed uint64 `json:"suppressed"` // reports not sent because there were too many
+	Lost       uint64 `json:"lost"`       // reports not sent because nobody read them
+}
+
+func readCounters(m *ebpf.Map) (Counters, error) {
+	var v [bpf.GuardCounterCOUNTERS]uint64
+	for i := range v {
+		if err := m.Lookup(uint32(i), &v[i]); err != nil {
+			return Counters{}, fmt.Errorf("read counters: %w", err)
+		}
+	}
+	return Counters{
+		Turned: v[bpf.GuardCounterCOUNT_TURNED], Handed: v[bpf.GuardCounterCOUNT_HANDED],
+		Refused: v[bpf.GuardCounterCOUNT_REFUSED], Dropped: v[bpf.GuardCounterCOUNT_DROPPED],
+		Suppressed: v[bpf.GuardCounterCOUNT_SUPPRESSED], Lost: v[bpf.GuardCounterCOUNT_LOST],
+	}, nil
+}

@@ -1,0 +1,118 @@
+package redirect
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host names the file systems that say what the kernel can do. The zero Host
+// is the machine's own.
+type Host struct {
+	Proc string // default /proc
+	Sys  string // default /sys
+}
+
+func (h Host) proc(name ...string) string { return in(h.Proc, "/proc", name) }
+func (h Host) sys(name ...string) string  { return in(h.Sys, "/sys", name) }
+
+func in(root, usual string, name []string) string {
+	if root == "" {
+		root = usual
+	}
+	return filepath.Join(append([]string{root}, name...)...)
+}
+
+// Check reports all that the host lacks, joined; each is one of this
+// package's sentinel errors.
+func (h Host) Check() error {
+	return errors.Join(h.CheckKernel(), h.CheckBTF(), h.CheckCgroup2(), h.CheckCapabilities())
+}
+
+// CheckKernel returns ErrKernel below 6.1.
+func (h Host) CheckKernel() error {
+	b, err := os.ReadFile(h.proc("sys/kernel/osrelease"))
+	if err != nil {
+		return fmt.Errorf("%w (%v)", ErrKernel, err)
+	}
+	release := strings.TrimSpace(string(b))
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil || major < 6 || major == 6 && minor < 1 {
+		return fmt.Errorf("%w (this is %s)", ErrKernel, release)
+	}
+	return nil
+}
+
+// CheckBTF returns ErrBTF where the kernel does not describe its types.
+func (h Host) CheckBTF() error {
+	if _, err := os.Stat(h.sys("kernel/btf/vmlinux")); err != nil {
+		return fmt.Errorf("%w (%v)", ErrBTF, err)
+	}
+	return nil
+}
+
+// CheckCgroup2 returns ErrCgroup2 where no cgroup2 is mounted.
+func (h Host) CheckCgroup2() error {
+	_, err := h.CgroupRoot()
+	return err
+}
+
+// CgroupRoot returns where the cgroup2 hierarchy is mounted, found by its
+// type: it may be anywhere, beside version 1 hierarchies.
+func (h Host) CgroupRoot() (string, error) {
+	f, err := os.Open(h.proc("self/mountinfo"))
+	if err != nil {
+		return "", fmt.Errorf("%w (%v)", ErrCgroup2, err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		// proc(5): id parent dev root mountpoint options [optional...] - type ...
+		before, after, ok := strings.Cut(s.Text(), " - ")
+		fields := strings.Fields(before)
+		if ok && strings.HasPrefix(after, "cgroup2 ") && len(fields) >= 5 && fields[3] == "/" {
+			return unescape(fields[4]), nil
+		}
+	}
+	return "", ErrCgroup2
+}
+
+// unescape undoes mountinfo's octal escapes of blanks.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// Capabilities that the loader needs, and their bits.
+var needed = []struct {
+	name string
+	bit  uint
+}{{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN}, {"CAP_BPF", unix.CAP_BPF}}
+
+// CheckCapabilities returns ErrCapability where this process lacks one.
+func (h Host) CheckCapabilities() error {
+	b, err := os.ReadFile(h.proc("self/status"))
+	if err != nil {
+		return fmt.Errorf("%w (%v)", ErrCapability, err)
+	}
+	_, rest, _ := strings.Cut(string(b), "CapEff:")
+	line, _, _ := strings.Cut(rest, "\n")
+	caps, err := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	if err != nil {
+		return fmt.Errorf("%w (no CapEff in status)", ErrCapability)
+	}
+	var missing []string
+	for _, c := range needed {
+		if caps&(1<<c.bit) == 0 {
+			missing = append(missing, c.name)
+		}
+	}
+	if missing != nil {
+		return fmt.Errorf("%w (missing: %s)", ErrCapability, strings.Join(missing, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package redirect
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+
+	"sallyport.dev/sallyport/bpf"
+)
+
+// endpoint gives an address in the maps' form: IPv4 as ::ffff:a.b.c.d.
+func endpoint(a netip.AddrPort) bpf.GuardEndpoint {
+	e := bpf.GuardEndpoint{Port: a.Port()}
+	b := a.Addr().As16()
+	for i := range e.Addr {
+		e.Addr[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return e
+}
+
+// addrPort is the inverse of endpoint.
+func addrPort(e bpf.GuardEndpoint) netip.AddrPort {
+	var b [16]byte
+	for i, w := range e.Addr {
+		binary.NativeEndian.PutUint32(b[4*i:], w)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(b).Unmap(), e.Port)
+}
+
+// Values of the destinations map.
+const (
+	isDestination uint32 = 1 // as configured
+	isAddress     uint32 = 2 // port 0: some port of the address is protected
+	isLocalPort   uint32 = 3 // address ::, some local address is protected at the port
+)
+
+// destinationKeys returns the map's whole content for the destinations.
+func destinationKeys(dst []netip.AddrPort) (map[bpf.GuardEndpoint]uint32, error) {
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("own addresses: %w", err)
+	}
+	keys := map[bpf.GuardEndpoint]uint32{}
+	for _, d := range dst {
+		a := d.Addr().Unmap().WithZone("")
+		if !d.IsValid() || d.Port() == 0 || a.IsUnspecified() || a.IsMulticast() {
+			return nil, fmt.Errorf("destination %s: must be a concrete ip:port", d)
+		}
+		keys[endpoint(netip.AddrPortFrom(a, d.Port()))] = isDestination
+		keys[endpoint(netip.AddrPortFrom(a, 0))] = isAddress
+		if a.IsLoopback() || isOwn(a, own) {
+			keys[endpoint(netip.AddrPortFrom(netip.IPv6Unspecified(), d.Port()))] = isLocalPort
+		}
+	}
+	return keys, nil
+}
+
+func isOwn(a netip.Addr, own []net.Addr) bool {
+	for _, o := range own {
+		if p, err := netip.ParsePrefix(o.String()); err == nil && p.Addr().Unmap() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// replace gives m exactly the content of want. What is new enters before what is
+// old leaves: there is no moment with less than both have in common.
+func replace[K comparable, V any](m *ebpf.Map, want map[K]V) error {
+	for k, v := range want {
+		if err := m.Put(k, v); err != nil {
+			return fmt.Errorf("fill map: %w", err)
+		}
+	}
+	var old []K
+	var k K
+	var v V
+	it := m.Iterate()
+	for it.Next(&k, &v) {
+		if _, ok := want[k]; !ok {
+			old = append(old, k)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("read map: %w", err)
+	}
+	for _, k := range old {
+		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("clear map: %w", err)
+		}
+	}
+	return nil
+}
+
+func content[K comparable, V any](m *ebpf.Map) (map[K]V, error) {
+	all := map[K]V{}
+	var k K
+	var v V
+	it := m.Iterate()
+	for it.Next(&k, &v) {
+		all[k] = v
+	}
+	return all, it.Err()
+}

@@ -1,0 +1,151 @@
+package redirect
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/cilium/ebpf"
+
+	"sallyport.dev/sallyport/bpf"
+)
+
+// Status is what the kernel says of a guard, not what anybody remembers.
+type Status struct {
+	Up           bool             `json:"up"` // every program is attached to the live cgroup2 root
+	Mode         string           `json:"mode"`
+	Port         uint16           `json:"port"`
+	Root         string           `json:"cgroup2"` // where cgroup2 is mounted
+	Programs     []ProgramStatus  `json:"programs"`
+	Destinations []netip.AddrPort `json:"destinations"`
+	Covered      []string         `json:"covered"` // cgroups; "#id" for one that is gone
+	Exempt       []string         `json:"exempt"`
+	Listening    int              `json:"listening"` // network namespaces with a passage
+	Daemon       bool             `json:"daemon"`    // an exempted daemon is alive
+	DaemonPID    uint32           `json:"daemon_pid,omitempty"`
+	Counters     Counters         `json:"counters"`
+}
+
+// ProgramStatus is one program's.
+type ProgramStatus struct {
+	Name     string `json:"name"`
+	Attached bool   `json:"attached"`
+	Problem  string `json:"problem,omitempty"`
+}
+
+// GetStatus asks the kernel. ErrNotUp: nothing is pinned there.
+func GetStatus(pins string) (Status, error) {
+	s, err := status(pins)
+	if err != nil {
+		return Status{}, fmt.Errorf("guard status: %w", err)
+	}
+	return s, nil
+}
+
+func status(pins string) (s Status, err error) {
+	if pins == "" {
+		pins = DefaultPins
+	}
+	dir, err := findPins(pins)
+	if err != nil {
+		return s, err
+	}
+	if s.Root, err = (Host{}).CgroupRoot(); err != nil {
+		return s, err
+	}
+	rootID, err := cgroupID(s.Root, "/")
+	if err != nil {
+		return s, err
+	}
+	s.Up = true
+	for _, h := range hooks {
+		p := ProgramStatus{Name: h.name, Attached: true}
+		if err := h.attached(dir, s.Root, rootID); err != nil {
+			s.Up, p.Attached, p.Problem = false, false, err.Error()
+		}
+		s.Programs = append(s.Programs, p)
+	}
+	return s, s.read(dir)
+}
+
+// read fills what stands in the maps.
+func (s *Status) read(dir string) error {
+	var config, destinations, covered, exempt, processes, listeners, counters *ebpf.Map
+	for name, m := range map[string]**ebpf.Map{
+		bpf.GuardMapConfig: &config, bpf.GuardMapDestinations: &destinations,
+		bpf.GuardMapCovered: &covered, bpf.GuardMapExempt: &exempt,
+		bpf.GuardMapProcesses: &processes, bpf.GuardMapListeners: &listeners,
+		bpf.GuardMapCounters: &counters,
+	} {
+		var err error
+		if *m, err = ebpf.LoadPinnedMap(filepath.Join(dir, name), &ebpf.LoadPinOptions{ReadOnly: true}); err != nil {
+			return fmt.Errorf("pinned map %s: %w", name, err)
+		}
+		defer (*m).Close()
+	}
+	var settings bpf.GuardSettings
+	if err := config.Lookup(uint32(0), &settings); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	for name, mode := range modes {
+		if mode == settings.Mode {
+			s.Mode = name
+		}
+	}
+	s.Port = settings.Port
+	keys, err := content[bpf.GuardEndpoint, uint32](destinations)
+	if err != nil {
+		return fmt.Errorf("destinations: %w", err)
+	}
+	for k, v := range keys {
+		if v == isDestination {
+			s.Destinations = append(s.Destinations, addrPort(k))
+		}
+	}
+	slices.SortFunc(s.Destinations, netip.AddrPort.Compare)
+	if s.Covered, err = s.cgroups(covered); err != nil {
+		return err
+	}
+	if s.Exempt, err = s.cgroups(exempt); err != nil {
+		return err
+	}
+	passages, err := content[uint64, bpf.GuardListener](listeners)
+	if err != nil {
+		return fmt.Errorf("listeners: %w", err)
+	}
+	s.Listening = len(passages)
+	trusted, err := content[bpf.GuardProcessKey, bpf.GuardProcess](processes)
+	if err != nil {
+		return fmt.Errorf("processes: %w", err)
+	}
+	for k, p := range trusted {
+		if k.Role == uint32(bpf.GuardRoleROLE_DAEMON) && alive(k.Tgid, p.Start) {
+			s.Daemon, s.DaemonPID = true, k.Tgid
+		}
+	}
+	s.Counters, err = readCounters(counters)
+	return err
+}
+
+func (s *Status) cgroups(m *ebpf.Map) ([]string, error) {
+	ids, err := content[uint64, uint32](m)
+	if err != nil {
+		return nil, fmt.Errorf("cgroups: %w", err)
+	}
+	names := map[uint64]string{}
+	if err := subtree(s.Root, "/", names); err != nil {
+		return nil, fmt.Errorf("cgroups: %w", err)
+	}
+	list := []string{}
+	for id := range ids {
+		name := names[id]
+		if name == "" {
+			name = "#" + strconv.FormatUint(id, 10)
+		}
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return list, nil
+}

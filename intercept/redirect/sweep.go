@@ -1,0 +1,207 @@
+package redirect
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/bpf"
+	"sallyport.dev/sallyport/intercept"
+)
+
+// Netlink's inet_diag, linux/inet_diag.h and linux/sock_diag.h.
+const (
+	sockDiagByFamily = 20
+	sockDestroy      = 21
+	diagCgroupID     = 21 // INET_DIAG_CGROUP_ID, kernel 5.9
+
+	tcpListen = 10
+	tcpClose  = 7
+)
+
+type diagSockID struct {
+	sport, dport [2]byte // big-endian
+	src, dst     [16]byte
+	iface        uint32
+	cookie       [2]uint32
+}
+
+type diagReq struct {
+	family, protocol, ext, pad uint8
+	states                     uint32
+	id                         diagSockID
+}
+
+type diagMsg struct {
+	family, state, timer, retrans uint8
+	id                            diagSockID
+	expires, rqueue, wqueue       uint32
+	uid, inode                    uint32
+}
+
+// sweep destroys covered connections to protected destinations in this
+// network namespace. The guard is attached already: no new one can appear.
+func (g *Guard) sweep() ([]Bypass, error) {
+	destinations, err := content[bpf.GuardEndpoint, uint32](g.maps.Destinations)
+	if err != nil {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
+	covered, err := g.coverage()
+	if err != nil {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}); err != nil {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
+	var found []diagMsg
+	var swept []Bypass
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		req := diagReq{family: family, protocol: unix.IPPROTO_TCP, states: ^uint32(1<<tcpListen | 1<<tcpClose)}
+		err := diag(fd, sockDiagByFamily, unix.NLM_F_DUMP, &req, func(m *diagMsg, cgroup uint64) {
+			dst := sockAddr(m.family, m.id.dst, m.id.dport)
+			if destinations[endpoint(dst)] != isDestination || !covered(cgroup) {
+				return
+			}
+			found = append(found, *m)
+			swept = append(swept, Bypass{
+				Time: time.Now(), Reason: ReasonSwept, Transport: "tcp",
+				Source: sockAddr(m.family, m.id.src, m.id.sport), Destination: dst,
+				Peer: intercept.Peer{SockCgroup: cgroup, UID: m.uid},
+			})
+		})
+		if err != nil {
+			return swept, fmt.Errorf("sweep: list connections: %w", err)
+		}
+	}
+	var errs []error
+	for i := range found {
+		req := diagReq{family: found[i].family, protocol: unix.IPPROTO_TCP, id: found[i].id}
+		err := diag(fd, sockDestroy, unix.NLM_F_ACK, &req, nil)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("sweep: destroy %s -> %s: %w (its packets are dropped; end its process)", swept[i].Source, swept[i].Destination, err))
+		}
+	}
+	return swept, errors.Join(errs...)
+}
+
+// coverage returns whether sockets of a cgroup are covered, as the egress
+// program decides it.
+func (g *Guard) coverage() (func(cgroup uint64) bool, error) {
+	daemon, exempt, covered := map[uint64]string{}, map[uint64]string{}, map[uint64]string{}
+	names := map[uint64]string{}
+	if err := errors.Join(subtree(g.root, daemonCgroup, daemon), subtree(g.root, "/", names)); err != nil {
+		return nil, err
+	}
+	coveredIDs, err1 := content[uint64, uint32](g.maps.Covered)
+	exemptIDs, err2 := content[uint64, uint32](g.maps.Exempt)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	for id := range coveredIDs {
+		if names[id] != "" && id != g.daemonID {
+			if err := subtree(g.root, names[id], covered); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for id := range exemptIDs {
+		if names[id] != "" {
+			if err := subtree(g.root, names[id], exempt); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return func(id uint64) bool {
+		if daemon[id] != "" {
+			return false
+		}
+		return covered[id] != "" || g.cfg.Mode == "host" && exempt[id] == ""
+	}, nil
+}
+
+func sockAddr(family uint8, a [16]byte, port [2]byte) netip.AddrPort {
+	addr := netip.AddrFrom16(a)
+	if family == unix.AF_INET {
+		addr = netip.AddrFrom4([4]byte(a[:4]))
+	}
+	return netip.AddrPortFrom(addr.Unmap(), binary.BigEndian.Uint16(port[:]))
+}
+
+// diag sends one request and reads all its answers.
+func diag(fd int, kind, flags uint16, req *diagReq, each func(*diagMsg, uint64)) error {
+	body := unsafe.Slice((*byte)(unsafe.Pointer(req)), unsafe.Sizeof(*req))
+	h := unix.NlMsghdr{Len: uint32(unix.SizeofNlMsghdr + len(body)), Type: kind, Flags: unix.NLM_F_REQUEST | flags}
+	msg := slices.Concat(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unix.SizeofNlMsghdr), body)
+	if err := unix.Sendto(fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		if err != nil {
+			return err
+		}
+		done, err := answers(buf[:n], each)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// answers walks the messages of one datagram; done after the last of a dump.
+func answers(b []byte, each func(*diagMsg, uint64)) (done bool, err error) {
+	for len(b) >= unix.SizeofNlMsghdr {
+		size := int(binary.NativeEndian.Uint32(b))
+		if size < unix.SizeofNlMsghdr || size > len(b) {
+			return true, errors.New("netlink: a message is cut short")
+		}
+		body := b[unix.SizeofNlMsghdr:size]
+		switch binary.NativeEndian.Uint16(b[4:]) {
+		case unix.NLMSG_DONE:
+			return true, nil
+		case unix.NLMSG_ERROR:
+			if len(body) < 4 {
+				return true, errors.New("netlink: an error is cut short")
+			}
+			if errno := int32(binary.NativeEndian.Uint32(body)); errno != 0 {
+				return true, unix.Errno(-errno)
+			}
+			return true, nil
+		case sockDiagByFamily:
+			var m diagMsg
+			if len(body) < int(unsafe.Sizeof(m)) {
+				return true, errors.New("netlink: a socket is cut short")
+			}
+			copy(unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m)), body)
+			each(&m, attribute(body[unsafe.Sizeof(m):], diagCgroupID))
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return false, nil
+}
+
+// attribute returns a netlink attribute's 64-bit value, 0 without it.
+func attribute(b []byte, kind uint16) uint64 {
+	for len(b) >= 4 {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < 4 || size > len(b) {
+			return 0
+		}
+		if binary.NativeEndian.Uint16(b[2:]) == kind && size >= 12 {
+			return binary.NativeEndian.Uint64(b[4:])
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return 0
+}
