@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -87,11 +86,13 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// Capabilities that the loader needs, and their bits.
-var needed = []struct {
+type capability struct {
 	name string
 	bit  uint
-}{{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN}, {"CAP_BPF", unix.CAP_BPF}}
+}
+
+// Capabilities that the loader needs, and their bits.
+var needed = []capability{{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN}, {"CAP_BPF", unix.CAP_BPF}}
 
 // CheckCapabilities returns ErrCapability where this process lacks one.
 func (h Host) CheckCapabilities() error {
@@ -99,12 +100,7 @@ func (h Host) CheckCapabilities() error {
 	if err != nil {
 		return fmt.Errorf("%w (%v)", ErrCapability, err)
 	}
-	_, rest, _ := strings.Cut(string(b), "CapEff:")
-	line, _, _ := strings.Cut(rest, "\n")
-	caps, err := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
-	if err != nil {
-		return fmt.Errorf("%w (no CapEff in status)", ErrCapability)
-	}
+	caps := effective(b)
 	var missing []string
 	for _, c := range needed {
 		if caps&(1<<c.bit) == 0 {

@@ -1,0 +1,130 @@
+package redirect
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/bpf"
+)
+
+// CheckBPFFS returns ErrBPFFS where Up would find no bpffs for the pins and
+// couldn't mount one.
+func (h Host) CheckBPFFS(pins string) error {
+	parent := filepath.Dir(filepath.Clean(pins))
+	if on, err := onBPFFS(parent); err == nil && on {
+		return nil
+	}
+	known, err := os.ReadFile(h.proc("filesystems"))
+	if parent == "/sys/fs/bpf" && err == nil && strings.Contains(string(known), "\tbpf\n") {
+		return nil // Up mounts it
+	}
+	return fmt.Errorf("%w (%s is not on one)", ErrBPFFS, parent)
+}
+
+// CheckPort returns an error when the passage's port could be given to any
+// client as its source port.
+func (h Host) CheckPort(port uint16) error {
+	b, err := os.ReadFile(h.proc("sys/net/ipv4/ip_local_port_range"))
+	if err != nil {
+		return err
+	}
+	var low, high uint16
+	if _, err := fmt.Sscan(string(b), &low, &high); err != nil {
+		return fmt.Errorf("ip_local_port_range %q: %w", b, err)
+	}
+	if port >= low && port <= high {
+		return fmt.Errorf("port %d is in net.ipv4.ip_local_port_range %d-%d", port, low, high)
+	}
+	return nil
+}
+
+// CheckUnprivileged returns an error when unprivileged processes may load BPF
+// programs of their own.
+func (h Host) CheckUnprivileged() error {
+	b, err := os.ReadFile(h.proc("sys/kernel/unprivileged_bpf_disabled"))
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(string(b)) == "0" {
+		return errors.New("kernel.unprivileged_bpf_disabled is 0")
+	}
+	return nil
+}
+
+// Probe has the kernel verify every program, without attaching any. The map
+// holds each program's name and its error, nil where it loads.
+func Probe() (map[string]error, error) {
+	spec, err := bpf.LoadGuard()
+	if err != nil {
+		return nil, fmt.Errorf("read programs: %w", err)
+	}
+	results := map[string]error{}
+	for name := range spec.Programs {
+		one := spec.Copy()
+		for _, m := range one.Maps {
+			m.Pinning = ebpf.PinNone
+		}
+		for other := range one.Programs {
+			if other != name {
+				delete(one.Programs, other)
+			}
+		}
+		c, err := ebpf.NewCollection(one)
+		if err == nil {
+			c.Close()
+		}
+		results[name] = err
+	}
+	return results, nil
+}
+
+// Powerful returns the processes in or below a cgroup that hold a capability
+// with which they could take the guard away or go round it: such a workload
+// can't be called covered. They are named by pid and capability.
+func (h Host) Powerful(cgroup string) ([]string, error) {
+	root, err := h.CgroupRoot()
+	if err != nil {
+		return nil, err
+	}
+	dirs := map[uint64]string{}
+	if err := subtree(root, cgroup, dirs); err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, dir := range dirs {
+		procs, err := os.ReadFile(filepath.Join(root, dir, "cgroup.procs"))
+		if err != nil {
+			continue // removed meanwhile
+		}
+		for _, pid := range strings.Fields(string(procs)) {
+			b, err := os.ReadFile(h.proc(pid, "status"))
+			if err != nil {
+				continue
+			}
+			caps := effective(b)
+			for _, c := range powerful {
+				if caps&(1<<c.bit) != 0 {
+					found = append(found, pid+" "+c.name)
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+var powerful = append([]capability{{"CAP_NET_RAW", unix.CAP_NET_RAW}, {"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE}}, needed...)
+
+// effective reads CapEff of a /proc/PID/status.
+func effective(status []byte) uint64 {
+	_, rest, _ := strings.Cut(string(status), "CapEff:")
+	line, _, _ := strings.Cut(rest, "\n")
+	caps, _ := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	return caps
+}
