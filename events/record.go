@@ -22,10 +22,24 @@ type Record struct {
 	Hash     [32]byte
 }
 
-// Sum computes the hash that a record must have: SHA-256 over Prev, then
-// every other field with its length before it, integers big-endian.
+// Sum computes the hash that a record must have: SHA-256 over its canonical
+// form.
 func (r *Record) Sum() [32]byte {
 	b := make([]byte, 0, 256)
+	h := sha256.New()
+	h.Write(r.appendHead(b))
+	h.Write(r.Payload)
+	var sum [32]byte
+	h.Sum(sum[:0])
+	return sum
+}
+
+// Append appends the record's canonical form, which is what is hashed: Prev,
+// then every other field but Hash with its length before it, integers
+// big-endian.
+func (r *Record) Append(b []byte) []byte { return append(r.appendHead(b), r.Payload...) }
+
+func (r *Record) appendHead(b []byte) []byte {
 	b = append(b, r.Prev[:]...)
 	b = binary.BigEndian.AppendUint64(b, r.Seq)
 	b = append(b, byte(r.Kind))
@@ -33,13 +47,7 @@ func (r *Record) Sum() [32]byte {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 		b = append(b, s...)
 	}
-	b = binary.BigEndian.AppendUint64(b, uint64(len(r.Payload)))
-	h := sha256.New()
-	h.Write(b)
-	h.Write(r.Payload)
-	var sum [32]byte
-	h.Sum(sum[:0])
-	return sum
+	return binary.BigEndian.AppendUint64(b, uint64(len(r.Payload)))
 }
 
 // Intact reports whether the record's hash is that of its content.

@@ -1,0 +1,180 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// run is the committer: the only one that syncs, and that begins a segment.
+func (j *Journal) run() {
+	defer close(j.done)
+	retry := time.NewTicker(retryFull)
+	defer retry.Stop()
+	var checkpoints <-chan time.Time
+	if j.o.CheckpointEvery > 0 {
+		t := time.NewTicker(j.o.CheckpointEvery)
+		defer t.Stop()
+		checkpoints = t.C
+	}
+	for {
+		select {
+		case <-j.kicked:
+		case <-checkpoints:
+			j.checkpoint()
+		case <-retry.C:
+			if j.trouble.Load() == nil {
+				continue
+			}
+		case <-j.stop:
+			j.commit()
+			return
+		}
+		j.commit()
+	}
+}
+
+// commit writes what has been appended and makes it durable.
+func (j *Journal) commit() {
+	j.wmu.Lock()
+	err := j.roll()
+	if err == nil {
+		err = j.write()
+	}
+	seq, f := j.written, j.file
+	j.wmu.Unlock()
+	if err != nil {
+		j.failed(err)
+	}
+	if t := j.trouble.Load(); t != nil && t.final {
+		return
+	}
+	if seq > j.durable.Load() {
+		if j.o.Sync {
+			// A crash before this line loses the group: nobody was told of it.
+			if err := f.Sync(); err != nil {
+				j.failed(fmt.Errorf("sync: %w", err))
+				return
+			}
+		}
+		j.setDurable(seq)
+	}
+	if err == nil {
+		j.give(nil)
+	}
+}
+
+// failed notes an error of the disk and returns what callers are told.
+func (j *Journal) failed(err error) error {
+	t := &trouble{final: !full(err)}
+	if t.final {
+		t.err = fmt.Errorf("%w: %w: nothing is accepted until a restart", events.ErrFull, err)
+	} else {
+		t.err = fmt.Errorf("%w: %w: free some space", events.ErrFull, err)
+	}
+	if old := j.trouble.Load(); old == nil || t.final {
+		j.give(t)
+	}
+	if now := j.trouble.Load(); now != nil {
+		return now.err
+	}
+	return t.err
+}
+
+// write writes out what was appended before the call, in order. The caller
+// holds wmu. A write that found no room is kept and made again at the same
+// place, so that a part of a record never stands in front of another.
+func (j *Journal) write() error {
+	if t := j.trouble.Load(); t != nil && t.final {
+		return t.err
+	}
+	j.mu.Lock()
+	target := j.seq
+	j.mu.Unlock()
+	for j.written < target {
+		if len(j.out) == 0 {
+			j.mu.Lock()
+			j.out, j.pending, j.spare = j.pending, j.spare[:0], nil
+			j.outSeq, j.outHash = j.seq, j.prev
+			j.mu.Unlock()
+		}
+		if _, err := j.file.WriteAt(j.out, j.off); err != nil {
+			err = fmt.Errorf("write: %w", err)
+			if !full(err) {
+				j.failed(err) // before anybody can write behind the gap
+			}
+			return err
+		}
+		n := int64(len(j.out))
+		j.mu.Lock()
+		seg := j.segments[len(j.segments)-1]
+		if l := len(seg.marks); l == 0 || j.off-seg.marks[l-1].off >= markEvery {
+			seg.marks = append(seg.marks, mark{j.written + 1, j.off})
+		}
+		j.off += n
+		seg.size = j.off
+		j.buffered -= n
+		j.mu.Unlock()
+		j.written, j.head = j.outSeq, j.outHash
+		j.spare, j.out = j.out[:0], nil
+		if cap(j.spare) > 4<<20 {
+			j.spare = nil // a burst is over; an idle journal is small
+		}
+	}
+	return nil
+}
+
+// roll begins a new segment when the current one is long enough. The old one
+// is synced before the new one exists, so that only the last one can be torn.
+func (j *Journal) roll() error {
+	if j.off < j.o.SegmentBytes || len(j.out) > 0 {
+		return nil
+	}
+	if err := j.file.Sync(); err != nil {
+		err = fmt.Errorf("sync: %w", err)
+		j.failed(err)
+		return err
+	}
+	j.setDurable(j.written)
+	return j.begins(header{chain: j.chain, first: j.written + 1, prev: j.head, salt: j.salt})
+}
+
+// begins creates the next segment; the caller holds wmu.
+func (j *Journal) begins(h header) error {
+	name := segmentName(h.first)
+	f, err := j.create(name, h.bytes())
+	if err != nil {
+		return err
+	}
+	if j.file != nil {
+		j.file.Close() // synced; nothing can be lost by it
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.file, j.off = f, headerSize
+	j.segments = append(j.segments, &segment{name: name, head: h, size: headerSize})
+	j.used += headerSize
+	return nil
+}
+
+// create makes a segment with its header durable, or leaves none.
+func (j *Journal) create(name string, head []byte) (File, error) {
+	f, err := j.fs.Open(name, os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, fmt.Errorf("new segment %s: %w", name, err)
+	}
+	_, err = f.WriteAt(head, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = j.fs.SyncDir()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("new segment %s: %w", name, errors.Join(err, f.Close(), j.fs.Remove(name)))
+	}
+	return f, nil
+}
