@@ -7,7 +7,7 @@
 static __always_inline int may_bind(struct bpf_sock_addr *ctx)
 {
 	struct settings *s = the_settings();
-	struct endpoint at = { .port = bpf_ntohs(ctx->user_port) };
+	struct endpoint at = {.port = bpf_ntohs(ctx->user_port)};
 	__u64 netns;
 
 	if (!s || !s->port || at.port != s->port || ctx->type != SOCK_STREAM || current_is(ROLE_LOADER))

@@ -9,7 +9,7 @@
 #include "headers/address.h"
 #include "headers/tell.h"
 
-/* Has the socket's own source address decide what 0.0.0.0 means: it can. */
+/* Is the socket bound to an IPv4 address? Then that decides what :: means. */
 static __always_inline int v4_source(struct bpf_sock_addr *ctx)
 {
 	return ctx->sk->src_ip6[2] == MAPPED && ctx->sk->src_ip6[0] == 0 && ctx->sk->src_ip6[1] == 0;
@@ -30,19 +30,24 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, struct endpoint *ds
 		refuse(REASON_DIRECT, ctx->protocol, dst, netns);
 		return 0;
 	}
-	p = protection(dst, local);
+	p = protection(dst, local, 0);
 	tp = tcp ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
 	if (p == FREE || !current_covered(s, (struct sock *)tp)) {
 		/* An earlier attempt's record must not speak for this one. */
 		bpf_sk_storage_delete(&origins, ctx->sk);
 		return 1;
 	}
-	if (p == ALIAS) {
-		refuse(REASON_ALIAS, ctx->protocol, dst, netns);
+	if (!tcp) {
+		/*
+		 * Counted, not reported: resolvers connect datagram sockets to
+		 * find their source address, and nothing is sent. Whatever is
+		 * sent after all, sendmsg and egress report.
+		 */
+		count(COUNT_REFUSED);
 		return 0;
 	}
-	if (!tcp) {
-		refuse(REASON_DATAGRAM, ctx->protocol, dst, netns);
+	if (p == ALIAS) {
+		refuse(REASON_ALIAS, ctx->protocol, dst, netns);
 		return 0;
 	}
 	if (!l || !(v4 ? l->v4 : l->v6)) {
@@ -71,7 +76,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, struct endpoint *ds
 SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *ctx)
 {
-	struct endpoint dst = { .port = bpf_ntohs(ctx->user_port) };
+	struct endpoint dst = {.port = bpf_ntohs(ctx->user_port)};
 	__be32 addr = ctx->user_ip4;
 	int verdict;
 
@@ -92,7 +97,7 @@ int connect4(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
-	struct endpoint dst = { .port = bpf_ntohs(ctx->user_port) };
+	struct endpoint dst = {.port = bpf_ntohs(ctx->user_port)};
 	int v4, verdict;
 
 	dst.addr[0] = ctx->user_ip6[0];

@@ -8,7 +8,7 @@
 #include "headers/address.h"
 #include "headers/tell.h"
 
-#define UDPLITE 136
+#define UDPLITE	       136
 #define MAX_EXTENSIONS 8
 
 #define TCP_FIN 1
@@ -18,14 +18,14 @@
 struct packet {
 	struct endpoint dst;
 	__u32 proto;
-	__u32 offset;	/* of the transport header */
-	int blind;	/* its ports can't be known */
+	__u32 offset; /* of the transport header */
+	int blind;    /* its ports can't be known */
 };
 
 static __always_inline int has_ports(__u32 proto)
 {
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == SCTP ||
-	       proto == DCCP || proto == UDPLITE;
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == SCTP || proto == DCCP ||
+	       proto == UDPLITE;
 }
 
 static __always_inline int parse4(struct __sk_buff *skb, struct packet *p)
@@ -45,8 +45,7 @@ static __always_inline int parse6(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 next, h[8];
 
-	if (bpf_skb_load_bytes(skb, 6, &next, 1) ||
-	    bpf_skb_load_bytes(skb, 24, p->dst.addr, 16))
+	if (bpf_skb_load_bytes(skb, 6, &next, 1) || bpf_skb_load_bytes(skb, 24, p->dst.addr, 16))
 		return -1;
 	p->offset = 40;
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
@@ -181,7 +180,7 @@ int egress(struct __sk_buff *skb)
 		else
 			p.dst.port = bpf_ntohs(ports[1]);
 	}
-	if (protection(&p.dst, !p.blind && skb->ifindex == LOOPBACK_IFINDEX) == FREE)
+	if (protection(&p.dst, !p.blind && skb->ifindex == LOOPBACK_IFINDEX, p.blind) == FREE)
 		return 1;
 	if (!packet_covered(skb, the_settings()) || courtesy(skb, &p))
 		return 1;

@@ -7,7 +7,7 @@
 #include "headers/guard.h"
 #include "headers/who.h"
 
-#define LEVEL 0x53504f52	/* "SPOR" */
+#define LEVEL  0x53504f52 /* "SPOR" */
 #define RECORD 1
 
 SEC("cgroup/getsockopt")

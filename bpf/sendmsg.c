@@ -7,7 +7,7 @@
 
 static __always_inline int allowed(struct bpf_sock_addr *ctx, struct endpoint *dst)
 {
-	if (protection(dst, is_loopback(dst->addr)) == FREE || !current_covered(the_settings(), NULL))
+	if (protection(dst, is_loopback(dst->addr), 0) == FREE || !current_covered(the_settings(), NULL))
 		return 1;
 	refuse(REASON_DATAGRAM, ctx->protocol, dst, bpf_get_netns_cookie(ctx));
 	return 0;
@@ -16,7 +16,7 @@ static __always_inline int allowed(struct bpf_sock_addr *ctx, struct endpoint *d
 SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *ctx)
 {
-	struct endpoint dst = { .port = bpf_ntohs(ctx->user_port) };
+	struct endpoint dst = {.port = bpf_ntohs(ctx->user_port)};
 
 	set4(&dst, ctx->user_ip4 ? ctx->user_ip4 : LOOPBACK4);
 	return allowed(ctx, &dst);
@@ -25,7 +25,7 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 SEC("cgroup/sendmsg6")
 int sendmsg6(struct bpf_sock_addr *ctx)
 {
-	struct endpoint dst = { .port = bpf_ntohs(ctx->user_port) };
+	struct endpoint dst = {.port = bpf_ntohs(ctx->user_port)};
 
 	dst.addr[0] = ctx->user_ip6[0];
 	dst.addr[1] = ctx->user_ip6[1];

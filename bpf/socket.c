@@ -8,12 +8,11 @@
 #include "headers/guard.h"
 #include "headers/tell.h"
 
-
 static __always_inline int control(__u32 protocol)
 {
 	switch (protocol) {
-	case 1:   /* ICMP */
-	case 2:   /* IGMP */
+	case 1:	  /* ICMP */
+	case 2:	  /* IGMP */
 	case 58:  /* ICMPv6 */
 	case 89:  /* OSPF */
 	case 103: /* PIM */

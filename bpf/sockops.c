@@ -15,17 +15,21 @@
  */
 #define PIN(x) asm volatile("" : "+r"(x))
 
-#define ADDRESS(k, ctx, side) do {						\
-	__be32 v4 = (ctx)->side##_ip4, a0 = (ctx)->side##_ip6[0],		\
-	       a1 = (ctx)->side##_ip6[1], a2 = (ctx)->side##_ip6[2],		\
-	       a3 = (ctx)->side##_ip6[3];					\
-	PIN(v4); PIN(a0); PIN(a1); PIN(a2); PIN(a3);				\
-	int is4 = (ctx)->family == AF_INET;					\
-	(k)->addr[0] = is4 ? 0 : a0;						\
-	(k)->addr[1] = is4 ? 0 : a1;						\
-	(k)->addr[2] = is4 ? MAPPED : a2;					\
-	(k)->addr[3] = is4 ? v4 : a3;						\
-} while (0)
+#define ADDRESS(k, ctx, side)                                                                                \
+	do {                                                                                                 \
+		__be32 v4 = (ctx)->side##_ip4, a0 = (ctx)->side##_ip6[0], a1 = (ctx)->side##_ip6[1],         \
+		       a2 = (ctx)->side##_ip6[2], a3 = (ctx)->side##_ip6[3];                                 \
+		PIN(v4);                                                                                     \
+		PIN(a0);                                                                                     \
+		PIN(a1);                                                                                     \
+		PIN(a2);                                                                                     \
+		PIN(a3);                                                                                     \
+		int is4 = (ctx)->family == AF_INET;                                                          \
+		(k)->addr[0] = is4 ? 0 : a0;                                                                 \
+		(k)->addr[1] = is4 ? 0 : a1;                                                                 \
+		(k)->addr[2] = is4 ? MAPPED : a2;                                                            \
+		(k)->addr[3] = is4 ? v4 : a3;                                                                \
+	} while (0)
 
 static __always_inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {

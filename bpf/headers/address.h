@@ -5,7 +5,7 @@
 
 #include "maps.h"
 
-#define MAPPED bpf_htonl(0xffff)
+#define MAPPED	  bpf_htonl(0xffff)
 #define LOOPBACK4 bpf_htonl(0x7f000001)
 
 static __always_inline int is_mapped(__be32 *a)
@@ -35,13 +35,16 @@ static __always_inline void set4(struct endpoint *e, __be32 addr)
 enum protection {
 	FREE = 0,
 	PROTECTED = 1,
-	ALIAS = 2,	/* a local address beside a protected local one */
+	ALIAS = 2, /* a local address beside a protected local one */
 };
 
-static __always_inline int protection(struct endpoint *e, int local)
+/* Port 0 of an endpoint stands for "unknown", where blind, else for nothing. */
+static __always_inline int protection(struct endpoint *e, int local, int blind)
 {
-	struct endpoint port = { .port = e->port };
+	struct endpoint port = {.port = e->port};
 
+	if (!e->port && !blind)
+		return FREE;
 	if (bpf_map_lookup_elem(&destinations, e))
 		return PROTECTED;
 	if (local && bpf_map_lookup_elem(&destinations, &port))

@@ -8,20 +8,20 @@
 
 #include "kernel.h"
 
-#define LAYOUT 1
-#define MAX_LEVELS 32		/* cgroup levels looked at, from the root */
-#define HEAD 128		/* bytes of a dropped packet that are reported */
-#define TICK 10000000ULL	/* ns in a clock tick of /proc/PID/stat */
+#define LAYOUT	   1
+#define MAX_LEVELS 32	       /* cgroup levels looked at, from the root */
+#define HEAD	   128	       /* bytes of a dropped packet that are reported */
+#define TICK	   10000000ULL /* ns in a clock tick of /proc/PID/stat */
 
 enum mode {
-	MODE_NONE = 0,		/* not set: everybody is covered, nobody gets through */
+	MODE_NONE = 0, /* not set: everybody is covered, nobody gets through */
 	MODE_HOST = 1,
 	MODE_CGROUP = 2,
 };
 
 enum role {
-	ROLE_LOADER = 1,	/* may bind the passage's port */
-	ROLE_DAEMON = 2,	/* may reach protected destinations */
+	ROLE_LOADER = 1, /* may bind the passage's port */
+	ROLE_DAEMON = 2, /* may reach protected destinations */
 };
 
 enum side {
@@ -31,7 +31,7 @@ enum side {
 
 enum reason {
 	REASON_PACKET = 1,	/* a packet that went round: dropped */
-	REASON_NO_LISTENER = 2,	/* no passage in this network namespace */
+	REASON_NO_LISTENER = 2, /* no passage in this network namespace */
 	REASON_DATAGRAM = 3,	/* UDP and others: no passage for them */
 	REASON_SOCKET = 4,	/* raw, SCTP, DCCP */
 	REASON_BIND = 5,	/* the passage's port */
@@ -42,70 +42,70 @@ enum reason {
 };
 
 enum counter {
-	COUNT_TURNED = 0,	/* connections turned into the passage */
-	COUNT_HANDED = 1,	/* records handed to an accepted socket */
-	COUNT_REFUSED = 2,	/* system calls refused */
-	COUNT_DROPPED = 3,	/* packets dropped */
-	COUNT_SUPPRESSED = 4,	/* reports not sent because of the rate */
-	COUNT_LOST = 5,		/* reports not sent because the ring was full */
+	COUNT_TURNED = 0,     /* connections turned into the passage */
+	COUNT_HANDED = 1,     /* records handed to an accepted socket */
+	COUNT_REFUSED = 2,    /* system calls refused */
+	COUNT_DROPPED = 3,    /* packets dropped */
+	COUNT_SUPPRESSED = 4, /* reports not sent because of the rate */
+	COUNT_LOST = 5,	      /* reports not sent because the ring was full */
 	COUNTERS = 6,
 };
 
 struct settings {
 	__u32 layout;
-	__u32 mode;		/* enum mode */
-	__u64 daemon_cgroup;	/* cgroup2 id */
-	__u16 port;		/* of the passage, host order */
+	__u32 mode;	     /* enum mode */
+	__u64 daemon_cgroup; /* cgroup2 id */
+	__u16 port;	     /* of the passage, host order */
 	__u8 zero[6];
 };
 
 struct endpoint {
-	__be32 addr[4];		/* IPv4 as ::ffff:a.b.c.d */
-	__u16 port;		/* host order */
+	__be32 addr[4]; /* IPv4 as ::ffff:a.b.c.d */
+	__u16 port;	/* host order */
 	__u16 zero;
 };
 
 struct process_key {
-	__u32 tgid;		/* initial pid namespace */
-	__u32 role;		/* enum role */
+	__u32 tgid; /* initial pid namespace */
+	__u32 role; /* enum role */
 };
 
 struct process {
-	__u64 start;		/* ns since boot; compared by TICK */
-	__u64 pid_inode;	/* 0: not known */
-	__u64 cgroup;		/* cgroup2 id that it must be below; 0: any */
+	__u64 start;	 /* ns since boot; compared by TICK */
+	__u64 pid_inode; /* 0: not known */
+	__u64 cgroup;	 /* cgroup2 id that it must be below; 0: any */
 };
 
 struct listener {
-	__u16 port;		/* host order */
-	__u8 v4, v6;		/* families that it serves */
+	__u16 port;  /* host order */
+	__u8 v4, v6; /* families that it serves */
 	__u32 zero;
 };
 
 struct flow_key {
-	__u64 netns;		/* cookie */
-	__be32 addr[4];		/* the client's */
-	__u16 port;		/* the client's, host order */
-	__u16 passage;		/* host order */
+	__u64 netns;	/* cookie */
+	__be32 addr[4]; /* the client's */
+	__u16 port;	/* the client's, host order */
+	__u16 passage;	/* host order */
 	__u32 zero;
 };
 
 /* What the kernel knows of who connected, and whither. */
 struct record {
 	__u32 layout;
-	__u32 side;		/* enum side */
-	__u64 start;		/* group leader's start_boottime, ns */
-	__u64 pid_inode;	/* struct pid's, 0 before 6.9 */
-	__u64 cgroup;		/* current task's, cgroup2 id */
-	__u64 sock_cgroup;	/* socket's, cgroup2 id */
+	__u32 side;	   /* enum side */
+	__u64 start;	   /* group leader's start_boottime, ns */
+	__u64 pid_inode;   /* struct pid's, 0 before 6.9 */
+	__u64 cgroup;	   /* current task's, cgroup2 id */
+	__u64 sock_cgroup; /* socket's, cgroup2 id */
 	__u64 exe_inode;
-	__u64 netns;		/* cookie */
-	__u64 client;		/* socket cookie of the client's socket */
-	__u32 tgid, pid;	/* initial pid namespace */
-	__u32 uid, gid;		/* initial user namespace */
-	__u32 exe_dev;		/* kernel's encoding: major << 20 | minor */
-	__u32 pid_ns;		/* inode number */
-	struct endpoint dst;	/* as asked for */
+	__u64 netns;	     /* cookie */
+	__u64 client;	     /* socket cookie of the client's socket */
+	__u32 tgid, pid;     /* initial pid namespace */
+	__u32 uid, gid;	     /* initial user namespace */
+	__u32 exe_dev;	     /* kernel's encoding: major << 20 | minor */
+	__u32 pid_ns;	     /* inode number */
+	struct endpoint dst; /* as asked for */
 	__u32 zero;
 	__u8 comm[16];
 };
@@ -117,21 +117,21 @@ struct origin {
 };
 
 struct report {
-	__u64 time;		/* ns since boot */
-	__u64 lost;		/* COUNT_LOST so far */
-	__u64 suppressed;	/* COUNT_SUPPRESSED so far */
-	struct record who;	/* dst: the protected endpoint */
-	__u32 reason;		/* enum reason */
-	__u32 known;		/* 1: who is the process that did it */
-	__u32 proto;		/* IPPROTO_ */
-	__u32 length;		/* of the packet, 0 for a refused system call */
-	__u32 captured;		/* bytes in head */
-	__u32 repeats;		/* earlier ones that this report stands for */
-	__u8 head[HEAD];	/* packet from its network header */
+	__u64 time;	   /* ns since boot */
+	__u64 lost;	   /* COUNT_LOST so far */
+	__u64 suppressed;  /* COUNT_SUPPRESSED so far */
+	struct record who; /* dst: the protected endpoint */
+	__u32 reason;	   /* enum reason */
+	__u32 known;	   /* 1: who is the process that did it */
+	__u32 proto;	   /* IPPROTO_ */
+	__u32 length;	   /* of the packet, 0 for a refused system call */
+	__u32 captured;	   /* bytes in head */
+	__u32 repeats;	   /* earlier ones that this report stands for */
+	__u8 head[HEAD];   /* packet from its network header */
 };
 
 struct repeat_key {
-	__u64 cgroup;		/* socket's, or the task's where it has none */
+	__u64 cgroup; /* socket's, or the task's where it has none */
 	__u32 tgid;
 	__u32 reason;
 	struct endpoint dst;
@@ -139,8 +139,8 @@ struct repeat_key {
 };
 
 struct repeat {
-	__u64 next;		/* no report before, ns since boot */
-	__u64 count;		/* since the last report */
+	__u64 next;  /* no report before, ns since boot */
+	__u64 count; /* since the last report */
 };
 
 struct rate {

@@ -11,17 +11,17 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_core_read.h>
 
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
-#define AF_INET 2
-#define AF_INET6 10
-#define ETH_P_IP 0x0800
-#define ETH_P_IPV6 0x86DD
+#define IPPROTO_TCP	 6
+#define IPPROTO_UDP	 17
+#define AF_INET		 2
+#define AF_INET6	 10
+#define ETH_P_IP	 0x0800
+#define ETH_P_IPV6	 0x86DD
 #define LOOPBACK_IFINDEX 1
-#define SOCK_STREAM 1
-#define SOCK_RAW 3
-#define DCCP 33
-#define SCTP 132
+#define SOCK_STREAM	 1
+#define SOCK_RAW	 3
+#define DCCP		 33
+#define SCTP		 132
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

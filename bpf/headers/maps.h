@@ -4,13 +4,13 @@
 
 #include "guard.h"
 
-#define MAP(name, kind, k, v, n)			\
-	struct {					\
-		__uint(type, kind);			\
-		__type(key, k);				\
-		__type(value, v);			\
-		__uint(max_entries, n);			\
-		__uint(pinning, LIBBPF_PIN_BY_NAME);	\
+#define MAP(name, kind, k, v, n)                                                                             \
+	struct {                                                                                             \
+		__uint(type, kind);                                                                          \
+		__type(key, k);                                                                              \
+		__type(value, v);                                                                            \
+		__uint(max_entries, n);                                                                      \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                                                         \
 	} name SEC(".maps")
 
 /* A hash of one, because its update is atomic and an array's is not. */
@@ -22,8 +22,8 @@ MAP(config, BPF_MAP_TYPE_HASH, __u32, struct settings, 1);
  */
 MAP(destinations, BPF_MAP_TYPE_HASH, struct endpoint, __u32, 4096);
 
-MAP(covered, BPF_MAP_TYPE_HASH, __u64, __u32, 1024);	/* cgroup2 ids */
-MAP(exempt, BPF_MAP_TYPE_HASH, __u64, __u32, 1024);	/* cgroup2 ids, host mode */
+MAP(covered, BPF_MAP_TYPE_HASH, __u64, __u32, 1024); /* cgroup2 ids */
+MAP(exempt, BPF_MAP_TYPE_HASH, __u64, __u32, 1024);  /* cgroup2 ids, host mode */
 MAP(processes, BPF_MAP_TYPE_HASH, struct process_key, struct process, 64);
 MAP(listeners, BPF_MAP_TYPE_HASH, __u64, struct listener, 4096); /* by netns cookie */
 

@@ -5,13 +5,13 @@
 
 #include "who.h"
 
-#define SECOND 1000000000ULL
-#define REPORTS_PER_SECOND 128	/* and CPU */
+#define SECOND		   1000000000ULL
+#define REPORTS_PER_SECOND 128 /* and CPU */
 
 /* May a report be sent now? *n gets how many the last silence swallowed. */
 static __always_inline int may_tell(struct repeat_key *key, __u64 now, __u32 *n)
 {
-	struct repeat *seen = bpf_map_lookup_elem(&repeats, key), fresh = { .next = now + SECOND };
+	struct repeat *seen = bpf_map_lookup_elem(&repeats, key), fresh = {.next = now + SECOND};
 	__u32 zero = 0;
 	struct rate *rate;
 
@@ -43,7 +43,7 @@ static __always_inline int may_tell(struct repeat_key *key, __u64 now, __u32 *n)
 static __always_inline struct report *tell(enum reason reason, __u32 proto, struct endpoint *dst,
 					   __u64 sock_cgroup, int known)
 {
-	struct repeat_key key = { .cgroup = sock_cgroup, .reason = reason, .dst = *dst };
+	struct repeat_key key = {.cgroup = sock_cgroup, .reason = reason, .dst = *dst};
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct report *r;
 	__u32 n = 0;

@@ -91,7 +91,7 @@ static __always_inline int sock_in(struct sock *sk, void *set)
 static __always_inline int current_is(enum role role)
 {
 	struct task_struct *task = current_task();
-	struct process_key key = { .tgid = task->tgid, .role = role };
+	struct process_key key = {.tgid = task->tgid, .role = role};
 	struct process *p = bpf_map_lookup_elem(&processes, &key);
 
 	if (!p || p->start / TICK != task->group_leader->start_boottime / TICK)

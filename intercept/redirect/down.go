@@ -19,6 +19,7 @@ func Down(pins string) error {
 	}
 	dir, err := findPins(pins)
 	if errors.Is(err, ErrNotUp) {
+		_ = os.Remove(pins) // if it is empty
 		return downCgroups()
 	}
 	if err != nil {

@@ -67,7 +67,7 @@ func (h hook) install(dir, root string, rootID uint64, prog *ebpf.Program) error
 // attached reports whether the pinned link's program is among those that the
 // kernel runs at the live cgroup2 root.
 func (h hook) attached(dir, root string, rootID uint64) error {
-	l, err := link.LoadPinnedLink(h.pin(dir), &ebpf.LoadPinOptions{ReadOnly: true})
+	l, err := link.LoadPinnedLink(h.pin(dir), nil)
 	if err != nil {
 		return fmt.Errorf("not pinned: %w", err)
 	}

@@ -59,7 +59,7 @@ func status(pins string) (s Status, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.Up = true
+	s.Up, s.Destinations = true, []netip.AddrPort{}
 	for _, h := range hooks {
 		p := ProgramStatus{Name: h.name, Attached: true}
 		if err := h.attached(dir, s.Root, rootID); err != nil {

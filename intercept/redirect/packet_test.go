@@ -1,0 +1,195 @@
+package redirect_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/bpf"
+	"sallyport.dev/sallyport/intercept/redirect"
+)
+
+func init() {
+	roles["dial-when-told"] = func(args []string) any {
+		drop()
+		io.Copy(io.Discard, os.Stdin)
+		return dial(args[0], netip.MustParseAddrPort(args[1]))
+	}
+	// hold ADDRESS: connects, says so, and when told writes and reads on.
+	roles["hold"] = func(args []string) any {
+		drop()
+		to := netip.MustParseAddrPort(args[0])
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return dialled{Errno: err.Error()}
+		}
+		if err := unix.Connect(fd, sockaddr(unix.AF_INET, to)); err != nil {
+			return dialled{Errno: err.Error()}
+		}
+		first := converse(fd, dialled{PID: uint32(os.Getpid())})
+		json.NewEncoder(os.Stdout).Encode(first)
+		io.Copy(io.Discard, os.Stdin)
+		return write(fd)
+	}
+	// inherited: writes on the connection that it was given as descriptor 3.
+	roles["inherited"] = func([]string) any {
+		drop()
+		return write(3)
+	}
+}
+
+// write sends on a connection, then says what became of it.
+func write(fd int) (d dialled) {
+	d.PID = uint32(os.Getpid())
+	if _, err := unix.Write(fd, []byte("SELECT ssn FROM patients")); err != nil {
+		d.Errno = err.Error()
+		return d
+	}
+	return converse(fd, d)
+}
+
+func TestOlderConnectionIsSwept(t *testing.T) {
+	dst := server(t, "127.0.0.1:0")
+	cfg := config(t, dst)
+	g := up(t, redirect.Config{Mode: "cgroup", Port: cfg.Port, Pins: cfg.Pins, Covered: cfg.Covered})
+	cmd := start(t, guarded, "hold", nil, dst.String())
+	in, _ := cmd.StdinPipe()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	dec := json.NewDecoder(out)
+	var before, after dialled
+	if err := dec.Decode(&before); err != nil || before.Line != "direct" {
+		t.Fatalf("before: %+v, %v", before, err)
+	}
+	if s, err := g.Swept(); err != nil || len(s) != 0 {
+		t.Fatalf("swept without destinations: %v, %v", s, err)
+	}
+	g = up(t, cfg)
+	swept, err := g.Swept()
+	if err != nil || len(swept) != 1 || swept[0].Destination != dst || swept[0].Peer.UID != nobody || swept[0].Peer.SockCgroup == 0 {
+		t.Fatalf("swept %+v, %v", swept, err)
+	}
+	in.Close()
+	if err := dec.Decode(&after); err != nil || after.Errno == "" {
+		t.Errorf("the old connection still works: %+v, %v", after, err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A connection made outside and then handed in goes round every hook but the
+// backstop.
+func TestInheritedConnectionIsDroppedAndReported(t *testing.T) {
+	dst := server(t, "127.0.0.1:0")
+	cfg := config(t, dst)
+	cfg.Mode = "host"
+	cfg.Destinations = nil
+	g := up(t, cfg)
+	// The sweep would find it: the server becomes protected only after.
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "connection")
+	defer f.Close()
+	if err := unix.Connect(fd, sockaddr(unix.AF_INET, dst)); err != nil {
+		t.Fatal(err)
+	}
+	if d := converse(fd, dialled{}); d.Line != "direct" {
+		t.Fatalf("%+v", d)
+	}
+	protect(t, cfg.Pins, dst)
+	seen := attempts(t, g)
+	cmd := start(t, guarded, "inherited", []*os.File{f})
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d dialled
+	if err := json.Unmarshal(out, &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Line != "" || !strings.Contains(d.ReadErr, "unavailable") && d.Errno == "" {
+		t.Errorf("the connection answered: %+v", d)
+	}
+	b := expect(t, seen, redirect.ReasonPacket)
+	if b.Process == nil || b.Process.PID != d.PID || b.Process.UID != nobody {
+		t.Errorf("process %+v, want pid %d", b.Process, d.PID)
+	}
+	if b.Destination != dst || !b.Source.IsValid() || b.Source.Port() == 0 || b.Transport != "tcp" || b.Bytes < 24 ||
+		b.Peer.NetnsCookie == 0 || time.Since(b.Time).Abs() > time.Minute {
+		t.Errorf("report %+v", b)
+	}
+	if c, err := g.Counters(); err != nil || c.Dropped == 0 {
+		t.Errorf("counters %+v, %v", c, err)
+	}
+}
+
+// protect adds a destination behind the loader's back, so without a sweep.
+func protect(t *testing.T, pins string, dst netip.AddrPort) {
+	t.Helper()
+	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v1", bpf.GuardMapDestinations), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	addr := dst.Addr().As16()
+	key := bpf.GuardEndpoint{Port: dst.Port()}
+	for i := range key.Addr {
+		key.Addr[i] = binary.NativeEndian.Uint32(addr[4*i:])
+	}
+	if err := m.Put(key, uint32(1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReportsCannotBeFlooded(t *testing.T) {
+	dst := server(t, "127.0.0.1:0")
+	g := up(t, config(t, dst))
+	seen := attempts(t, g)
+	n := ask[int](t, guarded, "flood", dst.String())
+	if n < 1000 {
+		t.Fatalf("only %d attempts", n)
+	}
+	expect(t, seen, redirect.ReasonDatagram)
+	time.Sleep(100 * time.Millisecond)
+	if more := len(seen); more > 20 {
+		t.Errorf("%d reports of one process that does one thing", more)
+	}
+	if c, err := g.Counters(); err != nil || c.Refused < uint64(n) {
+		t.Errorf("counters %+v, %v, want %d refused", c, err, n)
+	}
+}
+
+func init() {
+	roles["flood"] = func(args []string) any {
+		drop()
+		to := netip.MustParseAddrPort(args[0])
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return -1
+		}
+		n := 0
+		for range 2000 {
+			if unix.Sendto(fd, []byte("x"), 0, sockaddr(unix.AF_INET, to)) == unix.EPERM {
+				n++
+			}
+		}
+		return n
+	}
+}
