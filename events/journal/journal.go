@@ -290,4 +290,3 @@ func (j *Journal) Stats() Stats {
 	}
 	return s
 }
-

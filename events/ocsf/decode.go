@@ -1,0 +1,243 @@
+package ocsf
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// View is an event as its readers need it. Fields that the event does not
+// have are zero.
+type View struct {
+	UID  string    `json:"uid"`
+	Seq  uint64    `json:"seq"`
+	Kind string    `json:"kind"` // as events.Kind names it
+	Time time.Time `json:"time"`
+	Host string    `json:"host"`
+
+	Session     string         `json:"session,omitempty"`
+	Opened      time.Time      `json:"opened,omitzero"`
+	Protocol    string         `json:"protocol,omitempty"`
+	Resource    string         `json:"resource,omitempty"`
+	Destination netip.AddrPort `json:"destination,omitzero"`
+	Workload    string         `json:"workload,omitempty"`
+	Actor       string         `json:"actor,omitempty"`
+	Principal   string         `json:"principal,omitempty"`
+	Actors      []string       `json:"actors,omitempty"`
+	Issuer      string         `json:"issuer,omitempty"`
+	Proof       string         `json:"proof,omitempty"`
+	Expires     time.Time      `json:"expires,omitzero"`
+	User        string         `json:"user,omitempty"` // claimed, as are the next two
+	Database    string         `json:"database,omitempty"`
+	Application string         `json:"application,omitempty"`
+	Process     events.Process `json:"process,omitzero"` // of the session, or of a bypass
+
+	Number      uint64   `json:"statement,omitempty"`
+	Command     string   `json:"command,omitempty"`
+	Normalized  string   `json:"normalized,omitempty"`
+	Fingerprint string   `json:"fingerprint,omitempty"` // hex
+	Literals    []string `json:"literals,omitempty"`    // hex
+	Writes      bool     `json:"writes,omitempty"`
+	Verdict     string   `json:"verdict,omitempty"`
+	Rules       []string `json:"rules,omitempty"`
+	Reason      string   `json:"reason,omitempty"`
+	Remedy      string   `json:"remedy,omitempty"`
+	Code        string   `json:"code,omitempty"`
+	Objects     []string `json:"objects,omitempty"`
+	Masked      []string `json:"masked,omitempty"`
+
+	Status   string        `json:"status,omitempty"` // "ok", "error", "interrupted", ...
+	Rows     int64         `json:"rows,omitempty"`
+	Bytes    int64         `json:"bytes,omitempty"`
+	Recorded int64         `json:"recorded,omitempty"`
+	Duration time.Duration `json:"duration,omitempty"` // ns
+	Hash     string        `json:"result_sha256,omitempty"`
+
+	Message   string         `json:"message,omitempty"`
+	Source    netip.AddrPort `json:"source,omitzero"`
+	Transport string         `json:"transport,omitempty"`
+	Truncated bool           `json:"truncated,omitempty"`
+}
+
+type endpoint struct {
+	Hostname string     `json:"hostname"`
+	IP       netip.Addr `json:"ip"`
+	Port     uint16     `json:"port"`
+}
+
+func (e endpoint) addr() netip.AddrPort {
+	if !e.IP.IsValid() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(e.IP, e.Port)
+}
+
+type process struct {
+	PID  uint32 `json:"pid"`
+	UID  string `json:"uid"`
+	Name string `json:"name"`
+	File struct {
+		Path string `json:"path"`
+	} `json:"file"`
+	User struct {
+		UID string `json:"uid"`
+	} `json:"user"`
+}
+
+func (p *process) event(cgroup string) events.Process {
+	_, s, _ := strings.Cut(p.UID, "-")
+	start, _ := strconv.ParseUint(s, 10, 64)
+	uid, _ := strconv.ParseUint(p.User.UID, 10, 32)
+	return events.Process{PID: p.PID, Start: start, UID: uint32(uid), Exe: p.File.Path, Comm: p.Name, Cgroup: cgroup}
+}
+
+type objects struct {
+	Actor *struct {
+		Session struct {
+			UID     string `json:"uid"`
+			Created int64  `json:"created_time"`
+			Expires int64  `json:"expiration_time"`
+		} `json:"session"`
+		Process *process `json:"process"`
+	} `json:"actor"`
+	Src endpoint `json:"src_endpoint"`
+	Dst endpoint `json:"dst_endpoint"`
+}
+
+type wire struct {
+	objects
+	ClassUID     int64     `json:"class_uid"`
+	Time         time.Time `json:"time_dt"`
+	StatusCode   string    `json:"status_code"`
+	StatusDetail string    `json:"status_detail"`
+	Message      string    `json:"message"`
+	Query        struct {
+		Text string `json:"query_string"`
+	} `json:"query_info"`
+	Evidences  []objects `json:"evidences"`
+	Connection struct {
+		Protocol string `json:"protocol_name"`
+	} `json:"connection_info"`
+	Device   endpoint `json:"device"`
+	Metadata struct {
+		Product struct {
+			Name string `json:"name"`
+		} `json:"product"`
+		UID         string `json:"uid"`
+		Sequence    uint64 `json:"sequence"`
+		EventCode   string `json:"event_code"`
+		Correlation string `json:"correlation_uid"`
+		Truncated   bool   `json:"is_truncated"`
+	} `json:"metadata"`
+	U struct {
+		Protocol    string         `json:"protocol"`
+		Resource    string         `json:"resource"`
+		Workload    string         `json:"workload"`
+		Actor       string         `json:"actor"`
+		Principal   string         `json:"principal"`
+		Actors      []string       `json:"actors"`
+		Issuer      string         `json:"issuer"`
+		Proof       string         `json:"proof"`
+		User        string         `json:"claimed_user"`
+		Database    string         `json:"claimed_database"`
+		Application string         `json:"claimed_application"`
+		Cgroup      string         `json:"cgroup"`
+		Statement   uint64         `json:"statement"`
+		Command     string         `json:"command"`
+		Fingerprint string         `json:"fingerprint"`
+		Literals    []string       `json:"literals"`
+		Writes      bool           `json:"writes"`
+		Verdict     string         `json:"verdict"`
+		Rules       []string       `json:"rules"`
+		Objects     []string       `json:"objects"`
+		Masked      []string       `json:"masked"`
+		Remedy      string         `json:"remedy"`
+		Outcome     string         `json:"outcome"`
+		Rows        int64          `json:"rows"`
+		Bytes       int64          `json:"bytes"`
+		Recorded    int64          `json:"recorded"`
+		Duration    time.Duration  `json:"duration_ns"`
+		Hash        string         `json:"result_sha256"`
+		Process     *process       `json:"process"`
+		ProcCgroup  string         `json:"process_cgroup"`
+		Source      netip.AddrPort `json:"source"`
+		Target      netip.AddrPort `json:"target"`
+		Transport   string         `json:"transport"`
+	} `json:"unmapped"`
+}
+
+// Decode reads an event that Append wrote. An object of somebody else is an
+// error; members that are not known are passed over.
+func Decode(b []byte) (View, error) {
+	var w wire
+	if err := json.Unmarshal(b, &w); err != nil {
+		return View{}, fmt.Errorf("ocsf: %w", err)
+	}
+	m := &w.Metadata
+	if m.Product.Name != "sallyport" || m.EventCode == "" {
+		return View{}, fmt.Errorf("ocsf: not an event of sallyport (metadata.product.name %q, event_code %q)", m.Product.Name, m.EventCode)
+	}
+	o := &w.objects
+	if len(w.Evidences) > 0 {
+		o = &w.Evidences[0]
+	}
+	u := &w.U
+	v := View{
+		UID: m.UID, Seq: m.Sequence, Kind: m.EventCode, Time: w.Time, Host: w.Device.Hostname,
+		Session: m.Correlation, Protocol: u.Protocol, Resource: u.Resource, Destination: o.Dst.addr(),
+		Workload: u.Workload, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors, Issuer: u.Issuer,
+		Proof: u.Proof, User: u.User, Database: u.Database, Application: u.Application,
+		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
+		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
+		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked,
+		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash,
+		Message: w.Message, Source: u.Source, Transport: u.Transport, Truncated: m.Truncated,
+	}
+	if a := o.Actor; a != nil {
+		v.Opened, v.Expires = millis(a.Session.Created), millis(a.Session.Expires)
+		if a.Process != nil {
+			v.Process = a.Process.event(u.Cgroup)
+		}
+	}
+	if u.Process != nil {
+		v.Process = u.Process.event(u.ProcCgroup)
+	}
+	if u.Target.IsValid() {
+		v.Destination = u.Target
+	}
+	if w.ClassUID == network.uid {
+		v.Source, v.Transport = w.Src.addr(), w.Connection.Protocol
+		v.Process.Cgroup = u.ProcCgroup
+	}
+	return v, nil
+}
+
+func millis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// Revive returns the session that an event belongs to, for events that are
+// written after its process died.
+func Revive(payload []byte) (*events.Session, error) {
+	v, err := Decode(payload)
+	if err != nil {
+		return nil, err
+	}
+	if v.Session == "" {
+		return nil, fmt.Errorf("ocsf: event %s belongs to no session", v.UID)
+	}
+	return &events.Session{
+		ID: v.Session, Host: v.Host, Protocol: v.Protocol, Resource: v.Resource, Destination: v.Destination,
+		Opened: v.Opened, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal, Actors: v.Actors,
+		Issuer: v.Issuer, Proof: v.Proof, Expires: v.Expires, Process: v.Process,
+		User: v.User, Database: v.Database, Application: v.Application,
+	}, nil
+}
