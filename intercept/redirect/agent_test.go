@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ type dialled struct {
 	Line     string // first line read: "direct", the daemon's answer, or ""
 	ReadErr  string
 
-	PID      uint32 // its own facts, to compare with
+	PID, TID uint32 // its own facts, to compare with
 	Start    uint64
 	PidInode uint64
 }
@@ -44,7 +45,9 @@ func init() {
 // dial connects by hand. Kinds: tcp, mptcp, tcp6 (an IPv6 socket, IPv4
 // addresses mapped), udp (connect), udp-send (sendto), bound (from 127.0.0.9).
 func dial(kind string, to netip.AddrPort) (d dialled) {
-	d.PID = uint32(os.Getpid())
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	d.PID, d.TID = uint32(os.Getpid()), uint32(unix.Gettid())
 	d.Start, _ = redirect.StartBoottime(d.PID)
 	d.PidInode, _ = redirect.PidInode(d.PID)
 	family, typ, proto := unix.AF_INET, unix.SOCK_STREAM, 0

@@ -68,7 +68,7 @@ func start(t testing.TB, cgroup, role string, files []*os.File, args ...string) 
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), "REDIRECT_TEST_ROLE="+role)
+	cmd.Env = append(os.Environ(), "REDIRECT_TEST_ROLE="+role, "GORACE=atexit_sleep_ms=0")
 	cmd.ExtraFiles = files
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: syscall.SIGKILL}

@@ -52,8 +52,8 @@ func proved(t *testing.T, d *dialled, f *flow) {
 	root, _ := redirect.Host{}.CgroupRoot()
 	cgroup, exe := inode(t, filepath.Join(root, guarded)), inode(t, "/proc/self/exe")
 	p := f.Peer
-	if p.TGID != d.PID || p.PID != d.PID {
-		t.Errorf("pid %d/%d, want %d", p.TGID, p.PID, d.PID)
+	if p.TGID != d.PID || p.PID != d.TID {
+		t.Errorf("pid %d/%d, want %d/%d", p.TGID, p.PID, d.PID, d.TID)
 	}
 	if !redirect.SameStart(p.Start, d.Start) {
 		t.Errorf("start %d, want %d", p.Start, d.Start)
