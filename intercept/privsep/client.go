@@ -1,0 +1,145 @@
+package privsep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept"
+)
+
+const lineFD = 3 // the daemon's end of the line to the loader
+
+// ErrLoaderGone is returned once the line to the loader is cut. Nothing can
+// be proved any more; the kernel ends the daemon with its loader.
+var ErrLoaderGone = errors.New("the loader is gone: nobody can be proved")
+
+// Client is the daemon's end of the line to the loader. It implements
+// intercept.Prover.
+type Client struct {
+	conn *net.UnixConn
+
+	mu      sync.Mutex
+	next    uint64
+	pending map[uint64]chan<- answer
+	err     error // set once the line is cut
+	done    chan struct{}
+}
+
+type answer struct {
+	proof intercept.Proof
+	err   error
+}
+
+// Dial takes the line that Start left at descriptor 3. Call it once.
+func Dial() (*Client, error) {
+	// Anything but a socket is somebody else's: leave it alone.
+	if _, err := unix.GetsockoptInt(lineFD, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		return nil, fmt.Errorf("descriptor %d is not the line to the loader (%w): the daemon is started by `sallyport run`, not by hand", lineFD, err)
+	}
+	conn, err := packetConn(os.NewFile(lineFD, "3"))
+	if err != nil {
+		return nil, fmt.Errorf("descriptor %d is not the line to the loader (%w): the daemon is started by `sallyport run`, not by hand", lineFD, err)
+	}
+	return newClient(conn), nil
+}
+
+func newClient(conn *net.UnixConn) *Client {
+	c := &Client{conn: conn, pending: map[uint64]chan<- answer{}, done: make(chan struct{})}
+	go c.read()
+	return c
+}
+
+// Inherited returns the n files that Start was given, from descriptor 4 on.
+// They are not inherited further. Call it once.
+func Inherited(n int) ([]*os.File, error) {
+	var fs []*os.File
+	for i := range n {
+		fd := lineFD + 1 + i
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			return nil, fmt.Errorf("inherited descriptor %d: %w", fd, err)
+		}
+		fs = append(fs, os.NewFile(uintptr(fd), fmt.Sprintf("inherited-%d", fd)))
+	}
+	return fs, nil
+}
+
+// Prove implements intercept.Prover by asking the loader.
+func (c *Client) Prove(ctx context.Context, peer *intercept.Peer) (intercept.Proof, error) {
+	ch := make(chan answer, 1)
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return intercept.Proof{}, c.err
+	}
+	c.next++
+	id := c.next
+	c.pending[id] = ch
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.pending, id)
+		c.mu.Unlock()
+	}()
+	if _, _, err := c.conn.WriteMsgUnix(appendRequest(nil, id, peer), nil, nil); err != nil {
+		return intercept.Proof{}, fmt.Errorf("%w (%v)", ErrLoaderGone, err)
+	}
+	select {
+	case a := <-ch:
+		return a.proof, a.err
+	case <-c.done:
+		return intercept.Proof{}, c.err
+	case <-ctx.Done():
+		return intercept.Proof{}, fmt.Errorf("the loader did not answer: %w", ctx.Err())
+	}
+}
+
+// Done is closed when the line is cut.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Close hangs up.
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	<-c.done
+	return err
+}
+
+func (c *Client) read() {
+	err := c.readAll()
+	c.conn.Close()
+	c.mu.Lock()
+	c.err = fmt.Errorf("%w (%v)", ErrLoaderGone, err)
+	c.mu.Unlock()
+	close(c.done)
+}
+
+func (c *Client) readAll() error {
+	buf := make([]byte, maxMessage+1)
+	for {
+		n, _, flags, _, err := c.conn.ReadMsgUnix(buf, nil)
+		if err != nil {
+			return err
+		}
+		if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+			return errMalformed
+		}
+		id, proof, refused, err := parseAnswer(buf[:n])
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		ch := c.pending[id]
+		delete(c.pending, id)
+		c.mu.Unlock()
+		if ch != nil {
+			ch <- answer{proof, refused}
+		}
+	}
+}
+
+var _ intercept.Prover = (*Client)(nil)

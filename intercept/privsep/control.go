@@ -1,0 +1,277 @@
+package privsep
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	execPrefix = "exec-"
+	// tokenAttr holds, on a cgroup, the path of its token file.
+	tokenAttr = "trusted.sallyport.token"
+
+	sweepEvery = 250 * time.Millisecond
+)
+
+var execName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
+
+// Control serves `sallyport exec`: it puts the caller, proved by the socket
+// to be root, into a new guarded cgroup that carries the caller's token file,
+// and removes that cgroup when its last process has ended.
+type Control struct {
+	ln     *net.UnixListener
+	prover *Prover
+
+	mu sync.Mutex // held while a cgroup is made and entered, and while empty ones are removed
+	wg sync.WaitGroup
+}
+
+// ListenControl opens the control socket, mode 0600, owned by the loader's
+// user. The guarded cgroup of p must be there: `sallyport guard up` makes it,
+// and only one that the programs know is covered.
+func ListenControl(path string, p *Prover) (*Control, error) {
+	if fi, err := os.Stat(p.cgroupDir(p.guarded)); err != nil || !fi.IsDir() {
+		return nil, fmt.Errorf("cgroup %s is not there: run `sallyport guard up` first", p.guarded)
+	}
+	if c, err := net.Dial("unixpacket", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("%s: another sallyport is running here: stop it first", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	// Between the two, callers are refused by their credentials.
+	if err := os.Chmod(path, 0o600); err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return &Control{ln: ln, prover: p}, nil
+}
+
+// Serve answers until ctx ends. Running commands stay where they are: their
+// cgroups keep their token, and are adopted by the next Serve.
+func (c *Control) Serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { c.ln.Close() })
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer c.wg.Wait()
+	defer cancel()
+	c.wg.Go(func() { c.sweepLoop(ctx) })
+	for {
+		conn, err := c.ln.AcceptUnix()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("control socket: %w", err)
+		}
+		c.wg.Go(func() {
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			cgroup, err := c.answer(conn)
+			_, _ = conn.Write(appendEntered(nil, cgroup, err))
+		})
+	}
+}
+
+// Close stops listening; Serve returns the error of a closed listener unless
+// its context has ended.
+func (c *Control) Close() error { return c.ln.Close() }
+
+func (c *Control) answer(conn *net.UnixConn) (string, error) {
+	who, err := callerOf(conn)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(who.pidfd)
+	buf := make([]byte, 16+2*maxString)
+	oob := make([]byte, unix.CmsgSpace(4*4))
+	n, oobn, flags, _, err := conn.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return "", fmt.Errorf("read the request: %w", err)
+	}
+	fds := descriptors(oob[:oobn])
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || len(fds) != 1 {
+		return "", errMalformed
+	}
+	e, err := parseEnter(buf[:n])
+	if err != nil {
+		return "", err
+	}
+	if err := checkTokenFile(e.tokenFile, fds[0]); err != nil {
+		return "", err
+	}
+	return c.enter(e, who)
+}
+
+// caller is the process at the other end of the control socket.
+type caller struct {
+	pid   int32
+	pidfd int
+}
+
+func callerOf(conn *net.UnixConn) (who caller, err error) {
+	rc, err := conn.SyscallConn()
+	if err != nil {
+		return who, err
+	}
+	who.pidfd = -1
+	var cred *unix.Ucred
+	var cerr error
+	if err := rc.Control(func(fd uintptr) {
+		if cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); cerr != nil {
+			return
+		}
+		if cred.Uid != 0 {
+			cerr = fmt.Errorf("user %d may not do this: only root can put a process into a guarded cgroup (use sudo)", cred.Uid)
+			return
+		}
+		who.pid = cred.Pid
+		who.pidfd, cerr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+		if errors.Is(cerr, unix.ENOPROTOOPT) {
+			// Before 6.5. The caller is root and waits for the answer.
+			who.pidfd, cerr = unix.PidfdOpen(int(cred.Pid), 0)
+		}
+	}); err != nil {
+		return who, err
+	}
+	if cerr != nil {
+		return who, fmt.Errorf("the caller cannot be proved: %w", cerr)
+	}
+	return who, nil
+}
+
+func descriptors(oob []byte) []int {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	var fds []int
+	for _, m := range msgs {
+		if got, err := unix.ParseUnixRights(&m); err == nil {
+			fds = append(fds, got...)
+		}
+	}
+	return fds
+}
+
+// checkTokenFile checks that path is, for the loader too, the file that the
+// caller has opened, and one that may be read as a token. The path is what is
+// kept: a rotated token is found again, and removing the file revokes it.
+func checkTokenFile(path string, fd int) error {
+	if err := checkTemplate(path); err != nil || path == "" || strings.ContainsRune(path, '{') {
+		return fmt.Errorf("token file %q: give a plain absolute path", path)
+	}
+	loc, err := locateHost(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(loc)
+	var mine, theirs unix.Stat_t
+	if err := errors.Join(unix.Fstat(loc, &mine), unix.Fstat(fd, &theirs)); err != nil {
+		return fmt.Errorf("token file %s: %w", path, err)
+	}
+	if mine.Dev != theirs.Dev || mine.Ino != theirs.Ino {
+		return fmt.Errorf("token file %s: is another file where the loader runs: give one outside of private mounts", path)
+	}
+	_, err = readLocated(loc, path, nil)
+	return err
+}
+
+// enter makes the cgroup, gives it its token, and moves the caller there.
+func (c *Control) enter(e enter, who caller) (string, error) {
+	if e.name == "" {
+		e.name = strings.ToLower(rand.Text()[:12])
+	}
+	if !execName.MatchString(e.name) {
+		return "", fmt.Errorf("name %q: use up to 63 letters, digits, - and _", e.name)
+	}
+	cgroup := c.prover.guarded + "/" + execPrefix + e.name
+	dir := c.prover.cgroupDir(cgroup)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("cgroup %s is in use: choose another --name", cgroup)
+	} else if err != nil {
+		return "", fmt.Errorf("make cgroup %s: %w", cgroup, err)
+	}
+	err := unix.Setxattr(dir, tokenAttr, []byte(e.tokenFile), unix.XATTR_CREATE)
+	if err == nil {
+		err = pidfdAlive(who.pidfd)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(int(who.pid))), 0)
+	}
+	if err == nil {
+		// Alive still: then the number was the caller's all the time.
+		err = pidfdAlive(who.pidfd)
+	}
+	if err != nil {
+		_ = removeCgroup(dir)
+		return "", fmt.Errorf("enter cgroup %s: %w", cgroup, err)
+	}
+	return cgroup, nil
+}
+
+func (c *Control) sweepLoop(ctx context.Context) {
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	for {
+		c.sweep()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// sweep removes the cgroups of commands that have ended.
+func (c *Control) sweep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dirs, _ := filepath.Glob(c.prover.cgroupDir(c.prover.guarded) + "/" + execPrefix + "*")
+	for _, dir := range dirs {
+		if b, err := os.ReadFile(filepath.Join(dir, "cgroup.events")); err == nil && strings.Contains(string(b), "populated 0") {
+			_ = removeCgroup(dir) // populated again meanwhile: next time
+		}
+	}
+}
+
+// removeCgroup removes a cgroup and those below it, as far as they are empty.
+func removeCgroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeCgroup(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return unix.Rmdir(dir)
+}

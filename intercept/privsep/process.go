@@ -1,0 +1,184 @@
+package privsep
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept"
+)
+
+// tick is the resolution of /proc/PID/stat's start time, in ns: USER_HZ is
+// 100 on every architecture that the programs are built for.
+const tick = 10_000_000
+
+// ErrGone: the process that connected has ended; whoever has its number now
+// is somebody else.
+var ErrGone = errors.New("the process that connected is gone")
+
+// process is a process held by its pidfd: everything read through dir is its
+// own or fails, whatever happens to its number.
+type process struct {
+	tgid  uint32
+	pidfd int
+	dir   int // /proc/TGID
+}
+
+// openProcess takes hold of the process that the kernel recorded in peer.
+func openProcess(peer *intercept.Peer) (_ *process, err error) {
+	p := &process{tgid: peer.TGID, pidfd: -1, dir: -1}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if peer.TGID == 0 || peer.Start == 0 || peer.CgroupID == 0 {
+		return nil, errors.New("the kernel's record of the connection is incomplete")
+	}
+	if p.pidfd, err = unix.PidfdOpen(int(peer.TGID), 0); err != nil {
+		return nil, fmt.Errorf("%w (pidfd: %v)", ErrGone, err)
+	}
+	if err := p.samePid(peer.PidInode); err != nil {
+		return nil, err
+	}
+	p.dir, err = unix.Open("/proc/"+strconv.FormatUint(uint64(peer.TGID), 10), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%v)", ErrGone, err)
+	}
+	// While the pidfd's process lives, its number is its own: dir is too.
+	if err := p.alive(); err != nil {
+		return nil, err
+	}
+	start, err := p.start()
+	if err != nil {
+		return nil, err
+	}
+	if start != peer.Start/tick {
+		return nil, fmt.Errorf("%w (its start time is another)", ErrGone)
+	}
+	return p, nil
+}
+
+// samePid compares the pidfd's inode number, unique for a boot from kernel
+// 6.9 on; before, all pidfds share one and prove nothing.
+func (p *process) samePid(inode uint64) error {
+	var fsys unix.Statfs_t
+	var st unix.Stat_t
+	if err := errors.Join(unix.Fstatfs(p.pidfd, &fsys), unix.Fstat(p.pidfd, &st)); err != nil {
+		return fmt.Errorf("pidfd of %d: %w", p.tgid, err)
+	}
+	if fsys.Type == unix.PID_FS_MAGIC && st.Ino != inode {
+		return fmt.Errorf("%w (its pid inode is another)", ErrGone)
+	}
+	return nil
+}
+
+func (p *process) close() {
+	for _, fd := range []int{p.pidfd, p.dir} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// alive fails once the process has ended.
+func (p *process) alive() error { return pidfdAlive(p.pidfd) }
+
+func pidfdAlive(pidfd int) error {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("poll a pidfd: %w", err)
+		}
+		if n != 0 {
+			return ErrGone
+		}
+		return nil
+	}
+}
+
+// start returns the start time in ticks since boot.
+func (p *process) start() (uint64, error) {
+	b, err := p.read("stat")
+	if err != nil {
+		return 0, err
+	}
+	// The name, in parentheses, may hold anything; field 22 counts from after it.
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("/proc/%d/stat: cut short", p.tgid)
+	}
+	return strconv.ParseUint(string(fields[19]), 10, 64)
+}
+
+// uid returns the real user id.
+func (p *process) uid() (uint32, error) {
+	b, err := p.read("status")
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(b) {
+		if f := bytes.Fields(line); len(f) == 5 && string(f[0]) == "Uid:" {
+			n, err := strconv.ParseUint(string(f[1]), 10, 32)
+			return uint32(n), err
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/status: no Uid", p.tgid)
+}
+
+// cgroup returns the path below the cgroup2 root.
+func (p *process) cgroup() (string, error) {
+	b, err := p.read("cgroup")
+	if err != nil {
+		return "", err
+	}
+	for line := range bytes.Lines(b) {
+		path, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), "0::")
+		if !ok {
+			continue
+		}
+		if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "/..") || len(path) > maxString {
+			return "", fmt.Errorf("its cgroup %q is outside of the loader's own view: run the loader in the root cgroup namespace", path)
+		}
+		return path, nil
+	}
+	return "", errors.New("it is in no cgroup2 cgroup")
+}
+
+// exe returns the executable's device, inode and path. The path is as the
+// process's own mount namespace names it and proves nothing.
+func (p *process) exe() (dev, inode uint64, path string, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(p.dir, "exe", &st, 0); err != nil {
+		return 0, 0, "", fmt.Errorf("/proc/%d/exe: %w", p.tgid, err)
+	}
+	b := make([]byte, maxString)
+	n, err := unix.Readlinkat(p.dir, "exe", b)
+	if err != nil || n == len(b) {
+		return 0, 0, "", fmt.Errorf("/proc/%d/exe: cannot be read (%v)", p.tgid, err)
+	}
+	return st.Dev, st.Ino, string(b[:n]), nil
+}
+
+func (p *process) read(name string) ([]byte, error) {
+	fd, err := unix.Openat(p.dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%s: %v)", ErrGone, name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	b, err := readAll(f, 64<<10)
+	if err != nil {
+		return nil, fmt.Errorf("/proc/%d/%s: %w", p.tgid, name, err)
+	}
+	return b, nil
+}
