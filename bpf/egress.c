@@ -94,7 +94,7 @@ static __always_inline int courtesy(struct __sk_buff *skb, struct packet *p)
 
 static __always_inline int packet_covered(struct __sk_buff *skb, struct settings *s)
 {
-	int free = 0;
+	int listed = 0, free = 0;
 
 	for (int i = 0; i < MAX_LEVELS; i++) {
 		__u64 id = bpf_skb_ancestor_cgroup_id(skb, i);
@@ -104,25 +104,28 @@ static __always_inline int packet_covered(struct __sk_buff *skb, struct settings
 		if (s && id == s->daemon_cgroup)
 			return 0;
 		if (bpf_map_lookup_elem(&covered, &id))
-			return 1;
+			listed = 1;
 		if (bpf_map_lookup_elem(&exempt, &id))
 			free = 1;
 	}
-	return !free && !(s && s->mode == MODE_CGROUP);
+	return listed || (!free && !(s && s->mode == MODE_CGROUP));
 }
 
 /*
  * Is the current task the sender? A TCP socket sends in its owner's context
  * only while it is locked by it; the others always do.
  */
-static __always_inline int sender_known(struct __sk_buff *skb, struct packet *p)
+static __always_inline int sender_known(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct tcp_sock *tp;
 
-	if (p->proto != IPPROTO_TCP)
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	if (!sk)
+		return 0;
+	if (sk->protocol != IPPROTO_TCP)
 		return 1;
-	tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	tp = bpf_skc_to_tcp_sock(sk);
 	return tp && ((struct sock *)tp)->sk_lock.owned;
 }
 
@@ -137,7 +140,7 @@ static __always_inline __u64 netns_of(struct __sk_buff *skb)
 
 static __always_inline void drop(struct __sk_buff *skb, struct packet *p)
 {
-	int known = sender_known(skb, p);
+	int known = sender_known(skb);
 	struct report *r;
 	__u32 n = skb->len;
 

@@ -89,8 +89,7 @@ func diagnose(h redirect.Host, path string) []finding {
 	check("capabilities", "CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN", h.CheckCapabilities(), "")
 	check("bpffs", "for "+in.Pins, h.CheckBPFFS(in.Pins), "")
 	check("unprivileged BPF", "off", h.CheckUnprivileged(), "sysctl kernel.unprivileged_bpf_disabled=2")
-	check("port of the passage", fmt.Sprint(in.Port), h.CheckPort(in.Port),
-		"set another interception.port, or add it to net.ipv4.ip_local_reserved_ports and choose a range without it")
+	check("port of the passage", fmt.Sprint(in.Port), h.CheckPort(in.Port), "")
 	programs, err := redirect.Probe()
 	if err != nil {
 		check("programs", "", err, "build the program again: its objects are broken")

@@ -11,6 +11,7 @@ var (
 	ErrBPFFS      = errors.New("no bpf file system for the pins: mount -t bpf bpf /sys/fs/bpf")
 	ErrLayout     = errors.New("the pins were made by another version: run that version's `sallyport guard down` first")
 	ErrPort       = errors.New("the passage's port can't be opened: another process holds it; end that process or choose another interception.port")
+	ErrPortRange  = errors.New("the passage's port is in net.ipv4.ip_local_port_range: choose an interception.port outside it, or add it to net.ipv4.ip_local_reserved_ports")
 
 	// ErrNotUp is returned where no guard is pinned.
 	ErrNotUp = errors.New("the guard is not up: run `sallyport guard up`")

@@ -32,6 +32,8 @@ func host(t *testing.T) (h redirect.Host, write func(name, content string)) {
 	write("proc/self/mountinfo", mountinfo+unified)
 	write("proc/self/status", "Name:\tx\nCapEff:\t000001ffffffffff\n")
 	write("sys/kernel/btf/vmlinux", "")
+	write("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n")
+	write("proc/sys/net/ipv4/ip_local_reserved_ports", "40000,41000-41010\n")
 	return redirect.Host{Proc: dir + "/proc", Sys: dir + "/sys"}, write
 }
 
@@ -74,5 +76,23 @@ func TestUpSaysWhatIsMissing(t *testing.T) {
 				t.Errorf("more than one sentence: %v", err)
 			}
 		})
+	}
+}
+
+func TestPortMustBeOutOfClientsReach(t *testing.T) {
+	h, _ := host(t)
+	for port, ok := range map[uint16]bool{
+		15432: true, 32767: true, 32768: false, 50000: false, 60999: false, 61000: true,
+		40000: true, 40001: false, 41000: true, 41010: true, 41011: false,
+	} {
+		if err := h.CheckPort(port); (err == nil) != ok {
+			t.Errorf("port %d: %v", port, err)
+		}
+		if ok {
+			continue
+		}
+		if _, err := redirect.Up(redirect.Config{Mode: "host", Port: port, Host: h}); !errors.Is(err, redirect.ErrPortRange) {
+			t.Errorf("up on port %d: %v", port, err)
+		}
 	}
 }

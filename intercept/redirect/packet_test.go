@@ -95,19 +95,28 @@ func TestOlderConnectionIsSwept(t *testing.T) {
 // A connection made outside and then handed in goes round every hook but the
 // backstop.
 func TestInheritedConnectionIsDroppedAndReported(t *testing.T) {
-	dst := server(t, "127.0.0.1:0")
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(address, func(t *testing.T) { inherit(t, server(t, address)) })
+	}
+}
+
+func inherit(t *testing.T, dst netip.AddrPort) {
+	family := unix.AF_INET
+	if dst.Addr().Is6() {
+		family = unix.AF_INET6
+	}
 	cfg := config(t, dst)
 	cfg.Mode = "host"
 	cfg.Destinations = nil
 	g := up(t, cfg)
 	// The sweep would find it: the server becomes protected only after.
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := os.NewFile(uintptr(fd), "connection")
 	defer f.Close()
-	if err := unix.Connect(fd, sockaddr(unix.AF_INET, dst)); err != nil {
+	if err := unix.Connect(fd, sockaddr(family, dst)); err != nil {
 		t.Fatal(err)
 	}
 	if d := converse(fd, dialled{}); d.Line != "direct" {
@@ -191,5 +200,60 @@ func init() {
 			}
 		}
 		return n
+	}
+}
+
+// A raw socket that host mode leaves for ping can carry any packet with
+// IP_HDRINCL: the backstop looks at it.
+func TestCraftedPacketIsDropped(t *testing.T) {
+	dst := server(t, "127.0.0.1:0")
+	cfg := config(t, dst)
+	cfg.Mode = "host"
+	g := up(t, cfg)
+	seen := attempts(t, g)
+	for _, fragment := range []string{"whole", "later fragment"} {
+		t.Run(fragment, func(t *testing.T) {
+			before, _ := g.Counters()
+			if e := ask[string](t, "/", "craft", dst.String(), fragment); e != "" && e != unix.EPERM.Error() {
+				t.Fatal(e)
+			}
+			if after, err := g.Counters(); err != nil || after.Dropped != before.Dropped+1 {
+				t.Errorf("counters %+v, then %+v, %v", before, after, err)
+			}
+		})
+	}
+	b := expect(t, seen, redirect.ReasonPacket)
+	if b.Process == nil || b.Source.Addr().String() != "127.0.0.9" || b.Destination != dst {
+		t.Errorf("report %+v", b)
+	}
+}
+
+func init() {
+	// craft ADDRESS whole|...: sends a SYN of its own making, as root.
+	roles["craft"] = func(args []string) any {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+		if err != nil {
+			return err.Error()
+		}
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_HDRINCL, 1); err != nil {
+			return err.Error()
+		}
+		to := netip.MustParseAddrPort(args[0])
+		b := make([]byte, 40)
+		b[0], b[3], b[8], b[9] = 0x45, 40, 64, unix.IPPROTO_TCP
+		copy(b[12:], []byte{127, 0, 0, 9})
+		addr := to.Addr().As4()
+		copy(b[16:], addr[:])
+		binary.BigEndian.PutUint16(b[20:], 1234)
+		binary.BigEndian.PutUint16(b[22:], to.Port())
+		b[32], b[33] = 0x50, 2
+		if args[1] != "whole" {
+			b[7] = 5 // its bytes are not a TCP header
+			binary.BigEndian.PutUint16(b[22:], 9)
+		}
+		if err := unix.Sendto(fd, b, 0, sockaddr(unix.AF_INET, to)); err != nil {
+			return err.Error()
+		}
+		return ""
 	}
 }

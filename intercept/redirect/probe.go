@@ -28,21 +28,34 @@ func (h Host) CheckBPFFS(pins string) error {
 	return fmt.Errorf("%w (%s is not on one)", ErrBPFFS, parent)
 }
 
-// CheckPort returns an error when the passage's port could be given to any
-// client as its source port.
+// CheckPort returns ErrPortRange when the kernel may give the passage's port to
+// any client as its source port: whoever gets it while no daemon is there
+// could listen on it, and no bind hook would see that.
 func (h Host) CheckPort(port uint16) error {
 	b, err := os.ReadFile(h.proc("sys/net/ipv4/ip_local_port_range"))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (%v)", ErrPortRange, err)
 	}
 	var low, high uint16
 	if _, err := fmt.Sscan(string(b), &low, &high); err != nil {
-		return fmt.Errorf("ip_local_port_range %q: %w", b, err)
+		return fmt.Errorf("%w (%q: %v)", ErrPortRange, b, err)
 	}
-	if port >= low && port <= high {
-		return fmt.Errorf("port %d is in net.ipv4.ip_local_port_range %d-%d", port, low, high)
+	if port < low || port > high {
+		return nil
 	}
-	return nil
+	reserved, _ := os.ReadFile(h.proc("sys/net/ipv4/ip_local_reserved_ports"))
+	for r := range strings.SplitSeq(strings.TrimSpace(string(reserved)), ",") {
+		from, to, ok := strings.Cut(r, "-")
+		if !ok {
+			to = from
+		}
+		first, err1 := strconv.ParseUint(from, 10, 16)
+		last, err2 := strconv.ParseUint(to, 10, 16)
+		if err1 == nil && err2 == nil && uint64(port) >= first && uint64(port) <= last {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w (%d is in %d-%d)", ErrPortRange, port, low, high)
 }
 
 // CheckUnprivileged returns an error when unprivileged processes may load BPF

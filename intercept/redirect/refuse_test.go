@@ -204,6 +204,23 @@ func TestNoDaemonNoWay(t *testing.T) {
 	}
 }
 
+// The old port is no longer kept from squatters once another is configured.
+func TestNewPortWithdrawsThePassage(t *testing.T) {
+	dst := server(t, "127.0.0.1:0")
+	cfg := config(t, dst)
+	open(t, cfg)
+	cfg.Port = redirecttest.Port(t)
+	g := up(t, cfg)
+	if d := ask[dialled](t, guarded, "dial", "tcp", dst.String()); !d.refused() {
+		t.Fatalf("turned to the old port: %+v", d)
+	}
+	p := &passage{Guard: g, port: cfg.Port, pins: cfg.Pins}
+	p.run(t)
+	if d := ask[dialled](t, guarded, "dial", "tcp", dst.String()); d.Errno != "" || d.Line == "direct" {
+		t.Errorf("at the new port: %+v", d)
+	}
+}
+
 func TestExemptionCannotBeBorrowed(t *testing.T) {
 	dst := server(t, "127.0.0.1:0")
 	cfg := config(t, dst)

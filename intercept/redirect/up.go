@@ -66,6 +66,9 @@ func Up(cfg Config) (*Guard, error) {
 	if err := cfg.Host.Check(); err != nil {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
+	if err := cfg.Host.CheckPort(cfg.Port); err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
 	g, err := up(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("guard: %w", err)
@@ -167,6 +170,13 @@ func (g *Guard) fill() error {
 	}
 	if err := errors.Join(replace(g.maps.Destinations, keys), replace(g.maps.Covered, covered), replace(g.maps.Exempt, exempt)); err != nil {
 		return err
+	}
+	// A passage on another port would no longer be kept from squatters.
+	var old bpf.GuardSettings
+	if err := g.maps.Config.Lookup(uint32(0), &old); err == nil && old.Port != g.cfg.Port {
+		if err := g.Withdraw(); err != nil {
+			return err
+		}
 	}
 	settings := bpf.GuardSettings{Layout: layout, Mode: modes[g.cfg.Mode], DaemonCgroup: g.daemonID, Port: g.cfg.Port}
 	if err := g.maps.Config.Put(uint32(0), settings); err != nil {
