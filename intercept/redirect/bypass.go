@@ -76,6 +76,25 @@ type Bypass struct {
 	Repeats     uint64         // like ones before it that were not reported
 }
 
+// Event is the record of the attempt: a Bypass, or an Alarm where reports
+// themselves were lost.
+func (b *Bypass) Event() events.Event {
+	e := events.Event{
+		Kind: events.Bypass, Time: b.Time, Verdict: events.Blocked, Message: b.Reason.String(),
+		Process: b.Process, Source: b.Source, Destination: b.Destination, Transport: b.Transport, Bytes: int64(b.Bytes),
+	}
+	if b.Reason == ReasonLost {
+		e.Kind = events.Alarm
+	}
+	if b.Repeats > 0 {
+		e.Message += fmt.Sprintf(" (%d more before it)", b.Repeats)
+	}
+	if e.Process == nil && b.Peer.SockCgroup != 0 {
+		e.Process = processOf(&b.Peer) // what its socket tells: uid, not pid
+	}
+	return e
+}
+
 // BypassReader reads the programs' reports from the ring buffer. It works on
 // an inherited descriptor, without capabilities; make it before a seccomp
 // filter forbids bpf(2) and mmap of it. One goroutine may read.

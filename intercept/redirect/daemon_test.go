@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -29,6 +30,15 @@ func init() {
 		b, err := r.Read()
 		if err != nil {
 			return err.Error()
+		}
+		c, err := redirect.NewCounterReader(4)
+		if err != nil {
+			return err.Error()
+		}
+		defer c.Close()
+		counters, err := c.Read()
+		if err != nil || counters.Refused == 0 {
+			return fmt.Sprintf("%+v, %v", counters, err)
 		}
 		return b
 	}
@@ -62,8 +72,14 @@ func TestReportsReachAnUnprivilegedDaemon(t *testing.T) {
 	}
 	f := os.NewFile(uintptr(fd), "reports")
 	defer f.Close()
+	fd, err = unix.FcntlInt(uintptr(g.CountersFD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counters := os.NewFile(uintptr(fd), "counters")
+	defer counters.Close()
 	path, _ := g.DaemonCgroup()
-	cmd := start(t, path, "reports", []*os.File{f})
+	cmd := start(t, path, "reports", []*os.File{f, counters})
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +99,9 @@ func TestReportsReachAnUnprivilegedDaemon(t *testing.T) {
 	}
 	if b.Reason != redirect.ReasonNoListener || b.Process == nil || b.Process.PID != d.PID || b.Destination != dst {
 		t.Errorf("%+v", b)
+	}
+	if e := b.Event(); e.Kind != events.Bypass || e.Process == nil || e.Process.PID != d.PID || e.Message == "" {
+		t.Errorf("event %+v", e)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)

@@ -98,26 +98,6 @@ func (g *Guard) ReportsFD() int { return g.maps.Reports.FD() }
 // Counters returns what the programs counted since the guard came up.
 func (g *Guard) Counters() (Counters, error) { return readCounters(g.maps.Counters) }
 
-// Counters are the programs' own, since the guard came up.
-type Counters struct {
-	Turned     uint64 `json:"turned"`     // connections turned into the passage
-	Handed     uint64 `json:"handed"`     // records handed to an accepted connection
-	Refused    uint64 `json:"refused"`    // system calls refused
-	Dropped    uint64 `json:"dropped"`    // packets dropped by the backstop
-	Suppressed uint64 `json:"suppressed"` // reports not sent because there were too many
-	Lost       uint64 `json:"lost"`       // reports not sent because nobody read them
-}
-
-func readCounters(m *ebpf.Map) (Counters, error) {
-	var v [bpf.GuardCounterCOUNTERS]uint64
-	for i := range v {
-		if err := m.Lookup(uint32(i), &v[i]); err != nil {
-			return Counters{}, fmt.Errorf("read counters: %w", err)
-		}
-	}
-	return Counters{
-		Turned: v[bpf.GuardCounterCOUNT_TURNED], Handed: v[bpf.GuardCounterCOUNT_HANDED],
-		Refused: v[bpf.GuardCounterCOUNT_REFUSED], Dropped: v[bpf.GuardCounterCOUNT_DROPPED],
-		Suppressed: v[bpf.GuardCounterCOUNT_SUPPRESSED], Lost: v[bpf.GuardCounterCOUNT_LOST],
-	}, nil
-}
+// CountersFD returns the counters' descriptor, for the daemon's CounterReader.
+// It belongs to the Guard; hand over a duplicate.
+func (g *Guard) CountersFD() int { return g.maps.Counters.FD() }

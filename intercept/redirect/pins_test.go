@@ -153,8 +153,8 @@ func TestUpRefusesBadConfiguration(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	pins := redirecttest.TempPins(t)
 	redirecttest.Lock(t)
+	pins := redirecttest.TempPins(t)
 	for name, dst := range map[string]string{"no port": "10.0.0.1:0", "any address": "0.0.0.0:5432"} {
 		cfg := redirect.Config{Mode: "host", Port: redirecttest.Port(t), Pins: pins, Destinations: []netip.AddrPort{netip.MustParseAddrPort(dst)}}
 		if _, err := redirect.Up(cfg); err == nil || !strings.Contains(err.Error(), "concrete") {
