@@ -130,6 +130,9 @@ func (j *Journal) write() error {
 // roll begins a new segment when the current one is long enough. The old one
 // is synced before the new one exists, so that only the last one can be torn.
 func (j *Journal) roll() error {
+	if t := j.trouble.Load(); t != nil && t.final {
+		return t.err
+	}
 	if j.off < j.o.SegmentBytes || len(j.out) > 0 {
 		return nil
 	}
