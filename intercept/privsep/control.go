@@ -48,7 +48,7 @@ func ListenControl(path string, p *Prover) (*Control, error) {
 	}
 	if c, err := net.Dial("unixpacket", path); err == nil {
 		c.Close()
-		return nil, fmt.Errorf("%s: another sallyport is running here: stop it first", path)
+		return nil, fmt.Errorf("%s: another sallyport already runs here: stop it first", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -96,11 +96,7 @@ func (c *Control) Serve(ctx context.Context) error {
 func (c *Control) Close() error { return c.ln.Close() }
 
 func (c *Control) answer(conn *net.UnixConn) (string, error) {
-	who, err := callerOf(conn)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(who.pidfd)
+	// Read first: a socket closed with unread bytes loses its answer.
 	buf := make([]byte, 16+2*maxString)
 	oob := make([]byte, unix.CmsgSpace(4*4))
 	n, oobn, flags, _, err := conn.ReadMsgUnix(buf, oob)
@@ -113,6 +109,11 @@ func (c *Control) answer(conn *net.UnixConn) (string, error) {
 			unix.Close(fd)
 		}
 	}()
+	who, err := callerOf(conn)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(who.pidfd)
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || len(fds) != 1 {
 		return "", errMalformed
 	}
@@ -181,7 +182,10 @@ func descriptors(oob []byte) []int {
 // caller has opened, and one that may be read as a token. The path is what is
 // kept: a rotated token is found again, and removing the file revokes it.
 func checkTokenFile(path string, fd int) error {
-	if err := checkTemplate(path); err != nil || path == "" || strings.ContainsRune(path, '{') {
+	if err := checkTemplate(path); err != nil {
+		return err
+	}
+	if path == "" || strings.ContainsRune(path, '{') {
 		return fmt.Errorf("token file %q: give a plain absolute path", path)
 	}
 	loc, err := locateHost(path)

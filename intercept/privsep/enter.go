@@ -43,13 +43,12 @@ func Enter(ctx context.Context, socket, name, tokenFile string) (string, error) 
 	defer c.Close()
 	conn := c.(*net.UnixConn)
 	_ = conn.SetDeadline(time.Now().Add(2 * patience))
-	if _, _, err := conn.WriteMsgUnix(appendEnter(nil, enter{name, path}), unix.UnixRights(int(f.Fd())), nil); err != nil {
-		return "", fmt.Errorf("ask the loader: %w", err)
-	}
+	// The loader may refuse before it has read the request.
+	_, _, werr := conn.WriteMsgUnix(appendEnter(nil, enter{name, path}), unix.UnixRights(int(f.Fd())), nil)
 	buf := make([]byte, 32+maxString)
 	n, err := conn.Read(buf)
 	if err != nil {
-		return "", fmt.Errorf("the loader did not answer: %w", err)
+		return "", fmt.Errorf("the loader did not answer: %w", errors.Join(werr, err))
 	}
 	cgroup, refused, err := parseEntered(buf[:n])
 	if err != nil {

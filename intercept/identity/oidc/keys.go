@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -174,13 +173,19 @@ func (k *keySet) download(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("keys: %s answered %.40q", meta.Keys, resp.Status)
 	}
-	var set jose.JSONWebKeySet
+	var set struct{ Keys []json.RawMessage }
 	if err := json.NewDecoder(resp.Body).Decode(&set); err != nil {
 		return nil, fmt.Errorf("keys: %s does not answer with a key set", meta.Keys)
 	}
-	keys := slices.DeleteFunc(set.Keys, func(key jose.JSONWebKey) bool {
-		return !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig"
-	})
+	var keys []jose.JSONWebKey
+	for _, raw := range set.Keys {
+		var key jose.JSONWebKey
+		// Keys of kinds that are not known, or for other uses, are not for us
+		// (RFC 7517, section 5).
+		if key.UnmarshalJSON(raw) == nil && key.Valid() && key.IsPublic() && (key.Use == "" || key.Use == "sig") {
+			keys = append(keys, key)
+		}
+	}
 	if len(keys) == 0 || len(keys) > maxKeys {
 		return nil, fmt.Errorf("keys: %s publishes %d usable ones: must be 1 to %d", meta.Keys, len(keys), maxKeys)
 	}
