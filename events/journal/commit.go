@@ -120,7 +120,7 @@ func (j *Journal) write() error {
 		j.mu.Unlock()
 		j.written, j.head = j.outSeq, j.outHash
 		j.spare, j.out = j.out[:0], nil
-		if cap(j.spare) > 4<<20 {
+		if cap(j.spare) > 1<<20 && int(n) < cap(j.spare)/8 {
 			j.spare = nil // a burst is over; an idle journal is small
 		}
 	}

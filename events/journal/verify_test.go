@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -238,6 +239,44 @@ func TestFormatByHand(t *testing.T) {
 		prev = r.Hash
 	}
 	if prev != head.Hash {
+		t.Fatal("the head is another")
+	}
+}
+
+// The commands that docs/events.md gives for verifying by hand do verify.
+func TestDocumentedCommands(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(docs), "\n### Verify by hand\n")
+	_, rest, ok2 := strings.Cut(rest, "\n    f=")
+	script, _, ok3 := strings.Cut("    f="+rest, "\n\n")
+	if !ok || !ok2 || !ok3 {
+		t.Fatal("the commands are not where they were")
+	}
+	dir, path, head := written(t, 3)
+	if filepath.Base(path) != "00000000000000000001.seg" {
+		t.Fatal(path)
+	}
+	cmd := exec.Command("sh", "-eu", "-c", script)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	lines := strings.Fields(string(out))
+	if len(lines) != 9 {
+		t.Fatalf("%s", out)
+	}
+	prev := strings.Repeat("0", 64)
+	for i := 0; i < 9; i += 3 {
+		if lines[i] != lines[i+1] || lines[i+2] != prev {
+			t.Fatalf("%s", out)
+		}
+		prev = lines[i]
+	}
+	if prev != fmt.Sprintf("%x", head.Hash) {
 		t.Fatal("the head is another")
 	}
 }

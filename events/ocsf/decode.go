@@ -147,6 +147,7 @@ type wire struct {
 		Database    string         `json:"claimed_database"`
 		Application string         `json:"claimed_application"`
 		Cgroup      string         `json:"cgroup"`
+		GID         uint32         `json:"gid"`
 		Statement   uint64         `json:"statement"`
 		Command     string         `json:"command"`
 		Fingerprint string         `json:"fingerprint"`
@@ -202,6 +203,7 @@ func Decode(b []byte) (View, error) {
 		v.Opened, v.Expires = millis(a.Session.Created), millis(a.Session.Expires)
 		if a.Process != nil {
 			v.Process = a.Process.event(u.Cgroup)
+			v.Process.GID = u.GID
 		}
 	}
 	if u.Process != nil {

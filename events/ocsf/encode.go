@@ -313,9 +313,7 @@ func (e *enc) unmapped(ev *events.Event) {
 		e.b = append(e.b, '"')
 	}
 	if ev.Process != nil && ev.Kind != events.Bypass {
-		e.open("process")
 		e.process(ev.Process)
-		e.close()
 	}
 	if ev.Process != nil {
 		e.str("process_cgroup", ev.Process.Cgroup, capName)

@@ -24,7 +24,7 @@ func session() *events.Session {
 		Destination: netip.MustParseAddrPort("10.0.0.5:5432"), Opened: time.UnixMilli(1790000000123).UTC(),
 		Workload: "triage-bot", Actor: "agent-a", Principal: "dr.grey", Actors: []string{"agent-a", "orchestrator"},
 		Issuer: "https://id.example.org", Proof: "oidc+pidfd", Expires: time.UnixMilli(1790003600000).UTC(),
-		Process: events.Process{PID: 4711, Start: 123456789, UID: 1001, Exe: "/usr/bin/psql", Cgroup: "/agents/triage", Comm: "psql"},
+		Process: events.Process{PID: 4711, Start: 123456789, UID: 1001, GID: 1002, Exe: "/usr/bin/psql", Cgroup: "/agents/triage", Comm: "psql"},
 		User:    "clinic", Database: "clinic", Application: "psql",
 	}
 }
@@ -131,6 +131,15 @@ func TestDecodeReadsBack(t *testing.T) {
 		if !reflect.DeepEqual(v, want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", e.Kind, v, want)
 		}
+	}
+}
+
+func TestAnAlarmNamesItsProcess(t *testing.T) {
+	p := events.Process{PID: 7, Start: 8, UID: 9, Exe: "/bin/x", Cgroup: "/a", Comm: "x"}
+	v, err := ocsf.Decode(ocsf.Append(nil, uid, &events.Event{Kind: events.Alarm, Session: session(), Process: &p,
+		Source: netip.MustParseAddrPort("10.0.0.9:1"), Transport: "udp"}))
+	if err != nil || v.Process != p || v.Session != "s-1" || v.Source.Port() != 1 || v.Transport != "udp" || v.Destination != session().Destination {
+		t.Fatalf("%+v %v", v, err)
 	}
 }
 

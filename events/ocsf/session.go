@@ -93,6 +93,9 @@ func encodeSession(s *events.Session) []byte {
 	u.str("claimed_user", s.User, capName)
 	u.str("claimed_database", s.Database, capName)
 	u.str("claimed_application", s.Application, capName)
+	if s.Process.PID != 0 {
+		u.num("gid", int64(s.Process.GID))
+	}
 	u.str("cgroup", s.Process.Cgroup, capName)
 	b := append(objects, 0)
 	b = append(b, u.b[1:]...)
