@@ -126,7 +126,10 @@ func (is *issuer) token(claims map[string]any, now time.Time) (*identity.Token, 
 	if t.Actors, err = identity.Actors(claims, is.URL); err != nil {
 		return nil, fmt.Errorf("its token: %w", err)
 	}
-	return t, is.times(t, claims, now)
+	if err := is.times(t, claims, now); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // times holds exp, nbf and iat (RFC 7519, section 4.1) against now.
