@@ -35,6 +35,20 @@ func (j *Journal) LiteralKey() []byte { return append([]byte(nil), j.keys.litera
 // HostKey returns the public key of the checkpoints.
 func (j *Journal) HostKey() ed25519.PublicKey { return j.keys.host.Public().(ed25519.PublicKey) }
 
+// ReadHostKey returns the public key of a folder's checkpoints, without opening
+// the journal.
+func ReadHostKey(folder string) (ed25519.PublicKey, error) {
+	b, err := read(Dir(folder), hostName)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	seed, err := hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return nil, fmt.Errorf("journal: %s in %s is missing or damaged", hostName, folder)
+	}
+	return ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey), nil
+}
+
 func (k *keys) load(fs FS) error {
 	seed, err := secret(fs, literalName)
 	if err != nil {

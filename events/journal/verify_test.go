@@ -360,6 +360,9 @@ func TestKeysAreSecretAndStay(t *testing.T) {
 	literal, host := j.LiteralKey(), j.HostKey()
 	j.Close()
 	j = open(t, dir, journal.Options{})
+	if k, err := journal.ReadHostKey(dir); err != nil || !bytes.Equal(k, host) {
+		t.Fatalf("%x %v", k, err)
+	}
 	if !bytes.Equal(literal, j.LiteralKey()) || !bytes.Equal(host, j.HostKey()) || len(literal) != 32 {
 		t.Fatal("the keys changed")
 	}
