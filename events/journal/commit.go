@@ -141,7 +141,6 @@ func (j *Journal) roll() error {
 		j.failed(err)
 		return err
 	}
-	j.setDurable(j.written)
 	return j.begins(header{chain: j.chain, first: j.written + 1, prev: j.head, salt: j.salt})
 }
 

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -31,7 +32,18 @@ type disk struct {
 type inode struct {
 	data   []byte
 	synced []byte
-	dirty  bool
+	dirty  map[int]bool // pages that the next Sync writes
+}
+
+const page = 512
+
+func (in *inode) touch(off, n int) {
+	if in.dirty == nil {
+		in.dirty = map[int]bool{}
+	}
+	for p := off / page; p*page < off+n; p++ {
+		in.dirty[p] = true
+	}
 }
 
 func newDisk() *disk { return &disk{names: map[string]*inode{}, synced: map[string]*inode{}} }
@@ -155,7 +167,7 @@ func (f *memFile) put(b []byte, off int64) {
 		f.in.data = append(f.in.data, make([]byte, n-len(f.in.data))...)
 	}
 	copy(f.in.data[off:], b)
-	f.in.dirty = true
+	f.in.touch(int(off), len(b))
 }
 
 func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
@@ -190,7 +202,7 @@ func (f *memFile) Truncate(n int64) error {
 	kept, err := f.d.step("truncate")
 	if kept {
 		f.in.data = slices.Clone(f.in.data[:n])
-		f.in.dirty = true
+		f.in.touch(int(n), 0)
 	}
 	return err
 }
@@ -201,11 +213,25 @@ func (f *memFile) Sync() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	kept, err := f.d.step("sync")
-	if kept && f.in.dirty {
-		f.in.synced = slices.Clone(f.in.data)
+	if kept {
+		f.in.flush()
 	}
-	f.in.dirty = false
+	f.in.dirty = nil
 	return err
+}
+
+// flush brings the dirty pages and the size to stable storage.
+func (in *inode) flush() {
+	n := len(in.data)
+	if len(in.synced) > n {
+		in.synced = in.synced[:n]
+	}
+	in.synced = append(in.synced, make([]byte, n-len(in.synced))...)
+	for p := range in.dirty {
+		if off := p * page; off < n {
+			copy(in.synced[off:min(off+page, n)], in.data[off:])
+		}
+	}
 }
 
 // cut returns the disk as a power cut leaves it: what was synced is there; of
@@ -229,7 +255,6 @@ func (d *disk) cut(r *rand.Rand) *disk {
 }
 
 func (in *inode) cut(r *rand.Rand) *inode {
-	const page = 512
 	b := slices.Clone(in.synced)
 	if r.IntN(2) == 0 { // the size was written, the data perhaps not
 		for off := 0; off < len(in.data); off += page {
@@ -254,7 +279,7 @@ func (d *disk) kill() *disk {
 	defer d.mu.Unlock()
 	after := newDisk()
 	for n, in := range d.names {
-		after.names[n] = &inode{slices.Clone(in.data), slices.Clone(in.synced), false}
+		after.names[n] = &inode{slices.Clone(in.data), slices.Clone(in.synced), maps.Clone(in.dirty)}
 	}
 	for n := range d.synced {
 		if in := after.names[n]; in != nil {

@@ -32,6 +32,14 @@ func TestFullRefusesStatementsAndTakesOutcomes(t *testing.T) {
 	if err := j.Record(&events.Chunk{Session: s, Number: n, Kind: events.ChunkResult, Data: make([]byte, 200<<10)}); !errors.Is(err, events.ErrFull) {
 		t.Fatal(err)
 	}
+	// There is room for alarms, but it is not that of outcomes.
+	alarms := 0
+	for err = nil; err == nil && alarms < 10000; alarms++ {
+		_, err = j.Append(event(events.Alarm, nil, 0))
+	}
+	if alarms < 10 || !errors.Is(err, events.ErrFull) {
+		t.Fatalf("%d alarms: %v", alarms, err)
+	}
 	// Each outcome may be larger than its intent by what was kept for it.
 	for i := range n {
 		r := event(events.Response, s, i+1)
@@ -177,7 +185,7 @@ func benchmark(b *testing.B, goroutines int, wait bool) {
 				}
 				for errors.Is(err, events.ErrFull) {
 					time.Sleep(50 * time.Microsecond)
-					tk, err = j.Append(e)
+					_, err = j.Append(e)
 				}
 				if err == nil && e.Number%64 == 0 {
 					r.Number = e.Number
