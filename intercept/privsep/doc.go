@@ -7,7 +7,7 @@
 // all and reads everything hostile.
 //
 // Loader: NewProver, Start, ListenControl. Daemon: Confine, Dial, Inherited.
-// sallyport exec: Enter, Drop.
+// sallyport exec: Enter, Exec.
 //
 // # What a token file's place means
 //

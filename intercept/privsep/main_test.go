@@ -259,7 +259,7 @@ func agent(t *testing.T, uid uint32) *actor {
 }
 
 // cgroupRoot finds cgroup2 by its type.
-func cgroupRoot(t *testing.T) string {
+func cgroupRoot(t testing.TB) string {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -299,7 +299,7 @@ func cgroup(t *testing.T) (path string) {
 }
 
 // peerOf is the record that the kernel makes when the process connects.
-func peerOf(t *testing.T, pid int) intercept.Peer {
+func peerOf(t testing.TB, pid int) intercept.Peer {
 	t.Helper()
 	p := intercept.Peer{TGID: uint32(pid), PID: uint32(pid)}
 	fd, err := unix.PidfdOpen(pid, 0)

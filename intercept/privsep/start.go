@@ -41,6 +41,9 @@ type Child struct {
 // and without any capability, bounding and ambient sets included. The kernel
 // kills it when the loader ends.
 //
+// A loader that wants the daemon to end in order sends SIGTERM and waits before
+// it ends itself: no signal of the terminal reaches the daemon.
+//
 // Start closes Files in any case: a listener that the loader keeps open would
 // take connections that nobody answers when the daemon is dead.
 func Start(o Options) (*Child, error) {

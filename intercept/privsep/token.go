@@ -30,7 +30,7 @@ func checkTemplate(t string) error {
 	}
 	for _, name := range strings.Split(rest[1:], "/") {
 		if name == "" || name == "." || name == ".." {
-			return fmt.Errorf("token_file %q: write it without //, . and ..", t)
+			return fmt.Errorf("token_file %q: no name in it may be empty, . or .. (write it plainly)", t)
 		}
 	}
 	return nil

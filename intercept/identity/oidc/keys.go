@@ -76,7 +76,7 @@ func safeURL(u *url.URL) bool {
 
 // VerifySignature implements gooidc.KeySet.
 func (k *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	jws, err := jose.ParseSigned(raw, k.algorithms)
+	jws, err := jose.ParseSignedCompact(raw, k.algorithms)
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, errors.New("not signed by one allowed algorithm")
 	}
@@ -99,11 +99,17 @@ func (k *keySet) find(ctx context.Context, id, alg string) ([]jose.JSONWebKey, e
 	if len(keys) > 0 && age < keysFresh {
 		return keys, nil
 	}
+	fetch := k.fetches.DoChan("", func() (any, error) { return nil, k.fetch() })
+	var enough <-chan time.Time // waited, for one whose key is known
+	if len(keys) > 0 && age < keysUsable {
+		enough = time.After(2 * fetchInterval)
+	}
 	select {
-	case r := <-k.fetches.DoChan("", func() (any, error) { return nil, k.fetch() }):
-		if r.Err != nil && (len(keys) == 0 || age > keysUsable) {
+	case r := <-fetch:
+		if r.Err != nil && enough == nil {
 			return nil, &keyError{fmt.Sprintf("the keys of issuer %s cannot be had (%v): see that it runs and can be reached from here", k.issuer, r.Err)}
 		}
+	case <-enough:
 	case <-ctx.Done():
 		return nil, &keyError{fmt.Sprintf("the keys of issuer %s did not come in time: see that it runs and can be reached from here", k.issuer)}
 	}

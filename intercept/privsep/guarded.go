@@ -1,0 +1,103 @@
+package privsep
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	execPrefix = "exec-"
+	// tokenAttr holds, on a cgroup, the path of its token file.
+	tokenAttr = "trusted.sallyport.token"
+
+	sweepEvery = 250 * time.Millisecond
+)
+
+var execName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
+
+// enter makes the cgroup, gives it its token, and moves the caller there.
+func (c *Control) enter(e enter, who caller) (string, error) {
+	if e.name == "" {
+		e.name = strings.ToLower(rand.Text()[:12])
+	}
+	if !execName.MatchString(e.name) {
+		return "", fmt.Errorf("name %q: use up to 63 letters, digits, - and _", e.name)
+	}
+	cgroup := c.prover.guarded + "/" + execPrefix + e.name
+	dir := c.prover.cgroupDir(cgroup)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("cgroup %s is in use: choose another --name", cgroup)
+	} else if err != nil {
+		return "", fmt.Errorf("make cgroup %s: %w", cgroup, err)
+	}
+	err := unix.Setxattr(dir, tokenAttr, []byte(e.tokenFile), unix.XATTR_CREATE)
+	if err == nil {
+		err = pidfdAlive(who.pidfd)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(int(who.pid))), 0)
+	}
+	if err == nil {
+		// Alive still: then the number was the caller's all the time.
+		err = pidfdAlive(who.pidfd)
+	}
+	if err != nil {
+		_ = removeCgroup(dir)
+		return "", fmt.Errorf("enter cgroup %s: %w", cgroup, err)
+	}
+	return cgroup, nil
+}
+
+func (c *Control) sweepLoop(ctx context.Context) {
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	for {
+		c.sweep()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// sweep removes the cgroups of commands that have ended.
+func (c *Control) sweep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dirs, _ := filepath.Glob(c.prover.cgroupDir(c.prover.guarded) + "/" + execPrefix + "*")
+	for _, dir := range dirs {
+		if b, err := os.ReadFile(filepath.Join(dir, "cgroup.events")); err == nil && strings.Contains(string(b), "populated 0") {
+			_ = removeCgroup(dir) // populated again meanwhile: next time
+		}
+	}
+}
+
+// removeCgroup removes a cgroup and those below it, as far as they are empty.
+func removeCgroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeCgroup(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return unix.Rmdir(dir)
+}
