@@ -423,3 +423,53 @@ func TestReleaseKeepsWhatIsOpen(t *testing.T) {
 		t.Fatalf("%d ends of the long session, revived %d times", n, revived)
 	}
 }
+
+// A crash between the snapshot and the removals: what both tell of is closed
+// once.
+func TestReleaseCutShort(t *testing.T) {
+	d := newDisk()
+	j, err := on(t, d, journal.Options{SegmentBytes: 4 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := session("long")
+	must(t)(j.Append(event(events.SessionOpen, long, 0)))
+	must(t)(j.Append(statement(long, 1, "runs for a day")))
+	if _, err := work(j, 1, 100); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, must(t)(j.Append(event(events.Alarm, nil, 0))))
+	d.mu.Lock()
+	d.fail = func(op string, _ int) (bool, error) {
+		if op == "remove" {
+			return false, errBroken
+		}
+		return true, nil
+	}
+	d.mu.Unlock()
+	if err := j.Release(j.Last()); !errors.Is(err, errBroken) {
+		t.Fatal(err)
+	}
+	wait(t, must(t)(j.Append(event(events.Alarm, nil, 0)))) // the journal itself is well
+	left := d.kill()
+	j.Close()
+	if j, err = on(t, left, journal.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if j.First() != 1 {
+		t.Fatal(j.First())
+	}
+	n := 0
+	for _, r := range all(t, j, 1) {
+		if r.Session == "long" && decode(t, r).Status == "interrupted" {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Fatalf("%d ends of the long session", n)
+	}
+	if err := j.Release(j.Last()); err != nil {
+		t.Fatal(err)
+	}
+}
