@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,9 @@ func ListenControl(path string, p *Prover) (*Control, error) {
 	if fi, err := os.Stat(p.cgroupDir(p.guarded)); err != nil || !fi.IsDir() {
 		return nil, fmt.Errorf("cgroup %s is not there: run `sallyport guard up` first", p.guarded)
 	}
+	if err := privateDir(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
 	if c, err := net.Dial("unixpacket", path); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("%s: another sallyport already runs here: stop it first", path)
@@ -49,6 +53,22 @@ func ListenControl(path string, p *Prover) (*Control, error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return &Control{ln: ln, prover: p}, nil
+}
+
+// privateDir makes the socket's folder, or checks that nobody else can put
+// another socket in its place.
+func privateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != uint32(os.Geteuid()) || st.Mode&0o022 != 0 {
+		return fmt.Errorf("%s: must be a folder that only root can write to: chown root and chmod 755 it, or name another in sallyport.yaml (run)", dir)
+	}
+	return nil
 }
 
 // Serve answers until ctx ends. Running commands stay where they are: their
@@ -120,22 +140,20 @@ type caller struct {
 }
 
 func callerOf(conn *net.UnixConn) (who caller, err error) {
+	cred, err := credentials(conn)
+	if err != nil {
+		return who, err
+	}
+	if cred.Uid != 0 {
+		return who, fmt.Errorf("user %d may not do this: only root can put a process into a guarded cgroup (use sudo)", cred.Uid)
+	}
 	rc, err := conn.SyscallConn()
 	if err != nil {
 		return who, err
 	}
-	who.pidfd = -1
-	var cred *unix.Ucred
+	who = caller{pid: cred.Pid, pidfd: -1}
 	var cerr error
 	if err := rc.Control(func(fd uintptr) {
-		if cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); cerr != nil {
-			return
-		}
-		if cred.Uid != 0 {
-			cerr = fmt.Errorf("user %d may not do this: only root can put a process into a guarded cgroup (use sudo)", cred.Uid)
-			return
-		}
-		who.pid = cred.Pid
 		who.pidfd, cerr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 		if errors.Is(cerr, unix.ENOPROTOOPT) {
 			// Before 6.5. The caller is root and waits for the answer.
@@ -148,6 +166,18 @@ func callerOf(conn *net.UnixConn) (who caller, err error) {
 		return who, fmt.Errorf("the caller cannot be proved: %w", cerr)
 	}
 	return who, nil
+}
+
+// credentials returns who opened the other end of a unix socket.
+func credentials(conn *net.UnixConn) (cred *unix.Ucred, err error) {
+	rc, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	cerr := rc.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	return cred, errors.Join(cerr, err)
 }
 
 func descriptors(oob []byte) []int {

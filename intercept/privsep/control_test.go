@@ -187,3 +187,26 @@ func TestExecWithoutADaemon(t *testing.T) {
 	_, err = privsep.ListenControl(socket, p)
 	refused(t, err, "already")
 }
+
+// Nobody else can stand in for the loader.
+func TestControlSocketCannotBeSquatted(t *testing.T) {
+	_, _, p, _ := control(t)
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	_, err := privsep.ListenControl(dir+"/control.sock", p)
+	refused(t, err, "only root can write")
+	open, err := os.MkdirTemp("", "sp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(open)
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	squatter := play(t, "squat", asNobody(), "PRIVSEP_SOCKET="+open+"/control.sock")
+	squatter.until(t, "ready")
+	_, err = privsep.Enter(context.Background(), open+"/control.sock", "", write(t, dir+"/token", "tok", 0, 0o600))
+	refused(t, err, "does not belong to a loader")
+}

@@ -42,6 +42,9 @@ func Enter(ctx context.Context, socket, name, tokenFile string) (string, error) 
 	}
 	defer c.Close()
 	conn := c.(*net.UnixConn)
+	if cred, err := credentials(conn); err != nil || cred.Uid != 0 {
+		return "", fmt.Errorf("%s: does not belong to a loader run by root: look who made it", socket)
+	}
 	_ = conn.SetDeadline(time.Now().Add(2 * patience))
 	// The loader may refuse before it has read the request.
 	_, _, werr := conn.WriteMsgUnix(appendEnter(nil, enter{name, path}), unix.UnixRights(int(f.Fd())), nil)

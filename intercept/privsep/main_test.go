@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,7 @@ var roles = map[string]func() error{
 	"liar":   liarRole,
 	"enter":  enterRole,
 	"loader": loaderRole,
+	"squat":  squatRole,
 }
 
 func asNobody() *syscall.SysProcAttr {
@@ -205,6 +207,17 @@ func enterRole() error {
 	}
 	return privsep.Exec(privsep.User{UID: 65534, GID: 65533, Groups: []uint32{65532}}, "/bin/sh",
 		[]string{"sh", "-c", "cat /proc/self/cgroup /proc/self/status; echo ready; read x; exit 7"}, nil)
+}
+
+func squatRole() error {
+	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: os.Getenv("PRIVSEP_SOCKET"), Net: "unixpacket"})
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	_, err = ln.Accept()
+	_, _ = io.ReadAll(os.Stdin)
+	return err
 }
 
 // actor is a process that plays a role.
