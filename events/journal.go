@@ -16,7 +16,9 @@ type Journal interface {
 	// Append adds one event. It does bounded memory work and never waits for
 	// the disk. A Statement and a SessionOpen reserve the room for their
 	// Response and SessionClose, so that finished work can always be
-	// recorded. ErrFull: nothing was added, refuse the request.
+	// recorded. A Response ends its Statement and those with lower numbers of
+	// its session that have none: answers keep the order of statements.
+	// ErrFull: nothing was added, refuse the request.
 	Append(*Event) (Ticket, error)
 
 	// Record adds a chunk of a transcript. When it returns nil the chunk has

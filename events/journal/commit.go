@@ -12,9 +12,7 @@ import (
 // run is the committer: the only one that syncs, and that begins a segment.
 func (j *Journal) run() {
 	defer close(j.done)
-	retry := time.NewTicker(retryFull)
-	defer retry.Stop()
-	var checkpoints <-chan time.Time
+	var checkpoints, retry <-chan time.Time
 	if j.o.CheckpointEvery > 0 {
 		t := time.NewTicker(j.o.CheckpointEvery)
 		defer t.Stop()
@@ -25,15 +23,16 @@ func (j *Journal) run() {
 		case <-j.kicked:
 		case <-checkpoints:
 			j.checkpoint()
-		case <-retry.C:
-			if j.trouble.Load() == nil {
-				continue
-			}
+		case <-retry:
 		case <-j.stop:
 			j.commit()
 			return
 		}
 		j.commit()
+		retry = nil
+		if t := j.trouble.Load(); t != nil && !t.final {
+			retry = time.After(retryFull)
+		}
 	}
 }
 

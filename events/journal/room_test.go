@@ -215,3 +215,31 @@ func BenchmarkAppendWait1(b *testing.B)   { benchmark(b, 1, true) }
 func BenchmarkAppendWait8(b *testing.B)   { benchmark(b, 8, true) }
 func BenchmarkAppendWait32(b *testing.B)  { benchmark(b, 32, true) }
 func BenchmarkAppendWait256(b *testing.B) { benchmark(b, 256, true) }
+
+// BenchmarkRecord32 writes transcripts: each Record is in the operating
+// system when it returns.
+func BenchmarkRecord32(b *testing.B) {
+	j, err := journal.Open(b.TempDir(), journal.Options{Host: "h1", Sync: true, MaxBytes: 64 << 30, CheckpointEvery: -1,
+		Encode: func(dst []byte, uid string, e *events.Event) []byte { return append(dst, uid...) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer j.Close()
+	data := make([]byte, 4096)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for g := range 32 {
+		wg.Go(func() {
+			c := &events.Chunk{Session: session(fmt.Sprint(g)), Number: 1, Kind: events.ChunkResult, Data: data}
+			for i := g; i < b.N; i += 32 {
+				if err := j.Record(c); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
