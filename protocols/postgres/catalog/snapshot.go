@@ -1,0 +1,110 @@
+package catalog
+
+// Snapshot is immutable.
+type Snapshot struct {
+	Version  uint64 // grows with each change seen
+	Database string
+	Server   int // server_version_num, e.g. 150008
+
+	ByOID  map[uint32]*Relation
+	ByName map[string][]*Relation // by bare name, over all schemas
+
+	Builtin   map[string]bool        // names of functions in pg_catalog
+	Functions map[string][]*Function // not built in, by bare name
+	BuiltinOp map[string]bool        // names of operators in pg_catalog
+	Operators map[string][]*Function // not built in, by name
+	Types     map[string][]*Type     // by bare name
+	TypeByOID map[uint32]*Type
+	Casts     []*Cast // not built in
+	// Literals tells which printed definitions hold constants: these could
+	// be protected values.
+	Literals Literals
+}
+
+// Literals says of each kind of printed definition in user schemas whether
+// any of them holds a constant.
+type Literals struct{ Indexes, Constraints, Defaults bool }
+
+// Relation is a table, view, materialized view, foreign or partitioned table,
+// sequence or index.
+type Relation struct {
+	OID          uint32
+	Schema, Name string
+	Kind         byte // pg_class.relkind
+	Temp         bool
+	RowSecurity  bool
+	RowType      uint32 // type OID
+
+	Columns  []*Column // in order, without dropped ones
+	Parents  []uint32  // inherits from, or is a partition of
+	Children []uint32
+
+	Definition string      // of a view or materialized view, names qualified
+	Rules      []string    // names, other than a view's own
+	Triggers   []*Function // their functions; internal ones left out
+	Policies   []string    // expressions of row security policies
+	Checks     []string    // expressions of CHECK constraints
+	Indexes    []string    // expressions and predicates: definitions of such indexes
+	References []uint32    // relations that foreign keys point to
+	Referenced []uint32    // relations whose foreign keys point here
+	PrimaryKey []string    // column names, nil without one
+}
+
+// System reports whether the relation is the server's own.
+func (r *Relation) System() bool {
+	return r.Schema == "pg_catalog" || r.Schema == "information_schema" || r.Schema == "pg_toast"
+}
+
+// Column returns the column of that name, nil if there is none.
+func (r *Relation) Column(name string) *Column {
+	for _, c := range r.Columns {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// Column is an attribute of a relation.
+type Column struct {
+	Num       int16
+	Name      string
+	Type      uint32
+	TypeName  string // as format_type prints it: qualified, with its modifier
+	NotNull   bool
+	Generated bool
+	Identity  bool
+	Expr      string // default or generation expression, "" for none
+}
+
+// Function is one that is not built in: only its name matters, overloads are
+// the server's to resolve.
+type Function struct {
+	Schema, Name string
+	Extension    bool // belongs to an extension
+}
+
+// String returns schema.name.
+func (f *Function) String() string { return f.Schema + "." + f.Name }
+
+// Type is an entry of pg_type.
+type Type struct {
+	OID          uint32
+	Schema, Name string
+	Kind         byte   // pg_type.typtype: b, c, d, e, m, p, r
+	Category     byte   // pg_type.typcategory
+	Elem         uint32 // of an array
+	Base         uint32 // of a domain
+	BaseName     string // of a domain, as format_type prints it
+	Checks       []string
+	Default      bool // a domain with a default
+	Extension    bool
+}
+
+// Cast is one that is not built in.
+type Cast struct {
+	Source, Target uint32
+	Context        byte      // pg_cast.castcontext: e, a, i
+	Function       *Function // nil: binary or by I/O
+	Extension      bool
+}

@@ -1,0 +1,269 @@
+package rewrite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+	"time"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+	"sallyport.dev/sallyport/protocols/postgres/parser"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// Options of an Analyzer; both are needed and stay the caller's to close.
+type Options struct {
+	Parser  *parser.Pool
+	Catalog *catalog.Catalog
+}
+
+// Server majors whose grammar is known to agree with the parser's (17) on all
+// that is taken for understood; see the package's documentation.
+const (
+	oldestMajor = 15
+	newestMajor = 17
+)
+
+// refreshEvery bounds how often an unknown relation makes the catalog be
+// looked at.
+const refreshEvery = 200 * time.Millisecond
+
+// Analyzer analyses the statements of one database. It implements
+// query.Analyzer.
+type Analyzer struct {
+	o Options
+
+	mu       sync.Mutex
+	bindings map[string]*binding // by scope; of the latest snapshot
+	version  uint64              // of the bindings
+	pins     map[events.Field]pin
+	masks    map[maskKey]maskValue
+	looked   time.Time
+}
+
+// New returns an Analyzer.
+func New(o Options) *Analyzer {
+	return &Analyzer{o: o, bindings: map[string]*binding{}, pins: map[events.Field]pin{}, masks: map[maskKey]maskValue{}}
+}
+
+// Version implements query.Analyzer.
+func (a *Analyzer) Version() uint64 { return a.o.Catalog.Snapshot().Version }
+
+// Refresh implements query.Analyzer.
+func (a *Analyzer) Refresh(ctx context.Context) error { return a.o.Catalog.Refresh(ctx) }
+
+// Analyze implements query.Analyzer.
+func (a *Analyzer) Analyze(ctx context.Context, in query.Input) (*query.Analysis, error) {
+	if in.Scope == nil {
+		return nil, errors.New("rewrite: no scope")
+	}
+	tree, err := a.o.Parser.Parse(ctx, in.SQL)
+	var syntax *parser.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return a.refusal(in, syntax.Message), nil
+	case errors.Is(err, parser.ErrTooLarge), errors.Is(err, parser.ErrText):
+		return a.refusal(in, err.Error()), nil
+	case err != nil:
+		return nil, err
+	}
+	b, err := a.binding(ctx, in.Scope)
+	if err != nil {
+		return nil, err
+	}
+	an, unknown := b.analyze(&in, tree)
+	if unknown && a.look(ctx) {
+		// The relation may be new. The tree was walked, but nothing of a
+		// refused statement is kept: parse it again.
+		if tree, err = a.o.Parser.Parse(ctx, in.SQL); err != nil {
+			return nil, err
+		}
+		if b, err = a.binding(ctx, in.Scope); err != nil {
+			return nil, err
+		}
+		an, _ = b.analyze(&in, tree)
+	}
+	if an.Opaque == "" && an.changed {
+		sql, err := a.o.Parser.Deparse(ctx, tree)
+		switch {
+		case errors.As(err, &syntax):
+			return a.refusal(in, "the statement cannot be rewritten: "+syntax.Message), nil
+		case err != nil:
+			return nil, err
+		}
+		an.SQL = sql
+	}
+	return &an.Analysis, nil
+}
+
+func (a *Analyzer) refusal(in query.Input, why string) *query.Analysis {
+	return &query.Analysis{Opaque: why, Sanitize: true, Writes: true, Version: a.Version(), ScopeID: in.Scope.ID}
+}
+
+// look reads the catalog again, not too often, and reports whether it changed.
+func (a *Analyzer) look(ctx context.Context) bool {
+	a.mu.Lock()
+	if time.Since(a.looked) < refreshEvery {
+		a.mu.Unlock()
+		return false
+	}
+	a.looked = time.Now()
+	a.mu.Unlock()
+	before := a.Version()
+	return a.Refresh(ctx) == nil && a.Version() != before
+}
+
+// analysis is an Analysis in the making.
+type analysis struct {
+	query.Analysis
+	changed bool
+}
+
+// analyze walks the statements of a text. unknown reports that a relation was
+// not in the snapshot.
+func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, unknown bool) {
+	an = &analysis{Analysis: query.Analysis{Version: b.snap.Version, ScopeID: b.scope.ID}}
+	if major := b.snap.Server / 10000; major < oldestMajor || major > newestMajor {
+		an.Opaque = fmt.Sprintf("the server is PostgreSQL %d: statements are understood for %d to %d", major, oldestMajor, newestMajor)
+		an.Writes, an.Sanitize = true, true
+		return an, false
+	}
+	masked := map[events.Field]bool{}
+	for _, oid := range in.ParamTypes {
+		if oid == 0 {
+			continue
+		}
+		w := newWalker(b, in)
+		if t := b.snap.TypeByOID[oid]; t != nil {
+			w.useType(t)
+		} else {
+			w.refuse("parameter type %d is not known", oid)
+		}
+		an.add(w.opaque, w.remedy)
+	}
+	for _, s := range tree.Stmts {
+		w := newWalker(b, in)
+		w.statement(s.Stmt, an)
+		w.finish()
+		w.target.check(w)
+		unknown = unknown || w.unknown
+		an.take(w, masked)
+	}
+	if len(tree.Stmts) == 0 {
+		an.Commands = []string{"empty"}
+	}
+	an.Masked = sorted(masked)
+	return an, unknown
+}
+
+func (an *analysis) add(opaque, remedy string) {
+	if an.Opaque == "" && opaque != "" {
+		an.Opaque, an.Remedy = opaque, remedy
+	}
+}
+
+// take adds what a statement was found to do.
+func (an *analysis) take(w *walker, masked map[events.Field]bool) {
+	an.Commands = append(an.Commands, w.commands...)
+	for _, o := range w.objects {
+		an.object(o)
+	}
+	for f := range w.masked {
+		masked[f] = true
+	}
+	an.add(w.opaque, w.remedy)
+	opaque := w.opaque != ""
+	an.Writes = an.Writes || w.writes || opaque
+	an.DDL = an.DDL || w.ddl || opaque
+	an.Sanitize = an.Sanitize || w.sanitize || opaque
+	an.changed = an.changed || w.changed
+}
+
+func (an *analysis) object(o policy.Object) {
+	for _, have := range an.Objects {
+		if have == o {
+			return
+		}
+	}
+	an.Objects = append(an.Objects, o)
+}
+
+func sorted(m map[events.Field]bool) []events.Field {
+	if len(m) == 0 {
+		return nil
+	}
+	out := make([]events.Field, 0, len(m))
+	for f := range m {
+		out = append(out, f)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].String() < out[j].String() })
+	return out
+}
+
+// binding returns the scope applied to the latest snapshot.
+func (a *Analyzer) binding(ctx context.Context, sc *policy.Scope) (*binding, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.o.Catalog.Snapshot()
+	if s.Version != a.version {
+		clear(a.bindings)
+		a.version = s.Version
+	}
+	// Equal IDs mean equal scopes, except for the zero ID.
+	if b := a.bindings[sc.ID]; b != nil && (b.scope == sc || sc.ID != "") {
+		return b, nil
+	}
+	if len(a.bindings) > 1000 {
+		clear(a.bindings)
+	}
+	b, err := a.bind(ctx, s, sc)
+	if err != nil {
+		return nil, err
+	}
+	a.bindings[sc.ID] = b
+	return b, nil
+}
+
+// Protected reports whether a column, by what a RowDescription says of it, is
+// protected in the scope: its stored value must not go out. An error means
+// that it is not known.
+func (a *Analyzer) Protected(ctx context.Context, table uint32, attnum int16, sc *policy.Scope) (bool, error) {
+	if table == 0 {
+		return false, nil
+	}
+	b, err := a.binding(ctx, sc)
+	if err != nil {
+		return true, err
+	}
+	r := b.snap.ByOID[table]
+	if r == nil {
+		return len(sc.Masks) > 0, nil
+	}
+	g := b.guard(r)
+	if g.opaque != "" {
+		return true, nil
+	}
+	for _, c := range r.Columns {
+		if c.Num == attnum {
+			return g.columns[c.Name] != nil, nil
+		}
+	}
+	return len(g.columns) > 0, nil
+}
+
+// Unbound lists the fields that the policy protects on relations which have
+// no such column: policy and catalog have drifted apart. Statements on these
+// relations are refused.
+func (a *Analyzer) Unbound(ctx context.Context, sc *policy.Scope) ([]events.Field, error) {
+	b, err := a.binding(ctx, sc)
+	if err != nil {
+		return nil, err
+	}
+	return b.unbound, nil
+}

@@ -1,0 +1,179 @@
+package rewrite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+)
+
+// expression parses an expression that the catalog printed.
+func (a *Analyzer) expression(ctx context.Context, sql string) (*pg.Node, error) {
+	tree, err := a.o.Parser.Parse(ctx, "SELECT "+sql)
+	if err != nil {
+		return nil, err
+	}
+	if len(tree.Stmts) == 1 {
+		if s := tree.Stmts[0].Stmt.GetSelectStmt(); s != nil && len(s.TargetList) == 1 && len(s.FromClause) == 0 {
+			return s.TargetList[0].GetResTarget().GetVal(), nil
+		}
+	}
+	return nil, errors.New("not one expression")
+}
+
+// inspect returns why an expression that the catalog printed is not known to
+// be harmless, "" when it is.
+func (b *binding) inspect(ctx context.Context, sql string) string {
+	n, err := b.a.expression(ctx, sql)
+	if err != nil {
+		return err.Error()
+	}
+	w := newWalker(b, nil)
+	w.locked = true
+	w.expr(n)
+	return w.opaque
+}
+
+// implicit adds what reading the relation runs without naming it: the
+// expressions of row security policies.
+func (b *binding) implicit(ctx context.Context, g *guard) {
+	if !g.rel.RowSecurity || g.opaque != "" {
+		return
+	}
+	for _, e := range g.rel.Policies {
+		if why := b.inspect(ctx, e); why != "" {
+			g.opaque = fmt.Sprintf("a row security policy of %s.%s is not understood: %s", g.rel.Schema, g.rel.Name, why)
+			return
+		}
+	}
+}
+
+// written returns why writing to a relation runs code that is not known to be
+// harmless, "" when it does not.
+func (b *binding) written(r *catalog.Relation) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.guardLocked(r)
+	if g.code == "" {
+		g.code = b.code(context.Background(), r)
+		if g.code == "" {
+			g.code = "none"
+		}
+	}
+	if g.code == "none" {
+		return ""
+	}
+	return g.code
+}
+
+func (b *binding) code(ctx context.Context, r *catalog.Relation) string {
+	name := r.Schema + "." + r.Name
+	if len(r.Rules) > 0 {
+		return fmt.Sprintf("%s has rule %s", name, r.Rules[0])
+	}
+	for _, t := range r.Triggers {
+		if !b.scope.Functions[t.String()] {
+			return fmt.Sprintf("%s has a trigger that calls %s, which the policy does not declare harmless", name, t)
+		}
+	}
+	exprs := append(append([]string(nil), r.Checks...), r.Policies...)
+	for _, e := range r.Indexes {
+		exprs = append(exprs, splitIndex(e)...)
+	}
+	w := newWalker(b, nil)
+	w.locked = true
+	for _, c := range r.Columns {
+		if c.Expr != "" && !c.Identity && !isSequence(c.Expr) {
+			exprs = append(exprs, c.Expr)
+		}
+		if t := b.snap.TypeByOID[c.Type]; t != nil {
+			w.useType(t)
+		}
+	}
+	if w.opaque != "" {
+		return fmt.Sprintf("%s: %s", name, w.opaque)
+	}
+	for _, e := range exprs {
+		if why := b.inspect(ctx, e); why != "" {
+			return fmt.Sprintf("a default, check or index of %s is not understood: %s", name, why)
+		}
+	}
+	// Rows also go to partitions and referenced relations.
+	for _, oid := range r.Children {
+		if ch := b.snap.ByOID[oid]; ch != nil {
+			if why := b.code(ctx, ch); why != "" {
+				return why
+			}
+		}
+	}
+	return ""
+}
+
+// view works out what a view shows of protected columns, and what it reads.
+func (b *binding) view(g *guard) {
+	r := g.rel
+	name := r.Schema + "." + r.Name
+	tree, err := b.a.o.Parser.Parse(context.Background(), r.Definition)
+	if err != nil || len(tree.Stmts) != 1 {
+		g.opaque = fmt.Sprintf("the definition of view %s is not understood", name)
+		return
+	}
+	def := tree.Stmts[0].Stmt
+	w := newWalker(b, nil)
+	w.locked = true
+	w.query(def)
+	for _, o := range w.objects {
+		if o.Access != policy.Read {
+			w.refuse("it writes")
+		}
+		for _, base := range b.snap.ByName[o.Name] {
+			if base.Schema == o.Schema && base != r {
+				g.bases = append(g.bases, base)
+			}
+		}
+	}
+	if w.opaque != "" {
+		g.opaque = fmt.Sprintf("the definition of view %s is not understood: %s", name, w.opaque)
+		return
+	}
+	if len(w.subs) == 0 {
+		return
+	}
+	lin := &lineage{b: b}
+	cols := lin.query(def.GetSelectStmt(), nil)
+	g.columns = map[string]*protection{}
+	for i, c := range r.Columns {
+		p := &protection{derived: true, fields: lin.all(w)}
+		if len(cols) == len(r.Columns) {
+			if cols[i].p == nil {
+				continue
+			}
+			p = &protection{mask: cols[i].p.mask, derived: cols[i].p.derived, fields: cols[i].p.fields}
+		}
+		if err := b.value(context.Background(), p, c); err != nil {
+			p.derived, p.value = true, p.null
+		}
+		g.columns[c.Name] = p
+	}
+	g.sanitize = len(g.columns) > 0
+}
+
+// isSequence reports the default of a serial column.
+func isSequence(expr string) bool { return sequenceDefault.MatchString(expr) }
+
+var sequenceDefault = regexp.MustCompile(`^nextval\('[^']*'::regclass\)$`)
+
+// splitIndex splits what the catalog gives for an index: expressions and a
+// predicate, one list for the parser.
+func splitIndex(s string) []string {
+	if s = strings.TrimSpace(s); s == "" {
+		return nil
+	}
+	return []string{"ROW(" + s + ")"}
+}

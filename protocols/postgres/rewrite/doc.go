@@ -1,0 +1,40 @@
+// Package rewrite analyses PostgreSQL statements against a catalog snapshot
+// and a policy.Scope, and generates what is sent instead of them: every
+// reference to a relation with protected columns becomes a sub-select that
+// shows masks in their place. It refuses what it does not understand.
+//
+// # Whose text is sent
+//
+// Where nothing guarded is read the client's own bytes go out, so that error
+// positions, comments and logs are as if there were no proxy. The parser
+// speaks PostgreSQL 17. Majors 15 to 17 are taken: between them the lexer
+// differs only in what 15 refuses (0x1F, 1_000), and the grammar in nodes that
+// this package refuses anyway (SQL/JSON, MERGE, JSON_TABLE, AT LOCAL) or that
+// the older server refuses as a syntax error. A text that the parser refuses
+// is opaque, whatever the server would say. Other majors: every statement is
+// opaque.
+//
+// Where something guarded is read, the SQL is generated from the analysed
+// tree, parsed again and compared with it node by node (package parser).
+//
+// # Names
+//
+// Relations resolve without search_path: a name is all relations of that name
+// in all schemas. If one of them is guarded and another exists, or a WITH
+// query or new table would take the name, the statement is refused. Guarded
+// relations are sent qualified.
+//
+// Columns need no resolution: the sub-select has the relation's own columns
+// under the relation's own name, as many of them as are mentioned anywhere in
+// the statement, and the server resolves against those. Stars, whole rows,
+// NATURAL JOIN and positional aliases ask for all of them.
+//
+// # Views
+//
+// A view is a relation of its own. Its columns take the masks of the columns
+// they pass through; columns computed from protected ones, or that do not
+// resolve, are NULL. A view's own predicate is its owner's and acts on stored
+// values. Views, policies, defaults, checks and triggers that call functions
+// which neither are harmless built-ins nor declared by the policy make the
+// relation opaque.
+package rewrite

@@ -1,0 +1,213 @@
+package rewrite
+
+import (
+	_ "embed"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+)
+
+//go:embed functions.txt
+var functionsTxt string
+
+// harmless are the names of pg_catalog functions whose every overload neither
+// reads a relation, a file or another session, nor writes or signals
+// anything, besides those that tell of names only. Curated on PostgreSQL 15:
+// the immutable ones without internal arguments, and the others by hand. A
+// function that a later major adds is refused.
+var harmless = func() map[string]bool {
+	m := map[string]bool{}
+	for _, n := range strings.Fields(functionsTxt) {
+		m[n] = true
+	}
+	return m
+}()
+
+// printers print definitions from the catalog, constants included: where any
+// definition of the database holds a constant they give NULL. The type is
+// what they return.
+var printers = map[string]func(catalog.Literals) bool{
+	"pg_get_indexdef":                func(l catalog.Literals) bool { return l.Indexes },
+	"pg_get_constraintdef":           func(l catalog.Literals) bool { return l.Constraints },
+	"pg_get_viewdef":                 func(catalog.Literals) bool { return true },
+	"pg_get_ruledef":                 func(catalog.Literals) bool { return true },
+	"pg_get_triggerdef":              func(catalog.Literals) bool { return true },
+	"pg_get_functiondef":             func(catalog.Literals) bool { return true },
+	"pg_get_function_arguments":      func(catalog.Literals) bool { return true },
+	"pg_get_function_sqlbody":        func(catalog.Literals) bool { return true },
+	"pg_get_function_arg_default":    func(catalog.Literals) bool { return true },
+	"pg_get_partkeydef":              func(catalog.Literals) bool { return true },
+	"pg_get_partition_constraintdef": func(catalog.Literals) bool { return true },
+	"pg_get_statisticsobjdef":        func(catalog.Literals) bool { return true },
+}
+
+// systemColumns exist on every table without being listed.
+var systemColumns = map[string]bool{
+	"tableoid": true, "ctid": true, "xmin": true, "xmax": true, "cmin": true, "cmax": true,
+}
+
+// parts returns the strings of a list of names, false if it holds anything
+// else.
+func parts(list []*pg.Node) ([]string, bool) {
+	out := make([]string, len(list))
+	for i, n := range list {
+		s, ok := n.GetNode().(*pg.Node_String_)
+		if !ok {
+			return nil, false
+		}
+		out[i] = s.String_.GetSval()
+	}
+	return out, len(out) > 0
+}
+
+// function checks a called name. replace reports that the call must become
+// NULL.
+func (w *walker) function(names []string) (replace bool) {
+	var schema, name string
+	switch len(names) {
+	case 1:
+		name = names[0]
+	case 2:
+		schema, name = names[0], names[1]
+	default:
+		w.refuse("function %s is qualified by a database", strings.Join(names, "."))
+		return false
+	}
+	full := strings.Join(names, ".")
+	if schema == "" || schema != "pg_catalog" {
+		known := false
+		for _, f := range w.snap.Functions[name] {
+			if schema != "" && f.Schema != schema {
+				continue
+			}
+			known = true
+			if w.scope.Functions[f.String()] {
+				continue
+			}
+			// An extension's overload of a built-in does not taint it.
+			if f.Extension && schema == "" && w.snap.Builtin[name] {
+				continue
+			}
+			w.refuse("function %s is not declared harmless by the policy", f)
+			return false
+		}
+		switch {
+		case schema == "information_schema" && name == "_pg_expandarray":
+			return false
+		case schema != "":
+			if !known {
+				w.refuse("function %s is not known", full)
+			}
+			return false
+		case known && !w.snap.Builtin[name]:
+			return false
+		}
+	}
+	if unsafe, ok := printers[name]; ok && w.snap.Builtin[name] {
+		return w.masks() && unsafe(w.snap.Literals)
+	}
+	if !w.snap.Builtin[name] {
+		w.refuse("function %s is not known", full)
+	} else if !harmless[name] {
+		w.refuse("function %s is not among those known to be harmless", full)
+	}
+	return false
+}
+
+// operator checks an operator's name.
+func (w *walker) operator(list []*pg.Node) {
+	names, ok := parts(list)
+	if !ok || len(names) > 2 {
+		w.refuse("an operator's name is not understood")
+		return
+	}
+	op := names[len(names)-1]
+	if len(names) == 2 && names[0] != "pg_catalog" {
+		w.refuse("operator %s.%s is not built in", names[0], op)
+		return
+	}
+	if !w.snap.BuiltinOp[op] && op != "!=" {
+		w.refuse("operator %s is not built in", op)
+		return
+	}
+	if op == "!=" {
+		op = "<>"
+	}
+	if len(names) == 1 {
+		w.overloaded(op)
+	}
+}
+
+// overloaded refuses when a user's operator has the name: the server may
+// choose it. An extension's does not taint the built-in.
+func (w *walker) overloaded(op string) {
+	for _, o := range w.snap.Operators[op] {
+		if !o.Extension {
+			w.refuse("operator %s is also defined in schema %s", op, o.Schema)
+			return
+		}
+	}
+}
+
+// typeName checks a type that a value is cast to.
+func (w *walker) typeName(t *pg.TypeName) {
+	if t == nil {
+		return
+	}
+	names, ok := parts(t.Names)
+	if !ok || len(names) > 2 || t.PctType || t.Setof {
+		w.refuse("a type's name is not understood")
+		return
+	}
+	for _, m := range t.Typmods {
+		w.expr(m)
+	}
+	for _, m := range t.ArrayBounds {
+		if _, ok := m.GetNode().(*pg.Node_Integer); !ok {
+			w.refuse("the bounds of an array type are not understood")
+		}
+	}
+	name := names[len(names)-1]
+	found := false
+	for _, c := range w.snap.Types[name] {
+		if len(names) == 2 && c.Schema != names[0] {
+			continue
+		}
+		found = true
+		w.useType(c)
+	}
+	if !found {
+		w.refuse("type %s is not known", strings.Join(names, "."))
+	}
+}
+
+// useType refuses types whose values run code, and row types.
+func (w *walker) useType(t *catalog.Type) {
+	if e := w.snap.TypeByOID[t.Elem]; t.Elem != 0 && e != nil && e != t {
+		w.useType(e)
+	}
+	for _, c := range w.snap.Casts {
+		if c.Target == t.OID && c.Function != nil && !c.Extension && !w.scope.Functions[c.Function.String()] {
+			w.refuse("type %s.%s has a cast by function %s, which is not declared harmless by the policy", t.Schema, t.Name, c.Function)
+		}
+	}
+	if t.Schema == "pg_catalog" || t.Extension {
+		return
+	}
+	switch t.Kind {
+	case 'e', 'b': // an enum; an array of what was checked above
+		if t.Kind == 'b' && t.Elem == 0 {
+			w.refuse("type %s.%s has functions of its own", t.Schema, t.Name)
+		}
+	case 'd':
+		if len(t.Checks) > 0 || t.Default {
+			w.refuse("domain %s.%s has a check or a default", t.Schema, t.Name)
+		} else if b := w.snap.TypeByOID[t.Base]; b != nil {
+			w.useType(b)
+		}
+	default:
+		w.refuse("type %s.%s is not a simple type", t.Schema, t.Name)
+	}
+}

@@ -1,0 +1,57 @@
+package rewrite
+
+import (
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+)
+
+// pin is where a protected field was when it was first seen. A rename does
+// not unprotect it.
+type pin struct {
+	oid uint32
+	num int16
+}
+
+// pinned returns the relations that a policy's name protects: the one of that
+// name, and the one that had it before while it exists. The caller holds the
+// Analyzer's lock.
+func (a *Analyzer) pinned(s *catalog.Snapshot, name policy.Relation) []*catalog.Relation {
+	var out []*catalog.Relation
+	key := events.Field{Schema: name.Schema, Relation: name.Name}
+	for _, r := range s.ByName[name.Name] {
+		if r.Schema == name.Schema {
+			out = append(out, r)
+		}
+	}
+	old := s.ByOID[a.pins[key].oid]
+	switch {
+	case old == nil && len(out) > 0:
+		a.pins[key] = pin{oid: out[0].OID}
+	case old != nil && (len(out) == 0 || out[0] != old):
+		out = append(out, old)
+	}
+	return out
+}
+
+// moved reports whether a protected column went by another name before and
+// still exists: what has its name now is another column.
+func (a *Analyzer) moved(r *catalog.Relation, f events.Field) bool {
+	c := r.Column(f.Column)
+	p, ok := a.pins[f]
+	if !ok || p.oid != r.OID {
+		if c != nil {
+			a.pins[f] = pin{r.OID, c.Num}
+		}
+		return false
+	}
+	for _, o := range r.Columns {
+		if o.Num == p.num {
+			return o.Name != f.Column
+		}
+	}
+	if c != nil {
+		a.pins[f] = pin{r.OID, c.Num}
+	}
+	return false
+}

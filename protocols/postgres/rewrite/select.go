@@ -1,0 +1,136 @@
+package rewrite
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"sallyport.dev/sallyport/policy"
+)
+
+// query walks a statement that returns rows, or a data-modifying one in WITH.
+func (w *walker) query(n *pg.Node) {
+	defer w.leave()
+	if !w.enter() {
+		return
+	}
+	switch x := n.GetNode().(type) {
+	case *pg.Node_SelectStmt:
+		w.selectStmt(x.SelectStmt)
+	case *pg.Node_InsertStmt:
+		w.insert(x.InsertStmt)
+	case *pg.Node_UpdateStmt:
+		w.update(x.UpdateStmt)
+	case *pg.Node_DeleteStmt:
+		w.delete(x.DeleteStmt)
+	default:
+		w.refuse("%s is not understood as a query", kindOf(n))
+	}
+}
+
+func (w *walker) selectStmt(s *pg.SelectStmt) {
+	defer w.leave()
+	if !w.enter() {
+		return
+	}
+	if s.IntoClause != nil {
+		w.refuse("SELECT INTO is not understood here")
+		return
+	}
+	defer w.with(s.WithClause)()
+	if s.Larg != nil {
+		w.selectStmt(s.Larg)
+	}
+	if s.Rarg != nil {
+		w.selectStmt(s.Rarg)
+	}
+	w.from(s.FromClause)
+	for _, n := range s.DistinctClause {
+		w.expr(n) // an empty node is DISTINCT without ON
+	}
+	w.targets(s.TargetList)
+	w.expr(s.WhereClause)
+	w.exprs(s.GroupClause)
+	w.expr(s.HavingClause)
+	for _, n := range s.WindowClause {
+		w.window(n.GetWindowDef())
+	}
+	for _, n := range s.ValuesLists {
+		w.exprs(n.GetList().GetItems())
+	}
+	w.exprs(s.SortClause)
+	w.expr(s.LimitOffset)
+	w.expr(s.LimitCount)
+	for _, n := range s.LockingClause {
+		l := n.GetLockingClause()
+		if l == nil {
+			w.refuse("a locking clause is not understood")
+			return
+		}
+		for _, r := range l.LockedRels { // names of FROM items
+			if v := r.GetRangeVar(); v == nil || v.Schemaname != "" {
+				w.refuse("a locking clause is not understood")
+			}
+		}
+		for _, o := range w.objects {
+			if o.Access == policy.Read {
+				w.objectNamed(o.Schema, o.Name, policy.Lock)
+			}
+		}
+	}
+}
+
+// with walks the common table expressions and brings their names into scope
+// until the returned function is called.
+func (w *walker) with(c *pg.WithClause) (leave func()) {
+	outer := len(w.ctes)
+	leave = func() { w.ctes = w.ctes[:outer] }
+	if c == nil {
+		return leave
+	}
+	if c.Recursive { // every name is in scope in every query
+		for _, n := range c.Ctes {
+			w.ctes = append(w.ctes, n.GetCommonTableExpr().GetCtename())
+		}
+	}
+	for _, n := range c.Ctes {
+		e := n.GetCommonTableExpr()
+		if e == nil {
+			w.refuse("a WITH clause is not understood")
+			return leave
+		}
+		for _, r := range w.snap.ByName[e.Ctename] {
+			if !w.guard(r).free() {
+				w.refuse("the WITH query %s has the name of a protected relation", e.Ctename)
+			}
+		}
+		if len(e.Aliascolnames) > 0 {
+			w.renamed = true
+		}
+		if e.SearchClause != nil || e.CycleClause != nil {
+			w.refuse("SEARCH and CYCLE are not understood")
+		}
+		w.query(e.Ctequery)
+		if !c.Recursive {
+			w.ctes = append(w.ctes, e.Ctename)
+		}
+	}
+	return leave
+}
+
+// targets walks a select list or a RETURNING list.
+func (w *walker) targets(list []*pg.Node) {
+	for _, n := range list {
+		t := n.GetResTarget()
+		if t == nil || len(t.Indirection) > 0 {
+			w.refuse("an item of the select list is not understood")
+			return
+		}
+		start := len(w.bare)
+		call, _ := parts(t.Val.GetFuncCall().GetFuncname())
+		w.expr(t.Val)
+		if t.Name != "" {
+			w.renames[t.Name] = append(w.renames[t.Name], w.bare[start:]...)
+		} else if len(call) > 0 && t.Val.GetFuncCall() == nil {
+			t.Name = call[len(call)-1] // the call gave way to NULL: keep its name
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package rewrite
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// statement dispatches on the kind of a top-level statement. Each kind is
+// decided here; what has no case refuses.
+func (w *walker) statement(n *pg.Node, an *analysis) {
+	w.commands = append(w.commands, commandOf(n))
+	switch x := n.GetNode().(type) {
+	case *pg.Node_SelectStmt:
+		if into := firstInto(x.SelectStmt); into != nil {
+			w.commands[0] = "select_into"
+			w.refuse("SELECT INTO is not understood: use CREATE TABLE AS")
+			return
+		}
+		w.query(n)
+	case *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+		w.query(n)
+	case *pg.Node_MergeStmt:
+		w.merge(x.MergeStmt)
+	case *pg.Node_CopyStmt:
+		w.copy(x.CopyStmt)
+	case *pg.Node_ExplainStmt:
+		w.explain(x.ExplainStmt)
+	case *pg.Node_PrepareStmt:
+		w.prepare(x.PrepareStmt, an)
+	case *pg.Node_ExecuteStmt:
+		w.execute(x.ExecuteStmt)
+	case *pg.Node_DeallocateStmt:
+		w.deallocate(x.DeallocateStmt, an)
+	case *pg.Node_DeclareCursorStmt:
+		w.declare(x.DeclareCursorStmt, an)
+	case *pg.Node_FetchStmt:
+		w.fetch(x.FetchStmt)
+	case *pg.Node_ClosePortalStmt:
+		if x.ClosePortalStmt.Portalname == "" {
+			an.Deallocates = append(an.Deallocates, "*")
+		} else {
+			an.Deallocates = append(an.Deallocates, x.ClosePortalStmt.Portalname)
+		}
+	case *pg.Node_TransactionStmt:
+		w.transaction(x.TransactionStmt)
+	case *pg.Node_VariableSetStmt:
+		w.set(x.VariableSetStmt)
+	case *pg.Node_VariableShowStmt:
+		w.show(x.VariableShowStmt)
+	case *pg.Node_DiscardStmt:
+		if x.DiscardStmt.Target == pg.DiscardMode_DISCARD_ALL {
+			an.Deallocates = append(an.Deallocates, "*")
+		}
+		w.ddl = true // temporary tables go
+	case *pg.Node_LockStmt:
+		for _, r := range x.LockStmt.Relations {
+			w.relation(r.GetRangeVar(), policy.Lock)
+		}
+	default:
+		w.define(n)
+	}
+}
+
+// firstInto finds the INTO of a SELECT or of the first arm of a set operation.
+func firstInto(s *pg.SelectStmt) *pg.IntoClause {
+	for ; s != nil; s = s.Larg {
+		if s.IntoClause != nil {
+			return s.IntoClause
+		}
+	}
+	return nil
+}
+
+// relation resolves a name that is used whole, not read by columns.
+func (w *walker) relation(v *pg.RangeVar, a policy.Access) *guard {
+	if v == nil {
+		w.refuse("a relation's name is not understood")
+		return nil
+	}
+	g, rels := w.guardOf(v)
+	for _, r := range rels {
+		w.object(r, a)
+	}
+	return g
+}
+
+// inner walks a statement that another one holds, with a walker of its own.
+func (w *walker) inner(n *pg.Node, an *analysis) *walker {
+	i := newWalker(w.b, w.in)
+	i.statement(n, an)
+	i.finish()
+	i.target.check(i)
+	w.absorb(i)
+	return i
+}
+
+func (w *walker) absorb(i *walker) {
+	for _, o := range i.objects {
+		w.objectNamed(o.Schema, o.Name, o.Access)
+	}
+	for f := range i.masked {
+		w.masked[f] = true
+	}
+	if i.opaque != "" && w.opaque == "" {
+		w.opaque, w.remedy = i.opaque, i.remedy
+	}
+	w.unknown = w.unknown || i.unknown
+	w.writes = w.writes || i.writes
+	w.ddl = w.ddl || i.ddl
+	w.sanitize = w.sanitize || i.sanitize
+	w.changed = w.changed || i.changed
+}
+
+// absorbAnalysis takes over what was known of a named statement or cursor.
+func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
+	switch {
+	case p == nil:
+		w.refuse("%s %q is not known to this session", what, name)
+		return
+	case p.Opaque != "":
+		w.refuse("%s %q: %s", what, name, p.Opaque)
+	case p.ScopeID != w.scope.ID || p.Version != w.snap.Version:
+		w.refuse("%s %q was made before the catalog or the policy changed", what, name)
+		w.remedy = "make it again"
+	}
+	for _, o := range p.Objects {
+		w.objectNamed(o.Schema, o.Name, o.Access)
+	}
+	for _, f := range p.Masked {
+		w.masked[f] = true
+	}
+	w.writes = w.writes || p.Writes
+	w.sanitize = w.sanitize || p.Sanitize
+	w.ddl = w.ddl || p.DDL
+}
+
+// analysisOf makes the analysis that a name stands for.
+func (w *walker) analysisOf(i *walker) *query.Analysis {
+	return &query.Analysis{Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Writes: i.writes,
+		Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID}
+}
+
+func (w *walker) prepare(s *pg.PrepareStmt, an *analysis) {
+	for _, t := range s.Argtypes {
+		w.typeName(t.GetTypeName())
+	}
+	i := w.inner(s.Query, an)
+	if an.Prepares == nil {
+		an.Prepares = map[string]*query.Analysis{}
+	}
+	an.Prepares[s.Name] = w.analysisOf(i)
+}
+
+func (w *walker) execute(s *pg.ExecuteStmt) {
+	w.exprs(s.Params)
+	var p *query.Analysis
+	if w.in.Prepared != nil {
+		p = w.in.Prepared(s.Name)
+	}
+	w.absorbAnalysis("prepared statement", s.Name, p)
+	if p != nil && len(p.Commands) > 0 {
+		w.commands = p.Commands
+	}
+}
+
+func (w *walker) deallocate(s *pg.DeallocateStmt, an *analysis) {
+	name := s.Name
+	if s.Isall || name == "" {
+		name = "*"
+	}
+	an.Deallocates = append(an.Deallocates, name)
+}
+
+func (w *walker) declare(s *pg.DeclareCursorStmt, an *analysis) {
+	i := w.inner(s.Query, an)
+	if an.Declares == nil {
+		an.Declares = map[string]*query.Analysis{}
+	}
+	an.Declares[s.Portalname] = w.analysisOf(i)
+}
+
+func (w *walker) fetch(s *pg.FetchStmt) {
+	var p *query.Analysis
+	if w.in.Cursor != nil {
+		p = w.in.Cursor(s.Portalname)
+	}
+	w.absorbAnalysis("cursor", s.Portalname, p)
+}
+
+// explain: the plan of a statement over protected relations tells of stored
+// values, by estimates, by what the planner folds, by counts.
+func (w *walker) explain(s *pg.ExplainStmt) {
+	i := newWalker(w.b, w.in)
+	i.statement(s.Query, &analysis{})
+	if i.masks() {
+		for _, sub := range i.subs {
+			if !sub.guard.rel.System() {
+				w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of stored values", sub.guard.rel.Schema, sub.guard.rel.Name)
+			}
+		}
+	}
+	switch s.Query.GetNode().(type) {
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	default:
+		w.refuse("EXPLAIN of %s is not understood", commandOf(s.Query))
+	}
+	i.finish()
+	i.target.check(i)
+	w.absorb(i)
+}
+
+func (w *walker) transaction(s *pg.TransactionStmt) {
+	switch s.Kind {
+	case pg.TransactionStmtKind_TRANS_STMT_PREPARE, pg.TransactionStmtKind_TRANS_STMT_COMMIT_PREPARED, pg.TransactionStmtKind_TRANS_STMT_ROLLBACK_PREPARED:
+		w.refuse("two-phase commit is not understood")
+	case pg.TransactionStmtKind_TRANS_STMT_COMMIT:
+		w.sanitize = w.masks() // deferred constraints speak now
+	}
+}

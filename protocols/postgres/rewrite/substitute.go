@@ -1,0 +1,148 @@
+package rewrite
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// finish decides, with all names of the statement known, what each reference
+// can mean, and puts sub-selects in the place of guarded relations.
+func (w *walker) finish() {
+	if w.opaque != "" {
+		return
+	}
+	for _, n := range w.bare {
+		if len(w.items[n]) > 0 {
+			w.every = true // may be a whole row
+		}
+	}
+	for _, r := range w.refs {
+		if r.name != "*" {
+			w.attribute(r)
+		}
+	}
+	if w.opaque != "" || len(w.subs) == 0 {
+		return
+	}
+	for n := range systemColumns {
+		if w.names[n] {
+			w.refuse("system column %s of a protected relation is not shown", n)
+			return
+		}
+	}
+	w.spread()
+	for _, s := range w.subs {
+		if !w.needed(s) {
+			continue
+		}
+		w.unqualify(s)
+		w.substitute(s)
+	}
+}
+
+// attribute checks a.name where name may be no column but a function that is
+// called with the whole row.
+func (w *walker) attribute(r reference) {
+	items := w.items[r.qualifier]
+	for _, it := range items {
+		if it.columns == nil || !it.columns[r.name] {
+			items = nil
+			break
+		}
+	}
+	if items == nil && (w.snap.Builtin[r.name] || len(w.snap.Functions[r.name]) > 0) {
+		w.field(r.name)
+	}
+}
+
+// spread follows renamed columns into comparisons.
+func (w *walker) spread() {
+	for again := true; again; {
+		again = false
+		for to, from := range w.renames {
+			if !w.joins[to] {
+				continue
+			}
+			for _, n := range from {
+				if !w.joins[n] {
+					w.joins[n], again = true, true
+				}
+			}
+		}
+	}
+}
+
+// needed reports whether a reference must give way. A catalog relation may
+// stay when nothing in the statement can name what it hides.
+func (w *walker) needed(s *substitution) bool {
+	if !s.guard.rel.System() || w.every {
+		return true
+	}
+	for name := range s.guard.columns {
+		if w.names[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// unqualify shortens schema.relation.column to relation.column: a sub-select
+// has no schema.
+func (w *walker) unqualify(s *substitution) {
+	if s.v.Alias != nil {
+		return
+	}
+	for _, r := range w.refs {
+		f := r.node.Fields
+		if len(f) != 3 || r.qualifier != s.v.Relname || f[0].GetString_().GetSval() != s.guard.rel.Schema {
+			continue
+		}
+		if len(w.items[r.qualifier]) > 1 {
+			w.refuse("%s.%s could mean more than one relation: give each an alias", f[0].GetString_().GetSval(), r.qualifier)
+			return
+		}
+		r.node.Fields = f[1:]
+	}
+}
+
+// substitute puts (SELECT columns FROM schema.relation) in place of the
+// reference: masked columns show their mask, and nothing else of the row can
+// be reached.
+func (w *walker) substitute(s *substitution) {
+	inner := &pg.SelectStmt{LimitOption: pg.LimitOption_LIMIT_OPTION_DEFAULT, Op: pg.SetOperation_SETOP_NONE}
+	several := 0
+	for _, its := range w.items {
+		several += len(its)
+	}
+	for _, c := range s.guard.rel.Columns {
+		if !w.every && !w.names[c.Name] {
+			continue
+		}
+		p := s.guard.columns[c.Name]
+		if p == nil {
+			inner.TargetList = append(inner.TargetList, target("", colRef(c.Name)))
+			continue
+		}
+		val := p.value
+		if p.constant && several > 1 && (w.joins[c.Name] || w.joinsAll || w.renamed) {
+			val = p.null
+		}
+		inner.TargetList = append(inner.TargetList, target(c.Name, val))
+		for _, f := range p.fields {
+			w.masked[f] = true
+		}
+	}
+	v := &pg.RangeVar{Schemaname: s.guard.rel.Schema, Relname: s.guard.rel.Name, Inh: s.v.Inh, Relpersistence: "p"}
+	from := &pg.Node{Node: &pg.Node_RangeVar{RangeVar: v}}
+	if s.sample != nil {
+		from = &pg.Node{Node: &pg.Node_RangeTableSample{RangeTableSample: &pg.RangeTableSample{
+			Relation: from, Method: s.sample.Method, Args: s.sample.Args, Repeatable: s.sample.Repeatable}}}
+	}
+	inner.FromClause = []*pg.Node{from}
+	alias := s.v.Alias
+	if alias == nil {
+		alias = &pg.Alias{Aliasname: s.v.Relname}
+	}
+	s.node.Node = &pg.Node_RangeSubselect{RangeSubselect: &pg.RangeSubselect{
+		Subquery: &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: inner}}, Alias: alias}}
+	w.changed = true
+}

@@ -1,0 +1,87 @@
+-- The clinic, with values that must never be seen by a masked identity: every
+-- protected value holds "CANARY", or is one of those listed in canaries.txt.
+CREATE SCHEMA clinic;
+CREATE SCHEMA other;
+CREATE TYPE clinic.severity AS ENUM ('low', 'high');
+CREATE DOMAIN clinic.code AS text CHECK (VALUE ~ '^[A-Z]');
+CREATE DOMAIN clinic.plain AS text;
+
+CREATE TABLE clinic.patients (
+    id          int PRIMARY KEY,
+    name        text NOT NULL,
+    ssn         text UNIQUE,
+    birth_date  date,
+    phone       varchar(20),
+    email       text,
+    city        text,
+    name_upper  text GENERATED ALWAYS AS (upper(name)) STORED,
+    visits      int DEFAULT 0
+);
+CREATE TABLE clinic.encounters (
+    id          int PRIMARY KEY,
+    patient_id  int REFERENCES clinic.patients (id),
+    day         date,
+    severity    clinic.severity,
+    note        text
+);
+CREATE TABLE clinic.prescriptions (
+    id           serial PRIMARY KEY,
+    encounter_id int REFERENCES clinic.encounters (id),
+    drug         text,
+    dose         numeric(6,2)
+);
+CREATE TABLE clinic.archived (reason text) INHERITS (clinic.patients);
+CREATE TABLE clinic.claims (id int, ssn text, amount numeric(8,2)) PARTITION BY RANGE (id);
+CREATE TABLE clinic.claims_1 PARTITION OF clinic.claims FOR VALUES FROM (0) TO (1000);
+CREATE TABLE public.products (id int PRIMARY KEY, name text, price numeric(8,2), tags text[], data jsonb, at timestamptz);
+CREATE TABLE public.log (id serial PRIMARY KEY, at timestamptz DEFAULT now(), message text);
+CREATE TABLE public.audited (id int, v text);
+CREATE TABLE other.visits (id int, city text);
+CREATE TABLE clinic.visits (id int, city text);
+CREATE TABLE public.checked (id int, c clinic.code);
+
+INSERT INTO clinic.patients (id, name, ssn, birth_date, phone, email, city) VALUES
+ (1, 'Alice CANARYNAME1', '911-47-0001', '1951-03-17', '+1-555-019-7781', 'alice.CANARYMAIL1@example.org', 'Boston'),
+ (2, 'Bob CANARYNAME2',   '922-58-0002', '1962-04-28', '+1-555-019-7782', 'bob.CANARYMAIL2@example.org',   'Boston'),
+ (3, 'Carol CANARYNAME3', '933-69-0003', '1973-05-19', '+1-555-019-7783', 'carol.CANARYMAIL3@example.org', 'Austin'),
+ (4, 'Dave CANARYNAME4',  NULL,          NULL,         NULL,              NULL,                            NULL);
+INSERT INTO clinic.archived (id, name, ssn, birth_date, phone, email, city, reason) VALUES
+ (9, 'Zoe CANARYNAME9', '999-91-0009', '1949-09-09', '+1-555-019-7789', 'zoe.CANARYMAIL9@example.org', 'Boston', 'moved');
+INSERT INTO clinic.encounters VALUES (1, 1, '2024-01-02', 'low', 'ok'), (2, 1, '2024-02-03', 'high', 'fever'), (3, 2, '2024-03-04', 'low', 'ok');
+INSERT INTO clinic.prescriptions (encounter_id, drug, dose) VALUES (1, 'aspirin', 100), (2, 'ibuprofen', 200.5);
+INSERT INTO clinic.claims VALUES (1, '911-47-0001', 10.50), (2, '922-58-0002', 20);
+INSERT INTO public.products SELECT g, 'product ' || g, g * 1.5, ARRAY['a', 'b' || g], jsonb_build_object('k', g), '2024-01-01 00:00:00Z'::timestamptz + g * interval '1 hour' FROM generate_series(1, 20) g;
+INSERT INTO public.log (message) VALUES ('hello');
+INSERT INTO other.visits VALUES (1, 'x');
+INSERT INTO clinic.visits VALUES (1, 'y');
+
+CREATE VIEW clinic.v_patients AS SELECT id, name, ssn, city FROM clinic.patients;
+CREATE VIEW clinic.v_derived AS SELECT id, upper(ssn) AS s, left(name, 3) || city AS x, birth_date + 1 AS d, city FROM clinic.patients;
+CREATE VIEW clinic.v_whole AS SELECT p.id, p AS row, to_json(p.*) AS j FROM clinic.patients p;
+CREATE VIEW clinic.v_nested AS SELECT v.ssn AS number, e.note FROM clinic.v_patients v JOIN clinic.encounters e ON e.patient_id = v.id;
+CREATE VIEW clinic.v_union AS SELECT ssn FROM clinic.patients UNION ALL SELECT drug FROM clinic.prescriptions;
+CREATE VIEW clinic.v_cte AS WITH x AS (SELECT ssn, name FROM clinic.patients) SELECT x.ssn, x.name AS who, (SELECT max(y.email) FROM clinic.patients y) AS m FROM x;
+CREATE MATERIALIZED VIEW clinic.m_patients AS SELECT id, name, ssn FROM clinic.patients;
+CREATE VIEW public.v_products AS SELECT id, name FROM public.products WHERE price > 3;
+
+CREATE FUNCTION public.leak(int) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT ssn FROM clinic.patients WHERE id = $1';
+CREATE FUNCTION public.leak_all() RETURNS SETOF clinic.patients LANGUAGE sql AS 'SELECT * FROM clinic.patients';
+CREATE FUNCTION public.poly(anyelement) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT ssn FROM clinic.patients LIMIT 1); END';
+CREATE FUNCTION public.boom(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''%'', (SELECT ssn FROM clinic.patients LIMIT 1); END';
+CREATE FUNCTION public.double(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
+CREATE FUNCTION public.on_write() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.v := (SELECT ssn FROM clinic.patients LIMIT 1); RETURN NEW; END';
+CREATE FUNCTION public.eq_leak(text, int) RETURNS boolean LANGUAGE sql AS 'SELECT true FROM clinic.patients WHERE ssn = $1';
+CREATE OPERATOR public.<=> (LEFTARG = text, RIGHTARG = int, FUNCTION = public.eq_leak);
+CREATE TRIGGER t BEFORE INSERT ON public.audited FOR EACH ROW EXECUTE FUNCTION public.on_write();
+CREATE VIEW clinic.v_fn AS SELECT id, public.leak(id) AS x FROM public.products;
+CREATE DOMAIN public.trap AS text CHECK (public.boom(VALUE));
+CREATE TABLE public.defaulted (id int, v text DEFAULT public.leak(1));
+CREATE VIEW clinic.v_by_patient AS SELECT id, patient_id FROM clinic.encounters;
+CREATE TABLE public.ruled (id int);
+CREATE RULE r AS ON INSERT TO public.ruled DO ALSO INSERT INTO public.log (message) SELECT ssn FROM clinic.patients;
+CREATE TABLE public.rls (id int);
+ALTER TABLE public.rls ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON public.rls USING (public.boom(id::text));
+COMMENT ON TABLE public.products IS 'things for sale';
+CREATE STATISTICS clinic.st (dependencies) ON city, ssn FROM clinic.patients;
+ANALYZE;

@@ -1,0 +1,214 @@
+package rewrite
+
+import (
+	"fmt"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// maxDepth bounds the nesting of what is walked.
+const maxDepth = 1000
+
+// walker goes through one statement. It refuses every node that it has no
+// case for, and reads every field of those it has: fields_test.go holds the
+// list against the parser's definitions.
+type walker struct {
+	b      *binding
+	snap   *catalog.Snapshot
+	scope  *policy.Scope
+	in     *query.Input // nil while a definition is inspected
+	locked bool         // the binding is locked by us
+
+	opaque, remedy string
+	unknown        bool // a relation that the snapshot does not have
+
+	commands []string
+	target   targetCheck
+	objects  []policy.Object
+	masked   map[events.Field]bool
+	writes   bool
+	ddl      bool
+	sanitize bool
+	changed  bool // the tree differs from the client's
+
+	ctes  []string           // in scope, innermost last
+	items map[string][]*item // range items by the name they go by
+	subs  []*substitution
+	refs  []reference
+	bare  []string // single names: a column, or a whole row
+	names map[string]bool
+	every bool // all columns of every relation may be seen
+
+	// What may be compared with other columns: by name, after a renaming, or
+	// anything.
+	joins    map[string]bool
+	renames  map[string][]string
+	renamed  bool
+	joinsAll bool
+
+	depth int
+}
+
+// item is something in a FROM clause, or a target.
+type item struct {
+	columns map[string]bool // nil: not known
+}
+
+// reference is a qualified column reference.
+type reference struct {
+	node      *pg.ColumnRef
+	qualifier string
+	name      string
+}
+
+// substitution is a reference to a relation that a sub-select takes the
+// place of.
+type substitution struct {
+	node   *pg.Node // to be replaced
+	v      *pg.RangeVar
+	sample *pg.RangeTableSample
+	guard  *guard
+}
+
+func newWalker(b *binding, in *query.Input) *walker {
+	return &walker{b: b, snap: b.snap, scope: b.scope, in: in,
+		masked: map[events.Field]bool{}, items: map[string][]*item{}, names: map[string]bool{},
+		joins: map[string]bool{}, renames: map[string][]string{}}
+}
+
+// masks reports whether anything at all is protected here.
+func (w *walker) masks() bool { return len(w.scope.Masks) > 0 }
+
+// refuse makes the statement opaque; the first reason stays.
+func (w *walker) refuse(format string, args ...any) {
+	if w.opaque == "" {
+		w.opaque = fmt.Sprintf(format, args...)
+	}
+}
+
+// object adds what the statement does to a relation.
+func (w *walker) object(r *catalog.Relation, a policy.Access) {
+	w.objectNamed(r.Schema, r.Name, a)
+}
+
+func (w *walker) objectNamed(schema, name string, a policy.Access) {
+	o := policy.Object{Schema: schema, Name: name, Access: a}
+	for _, have := range w.objects {
+		if have == o {
+			return
+		}
+	}
+	w.objects = append(w.objects, o)
+}
+
+func (w *walker) addItem(name string, it *item) { w.items[name] = append(w.items[name], it) }
+
+// lookup resolves a relation's name without a search path: every relation
+// that it could mean. nil means that the statement was refused.
+func (w *walker) lookup(v *pg.RangeVar) []*catalog.Relation {
+	if v.Catalogname != "" && v.Catalogname != w.snap.Database {
+		w.refuse("relation %s.%s.%s is in another database", v.Catalogname, v.Schemaname, v.Relname)
+		return nil
+	}
+	var out, temp []*catalog.Relation
+	for _, r := range w.snap.ByName[v.Relname] {
+		if v.Schemaname != "" && r.Schema != v.Schemaname {
+			continue
+		}
+		if r.Temp {
+			temp = append(temp, r)
+		} else {
+			out = append(out, r)
+		}
+	}
+	if len(out) == 0 {
+		out = temp
+	}
+	if len(out) == 0 {
+		w.unknown = true
+		w.refuse("relation %s is not known", nameOf(v))
+	}
+	return out
+}
+
+func nameOf(v *pg.RangeVar) string {
+	if v.Schemaname != "" {
+		return v.Schemaname + "." + v.Relname
+	}
+	return v.Relname
+}
+
+// guardOf resolves a name to one guard. Where the name could mean a guarded
+// relation or another one it refuses: what it means is the server's to say.
+func (w *walker) guardOf(v *pg.RangeVar) (*guard, []*catalog.Relation) {
+	rels := w.lookup(v)
+	if len(rels) == 0 {
+		return nil, nil
+	}
+	var g *guard
+	for _, r := range rels {
+		cand := w.guard(r)
+		if !cand.free() && len(rels) > 1 {
+			w.refuse("relation %s could be a protected one: qualify it by its schema", v.Relname)
+			return nil, rels
+		}
+		g = cand
+	}
+	return g, rels
+}
+
+// read records a relation that is read, with what it is made of.
+func (w *walker) read(rels []*catalog.Relation) {
+	for _, r := range rels {
+		w.object(r, policy.Read)
+		for _, base := range w.guard(r).bases {
+			w.object(base, policy.Read)
+		}
+	}
+}
+
+// use applies a guard that the statement reads through.
+func (w *walker) use(g *guard) {
+	if g.opaque != "" {
+		w.refuse("%s", g.opaque)
+	}
+	if g.sanitize {
+		w.sanitize = true
+	}
+}
+
+func columnSet(rels []*catalog.Relation) map[string]bool {
+	if len(rels) != 1 {
+		return nil
+	}
+	m := make(map[string]bool, len(rels[0].Columns))
+	for _, c := range rels[0].Columns {
+		m[c.Name] = true
+	}
+	return m
+}
+
+// enter counts the nesting.
+func (w *walker) enter() bool {
+	w.depth++
+	if w.depth > maxDepth {
+		w.refuse("the statement is nested too deeply")
+		return false
+	}
+	return w.opaque == ""
+}
+
+func (w *walker) leave() { w.depth-- }
+
+// guard returns what stands before a relation.
+func (w *walker) guard(r *catalog.Relation) *guard {
+	if w.locked {
+		return w.b.guardLocked(r)
+	}
+	return w.b.guard(r)
+}

@@ -1,0 +1,193 @@
+package rewrite
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+)
+
+// targetCheck is what must hold, once all names of a statement are known, of
+// the relations that it writes.
+type targetCheck struct {
+	guards []*guard
+	whole  bool // columns by position
+}
+
+// check refuses a write on a relation with protected columns unless nothing
+// in the statement can name one of them: then it neither shows, tests nor
+// changes a protected value.
+func (t targetCheck) check(w *walker) {
+	if w.opaque != "" {
+		return
+	}
+	for _, g := range t.guards {
+		rel := g.rel.Schema + "." + g.rel.Name
+		if t.whole || w.every {
+			w.refuse("a write on %s may reach its protected columns: name the columns", rel)
+			return
+		}
+		for name := range g.columns {
+			if w.names[name] {
+				w.refuse("a write on %s names its protected column %s", rel, name)
+				return
+			}
+		}
+		for name := range systemColumns {
+			if w.names[name] {
+				w.refuse("system column %s of a protected relation is not shown", name)
+				return
+			}
+		}
+	}
+}
+
+// writeTo resolves the target of a write. whole says that columns are given
+// by position.
+func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog.Relation {
+	w.writes = true
+	g, rels := w.guardOf(v)
+	if g == nil {
+		return nil
+	}
+	if g.opaque != "" {
+		w.refuse("%s", g.opaque)
+	}
+	for _, r := range rels {
+		w.object(r, a)
+		if r.Kind != 'r' && r.Kind != 'p' {
+			w.refuse("a write on %s.%s, which is not a table, is not understood", r.Schema, r.Name)
+			continue
+		}
+		if r.System() {
+			w.refuse("a write on %s.%s is not understood", r.Schema, r.Name)
+			continue
+		}
+		if why := w.b.written(r); why != "" {
+			w.refuse("%s", why)
+		}
+		w.neighbours(r)
+	}
+	if len(g.columns) > 0 {
+		w.sanitize = true
+		w.target.guards = append(w.target.guards, g)
+		w.target.whole = w.target.whole || whole
+	}
+	it := &item{columns: columnSet(rels)}
+	name := v.Relname
+	if v.Alias != nil {
+		name = v.Alias.Aliasname
+		w.aliasColumns(v.Alias)
+	}
+	w.addItem(name, it)
+	return rels
+}
+
+// neighbours sanitizes errors of writes on relations that foreign keys tie to
+// protected ones.
+func (w *walker) neighbours(r *catalog.Relation) {
+	for _, oid := range append(append([]uint32(nil), r.References...), r.Referenced...) {
+		if o := w.snap.ByOID[oid]; o != nil && len(w.guard(o).columns) > 0 {
+			w.sanitize = true
+		}
+	}
+}
+
+func (w *walker) insert(s *pg.InsertStmt) {
+	defer w.with(s.WithClause)()
+	if s.Relation == nil {
+		w.refuse("INSERT is not understood")
+		return
+	}
+	w.writeTo(s.Relation, policy.Insert, len(s.Cols) == 0)
+	w.setTargets(s.Cols)
+	if s.SelectStmt != nil {
+		w.query(s.SelectStmt)
+	}
+	if c := s.OnConflictClause; c != nil {
+		if len(w.target.guards) > 0 {
+			w.refuse("ON CONFLICT on a protected relation tells of stored values")
+			return
+		}
+		w.addItem("excluded", &item{})
+		if f := c.Infer; f != nil {
+			for _, n := range f.IndexElems {
+				e := n.GetIndexElem()
+				if e == nil || len(e.Opclassopts) > 0 {
+					w.refuse("ON CONFLICT is not understood")
+					return
+				}
+				w.expr(e.Expr)
+			}
+			w.expr(f.WhereClause)
+		}
+		w.setTargets(c.TargetList)
+		w.expr(c.WhereClause)
+	}
+	w.targets(s.ReturningList)
+}
+
+// setTargets walks assignments, or an INSERT's column list.
+func (w *walker) setTargets(list []*pg.Node) {
+	for _, n := range list {
+		t := n.GetResTarget()
+		if t == nil {
+			w.refuse("an assignment is not understood")
+			return
+		}
+		w.names[t.Name] = true
+		for _, i := range t.Indirection {
+			switch x := i.GetNode().(type) {
+			case *pg.Node_AIndices:
+				w.expr(x.AIndices.Lidx)
+				w.expr(x.AIndices.Uidx)
+			case *pg.Node_String_:
+				w.names[x.String_.Sval] = true
+			default:
+				w.refuse("an assignment is not understood")
+			}
+		}
+		if m := t.Val.GetMultiAssignRef(); m != nil {
+			w.expr(m.Source)
+		} else {
+			w.expr(t.Val)
+		}
+	}
+}
+
+func (w *walker) update(s *pg.UpdateStmt) {
+	defer w.with(s.WithClause)()
+	if s.Relation == nil {
+		w.refuse("UPDATE is not understood")
+		return
+	}
+	w.writeTo(s.Relation, policy.Update, false)
+	w.from(s.FromClause)
+	w.setTargets(s.TargetList)
+	w.expr(s.WhereClause)
+	w.targets(s.ReturningList)
+}
+
+func (w *walker) delete(s *pg.DeleteStmt) {
+	defer w.with(s.WithClause)()
+	if s.Relation == nil {
+		w.refuse("DELETE is not understood")
+		return
+	}
+	w.writeTo(s.Relation, policy.Delete, false)
+	w.from(s.UsingClause)
+	w.expr(s.WhereClause)
+	w.targets(s.ReturningList)
+}
+
+// merge is described, for rules on commands and relations, and refused.
+func (w *walker) merge(s *pg.MergeStmt) {
+	w.writes = true
+	if s.Relation != nil {
+		for _, a := range []policy.Access{policy.Insert, policy.Update, policy.Delete} {
+			w.relation(s.Relation, a)
+		}
+	}
+	w.refuse("MERGE is not understood")
+	w.remedy = "use INSERT, UPDATE or DELETE"
+}
