@@ -1,0 +1,258 @@
+package rewrite_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/postgres/rewrite"
+)
+
+// tcase is a case of a file in testdata.
+type tcase struct {
+	name       string
+	statements []string
+	want       string
+}
+
+func cases(t testing.TB, file string) []tcase {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []tcase
+	for _, part := range strings.Split(string(b), "\n-- case: ")[1:] {
+		name, body, _ := strings.Cut(part, "\n")
+		c := tcase{name: name}
+		var sql []string
+		for line := range strings.Lines(body + "\n") {
+			if w, ok := strings.CutPrefix(line, "-- want: "); ok {
+				c.want = strings.TrimSpace(w)
+			} else {
+				sql = append(sql, line)
+			}
+		}
+		for _, s := range strings.Split(strings.Join(sql, ""), "\n;;\n") {
+			if s = strings.TrimSuffix(strings.TrimSpace(s), "\n"); s != "" {
+				c.statements = append(c.statements, s)
+			}
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// agent is a session that sends what the analysis says, and keeps the names
+// that the server confirmed.
+type agent struct {
+	t        testing.TB
+	a        *rewrite.Analyzer // nil: what the client sends goes out
+	c        *pgconn.PgConn
+	scope    *policy.Scope
+	prepared map[string]*query.Analysis
+	cursors  map[string]*query.Analysis
+	notices  *strings.Builder
+	seen     strings.Builder // what the client sees
+	refused  string
+}
+
+func newAgent(t testing.TB, a *rewrite.Analyzer) *agent {
+	g := &agent{t: t, a: a, scope: masked(), prepared: map[string]*query.Analysis{}, cursors: map[string]*query.Analysis{}, notices: new(strings.Builder)}
+	cfg, err := pgconn.ParseConfig("host=" + socket + " user=agent dbname=postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { fmt.Fprintln(g.notices, n.Message, n.Detail, n.Hint, n.Where) }
+	if g.c, err = pgconn.ConnectConfig(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.c.Close(context.Background()) })
+	return g
+}
+
+// mode is how a statement travels.
+type mode int
+
+const (
+	simple mode = iota
+	extendedText
+	extendedBinary
+)
+
+func (m mode) String() string { return [...]string{"simple", "text", "binary"}[m] }
+
+// send sends one text and appends what comes back.
+func (g *agent) send(sql string, m mode) {
+	t := g.t
+	out, sanitize := sql, false
+	if g.a != nil {
+		an, err := g.a.Analyze(t.Context(), query.Input{SQL: sql, Scope: g.scope, Simple: m == simple,
+			Prepared: func(n string) *query.Analysis { return g.prepared[n] }, Cursor: func(n string) *query.Analysis { return g.cursors[n] }})
+		if err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		if an.Opaque != "" {
+			g.refused = an.Opaque
+			fmt.Fprintln(&g.seen, "refused:", an.Opaque)
+			return
+		}
+		if an.SQL != "" {
+			out = an.SQL
+		}
+		sanitize = an.Sanitize
+		defer func() {
+			for n, p := range an.Prepares {
+				g.prepared[n] = p
+			}
+			for n, p := range an.Declares {
+				g.cursors[n] = p
+			}
+			if an.DDL {
+				if err := g.a.Refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}()
+	}
+	up := strings.ToUpper(strings.TrimSpace(out))
+	var err error
+	switch {
+	case strings.HasPrefix(up, "COPY") && strings.Contains(up, "STDOUT"):
+		_, err = g.c.CopyTo(t.Context(), &g.seen, out)
+	case m == simple:
+		var results []*pgconn.Result
+		results, err = g.c.Exec(t.Context(), out).ReadAll()
+		for _, r := range results {
+			g.result(r)
+		}
+	default:
+		format := []int16{0}
+		if m == extendedBinary {
+			format[0] = 1
+		}
+		r := g.c.ExecParams(t.Context(), out, nil, nil, nil, format).Read()
+		err = r.Err
+		g.result(r)
+	}
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		fmt.Fprintln(&g.seen, "error", pe.Code)
+		if !sanitize {
+			fmt.Fprintln(&g.seen, pe.Message, pe.Detail, pe.Hint, pe.Where, pe.InternalQuery)
+		}
+	} else if err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	if !sanitize {
+		g.seen.WriteString(g.notices.String())
+	}
+	g.notices.Reset()
+}
+
+func (g *agent) result(r *pgconn.Result) {
+	for _, f := range r.FieldDescriptions {
+		fmt.Fprint(&g.seen, f.Name, "/", f.DataTypeOID, " ")
+	}
+	if len(r.FieldDescriptions) > 0 {
+		g.seen.WriteByte('\n')
+	}
+	for _, row := range r.Rows {
+		for i, v := range row {
+			if i > 0 {
+				g.seen.WriteByte('\t')
+			}
+			if v == nil {
+				g.seen.WriteString("<null>")
+			}
+			g.seen.Write(v)
+		}
+		g.seen.WriteByte('\n')
+	}
+	fmt.Fprintln(&g.seen, r.CommandTag.String())
+}
+
+// Nothing protected comes back, in any protocol and format.
+func TestEvasions(t *testing.T) {
+	a := newAnalyzer(t)
+	all := cases(t, "evasions.sql")
+	if len(all) < 60 {
+		t.Fatalf("%d evasions", len(all))
+	}
+	for _, c := range all {
+		t.Run(c.name, func(t *testing.T) {
+			for _, m := range []mode{simple, extendedText, extendedBinary} {
+				g := newAgent(t, a)
+				for _, sql := range c.statements {
+					if m != simple && strings.Contains(sql, "; ") {
+						continue
+					}
+					g.send(sql, m)
+				}
+				seen := g.seen.String()
+				if found := findCanary([]byte(seen)); found != "" {
+					t.Errorf("%v: %q in\n%s", m, found, seen)
+				}
+				if m == simple {
+					t.Log(seen)
+				}
+				switch {
+				case c.want == "":
+				case c.want == "refused":
+					if g.refused == "" && seen != "" {
+						t.Errorf("%v: not refused:\n%s", m, seen)
+					}
+				case m == simple && g.refused != "":
+					t.Errorf("refused: %s", g.refused)
+				case m == simple && c.want == "none":
+					if !strings.Contains("\n"+seen, "\nSELECT 0\n") {
+						t.Errorf("rows came back:\n%s", seen)
+					}
+				case m == simple && !strings.Contains(seen, "\n"+strings.ReplaceAll(c.want, ",", "\n")+"\n") && c.want != "ok":
+					t.Errorf("want %s:\n%s", c.want, seen)
+				}
+			}
+		})
+	}
+}
+
+// What touches nothing protected is as it is without us.
+func TestHarmless(t *testing.T) {
+	a := newAnalyzer(t)
+	all := cases(t, "harmless.sql")
+	if len(all) < 40 {
+		t.Fatalf("%d statements", len(all))
+	}
+	for _, c := range all {
+		t.Run(c.name, func(t *testing.T) {
+			for _, m := range []mode{simple, extendedText, extendedBinary} {
+				g, direct := newAgent(t, a), newAgent(t, nil)
+				for _, sql := range c.statements {
+					if m != simple && strings.Contains(sql, "; ") {
+						continue
+					}
+					g.send(sql, m)
+					if g.refused != "" {
+						t.Fatalf("refused: %s", g.refused)
+					}
+				}
+				for _, sql := range c.statements {
+					if m != simple && strings.Contains(sql, "; ") {
+						continue
+					}
+					direct.send(sql, m)
+				}
+				if g.seen.String() != direct.seen.String() {
+					t.Errorf("%v:\n%s\nwithout us:\n%s", m, g.seen.String(), direct.seen.String())
+				}
+			}
+		})
+	}
+}

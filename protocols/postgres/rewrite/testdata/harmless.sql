@@ -1,0 +1,220 @@
+-- What must give exactly what the server gives without the proxy.
+
+-- case: constant
+SELECT 1
+-- case: constants
+SELECT 1 AS a, 'x' AS b, NULL AS c, 1.5, true, E'\n', $$q$$, B'101', '{1,2}'::int[]
+-- case: table
+SELECT * FROM public.products ORDER BY id
+-- case: unqualified
+SELECT id, name FROM products ORDER BY id
+-- case: open columns of a protected table
+SELECT id, city FROM clinic.patients ORDER BY id
+-- case: count of a protected table
+SELECT count(*) FROM clinic.patients
+-- case: group by an open column
+SELECT city, count(*) AS n, sum(visits) FROM clinic.patients GROUP BY city ORDER BY city NULLS FIRST
+-- case: group by an expression
+SELECT lower(city) AS c, count(*) FROM clinic.patients p GROUP BY 1 HAVING count(*) > 0 ORDER BY 1
+-- case: filter on an open column
+SELECT id FROM clinic.patients WHERE city = 'Boston' AND visits = 0 ORDER BY id DESC LIMIT 2 OFFSET 1
+-- case: join of protected and open
+SELECT p.id, p.city, e.note, e.severity FROM clinic.patients p JOIN clinic.encounters e ON e.patient_id = p.id ORDER BY e.id
+-- case: join USING
+SELECT id FROM clinic.encounters JOIN (SELECT id AS patient_id FROM clinic.patients) p USING (patient_id) ORDER BY 1
+-- case: left join with coalesce
+SELECT p.id, coalesce(sum(r.dose), 0) FROM clinic.patients p LEFT JOIN clinic.encounters e ON e.patient_id = p.id LEFT JOIN clinic.prescriptions r ON r.encounter_id = e.id GROUP BY p.id ORDER BY p.id
+-- case: WITH
+WITH big AS (SELECT * FROM products WHERE price > 10) SELECT count(*), avg(price) FROM big
+-- case: WITH RECURSIVE
+WITH RECURSIVE t(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 10) SELECT sum(n) FROM t
+-- case: window
+SELECT id, rank() OVER (ORDER BY price DESC), sum(price) OVER (ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM products ORDER BY id
+-- case: set operations
+SELECT id FROM products WHERE id < 4 UNION SELECT id FROM clinic.encounters EXCEPT SELECT 2 ORDER BY 1
+-- case: sub-selects
+SELECT id FROM products p WHERE price = (SELECT max(price) FROM products) OR EXISTS (SELECT 1 FROM clinic.encounters e WHERE e.id = p.id) ORDER BY id
+-- case: LATERAL
+SELECT p.id, t.x FROM products p, LATERAL unnest(p.tags) AS t(x) ORDER BY 1, 2
+-- case: arrays and json
+SELECT tags[1], data->>'k', data @> '{"k": 3}', jsonb_pretty(data), array_length(tags, 1) FROM products ORDER BY id
+-- case: dates
+SELECT date_trunc('hour', at), extract(epoch FROM at), at + interval '1 day', at AT TIME ZONE 'UTC', to_char(at, 'YYYY-MM-DD') FROM products ORDER BY id
+-- case: text functions
+SELECT upper(name), substring(name from 2 for 3), position('d' in name), trim(both ' ' from name), name ~ 'duct', name ILIKE '%1', format('%s-%s', id, name), md5(name) FROM products ORDER BY id
+-- case: case and null
+SELECT CASE WHEN id % 2 = 0 THEN 'even' ELSE 'odd' END, nullif(id, 3), greatest(id, 5), id IS DISTINCT FROM 4, id BETWEEN 2 AND 5, id NOT IN (1, 2) FROM products ORDER BY id
+-- case: aggregates
+SELECT array_agg(id ORDER BY id DESC), string_agg(name, ',' ORDER BY id), json_agg(p ORDER BY id), bool_and(id > 0), count(*) FILTER (WHERE id > 5), percentile_cont(0.5) WITHIN GROUP (ORDER BY price) FROM products p
+-- case: grouping sets
+SELECT id % 2, id % 3, count(*), grouping(id % 2) FROM products GROUP BY ROLLUP (id % 2, id % 3) ORDER BY 1, 2, 3
+-- case: DISTINCT ON
+SELECT DISTINCT ON (id % 3) id % 3 AS m, name FROM products ORDER BY id % 3, id
+-- case: VALUES
+VALUES (1, 'a'), (2, 'b')
+-- case: TABLE
+TABLE clinic.encounters
+-- case: generate_series
+SELECT g, random() < 2 FROM generate_series(1, 5) AS g
+-- case: whole row of an open table
+SELECT e FROM clinic.encounters e ORDER BY e.id
+-- case: row_to_json of an open table
+SELECT row_to_json(e) FROM clinic.encounters e ORDER BY id
+-- case: view on an open table
+SELECT * FROM v_products ORDER BY id
+-- case: view that reads only open relations
+SELECT * FROM clinic.v_by_patient ORDER BY id
+-- case: open columns of a view
+SELECT id, city FROM clinic.v_patients ORDER BY id
+-- case: COPY
+COPY products TO STDOUT
+-- case: COPY csv
+COPY (SELECT id, name FROM products ORDER BY id) TO STDOUT WITH (FORMAT csv, HEADER true)
+-- case: COPY open columns of a protected table
+COPY clinic.patients (id, city) TO STDOUT
+-- case: syntax of expressions
+SELECT -1, - 1, +2, 2 ^ 3, |/ 16, @ -5, 5 % 3, NOT true, (1, 2) < (1, 3), ARRAY[1, 2] || 3, 'a' || 'b', 1 <> 2, 1 != 2
+-- case: casts
+SELECT '1'::int, CAST('2020-01-01' AS date), int4 '5', 'low'::clinic.severity, 'x'::clinic.plain, '{}'::jsonb, 1::numeric(5, 2), 'abc'::varchar(2)
+-- case: current functions
+SELECT current_database(), current_user, current_schema, version(), pg_typeof(1), current_schemas(true)
+-- case: error of division
+SELECT 1 / 0
+-- case: error of a cast
+SELECT 'abc'::int
+-- case: error of a missing column
+SELECT nothing FROM products
+-- case: error of a type
+SELECT id + name FROM products
+-- case: XML
+SELECT xmlelement(name a, xmlattributes(id AS i), name) FROM products ORDER BY id LIMIT 2
+-- case: transaction
+BEGIN
+;;
+SELECT 1
+;;
+SAVEPOINT a
+;;
+ROLLBACK TO a
+;;
+COMMIT
+-- case: transaction modes
+BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY
+;;
+SHOW transaction_isolation
+;;
+ROLLBACK
+-- case: settings
+SET statement_timeout = 10000
+;;
+SHOW statement_timeout
+;;
+RESET statement_timeout
+;;
+SET extra_float_digits = 3
+;;
+SET application_name = 'x'
+;;
+SET TIME ZONE 'UTC'
+;;
+SET DateStyle TO ISO
+;;
+SHOW server_version
+-- case: cursor
+BEGIN
+;;
+DECLARE c SCROLL CURSOR FOR SELECT id FROM products ORDER BY id
+;;
+FETCH 3 FROM c
+;;
+MOVE 1 IN c
+;;
+FETCH BACKWARD 2 FROM c
+;;
+CLOSE c
+;;
+COMMIT
+-- case: prepared statement
+PREPARE q (int) AS SELECT name FROM products WHERE id = $1
+;;
+EXECUTE q (3)
+;;
+DEALLOCATE q
+-- case: insert update delete
+BEGIN
+;;
+INSERT INTO products (id, name, price) VALUES (100, 'new', 5) RETURNING *
+;;
+UPDATE products SET price = price + 1, name = upper(name) WHERE id = 100 RETURNING id, price
+;;
+INSERT INTO products (id, name) VALUES (100, 'again') ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING name
+;;
+DELETE FROM products WHERE id = 100 RETURNING id
+;;
+ROLLBACK
+-- case: insert with a default
+BEGIN
+;;
+INSERT INTO log (message) VALUES ('x') RETURNING message
+;;
+ROLLBACK
+-- case: open column of a protected table
+BEGIN
+;;
+UPDATE clinic.patients SET visits = visits + 1 WHERE id = 2
+;;
+UPDATE clinic.patients SET city = 'Oslo' WHERE id = 2 RETURNING id, city
+;;
+ROLLBACK
+-- case: unique violation on an open table
+INSERT INTO products (id, name) VALUES (1, 'again')
+-- case: temporary table
+CREATE TEMP TABLE work_1 (id int PRIMARY KEY, v text NOT NULL DEFAULT 'x')
+;;
+INSERT INTO work_1 (id) VALUES (1), (2)
+;;
+SELECT * FROM work_1 ORDER BY id
+;;
+DROP TABLE work_1
+-- case: temporary table as
+CREATE TEMP TABLE work_2 AS SELECT id, name FROM products WHERE id < 3
+;;
+SELECT count(*) FROM work_2
+;;
+DROP TABLE work_2
+-- case: explain
+EXPLAIN (COSTS OFF) SELECT * FROM products WHERE id = 1
+-- case: comments
+/* leading */ SELECT 1 -- trailing
+-- case: FOR UPDATE
+SELECT id FROM products WHERE id = 1 FOR UPDATE SKIP LOCKED
+-- case: psql \d, the list
+SELECT n.nspname as "Schema", c.relname as "Name", CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'i' THEN 'index' WHEN 'S' THEN 'sequence' WHEN 't' THEN 'TOAST table' WHEN 'f' THEN 'foreign table' WHEN 'p' THEN 'partitioned table' WHEN 'I' THEN 'partitioned index' END as "Type", pg_catalog.pg_get_userbyid(c.relowner) as "Owner" FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam WHERE c.relkind IN ('r','p','v','m','S','f','') AND n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_toast' AND n.nspname <> 'information_schema' AND pg_catalog.pg_table_is_visible(c.oid) ORDER BY 1,2
+-- case: psql \d, the table
+SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relname OPERATOR(pg_catalog.~) '^(encounters)$' COLLATE pg_catalog.default ORDER BY 2, 3
+-- case: psql \d, the columns
+SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, (SELECT c.collname FROM pg_catalog.pg_collation c, pg_catalog.pg_type t WHERE c.oid = a.attcollation AND t.oid = a.atttypid AND a.attcollation <> t.typcollation) AS attcollation, a.attidentity, a.attgenerated FROM pg_catalog.pg_attribute a WHERE a.attrelid = 'clinic.encounters'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+-- case: psql \d, the references
+SELECT true as sametable, conname, c.conrelid::pg_catalog.regclass AS ontable FROM pg_catalog.pg_constraint c, pg_catalog.pg_partition_ancestors(c.conrelid) relid WHERE c.conrelid = 'clinic.encounters'::regclass AND c.contype = 'f' ORDER BY conname
+-- case: psql \dn
+SELECT n.nspname AS "Name", pg_catalog.pg_get_userbyid(n.nspowner) AS "Owner" FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1
+-- case: npm postgres, types
+select b.oid, b.typarray from pg_catalog.pg_type a left join pg_catalog.pg_type b on b.oid = a.typelem where a.typcategory = 'A' group by b.oid, b.typarray order by b.oid
+-- case: JDBC, tables
+SELECT NULL AS TABLE_CAT, n.nspname AS TABLE_SCHEM, c.relname AS TABLE_NAME, d.description AS REMARKS FROM pg_catalog.pg_namespace n, pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_description d ON (c.oid = d.objoid AND d.objsubid = 0 and d.classoid = 'pg_class'::regclass) WHERE c.relnamespace = n.oid AND n.nspname = 'public' AND c.relkind = 'r' ORDER BY 2, 3
+-- case: JDBC, primary keys
+SELECT result.A_ATTNUM, (result.KEYS).n, result.A_ATTNAME FROM (SELECT a.attname AS A_ATTNAME, (information_schema._pg_expandarray(i.indkey)) AS KEYS, a.attnum AS A_ATTNUM FROM pg_catalog.pg_class ct JOIN pg_catalog.pg_attribute a ON (ct.oid = a.attrelid) JOIN pg_catalog.pg_index i ON (a.attrelid = i.indrelid) WHERE i.indisprimary AND ct.relname = 'encounters') result WHERE result.A_ATTNUM = (result.KEYS).x ORDER BY 1
+-- case: information_schema
+SELECT table_schema, table_name, column_name, data_type, is_nullable FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2, 3
+-- case: pgx, a type by name
+SELECT t.oid, t.typname, t.typtype, t.typelem FROM pg_type t LEFT JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typname = 'severity'
+-- case: enum labels
+SELECT enumlabel FROM pg_catalog.pg_enum e JOIN pg_type t ON t.oid = e.enumtypid WHERE t.typname = 'severity' ORDER BY enumsortorder
+-- case: object description
+SELECT obj_description('public.products'::regclass, 'pg_class'), has_table_privilege('public.products', 'SELECT')
+-- case: discard
+DISCARD ALL
+-- case: several statements
+SELECT 1; SELECT id FROM products WHERE id = 2; SELECT 'x'
+-- case: empty
+;
