@@ -29,7 +29,8 @@ type Catalog struct {
 
 	mu    sync.Mutex // of what follows
 	conn  *pgx.Conn
-	print string
+	print string   // of the row versions
+	sum   [32]byte // of the latest snapshot
 }
 
 // Open connects and reads the first snapshot.
@@ -92,10 +93,16 @@ func (c *Catalog) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Version = 1
-	if old != nil {
+	sum := s.digest()
+	switch {
+	case old == nil:
+		s.Version = 1
+	case sum == c.sum:
+		s.Version = old.Version // temporary relations only
+	default:
 		s.Version = old.Version + 1
 	}
+	c.sum = sum
 	c.print = print
 	c.last.Store(s)
 	return nil

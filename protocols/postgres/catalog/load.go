@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -97,6 +98,8 @@ func (s *Snapshot) columns(ctx context.Context, c *pgx.Conn) error {
 func (s *Snapshot) views(ctx context.Context, c *pgx.Conn) error {
 	var rel uint32
 	var a, b string
+	var unique bool
+	var key []string
 	on := func(f func(*Relation)) func() {
 		return func() {
 			if r := s.ByOID[rel]; r != nil {
@@ -116,9 +119,9 @@ func (s *Snapshot) views(ctx context.Context, c *pgx.Conn) error {
 			}
 		}), &rel, &a, &b),
 		each(ctx, c, indexesSQL, on(func(r *Relation) {
-			r.Indexes = append(r.Indexes, a)
-			s.Literals.Indexes = s.Literals.Indexes || hasConstant(a)
-		}), &rel, &a),
+			r.Indexes = append(r.Indexes, &Index{Unique: unique, Columns: slices.Clone(key), Expressions: a, Predicate: b})
+			s.Literals.Indexes = s.Literals.Indexes || hasConstant(a) || hasConstant(b)
+		}), &rel, &unique, &key, &a, &b),
 	)
 }
 
@@ -157,7 +160,7 @@ func (s *Snapshot) types(ctx context.Context, c *pgx.Conn) error {
 func (s *Snapshot) constraints(ctx context.Context, c *pgx.Conn) error {
 	var rel, typ, other uint32
 	var kind, expr string
-	var key []string
+	var key, points []string
 	return each(ctx, c, constraintsSQL, func() {
 		if t := s.TypeByOID[typ]; t != nil && kind == "c" {
 			t.Checks = append(t.Checks, expr)
@@ -171,12 +174,13 @@ func (s *Snapshot) constraints(ctx context.Context, c *pgx.Conn) error {
 		case "c":
 			r.Checks = append(r.Checks, expr)
 		case "p":
-			r.PrimaryKey = append([]string(nil), key...)
+			r.PrimaryKey = slices.Clone(key)
 		case "f":
 			if o := s.ByOID[other]; o != nil {
-				r.References = append(r.References, other)
-				o.Referenced = append(o.Referenced, rel)
+				f := &Reference{From: rel, To: other, Columns: slices.Clone(key), Points: slices.Clone(points)}
+				r.References = append(r.References, f)
+				o.Referenced = append(o.Referenced, f)
 			}
 		}
-	}, &rel, &typ, &other, &kind, &expr, &key)
+	}, &rel, &typ, &other, &kind, &expr, &key, &points)
 }

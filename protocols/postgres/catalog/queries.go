@@ -73,8 +73,11 @@ WHERE c.oid >= 16384`
 
 const constraintsSQL = `SELECT c.conrelid, c.contypid, c.confrelid, c.contype::text,
  CASE WHEN c.contype = 'c' THEN coalesce(pg_catalog.pg_get_expr(c.conbin, c.conrelid), '') ELSE '' END,
- CASE WHEN c.contype = 'p' THEN ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)) END
+ ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(n, i) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.i),
+ ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, i) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i)
 FROM pg_catalog.pg_constraint c WHERE c.oid >= 16384`
 
-const indexesSQL = `SELECT i.indrelid, coalesce(pg_catalog.pg_get_expr(i.indexprs, i.indrelid), '') || CASE WHEN i.indexprs IS NOT NULL AND i.indpred IS NOT NULL THEN ', ' ELSE '' END || coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '')
-FROM pg_catalog.pg_index i WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND i.indrelid >= 16384`
+const indexesSQL = `SELECT i.indrelid, i.indisunique OR i.indisexclusion,
+ ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) k(n) JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n),
+ coalesce(pg_catalog.pg_get_expr(i.indexprs, i.indrelid), ''), coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '')
+FROM pg_catalog.pg_index i WHERE i.indrelid >= 16384 AND (i.indisunique OR i.indisexclusion OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)`

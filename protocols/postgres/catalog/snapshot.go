@@ -2,7 +2,7 @@ package catalog
 
 // Snapshot is immutable.
 type Snapshot struct {
-	Version  uint64 // grows with each change seen
+	Version  uint64 // grows with each change seen, temporary relations apart
 	Database string
 	Server   int // server_version_num, e.g. 150008
 
@@ -39,15 +39,29 @@ type Relation struct {
 	Parents  []uint32  // inherits from, or is a partition of
 	Children []uint32
 
-	Definition string      // of a view or materialized view, names qualified
-	Rules      []string    // names, other than a view's own
-	Triggers   []*Function // their functions; internal ones left out
-	Policies   []string    // expressions of row security policies
-	Checks     []string    // expressions of CHECK constraints
-	Indexes    []string    // expressions and predicates: definitions of such indexes
-	References []uint32    // relations that foreign keys point to
-	Referenced []uint32    // relations whose foreign keys point here
-	PrimaryKey []string    // column names, nil without one
+	Definition string       // of a view or materialized view, names qualified
+	Rules      []string     // names, other than a view's own
+	Triggers   []*Function  // their functions; internal ones left out
+	Policies   []string     // expressions of row security policies
+	Checks     []string     // expressions of CHECK constraints
+	Indexes    []*Index     // unique or excluding ones, and those with expressions
+	References []*Reference // foreign keys of this relation
+	Referenced []*Reference // foreign keys that point here
+	PrimaryKey []string     // column names, nil without one
+}
+
+// Index is an index that can fail a write, or runs code in one.
+type Index struct {
+	Unique      bool // or an exclusion constraint
+	Columns     []string
+	Expressions string // comma-separated, "" for none
+	Predicate   string
+}
+
+// Reference is a foreign key.
+type Reference struct {
+	From, To        uint32
+	Columns, Points []string // of From, and of To in the same order
 }
 
 // System reports whether the relation is the server's own.

@@ -20,7 +20,13 @@ import (
 // Options of an Analyzer; both are needed and stay the caller's to close.
 type Options struct {
 	Parser  *parser.Pool
-	Catalog *catalog.Catalog
+	Catalog Catalog
+}
+
+// Catalog is what an Analyzer needs of catalog.Catalog.
+type Catalog interface {
+	Snapshot() *catalog.Snapshot // the latest; never nil
+	Refresh(ctx context.Context) error
 }
 
 // Server majors whose grammar is known to agree with the parser's (17) on all
@@ -41,15 +47,14 @@ type Analyzer struct {
 
 	mu       sync.Mutex
 	bindings map[string]*binding // by scope; of the latest snapshot
-	version  uint64              // of the bindings
+	snap     *catalog.Snapshot   // of the bindings
 	pins     map[events.Field]pin
-	masks    map[maskKey]maskValue
 	looked   time.Time
 }
 
 // New returns an Analyzer.
 func New(o Options) *Analyzer {
-	return &Analyzer{o: o, bindings: map[string]*binding{}, pins: map[events.Field]pin{}, masks: map[maskKey]maskValue{}}
+	return &Analyzer{o: o, bindings: map[string]*binding{}, pins: map[events.Field]pin{}}
 }
 
 // Version implements query.Analyzer.
@@ -115,8 +120,8 @@ func (a *Analyzer) look(ctx context.Context) bool {
 	}
 	a.looked = time.Now()
 	a.mu.Unlock()
-	before := a.Version()
-	return a.Refresh(ctx) == nil && a.Version() != before
+	before := a.o.Catalog.Snapshot()
+	return a.Refresh(ctx) == nil && a.o.Catalog.Snapshot() != before
 }
 
 // analysis is an Analysis in the making.
@@ -154,6 +159,9 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		w.target.check(w)
 		unknown = unknown || w.unknown
 		an.take(w, masked)
+	}
+	if unknown {
+		an.Version = 0 // of no snapshot: worth another look
 	}
 	if len(tree.Stmts) == 0 {
 		an.Commands = []string{"empty"}
@@ -211,9 +219,9 @@ func (a *Analyzer) binding(ctx context.Context, sc *policy.Scope) (*binding, err
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.o.Catalog.Snapshot()
-	if s.Version != a.version {
+	if s != a.snap {
 		clear(a.bindings)
-		a.version = s.Version
+		a.snap = s
 	}
 	// Equal IDs mean equal scopes, except for the zero ID.
 	if b := a.bindings[sc.ID]; b != nil && (b.scope == sc || sc.ID != "") {

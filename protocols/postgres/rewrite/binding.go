@@ -3,6 +3,7 @@ package rewrite
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -90,6 +91,7 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 		}
 	}
 	for _, g := range b.guards {
+		b.descend(g, g.rel)
 		b.implicit(ctx, g)
 	}
 	if why := hostileCast(s, sc); why != "" && len(sc.Masks) > 0 {
@@ -98,15 +100,14 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 	return b, nil
 }
 
-// hostileCast finds a user's implicit cast between built-in types: it may run
-// in any expression without being named.
+// hostileCast finds a user's implicit cast: it may run in any expression
+// without being named.
 func hostileCast(s *catalog.Snapshot, sc *policy.Scope) string {
 	for _, c := range s.Casts {
 		if c.Context == 'e' || c.Extension || c.Function == nil || sc.Functions[c.Function.String()] {
 			continue
 		}
-		src, dst := s.TypeByOID[c.Source], s.TypeByOID[c.Target]
-		if src != nil && dst != nil && src.Schema == "pg_catalog" && dst.Schema == "pg_catalog" {
+		if src, dst := s.TypeByOID[c.Source], s.TypeByOID[c.Target]; src != nil && dst != nil {
 			return fmt.Sprintf("an implicit cast from %s to %s calls function %s, which the policy does not declare", src.Name, dst.Name, c.Function)
 		}
 	}
@@ -236,6 +237,8 @@ func (b *binding) guardLocked(r *catalog.Relation) *guard {
 		}
 	case r.Kind == 'v' || r.Kind == 'm':
 		b.view(g)
+	case r.Kind == 'r' || r.Kind == 'p':
+		b.descend(g, r)
 	case r.Kind == 'S' && masked:
 		g.opaque = fmt.Sprintf("sequence %s.%s tells of rows of other relations", r.Schema, r.Name)
 	case r.Kind == 'f' && masked:
@@ -244,4 +247,14 @@ func (b *binding) guardLocked(r *catalog.Relation) *guard {
 	b.implicit(context.Background(), g)
 	b.guards[r.OID] = g
 	return g
+}
+
+// descend adds the relations whose rows are read with r's: its children.
+func (b *binding) descend(g *guard, r *catalog.Relation) {
+	for _, oid := range r.Children {
+		if ch := b.snap.ByOID[oid]; ch != nil && !slices.Contains(g.bases, ch) {
+			g.bases = append(g.bases, ch)
+			b.descend(g, ch)
+		}
+	}
 }

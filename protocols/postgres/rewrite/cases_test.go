@@ -70,7 +70,9 @@ func newAgent(t testing.TB, a *rewrite.Analyzer) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { fmt.Fprintln(g.notices, n.Message, n.Detail, n.Hint, n.Where) }
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		fmt.Fprintln(g.notices, n.Message, n.Detail, n.Hint, n.Where)
+	}
 	if g.c, err = pgconn.ConnectConfig(context.Background(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -190,8 +192,10 @@ func TestEvasions(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, m := range []mode{simple, extendedText, extendedBinary} {
 				g := newAgent(t, a)
+				skipped := false
 				for _, sql := range c.statements {
 					if m != simple && strings.Contains(sql, "; ") {
+						skipped = true // several statements: the simple protocol only
 						continue
 					}
 					g.send(sql, m)
@@ -206,7 +210,7 @@ func TestEvasions(t *testing.T) {
 				switch {
 				case c.want == "":
 				case c.want == "refused":
-					if g.refused == "" && seen != "" {
+					if g.refused == "" && !skipped {
 						t.Errorf("%v: not refused:\n%s", m, seen)
 					}
 				case m == simple && g.refused != "":

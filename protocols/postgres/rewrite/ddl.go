@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/policy"
@@ -73,6 +75,12 @@ func (w *walker) fresh(v *pg.RangeVar) bool {
 	if v == nil || v.Catalogname != "" && v.Catalogname != w.snap.Database {
 		w.refuse("the name of the new relation is not understood")
 		return false
+	}
+	for _, t := range slices.Concat(w.snap.Types[v.Relname], w.snap.Types["_"+v.Relname]) {
+		if t.Schema == "pg_catalog" { // its row type would be one of that name
+			w.refuse("a new relation may not have the name of type %s", t.Name)
+			return false
+		}
 	}
 	for _, r := range w.snap.ByName[v.Relname] {
 		if !w.guard(r).free() {
@@ -230,7 +238,7 @@ func (w *walker) createIndex(s *pg.IndexStmt) {
 	if !g.free() {
 		w.refuse("an index on protected relation %s.%s is not understood", g.rel.Schema, g.rel.Name)
 	}
-	for _, n := range append(append([]*pg.Node(nil), s.IndexParams...), s.IndexIncludingParams...) {
+	for _, n := range slices.Concat(s.IndexParams, s.IndexIncludingParams) {
 		e := n.GetIndexElem()
 		if e == nil || len(e.Opclass) > 0 {
 			w.refuse("CREATE INDEX is not understood")

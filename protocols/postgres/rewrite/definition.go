@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
@@ -83,8 +82,13 @@ func (b *binding) code(ctx context.Context, r *catalog.Relation) string {
 		}
 	}
 	exprs := append(append([]string(nil), r.Checks...), r.Policies...)
-	for _, e := range r.Indexes {
-		exprs = append(exprs, splitIndex(e)...)
+	for _, i := range r.Indexes {
+		if i.Expressions != "" {
+			exprs = append(exprs, "ROW("+i.Expressions+")")
+		}
+		if i.Predicate != "" {
+			exprs = append(exprs, i.Predicate)
+		}
 	}
 	w := newWalker(b, nil)
 	w.locked = true
@@ -168,12 +172,3 @@ func (b *binding) view(g *guard) {
 func isSequence(expr string) bool { return sequenceDefault.MatchString(expr) }
 
 var sequenceDefault = regexp.MustCompile(`^nextval\('[^']*'::regclass\)$`)
-
-// splitIndex splits what the catalog gives for an index: expressions and a
-// predicate, one list for the parser.
-func splitIndex(s string) []string {
-	if s = strings.TrimSpace(s); s == "" {
-		return nil
-	}
-	return []string{"ROW(" + s + ")"}
-}

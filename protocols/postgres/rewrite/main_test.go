@@ -154,6 +154,8 @@ func masked() *policy.Scope {
 			"email":      {Kind: "redact", Constant: "hidden@example.org"},
 		},
 		{Schema: "clinic", Name: "claims_1"}: {"ssn": {Kind: "null"}},
+		{Schema: "clinic", Name: "policies"}: {"holder": {Kind: "redact"}},
+		{Schema: "clinic", Name: "staff"}:    {"pin": {Kind: "redact"}},
 	}}
 }
 

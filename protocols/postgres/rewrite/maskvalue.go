@@ -12,19 +12,7 @@ import (
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 )
 
-type maskKey struct {
-	mask policy.Mask
-	col  string
-	typ  string
-}
-
-type maskValue struct {
-	node     *pg.Node
-	constant bool
-}
-
 // mask returns the expression that stands in place of a column, nil for NULL.
-// The caller holds the Analyzer's lock, or the binding's.
 func (a *Analyzer) mask(ctx context.Context, m policy.Mask, c *catalog.Column, base *catalog.Type) (*pg.Node, bool, error) {
 	if base == nil || base.Schema != "pg_catalog" {
 		return nil, false, nil // nothing is known of its values

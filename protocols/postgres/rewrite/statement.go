@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/policy"
@@ -30,13 +32,13 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 	case *pg.Node_PrepareStmt:
 		w.prepare(x.PrepareStmt, an)
 	case *pg.Node_ExecuteStmt:
-		w.execute(x.ExecuteStmt)
+		w.execute(x.ExecuteStmt, an)
 	case *pg.Node_DeallocateStmt:
 		w.deallocate(x.DeallocateStmt, an)
 	case *pg.Node_DeclareCursorStmt:
 		w.declare(x.DeclareCursorStmt, an)
 	case *pg.Node_FetchStmt:
-		w.fetch(x.FetchStmt)
+		w.fetch(x.FetchStmt, an)
 	case *pg.Node_ClosePortalStmt:
 		if x.ClosePortalStmt.Portalname == "" {
 			an.Deallocates = append(an.Deallocates, "*")
@@ -106,6 +108,9 @@ func (w *walker) absorb(i *walker) {
 	if i.opaque != "" && w.opaque == "" {
 		w.opaque, w.remedy = i.opaque, i.remedy
 	}
+	for _, c := range i.commands[1:] { // what it runs besides its own
+		w.command(c)
+	}
 	w.unknown = w.unknown || i.unknown
 	w.writes = w.writes || i.writes
 	w.ddl = w.ddl || i.ddl
@@ -115,14 +120,10 @@ func (w *walker) absorb(i *walker) {
 
 // absorbAnalysis takes over what was known of a named statement or cursor.
 func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
-	switch {
-	case p == nil:
-		w.refuse("%s %q is not known to this session", what, name)
-		return
-	case p.Opaque != "":
+	if p.Opaque != "" {
 		w.refuse("%s %q: %s", what, name, p.Opaque)
-	case p.ScopeID != w.scope.ID || p.Version != w.snap.Version:
-		w.refuse("%s %q was made before the catalog or the policy changed", what, name)
+	} else if p.ScopeID != w.scope.ID {
+		w.refuse("%s %q was made before the policy changed", what, name)
 		w.remedy = "make it again"
 	}
 	for _, o := range p.Objects {
@@ -153,16 +154,37 @@ func (w *walker) prepare(s *pg.PrepareStmt, an *analysis) {
 	an.Prepares[s.Name] = w.analysisOf(i)
 }
 
-func (w *walker) execute(s *pg.ExecuteStmt) {
+func (w *walker) execute(s *pg.ExecuteStmt, an *analysis) {
 	w.exprs(s.Params)
-	var p *query.Analysis
-	if w.in.Prepared != nil {
-		p = w.in.Prepared(s.Name)
+	p := w.named("prepared statement", s.Name, an.Prepares, an.Deallocates, w.in.Prepared)
+	if p == nil {
+		return
 	}
 	w.absorbAnalysis("prepared statement", s.Name, p)
-	if p != nil && len(p.Commands) > 0 {
+	if p.Version != w.snap.Version {
+		w.refuse("prepared statement %q was made before the catalog changed", s.Name)
+		w.remedy = "prepare it again"
+	}
+	if len(p.Commands) > 0 {
 		w.commands = p.Commands
 	}
+}
+
+// named finds what a name stands for when its statement runs: what the text
+// itself did with the name before counts.
+func (w *walker) named(what, name string, made map[string]*query.Analysis, gone []string, session func(string) *query.Analysis) *query.Analysis {
+	p := made[name]
+	dropped := slices.Contains(gone, name) || slices.Contains(gone, "*")
+	switch {
+	case dropped:
+		p = nil
+	case p == nil && session != nil:
+		p = session(name)
+	}
+	if p == nil {
+		w.refuse("%s %q is not known to this session", what, name)
+	}
+	return p
 }
 
 func (w *walker) deallocate(s *pg.DeallocateStmt, an *analysis) {
@@ -181,12 +203,12 @@ func (w *walker) declare(s *pg.DeclareCursorStmt, an *analysis) {
 	an.Declares[s.Portalname] = w.analysisOf(i)
 }
 
-func (w *walker) fetch(s *pg.FetchStmt) {
-	var p *query.Analysis
-	if w.in.Cursor != nil {
-		p = w.in.Cursor(s.Portalname)
+// fetch: an open cursor keeps the plan that it was opened with, whatever
+// becomes of the catalog.
+func (w *walker) fetch(s *pg.FetchStmt, an *analysis) {
+	if p := w.named("cursor", s.Portalname, an.Declares, an.Deallocates, w.in.Cursor); p != nil {
+		w.absorbAnalysis("cursor", s.Portalname, p)
 	}
-	w.absorbAnalysis("cursor", s.Portalname, p)
 }
 
 // explain: the plan of a statement over protected relations tells of stored
@@ -208,6 +230,9 @@ func (w *walker) explain(s *pg.ExplainStmt) {
 	}
 	i.finish()
 	i.target.check(i)
+	for _, c := range i.commands {
+		w.command(c)
+	}
 	w.absorb(i)
 }
 

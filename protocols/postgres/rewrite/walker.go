@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"fmt"
+	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
@@ -88,6 +89,14 @@ func (w *walker) masks() bool { return len(w.scope.Masks) > 0 }
 func (w *walker) refuse(format string, args ...any) {
 	if w.opaque == "" {
 		w.opaque = fmt.Sprintf(format, args...)
+	}
+}
+
+// command adds a command that a statement runs besides its own: rules on
+// commands see it wherever it stands.
+func (w *walker) command(name string) {
+	if !slices.Contains(w.commands, name) {
+		w.commands = append(w.commands, name)
 	}
 }
 

@@ -10,8 +10,15 @@ import (
 // targetCheck is what must hold, once all names of a statement are known, of
 // the relations that it writes.
 type targetCheck struct {
-	guards []*guard
+	guards []*guard // with protected columns
+	all    []written
 	whole  bool // columns by position
+}
+
+// written is a relation that is written, and how.
+type written struct {
+	rel    *catalog.Relation
+	access policy.Access
 }
 
 // check refuses a write on a relation with protected columns unless nothing
@@ -20,6 +27,9 @@ type targetCheck struct {
 func (t targetCheck) check(w *walker) {
 	if w.opaque != "" {
 		return
+	}
+	for _, x := range t.all {
+		w.oracle(x, t.whole)
 	}
 	for _, g := range t.guards {
 		rel := g.rel.Schema + "." + g.rel.Name
@@ -67,12 +77,13 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 			w.refuse("%s", why)
 		}
 		w.neighbours(r)
+		w.target.all = append(w.target.all, written{r, a})
 	}
 	if len(g.columns) > 0 {
 		w.sanitize = true
 		w.target.guards = append(w.target.guards, g)
-		w.target.whole = w.target.whole || whole
 	}
+	w.target.whole = w.target.whole || whole
 	it := &item{columns: columnSet(rels)}
 	name := v.Relname
 	if v.Alias != nil {
@@ -83,10 +94,17 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 	return rels
 }
 
-// neighbours sanitizes errors of writes on relations that foreign keys tie to
-// protected ones.
+// neighbours sanitizes errors of writes on relations whose rows are checked
+// together with protected ones: over foreign keys, in parents and children.
 func (w *walker) neighbours(r *catalog.Relation) {
-	for _, oid := range append(append([]uint32(nil), r.References...), r.Referenced...) {
+	near := append(append([]uint32(nil), r.Parents...), r.Children...)
+	for _, f := range r.References {
+		near = append(near, f.To)
+	}
+	for _, f := range r.Referenced {
+		near = append(near, f.From)
+	}
+	for _, oid := range near {
 		if o := w.snap.ByOID[oid]; o != nil && len(w.guard(o).columns) > 0 {
 			w.sanitize = true
 		}
@@ -94,6 +112,7 @@ func (w *walker) neighbours(r *catalog.Relation) {
 }
 
 func (w *walker) insert(s *pg.InsertStmt) {
+	w.command("insert")
 	defer w.with(s.WithClause)()
 	if s.Relation == nil {
 		w.refuse("INSERT is not understood")
@@ -156,6 +175,7 @@ func (w *walker) setTargets(list []*pg.Node) {
 }
 
 func (w *walker) update(s *pg.UpdateStmt) {
+	w.command("update")
 	defer w.with(s.WithClause)()
 	if s.Relation == nil {
 		w.refuse("UPDATE is not understood")
@@ -169,6 +189,7 @@ func (w *walker) update(s *pg.UpdateStmt) {
 }
 
 func (w *walker) delete(s *pg.DeleteStmt) {
+	w.command("delete")
 	defer w.with(s.WithClause)()
 	if s.Relation == nil {
 		w.refuse("DELETE is not understood")

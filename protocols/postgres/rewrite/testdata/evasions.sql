@@ -571,3 +571,24 @@ SELECT * FROM pg_settings
 -- case: LOCK and LISTEN
 LISTEN c
 -- want: refused
+-- case: one text prepares and executes
+PREPARE z AS SELECT ssn FROM clinic.patients; EXECUTE z
+-- case: one text replaces a prepared statement
+PREPARE y AS SELECT 1
+;;
+DEALLOCATE y; PREPARE y AS DELETE FROM clinic.encounters; EXECUTE y
+-- want: refused
+-- case: table with the name of a type
+CREATE TEMP TABLE text (a int)
+-- want: refused
+-- case: unique index of several columns as an oracle
+UPDATE clinic.policies SET number = 2 WHERE number = 1
+-- want: refused
+-- case: check over a protected column as an oracle
+UPDATE clinic.policies SET kind = 'x' WHERE number = 1
+-- want: refused
+-- case: foreign key to a protected column as an oracle
+INSERT INTO clinic.cards (ssn) VALUES ('911-47-0001')
+-- want: refused
+-- case: child's row in a parent's error
+UPDATE clinic.people SET id = NULL

@@ -1,0 +1,199 @@
+package rewrite_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/postgres/rewrite"
+)
+
+// FuzzAnalyze: no text makes the analysis panic, and none that reads a
+// protected relation goes out as it came.
+func FuzzAnalyze(f *testing.F) {
+	a := newAnalyzer(f)
+	for _, file := range []string{"evasions.sql", "harmless.sql"} {
+		for _, c := range cases(f, file) {
+			for _, s := range c.statements {
+				f.Add(s)
+			}
+		}
+	}
+	protected := map[string]bool{"clinic.patients": true, "clinic.archived": true, "clinic.claims": true, "clinic.m_patients": true}
+	f.Fuzz(func(t *testing.T, sql string) {
+		an, err := a.Analyze(t.Context(), query.Input{SQL: sql, Scope: masked(), Simple: true})
+		if err != nil || an.Opaque != "" || an.SQL != "" {
+			return
+		}
+		for _, o := range an.Objects {
+			if o.Access == policy.Read && protected[o.String()] {
+				t.Fatalf("%q goes out as it came: %v", sql, an.Objects)
+			}
+		}
+	})
+}
+
+// changing is a catalog whose snapshot a test exchanges.
+type changing struct{ s *catalog.Snapshot }
+
+func (c *changing) Snapshot() *catalog.Snapshot   { return c.s }
+func (c *changing) Refresh(context.Context) error { return nil }
+
+func analyze(t *testing.T, a *rewrite.Analyzer, sql string) *query.Analysis {
+	t.Helper()
+	an, err := a.Analyze(t.Context(), query.Input{SQL: sql, Scope: masked()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return an
+}
+
+// A renamed column or relation stays protected, and the drift is told.
+func TestDrift(t *testing.T) {
+	c := &changing{}
+	reload := func() { c.s = openCatalog(t).Snapshot() }
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := connect(t).Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("CREATE TABLE clinic.moving (id int, secret text)")
+	defer exec("DROP TABLE IF EXISTS clinic.moving, clinic.moved")
+	reload()
+	a := rewrite.New(rewrite.Options{Parser: pool, Catalog: c})
+	sc := masked()
+	sc.Masks[policy.Relation{Schema: "clinic", Name: "moving"}] = map[string]policy.Mask{"secret": {Kind: "null"}}
+	sc.Masks[policy.Relation{Schema: "clinic", Name: "absent"}] = map[string]policy.Mask{"x": {Kind: "null"}}
+	check := func(sql string, refused bool, unbound int) {
+		t.Helper()
+		an, err := a.Analyze(t.Context(), query.Input{SQL: sql, Scope: sc})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (an.Opaque != "") != refused || !refused && an.SQL == "" {
+			t.Errorf("%s: opaque %q, SQL %q", sql, an.Opaque, an.SQL)
+		}
+		u, err := a.Unbound(t.Context(), sc)
+		if err != nil || len(u) != unbound {
+			t.Errorf("unbound: %v %v", u, err)
+		}
+	}
+	check("SELECT secret FROM clinic.moving", false, 0)
+
+	exec("ALTER TABLE clinic.moving RENAME COLUMN secret TO open")
+	reload()
+	check("SELECT open FROM clinic.moving", true, 1)
+	exec("ALTER TABLE clinic.moving ADD COLUMN secret text")
+	reload()
+	check("SELECT open FROM clinic.moving", true, 1)
+	exec("ALTER TABLE clinic.moving DROP COLUMN secret; ALTER TABLE clinic.moving RENAME COLUMN open TO secret")
+	reload()
+	check("SELECT secret FROM clinic.moving", false, 0)
+
+	exec("ALTER TABLE clinic.moving RENAME TO moved")
+	reload()
+	check("SELECT secret FROM clinic.moved", true, 0)
+	exec("CREATE TABLE clinic.moving (id int, secret text)")
+	reload()
+	check("SELECT secret FROM clinic.moved", true, 0)
+	check("SELECT secret FROM clinic.moving", false, 0)
+}
+
+// The session's second layer asks by what a RowDescription says.
+func TestProtected(t *testing.T) {
+	cat := openCatalog(t)
+	a := rewrite.New(rewrite.Options{Parser: pool, Catalog: cat})
+	for name, want := range map[string][]string{
+		"patients": {"name", "ssn", "birth_date", "phone", "email", "name_upper"}, "v_patients": {"name", "ssn"},
+		"v_derived": {"s", "x", "d"}, "m_patients": {"name", "ssn"}, "claims": {"ssn"}, "encounters": nil,
+		"archived": {"name", "ssn", "birth_date", "phone", "email", "name_upper"},
+	} {
+		r := cat.Snapshot().ByName[name][0]
+		var got []string
+		for _, c := range r.Columns {
+			p, err := a.Protected(t.Context(), r.OID, c.Num, masked())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p {
+				got = append(got, c.Name)
+			}
+		}
+		if strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	if p, _ := a.Protected(t.Context(), 4_000_000_000, 1, masked()); !p {
+		t.Error("a relation that is not known is not protected")
+	}
+}
+
+// What rules on statements see.
+func TestDescription(t *testing.T) {
+	a := newAnalyzer(t)
+	for sql, want := range map[string]string{
+		"DELETE FROM clinic.encounters WHERE id = 1":                                      "delete clinic.encounters/delete writes",
+		"WITH d AS (DELETE FROM clinic.encounters RETURNING id) SELECT * FROM d":          "select,delete clinic.encounters/delete writes",
+		"EXPLAIN ANALYZE DELETE FROM products":                                            "explain,delete public.products/delete writes",
+		"SELECT * FROM clinic.v_by_patient":                                               "select clinic.v_by_patient/read clinic.encounters/read",
+		"SELECT 1 FROM visits":                                                            "select other.visits/read clinic.visits/read",
+		"COPY (INSERT INTO products (id) VALUES (3) RETURNING id) TO STDOUT":              "copy_to,insert public.products/insert writes",
+		"COPY products FROM STDIN":                                                        "copy_from public.products/insert writes",
+		"TRUNCATE products":                                                               "truncate public.products/truncate writes",
+		"DROP TABLE products":                                                             "drop_table public.products/define writes ddl",
+		"SELECT id FROM products FOR UPDATE":                                              "select public.products/read public.products/lock",
+		"BEGIN; INSERT INTO products (id) SELECT id FROM clinic.encounters; COMMIT":       "begin,insert,commit public.products/insert clinic.encounters/read writes",
+		"LOCK TABLE products":                                                             "lock public.products/lock",
+		"PREPARE x AS UPDATE products SET name = ''":                                      "prepare public.products/update writes",
+		"UPDATE products SET price = 1 FROM clinic.encounters e WHERE e.id = products.id": "update public.products/update clinic.encounters/read writes",
+	} {
+		an := analyze(t, a, sql)
+		got := strings.Join(an.Commands, ",")
+		for _, o := range an.Objects {
+			got += " " + o.String() + "/" + o.Access.String()
+		}
+		if an.Writes {
+			got += " writes"
+		}
+		if an.DDL {
+			got += " ddl"
+		}
+		if got != want || an.Opaque != "" {
+			t.Errorf("%s:\n got  %s (%s)\n want %s", sql, got, an.Opaque, want)
+		}
+	}
+}
+
+// A scope without masks still sees through, and functions that could read
+// stay opaque; the catalog is open.
+func TestNoMasks(t *testing.T) {
+	a := newAnalyzer(t)
+	sc := &policy.Scope{ID: "rules only"}
+	for sql, opaque := range map[string]bool{
+		"SELECT ssn FROM clinic.patients":                  false,
+		"SELECT * FROM pg_stats":                           false,
+		"CREATE VIEW v AS SELECT ssn FROM clinic.patients": false,
+		"SELECT public.leak(1)":                            true,
+		"SELECT * FROM clinic.v_fn":                        true,
+		"SELECT query_to_xml('SELECT 1', true, true, '')":  true,
+		"DO 'BEGIN END'":                                   true,
+		"SELECT * FROM nowhere":                            true,
+	} {
+		an, err := a.Analyze(t.Context(), query.Input{SQL: sql, Scope: sc})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (an.Opaque != "") != opaque || an.SQL != "" {
+			t.Errorf("%s: opaque %q SQL %q", sql, an.Opaque, an.SQL)
+		}
+	}
+	declared := &policy.Scope{ID: "declared", Masks: masked().Masks, Functions: map[string]bool{"public.double": true}}
+	an, err := a.Analyze(t.Context(), query.Input{SQL: "SELECT double(id) FROM products", Scope: declared})
+	if err != nil || an.Opaque != "" {
+		t.Errorf("a declared function: %v %v", an, err)
+	}
+}
