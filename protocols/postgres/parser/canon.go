@@ -16,97 +16,148 @@ import (
 // constants, aliases and list lengths. It walks the encoded bytes: decoding
 // both and comparing by reflection costs more than the parse.
 func sameTree(a, b []byte) bool {
-	d := shapeOf((&pg_query.ParseResult{}).ProtoReflect().Descriptor())
-	ca, ok := canon(nil, d, a, 0)
+	s := treeShape()
+	if same(s, a, b, 0) {
+		return true
+	}
+	// Encoders may order fields differently: decide in a form that has one
+	// order.
+	ca, ok := canon(nil, s, a, 0)
 	if !ok {
 		return false
 	}
-	cb, ok := canon(nil, d, b, 0)
+	cb, ok := canon(nil, s, b, 0)
 	return ok && bytes.Equal(ca, cb)
 }
 
-// shape is what canon needs to know of a message type.
+// shape is what a walk needs to know of a message type, by field number.
 type shape struct {
-	skip map[protowire.Number]bool
-	sub  map[protowire.Number]protoreflect.MessageDescriptor
+	skip []bool   // positions
+	sub  []*shape // messages
 }
 
-var (
-	shapesMu sync.Mutex
-	shapes   = map[protoreflect.FullName]*shape{}
-)
-
-func shapeOf(d protoreflect.MessageDescriptor) *shape {
-	shapesMu.Lock()
-	defer shapesMu.Unlock()
-	if s := shapes[d.FullName()]; s != nil {
+// treeShape returns the shape of a ParseResult.
+var treeShape = sync.OnceValue(func() *shape {
+	known := map[protoreflect.FullName]*shape{}
+	var of func(d protoreflect.MessageDescriptor) *shape
+	of = func(d protoreflect.MessageDescriptor) *shape {
+		if s := known[d.FullName()]; s != nil {
+			return s
+		}
+		fields, last := d.Fields(), protowire.Number(0)
+		for i := range fields.Len() {
+			last = max(last, fields.Get(i).Number())
+		}
+		s := &shape{skip: make([]bool, last+1), sub: make([]*shape, last+1)}
+		known[d.FullName()] = s
+		for i := range fields.Len() {
+			f := fields.Get(i)
+			if m := f.Message(); m != nil {
+				s.sub[f.Number()] = of(m)
+			} else if n := string(f.Name()); n == "location" || strings.HasSuffix(n, "_location") || n == "stmt_len" || n == "version" {
+				s.skip[f.Number()] = true
+			}
+		}
 		return s
 	}
-	s := &shape{skip: map[protowire.Number]bool{}, sub: map[protowire.Number]protoreflect.MessageDescriptor{}}
-	for i := range d.Fields().Len() {
-		f := d.Fields().Get(i)
-		if m := f.Message(); m != nil {
-			s.sub[f.Number()] = m
-		} else if n := string(f.Name()); n == "location" || strings.HasSuffix(n, "_location") || n == "stmt_len" || n == "version" {
-			s.skip[f.Number()] = true
-		}
-	}
-	shapes[d.FullName()] = s
-	return s
-}
+	return of((&pg_query.ParseResult{}).ProtoReflect().Descriptor())
+})
 
 // maxDepth bounds the recursion over an encoded tree.
 const maxDepth = 20000
 
-// canon appends b's fields in the order of their numbers, without positions.
-func canon(dst []byte, s *shape, b []byte, depth int) ([]byte, bool) {
-	type field struct {
-		num  protowire.Number
-		head []byte // tag, and all of a scalar
-		body []byte // of a message
-		sub  protoreflect.MessageDescriptor
-	}
-	if depth > maxDepth {
-		return nil, false
-	}
-	var few [8]field
-	fields, sorted := few[:0], true
+// field is one field of an encoded message.
+type field struct {
+	num  protowire.Number
+	head []byte // tag, and all of a scalar
+	body []byte // of a message
+	sub  *shape
+}
+
+// next returns the first field of b that is no position, and what follows it.
+// Field number 0 is the end; ok is false if b is no message.
+func next(s *shape, b []byte) (f field, rest []byte, ok bool) {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return nil, false
+		if n < 0 || int(num) >= len(s.skip) {
+			return field{}, nil, false
+		}
+		if sub := s.sub[num]; sub != nil {
+			body, m := protowire.ConsumeBytes(b[n:])
+			if typ != protowire.BytesType || m < 0 {
+				return field{}, nil, false
+			}
+			return field{num: num, head: b[:n], body: body, sub: sub}, b[n+m:], true
 		}
 		m := protowire.ConsumeFieldValue(num, typ, b[n:])
 		if m < 0 {
-			return nil, false
+			return field{}, nil, false
 		}
 		if !s.skip[num] {
-			f := field{num: num, head: b[:n+m]}
-			if sub := s.sub[num]; sub != nil && typ == protowire.BytesType {
-				body, _ := protowire.ConsumeBytes(b[n:])
-				f = field{num: num, head: b[:n], body: body, sub: sub}
-			}
-			sorted = sorted && (len(fields) == 0 || fields[len(fields)-1].num <= num)
-			fields = append(fields, f)
+			return field{num: num, head: b[:n+m]}, b[n+m:], true
 		}
 		b = b[n+m:]
 	}
-	if !sorted {
-		sort.SliceStable(fields, func(i, j int) bool { return fields[i].num < fields[j].num })
+	return field{}, nil, true
+}
+
+// same compares two encoded messages whose fields are in the same order.
+func same(s *shape, a, b []byte, depth int) bool {
+	if depth > maxDepth {
+		return false
 	}
-	for _, f := range fields {
-		dst = append(dst, f.head...)
-		if f.sub == nil {
-			continue
+	for {
+		fa, ra, ok := next(s, a)
+		if !ok {
+			return false
 		}
-		// Brackets instead of a length: the body's is not known yet. 0xff
-		// never starts a tag of this schema, so the form stays unambiguous.
-		dst = append(dst, 0xff, '(')
-		var ok bool
-		if dst, ok = canon(dst, shapeOf(f.sub), f.body, depth+1); !ok {
+		fb, rb, ok := next(s, b)
+		if !ok || fa.num != fb.num || !bytes.Equal(fa.head, fb.head) {
+			return false
+		}
+		if fa.num == 0 {
+			return true
+		}
+		if fa.sub != nil && !same(fa.sub, fa.body, fb.body, depth+1) {
+			return false
+		}
+		a, b = ra, rb
+	}
+}
+
+// canon appends b's fields in the order of their numbers, without positions.
+func canon(dst []byte, s *shape, b []byte, depth int) ([]byte, bool) {
+	if depth > maxDepth {
+		return nil, false
+	}
+	var fields []field
+	for {
+		f, rest, ok := next(s, b)
+		if !ok {
 			return nil, false
 		}
-		dst = append(dst, 0xff, ')')
+		if f.num == 0 {
+			break
+		}
+		fields = append(fields, f)
+		b = rest
+	}
+	sort.SliceStable(fields, func(i, j int) bool { return fields[i].num < fields[j].num })
+	for _, f := range fields {
+		if f.sub == nil {
+			dst = protowire.AppendVarint(dst, uint64(len(f.head)))
+			dst = append(dst, f.head...)
+			continue
+		}
+		// A length of 0 opens a message, an empty message's tag closes it: no
+		// two trees have one form.
+		dst = append(dst, 0)
+		dst = append(dst, f.head...)
+		var ok bool
+		if dst, ok = canon(dst, f.sub, f.body, depth+1); !ok {
+			return nil, false
+		}
+		dst = append(dst, 0, 0)
 	}
 	return dst, true
 }

@@ -44,13 +44,15 @@ type binding struct {
 
 	unbound []events.Field // policy fields whose relation has no such column
 
+	rowTypes map[uint32]*guard // row types of relations with protected columns
+
 	mu     sync.Mutex
 	guards map[uint32]*guard
 }
 
 // bind applies a scope to a snapshot.
 func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Scope) (*binding, error) {
-	b := &binding{a: a, snap: s, scope: sc, guards: map[uint32]*guard{}}
+	b := &binding{a: a, snap: s, scope: sc, guards: map[uint32]*guard{}, rowTypes: map[uint32]*guard{}}
 	prot := map[uint32]map[string]*protection{}
 	refused := map[uint32]string{}
 	for name, cols := range sc.Masks {
@@ -84,6 +86,7 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 			}
 		}
 		b.guards[oid] = g
+		b.rowTypes[r.RowType] = g
 	}
 	for oid, why := range refused {
 		if b.guards[oid] == nil {
@@ -92,6 +95,7 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 	}
 	for _, g := range b.guards {
 		b.descend(g, g.rel)
+		b.copies(g)
 		b.implicit(ctx, g)
 	}
 	if why := hostileCast(s, sc); why != "" && len(sc.Masks) > 0 {
@@ -239,6 +243,7 @@ func (b *binding) guardLocked(r *catalog.Relation) *guard {
 		b.view(g)
 	case r.Kind == 'r' || r.Kind == 'p':
 		b.descend(g, r)
+		b.copies(g)
 	case r.Kind == 'S' && masked:
 		g.opaque = fmt.Sprintf("sequence %s.%s tells of rows of other relations", r.Schema, r.Name)
 	case r.Kind == 'f' && masked:
@@ -256,5 +261,28 @@ func (b *binding) descend(g *guard, r *catalog.Relation) {
 			g.bases = append(g.bases, ch)
 			b.descend(g, ch)
 		}
+	}
+}
+
+// copies protects columns that hold whole rows of protected relations.
+func (b *binding) copies(g *guard) {
+	for _, c := range g.rel.Columns {
+		t := b.base(c.Type)
+		if t != nil && t.Elem != 0 {
+			t = b.base(t.Elem)
+		}
+		if t == nil || b.rowTypes[t.OID] == nil || g.columns[c.Name] != nil {
+			continue
+		}
+		if g.columns == nil {
+			g.columns = map[string]*protection{}
+		}
+		p := &protection{derived: true}
+		for _, of := range b.rowTypes[t.OID].columns {
+			p.fields = append(p.fields, of.fields...)
+		}
+		p.null = nullOf(b.base(c.Type))
+		p.value = p.null
+		g.columns[c.Name] = p
 	}
 }

@@ -45,6 +45,7 @@ func (b *binding) implicit(ctx context.Context, g *guard) {
 	if !g.rel.RowSecurity || g.opaque != "" {
 		return
 	}
+	g.sanitize = g.sanitize || len(g.columns) > 0
 	for _, e := range g.rel.Policies {
 		if why := b.inspect(ctx, e); why != "" {
 			g.opaque = fmt.Sprintf("a row security policy of %s.%s is not understood: %s", g.rel.Schema, g.rel.Name, why)
@@ -146,6 +147,11 @@ func (b *binding) view(g *guard) {
 		g.opaque = fmt.Sprintf("the definition of view %s is not understood: %s", name, w.opaque)
 		return
 	}
+	// Its own expressions act on stored values, and so do its errors.
+	g.sanitize = w.sanitize
+	for _, sub := range w.subs {
+		g.sanitize = g.sanitize || !sub.guard.rel.System()
+	}
 	if len(w.subs) == 0 {
 		return
 	}
@@ -165,7 +171,6 @@ func (b *binding) view(g *guard) {
 		}
 		g.columns[c.Name] = p
 	}
-	g.sanitize = len(g.columns) > 0
 }
 
 // isSequence reports the default of a serial column.

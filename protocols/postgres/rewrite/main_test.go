@@ -155,6 +155,8 @@ func masked() *policy.Scope {
 		},
 		{Schema: "clinic", Name: "claims_1"}: {"ssn": {Kind: "null"}},
 		{Schema: "clinic", Name: "policies"}: {"holder": {Kind: "redact"}},
+		{Schema: "clinic", Name: "members"}:  {"pin": {Kind: "redact"}},
+		{Schema: "clinic", Name: "guarded"}:  {"pin": {Kind: "redact"}},
 		{Schema: "clinic", Name: "staff"}:    {"pin": {Kind: "redact"}},
 	}}
 }

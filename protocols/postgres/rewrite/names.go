@@ -62,6 +62,15 @@ func parts(list []*pg.Node) ([]string, bool) {
 	return out, len(out) > 0
 }
 
+// printed returns the schema that a bare name means in a definition that the
+// catalog printed, "" for a client's text, where it may mean any.
+func (w *walker) printed() string {
+	if w.in == nil {
+		return "pg_catalog"
+	}
+	return ""
+}
+
 // function checks a called name. replace reports that the call must become
 // NULL.
 func (w *walker) function(names []string) (replace bool) {
@@ -76,39 +85,33 @@ func (w *walker) function(names []string) (replace bool) {
 		return false
 	}
 	full := strings.Join(names, ".")
-	if schema == "" || schema != "pg_catalog" {
-		known := false
-		for _, f := range w.snap.Functions[name] {
-			if schema != "" && f.Schema != schema {
-				continue
-			}
-			known = true
-			if w.scope.Functions[f.String()] {
-				continue
-			}
+	if schema == "" {
+		schema = w.printed()
+	}
+	if schema == "information_schema" && name == "_pg_expandarray" {
+		return false
+	}
+	declared := false
+	for _, f := range w.snap.Functions[name] {
+		switch {
+		case schema != "" && f.Schema != schema:
+		case w.scope.Functions[f.String()]:
+			declared = true
+		case f.Extension && schema == "" && w.snap.Builtin[name]:
 			// An extension's overload of a built-in does not taint it.
-			if f.Extension && schema == "" && w.snap.Builtin[name] {
-				continue
-			}
+		default:
 			w.refuse("function %s is not declared harmless by the policy", f)
 			return false
 		}
-		switch {
-		case schema == "information_schema" && name == "_pg_expandarray":
-			return false
-		case schema != "":
-			if !known {
-				w.refuse("function %s is not known", full)
-			}
-			return false
-		case known && !w.snap.Builtin[name]:
-			return false
-		}
 	}
-	if unsafe, ok := printers[name]; ok && w.snap.Builtin[name] {
+	builtin := w.snap.Builtin[name] && (schema == "" || schema == "pg_catalog")
+	if declared && !builtin {
+		return false
+	}
+	if unsafe, ok := printers[name]; ok && builtin {
 		return w.masks() && unsafe(w.snap.Literals)
 	}
-	if !w.snap.Builtin[name] {
+	if !builtin {
 		w.refuse("function %s is not known", full)
 	} else if !harmless[name] {
 		w.refuse("function %s is not among those known to be harmless", full)
@@ -124,6 +127,9 @@ func (w *walker) operator(list []*pg.Node) {
 		return
 	}
 	op := names[len(names)-1]
+	if p := w.printed(); p != "" && len(names) == 1 {
+		names = []string{p, op}
+	}
 	if len(names) == 2 && names[0] != "pg_catalog" {
 		w.refuse("operator %s.%s is not built in", names[0], op)
 		return
@@ -135,21 +141,18 @@ func (w *walker) operator(list []*pg.Node) {
 	if op == "!=" {
 		op = "<>"
 	}
-	if len(names) == 1 {
-		w.overloaded(op)
-	}
-}
-
-// overloaded refuses when a user's operator has the name: the server may
-// choose it. An extension's does not taint the built-in.
-func (w *walker) overloaded(op string) {
 	for _, o := range w.snap.Operators[op] {
-		if !o.Extension {
+		if !o.Extension && (len(names) == 1 || o.Schema == names[0]) {
 			w.refuse("operator %s is also defined in schema %s", op, o.Schema)
 			return
 		}
 	}
 }
+
+// overloaded refuses when a user's operator has a name that the grammar
+// implies: the server may choose it. An extension's does not taint the
+// built-in.
+func (w *walker) overloaded(op string) { w.operator([]*pg.Node{str(op)}) }
 
 // typeName checks a type that a value is cast to.
 func (w *walker) typeName(t *pg.TypeName) {
@@ -170,6 +173,9 @@ func (w *walker) typeName(t *pg.TypeName) {
 		}
 	}
 	name := names[len(names)-1]
+	if p := w.printed(); p != "" && len(names) == 1 {
+		names = []string{p, name}
+	}
 	found := false
 	for _, c := range w.snap.Types[name] {
 		if len(names) == 2 && c.Schema != names[0] {

@@ -49,6 +49,9 @@ func (w *walker) selectStmt(s *pg.SelectStmt) {
 	w.targets(s.TargetList)
 	w.expr(s.WhereClause)
 	w.exprs(s.GroupClause)
+	if len(s.GroupClause) > 0 {
+		w.groups = append(w.groups, s)
+	}
 	w.expr(s.HavingClause)
 	for _, n := range s.WindowClause {
 		w.window(n.GetWindowDef())

@@ -12,7 +12,7 @@ import (
 var settable = map[string]func(string) bool{
 	"application_name": nil, "statement_timeout": nil, "lock_timeout": nil, "idle_in_transaction_session_timeout": nil,
 	"idle_session_timeout": nil, "extra_float_digits": nil, "datestyle": nil, "timezone": nil, "intervalstyle": nil,
-	"client_min_messages": nil, "bytea_output": nil, "work_mem": nil, "temp_buffers": nil, "geqo": nil, "jit": nil,
+	"client_min_messages": isQuiet, "bytea_output": nil, "work_mem": nil, "temp_buffers": nil, "geqo": nil, "jit": nil,
 	"enable_seqscan": nil, "enable_indexscan": nil, "enable_bitmapscan": nil, "enable_hashjoin": nil, "enable_mergejoin": nil,
 	"enable_nestloop": nil, "enable_hashagg": nil, "enable_sort": nil, "enable_material": nil, "enable_indexonlyscan": nil,
 	"max_parallel_workers_per_gather": nil, "random_page_cost": nil, "cursor_tuple_fraction": nil, "default_statistics_target": nil,
@@ -27,6 +27,12 @@ var settable = map[string]func(string) bool{
 	"backslash_quote":             nil,
 	"array_nulls":                 isOn,
 	"transform_null_equals":       func(v string) bool { return !isOn(v) },
+}
+
+// isQuiet: at log and debug levels the server's own log comes to the client.
+func isQuiet(v string) bool {
+	v = strings.ToLower(v)
+	return v == "notice" || v == "warning" || v == "error"
 }
 
 func isUTF8(v string) bool {

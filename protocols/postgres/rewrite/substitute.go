@@ -30,6 +30,9 @@ func (w *walker) finish() {
 		}
 	}
 	w.spread()
+	for _, s := range w.groups {
+		w.group(s)
+	}
 	for _, s := range w.subs {
 		if !w.needed(s) {
 			continue

@@ -37,13 +37,14 @@ type walker struct {
 	sanitize bool
 	changed  bool // the tree differs from the client's
 
-	ctes  []string           // in scope, innermost last
-	items map[string][]*item // range items by the name they go by
-	subs  []*substitution
-	refs  []reference
-	bare  []string // single names: a column, or a whole row
-	names map[string]bool
-	every bool // all columns of every relation may be seen
+	ctes   []string           // in scope, innermost last
+	items  map[string][]*item // range items by the name they go by
+	subs   []*substitution
+	refs   []reference
+	groups []*pg.SelectStmt // with a GROUP BY
+	bare   []string         // single names: a column, or a whole row
+	names  map[string]bool
+	every  bool // all columns of every relation may be seen
 
 	// What may be compared with other columns: by name, after a renaming, or
 	// anything.
@@ -124,9 +125,13 @@ func (w *walker) lookup(v *pg.RangeVar) []*catalog.Relation {
 		w.refuse("relation %s.%s.%s is in another database", v.Catalogname, v.Schemaname, v.Relname)
 		return nil
 	}
+	schema := v.Schemaname
+	if schema == "" {
+		schema = w.printed()
+	}
 	var out, temp []*catalog.Relation
 	for _, r := range w.snap.ByName[v.Relname] {
-		if v.Schemaname != "" && r.Schema != v.Schemaname {
+		if schema != "" && r.Schema != schema {
 			continue
 		}
 		if r.Temp {

@@ -13,7 +13,7 @@ SELECT "name", "ssn" FROM "clinic"."patients"
 -- case: U& names
 SELECT U&"n\0061me" FROM U&"clinic".U&"p\0061tients"
 -- case: upper and lower
-SELECT upper(name), lower(ssn), initcap(name), reverse(ssn) FROM clinic.patients
+SELECT pg_catalog.upper(name), lower(ssn), initcap(name), reverse(ssn) FROM clinic.patients
 -- case: slices
 SELECT substr(ssn, 1, 3), left(ssn, 5), right(name, 6), split_part(ssn, '-', 1), overlay(ssn placing 'x' from 1 for 1) FROM clinic.patients
 -- case: one character at a time
@@ -592,3 +592,21 @@ INSERT INTO clinic.cards (ssn) VALUES ('911-47-0001')
 -- want: refused
 -- case: child's row in a parent's error
 UPDATE clinic.people SET id = NULL
+-- case: group by a key shows a dependent column
+SELECT m.pin, count(*) FROM clinic.members m GROUP BY m.id
+-- case: group by a key shows all
+SELECT m.* FROM clinic.members m GROUP BY m.id
+-- case: copies of whole rows
+SELECT * FROM public.history
+-- case: field of a copy
+SELECT (old).ssn, (olds[1]).name, old.ssn FROM public.history
+-- case: error of a view's own predicate
+SELECT * FROM clinic.v_cast
+-- case: error of a nested view's predicate
+SELECT id FROM clinic.v_cast2
+-- case: overload of a built-in
+SELECT upper(1)
+-- want: refused
+-- case: the server's log
+SET client_min_messages = log
+-- want: refused

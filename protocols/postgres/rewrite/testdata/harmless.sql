@@ -41,7 +41,7 @@ SELECT tags[1], data->>'k', data @> '{"k": 3}', jsonb_pretty(data), array_length
 -- case: dates
 SELECT date_trunc('hour', at), extract(epoch FROM at), at + interval '1 day', at AT TIME ZONE 'UTC', to_char(at, 'YYYY-MM-DD') FROM products ORDER BY id
 -- case: text functions
-SELECT upper(name), substring(name from 2 for 3), position('d' in name), trim(both ' ' from name), name ~ 'duct', name ILIKE '%1', format('%s-%s', id, name), md5(name) FROM products ORDER BY id
+SELECT pg_catalog.upper(name), substring(name from 2 for 3), position('d' in name), trim(both ' ' from name), name ~ 'duct', name ILIKE '%1', format('%s-%s', id, name), md5(name) FROM products ORDER BY id
 -- case: case and null
 SELECT CASE WHEN id % 2 = 0 THEN 'even' ELSE 'odd' END, nullif(id, 3), greatest(id, 5), id IS DISTINCT FROM 4, id BETWEEN 2 AND 5, id NOT IN (1, 2) FROM products ORDER BY id
 -- case: aggregates
@@ -145,7 +145,7 @@ BEGIN
 ;;
 INSERT INTO products (id, name, price) VALUES (100, 'new', 5) RETURNING *
 ;;
-UPDATE products SET price = price + 1, name = upper(name) WHERE id = 100 RETURNING id, price
+UPDATE products SET price = price + 1, name = pg_catalog.upper(name) WHERE id = 100 RETURNING id, price
 ;;
 INSERT INTO products (id, name) VALUES (100, 'again') ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING name
 ;;
@@ -218,3 +218,7 @@ DISCARD ALL
 SELECT 1; SELECT id FROM products WHERE id = 2; SELECT 'x'
 -- case: empty
 ;
+-- case: group by a key
+SELECT m.id, m.city, count(e.id) FROM clinic.members m LEFT JOIN clinic.encounters e ON e.patient_id = m.id GROUP BY m.id ORDER BY m.id
+-- case: group by a key without an alias
+SELECT id, pg_catalog.upper(city), count(*) FROM clinic.members GROUP BY id HAVING city <> 'x' ORDER BY city
