@@ -101,7 +101,7 @@ func (w *walker) with(c *pg.WithClause) (leave func()) {
 			return leave
 		}
 		for _, r := range w.snap.ByName[e.Ctename] {
-			if !w.guard(r).free() {
+			if w.printed() == "" && !w.guard(r).free() {
 				w.refuse("the WITH query %s has the name of a protected relation", e.Ctename)
 			}
 		}
