@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -98,6 +99,7 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 		b.copies(g)
 		b.implicit(ctx, g)
 	}
+	slices.SortFunc(b.unbound, func(x, y events.Field) int { return strings.Compare(x.String(), y.String()) })
 	if why := hostileCast(s, sc); why != "" && len(sc.Masks) > 0 {
 		return nil, fmt.Errorf("no statement can be analysed: %s", why)
 	}

@@ -260,3 +260,21 @@ func TestHarmless(t *testing.T) {
 		})
 	}
 }
+
+// psql's backslash commands work: what they send is understood, and runs.
+func TestPsqlCommands(t *testing.T) {
+	a := newAnalyzer(t)
+	g := newAgent(t, a)
+	for _, c := range cases(t, "psql.sql") {
+		g.seen.Reset()
+		for _, s := range c.statements {
+			g.send(s, simple)
+		}
+		if g.refused != "" || strings.Contains(g.seen.String(), "error ") {
+			t.Errorf("%s: %s %s\n%s", c.name, g.refused, g.seen.String(), strings.Join(c.statements, "\n"))
+		}
+		if found := findCanary([]byte(g.seen.String())); found != "" {
+			t.Errorf("%s: %q in\n%s", c.name, found, g.seen.String())
+		}
+	}
+}

@@ -3,6 +3,7 @@ package rewrite_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"sallyport.dev/sallyport/policy"
@@ -199,4 +200,32 @@ func TestNoMasks(t *testing.T) {
 	if err != nil || an.Opaque != "" {
 		t.Errorf("a declared function: %v %v", an, err)
 	}
+}
+
+// Many sessions share one Analyzer, while the catalog changes.
+func TestConcurrent(t *testing.T) {
+	a := newAnalyzer(t)
+	all := cases(t, "evasions.sql")
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			for j := range all {
+				c := all[(i*31+j)%len(all)]
+				if _, err := a.Analyze(t.Context(), query.Input{SQL: c.statements[0], Scope: masked(), Simple: true}); err != nil {
+					t.Errorf("%s: %v", c.name, err)
+					return
+				}
+			}
+		})
+	}
+	conn := connect(t)
+	for range 5 {
+		if _, err := conn.Exec(t.Context(), "CREATE TABLE public.churn (id int); DROP TABLE public.churn"); err != nil {
+			t.Error(err)
+		}
+		if err := a.Refresh(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
 }

@@ -29,18 +29,19 @@ var harmless = func() map[string]bool {
 // definition of the database holds a constant they give NULL. The type is
 // what they return.
 var printers = map[string]func(catalog.Literals) bool{
-	"pg_get_indexdef":                func(l catalog.Literals) bool { return l.Indexes },
-	"pg_get_constraintdef":           func(l catalog.Literals) bool { return l.Constraints },
-	"pg_get_viewdef":                 func(catalog.Literals) bool { return true },
-	"pg_get_ruledef":                 func(catalog.Literals) bool { return true },
-	"pg_get_triggerdef":              func(catalog.Literals) bool { return true },
-	"pg_get_functiondef":             func(catalog.Literals) bool { return true },
-	"pg_get_function_arguments":      func(catalog.Literals) bool { return true },
-	"pg_get_function_sqlbody":        func(catalog.Literals) bool { return true },
-	"pg_get_function_arg_default":    func(catalog.Literals) bool { return true },
-	"pg_get_partkeydef":              func(catalog.Literals) bool { return true },
-	"pg_get_partition_constraintdef": func(catalog.Literals) bool { return true },
-	"pg_get_statisticsobjdef":        func(catalog.Literals) bool { return true },
+	"pg_get_indexdef":                 func(l catalog.Literals) bool { return l.Indexes },
+	"pg_get_constraintdef":            func(l catalog.Literals) bool { return l.Constraints },
+	"pg_get_viewdef":                  func(catalog.Literals) bool { return true },
+	"pg_get_ruledef":                  func(catalog.Literals) bool { return true },
+	"pg_get_triggerdef":               func(catalog.Literals) bool { return true },
+	"pg_get_functiondef":              func(catalog.Literals) bool { return true },
+	"pg_get_function_arguments":       func(catalog.Literals) bool { return true },
+	"pg_get_function_sqlbody":         func(catalog.Literals) bool { return true },
+	"pg_get_function_arg_default":     func(catalog.Literals) bool { return true },
+	"pg_get_partkeydef":               func(catalog.Literals) bool { return true },
+	"pg_get_partition_constraintdef":  func(catalog.Literals) bool { return true },
+	"pg_get_statisticsobjdef":         func(catalog.Literals) bool { return true },
+	"pg_get_statisticsobjdef_columns": func(catalog.Literals) bool { return true },
 }
 
 // systemColumns exist on every table without being listed.
