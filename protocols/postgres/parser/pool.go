@@ -21,6 +21,10 @@ import (
 // then refused alone.
 const MaxSQL = 256 << 10
 
+// largeText is the size of a request, in bytes, above which it shares half of
+// the helpers with others of its kind: texts made to take long cannot hold all.
+const largeText = 16 << 10
+
 // maxTree is the largest encoded tree, in bytes.
 const maxTree = 64 << 20
 
@@ -47,7 +51,8 @@ type Options struct {
 // Pool is a set of helpers. It is safe for concurrent use.
 type Pool struct {
 	o     Options
-	slots chan *helper // one entry per helper; nil is one to be started
+	slots chan *helper  // one entry per helper; nil is one to be started
+	large chan struct{} // the helpers that large texts may hold at a time
 	done  chan struct{}
 	n     int // slots that come back
 	once  sync.Once
@@ -66,7 +71,7 @@ func New(o Options) (*Pool, error) {
 	if o.MaxSQL <= 0 {
 		o.MaxSQL = MaxSQL
 	}
-	p := &Pool{o: o, slots: make(chan *helper, o.Size), done: make(chan struct{}), spawn: newSpawner()}
+	p := &Pool{o: o, slots: make(chan *helper, o.Size), large: make(chan struct{}, max(o.Size/2, 1)), done: make(chan struct{}), spawn: newSpawner()}
 	for range o.Size {
 		h, err := p.spawn.start()
 		if err != nil {
@@ -129,6 +134,16 @@ func (p *Pool) call(ctx context.Context, op byte, payload []byte) ([]byte, error
 	case <-p.done:
 		return nil, ErrClosed
 	default:
+	}
+	if len(payload) > largeText {
+		select {
+		case p.large <- struct{}{}:
+			defer func() { <-p.large }()
+		case <-p.done:
+			return nil, ErrClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	select {
 	case h = <-p.slots:
