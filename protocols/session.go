@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync/atomic"
+	"slices"
+	"sync"
+	"syscall"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -46,19 +48,20 @@ type Options struct {
 	Dial func(context.Context) (net.Conn, error)
 }
 
-// Session is one passage with two doors. Decide, Open, Send and Flush belong
-// to the goroutine that reads the client, Reply to the one that reads the
-// server.
+// Session is one passage with two doors. Decide, Open, Send, Flush and
+// CloseWrite belong to the goroutine that reads the client, Reply to the one
+// that reads the server; Record, Event and Interrupt to any.
 type Session struct {
-	o        Options
-	server   net.Conn
-	out      []byte
-	promised atomic.Pointer[events.Ticket] // the latest record that a reply may tell of
-	opened   chan struct{}
+	o      Options
+	server net.Conn
+	out    *[]byte // queued for the server; nil while there is nothing
+
+	mu       sync.Mutex
+	promised events.Ticket // the latest record that a reply may tell of
 }
 
 // NewSession returns a session whose server door is shut.
-func NewSession(o Options) *Session { return &Session{o: o, opened: make(chan struct{})} }
+func NewSession(o Options) *Session { return &Session{o: o} }
 
 // Client returns the client's door.
 func (s *Session) Client() net.Conn { return s.o.Flow.Conn }
@@ -89,23 +92,11 @@ func (s *Session) Decide(ctx context.Context, r *policy.Request) (policy.Decisio
 	r.Session = p
 	if now := time.Now(); !p.Identity.Valid(now) && s.o.Renew != nil {
 		if id, err := s.o.Renew(ctx); err == nil && id.Workload == p.Identity.Workload &&
-			id.Issuer == p.Identity.Issuer && id.Subject == p.Identity.Subject && equal(id.Actors, p.Identity.Actors) {
+			id.Issuer == p.Identity.Issuer && id.Subject == p.Identity.Subject && slices.Equal(id.Actors, p.Identity.Actors) {
 			p.Renew(id)
 		}
 	}
 	return s.o.Gate.Decide(ctx, r)
-}
-
-func equal(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // Open opens the server's door under the login's decision.
@@ -119,9 +110,10 @@ func (s *Session) Open(ctx context.Context, login policy.Decision) error {
 	}
 	s.promise(login)
 	s.server = c
-	close(s.opened)
 	return nil
 }
+
+var outs = sync.Pool{New: func() any { b := make([]byte, 0, 64<<10); return &b }}
 
 // Send queues bytes for the server that d covers. It copies b.
 func (s *Session) Send(d policy.Decision, b []byte) error {
@@ -132,40 +124,116 @@ func (s *Session) Send(d policy.Decision, b []byte) error {
 		return ErrClosed
 	}
 	s.promise(d)
-	s.out = append(s.out, b...)
+	if s.out == nil {
+		s.out = outs.Get().(*[]byte)
+	}
+	*s.out = append(*s.out, b...)
 	return nil
+}
+
+// Queued returns how many bytes wait for Flush.
+func (s *Session) Queued() int {
+	if s.out == nil {
+		return 0
+	}
+	return len(*s.out)
 }
 
 // promise notes the record that later replies wait for. The promise is made
 // before the bytes leave, so no reply to them can overtake it.
 func (s *Session) promise(d policy.Decision) {
 	t := d.Ticket()
-	if p := s.promised.Load(); p == nil || t.Seq() > p.Seq() {
-		s.promised.Store(&t)
+	s.mu.Lock()
+	if t.Seq() > s.promised.Seq() {
+		s.promised = t
 	}
+	s.mu.Unlock()
 }
 
 // Flush writes what Send queued, in one write.
 func (s *Session) Flush() error {
-	if len(s.out) == 0 {
+	if s.out == nil {
 		return nil
 	}
 	if s.server == nil {
 		return ErrClosed
 	}
-	_, err := s.server.Write(s.out)
-	s.out = s.out[:0]
+	_, err := s.server.Write(*s.out)
+	if cap(*s.out) <= 128<<10 { // what one large message needed is not kept
+		*s.out = (*s.out)[:0]
+		outs.Put(s.out)
+	}
+	s.out = nil
 	return err
 }
 
-// Server returns the server's side to read from, nil before Open.
-func (s *Session) Server() io.Reader { return s.server }
+// CloseWrite tells the server that nothing more comes, as the client did.
+func (s *Session) CloseWrite() error {
+	if s.server == nil {
+		return ErrClosed
+	}
+	if c, ok := s.server.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return s.server.Close()
+}
+
+// Interrupt makes reads and writes at the server's door fail from now on. It
+// may be called once Open has returned.
+func (s *Session) Interrupt() {
+	if s.server != nil {
+		_ = s.server.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// SetServerDeadline bounds reads and writes at the server's door; the zero
+// time removes the bound.
+func (s *Session) SetServerDeadline(t time.Time) error {
+	if s.server == nil {
+		return ErrClosed
+	}
+	return s.server.SetDeadline(t)
+}
+
+// Server returns the server's side to read from, nil before Open. It can't
+// be made into a writer.
+func (s *Session) Server() io.Reader {
+	if s.server == nil {
+		return nil
+	}
+	if _, ok := s.server.(syscall.Conn); ok {
+		return rawDoor{door{s.server}}
+	}
+	return door{s.server}
+}
+
+// door hides all of a connection but its reading side.
+type door struct{ c net.Conn }
+
+func (d door) Read(b []byte) (int, error) { return d.c.Read(b) }
+
+// rawDoor lets a reader wait for bytes without holding a buffer.
+type rawDoor struct{ door }
+
+func (d rawDoor) SyscallConn() (syscall.RawConn, error) {
+	raw, err := d.c.(syscall.Conn).SyscallConn()
+	return readOnly{raw}, err
+}
+
+type readOnly struct{ raw syscall.RawConn }
+
+func (r readOnly) Control(func(uintptr)) error        { return ErrNotAllowed }
+func (r readOnly) Write(func(uintptr) bool) error     { return ErrNotAllowed }
+func (r readOnly) Read(f func(fd uintptr) bool) error { return r.raw.Read(f) }
 
 // Reply writes server bytes to the client once every statement sent so far
 // is on the record.
 func (s *Session) Reply(ctx context.Context, b []byte) error {
-	if p := s.promised.Load(); p != nil {
-		if err := p.Wait(ctx); err != nil {
+	s.mu.Lock()
+	t := s.promised
+	s.mu.Unlock()
+	if t.Seq() > 0 && !t.Done() {
+		if err := t.Wait(ctx); err != nil {
 			return err
 		}
 	}

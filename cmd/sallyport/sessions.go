@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/events/recorder"
+)
+
+func init() { commands = append(commands, sessionsCmd) }
+
+const defaultStore = "/var/lib/sallyport-recorder"
+
+func sessionsCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "sessions",
+		Short: "List, show and replay recorded sessions",
+		Long: `List, show and replay sessions from the recorder's store: who was connected to
+what, each exact statement, what was decided and why, what was masked, and each
+row as the agent saw it.`,
+		Example: `  sallyport sessions ls --since 1h
+  sallyport sessions show 0198c2
+  sallyport sessions replay 0198c2 --speed 4`,
+	}
+	cmd.PersistentFlags().String("store", defaultStore, "folder of the recorder's store")
+	cmd.MarkPersistentFlagDirname("store")
+	cmd.AddCommand(sessionsLs(), sessionsShow(), sessionsReplay())
+	return cmd
+}
+
+// withStore opens the store for a command that reads it.
+func withStore(cmd *cobra.Command, f func(context.Context, *recorder.SQLite) error) error {
+	dir, err := cmd.Flags().GetString("store")
+	if err != nil {
+		return err
+	}
+	s, err := recorder.OpenReader(dir)
+	if err != nil {
+		return configError(err)
+	}
+	defer s.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return f(ctx, s)
+}
+
+func sessionsLs() *cobra.Command {
+	var f recorder.Filter
+	var since string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List sessions, newest first",
+		Example: `  sallyport sessions ls --workload billing-agent --verdict block
+  sallyport sessions ls --since 2026-01-31T08:00:00Z --json | jq '.[].session'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if since != "" {
+				at, err := parseSince(since, time.Now())
+				if err != nil {
+					return configError(err)
+				}
+				f.Since = at
+			}
+			switch f.Verdict {
+			case "", "allow", "mask", "block", "deny":
+			default:
+				return configError(fmt.Errorf("--verdict %q: must be allow, mask, block or deny", f.Verdict))
+			}
+			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+				list, err := s.Sessions(ctx, f)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), list)
+				}
+				return listSessions(cmd.OutOrStdout(), list)
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.Workload, "workload", "", "only of this workload")
+	fl.StringVar(&f.Resource, "resource", "", "only with this resource")
+	fl.StringVar(&f.Verdict, "verdict", "", "only with a request that was so decided: allow, mask, block, deny")
+	fl.StringVar(&since, "since", "", "only opened since: a duration (90m, 24h) or a time (RFC 3339)")
+	fl.IntVar(&f.Limit, "limit", 0, "at most so many (0: all)")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"allow", "mask", "block", "deny"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil {
+		return now.Add(-d), nil
+	}
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return at, fmt.Errorf("--since %q: give a duration like 90m, or a time like 2026-01-31T08:00:00Z", s)
+	}
+	return at, nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func listSessions(w io.Writer, list []recorder.Session) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SESSION\tOPENED\tLASTED\tWORKLOAD\tACTOR\tFOR\tRESOURCE\tSTATEMENTS\tMASKED\tREFUSED\tROWS")
+	for _, s := range list {
+		lasted := "open"
+		if s.Closed != nil {
+			lasted = s.Closed.Sub(s.Opened).Round(time.Millisecond).String()
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\n", render.Line(s.ID), s.Opened.Local().Format(time.DateTime), lasted,
+			dash(s.Workload), dash(s.Actor), dash(s.Principal), dash(s.Resource), s.Statements, s.Masked, s.Refused, s.Rows)
+	}
+	return t.Flush()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return render.Line(s)
+}
+
+func completeSession(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	var ids []string
+	if len(args) == 0 {
+		withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+			list, err := s.Sessions(ctx, recorder.Filter{Limit: 200})
+			for _, x := range list {
+				if strings.HasPrefix(x.ID, prefix) {
+					ids = append(ids, render.Line(x.ID))
+				}
+			}
+			return err
+		})
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
+func sessionsShow() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show SESSION",
+		Short: "Show who was connected and what each statement did",
+		Long: `Show a session: identity and how it was proved, destination, and each statement
+as it was sent, with the rule that decided, the verdict, what was masked, the
+rows that went out and how long it took. SESSION is an id or the beginning of one.`,
+		Example:           `  sallyport sessions show 0198c2 --json | jq '.requests[] | select(.verdict == "block")'`,
+		Args:              exactlyOne("SESSION"),
+		ValidArgsFunction: completeSession,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+				x, err := s.Find(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				d, err := s.Show(ctx, x)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), d)
+				}
+				return showSession(cmd.OutOrStdout(), &d)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func exactlyOne(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return configError(fmt.Errorf("give exactly one %s", what))
+		}
+		return nil
+	}
+}
+
+func showSession(w io.Writer, d *recorder.Detail) error {
+	var b strings.Builder
+	line := func(k, v string) {
+		if v != "" {
+			fmt.Fprintf(&b, "%-12s %s\n", k, render.Line(v))
+		}
+	}
+	line("session", d.ID)
+	line("host", d.Host)
+	line("workload", d.Workload)
+	line("actor", d.Actor)
+	line("for", d.Principal)
+	line("chain", strings.Join(d.Actors, " <- "))
+	line("issuer", d.Issuer)
+	line("proof", d.Proof)
+	if d.PID != 0 {
+		line("process", fmt.Sprintf("%s (pid %d)", d.Process, d.PID))
+	}
+	line("resource", strings.TrimSpace(d.Resource+" "+d.Destination))
+	line("protocol", d.Protocol)
+	line("claims", strings.TrimSpace(d.User+" "+d.Database+" "+d.Application))
+	line("opened", d.Opened.Local().Format(time.RFC3339Nano))
+	if d.Closed != nil {
+		line("closed", fmt.Sprintf("%s (%s) %s", d.Closed.Local().Format(time.RFC3339Nano), d.Closed.Sub(d.Opened).Round(time.Microsecond), d.Status))
+	}
+	for _, e := range d.Events {
+		if s := strings.Join(nonEmpty(e.Verdict, strings.Join(e.Rules, ","), e.Reason, e.Message, e.Code), " "); s != "" {
+			line("  "+e.Kind, s)
+		}
+	}
+	for i := range d.Requests {
+		showStatement(&b, &d.Requests[i])
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func nonEmpty(ss ...string) (out []string) {
+	for _, s := range ss {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func showStatement(b *strings.Builder, q *recorder.Statement) {
+	text := q.Exact
+	if text == "" {
+		text = q.Text
+	}
+	fmt.Fprintf(b, "\n[%d] %s  %s\n", q.Number, q.Time.Local().Format("15:04:05.000000"), strings.ReplaceAll(render.Text(text), "\n", "\n    "))
+	verdict := q.Verdict
+	if len(q.Rules) > 0 {
+		verdict += " by " + strings.Join(q.Rules, ", ")
+	}
+	put := func(k, v string) {
+		if v != "" {
+			fmt.Fprintf(b, "    %-8s %s\n", k, render.Line(v))
+		}
+	}
+	put("verdict", verdict)
+	put("reason", q.Reason)
+	put("remedy", q.Remedy)
+	put("masked", strings.Join(q.Masked, ", "))
+	put("code", q.Code)
+	if q.Status != "" {
+		put("outcome", fmt.Sprintf("%s, %d rows, %d bytes, %s", q.Status, q.Rows, q.Bytes, q.Duration.Round(time.Microsecond)))
+	}
+}
+
+func sessionsReplay() *cobra.Command {
+	var t render.Timing
+	cmd := &cobra.Command{
+		Use:   "replay SESSION",
+		Short: "Play a session as the agent saw it",
+		Long: `Play a session's transcript: each statement, and each row as the agent saw it,
+masked values included, in the timing of the original. What the recorded text
+could do to a terminal is shown instead of done.`,
+		Example: `  sallyport sessions replay 0198c2 --speed 10 --max-idle 1s
+  sallyport sessions replay 0198c2 --speed 0     # at once`,
+		Args:              exactlyOne("SESSION"),
+		ValidArgsFunction: completeSession,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if t.Speed < 0 || t.MaxIdle < 0 {
+				return configError(errors.New("--speed and --max-idle cannot be negative"))
+			}
+			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+				x, err := s.Find(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return render.Replay(ctx, cmd.OutOrStdout(), render.For(x.Protocol), s.Chunks(ctx, x), t)
+			})
+		},
+	}
+	cmd.Flags().Float64Var(&t.Speed, "speed", 1, "1: as it was, 2: twice as fast, 0: at once")
+	cmd.Flags().DurationVar(&t.MaxIdle, "max-idle", 2*time.Second, "longest pause (0: no limit)")
+	return cmd
+}

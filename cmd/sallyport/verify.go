@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/events/recorder"
+)
+
+func init() { commands = append(commands, verifyCmd) }
+
+// verifyReport is what verify prints with --json; --expect reads it.
+type verifyReport struct {
+	Sound bool             `json:"sound"`
+	Store *recorder.Report `json:"store,omitempty"`
+}
+
+func verifyCmd() *cobra.Command {
+	var store, expect string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify --store DIR",
+		Short: "Prove that no record was removed, changed, reordered or inserted",
+		Long: `Recompute the hash of every record and follow every chain from its first one.
+The first record of a chain that was removed, changed, reordered, inserted or cut
+off is named.
+
+A chain that somebody made anew as a whole, with all hashes, is sound in itself:
+keep the output of --json elsewhere and give it to the next run as --expect.
+
+Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
+		Example: `  sallyport verify --store /var/lib/sallyport-recorder
+  sallyport verify --store /srv/evidence --json > today.json
+  sallyport verify --store /srv/evidence --expect yesterday.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if store == "" {
+				return configError(errors.New("name what to verify: --store"))
+			}
+			heads, err := readHeads(expect)
+			if err != nil {
+				return configError(err)
+			}
+			var rep verifyReport
+			err = withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+				r, err := recorder.Verify(ctx, s, heads)
+				rep.Store = &r
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			rep.Sound = len(rep.Store.Faults) == 0
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), rep)
+			} else {
+				err = printReport(cmd.OutOrStdout(), rep.Store)
+			}
+			if err == nil && !rep.Sound {
+				err = errors.New("the evidence is not sound")
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&store, "store", "", "folder of the recorder's store")
+	f.StringVar(&expect, "expect", "", "an earlier run's --json output: its heads must still be there")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagFilename("expect", "json")
+	return cmd
+}
+
+func readHeads(file string) ([]recorder.Head, error) {
+	if file == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--expect: %w", err)
+	}
+	var rep verifyReport
+	if err := json.Unmarshal(b, &rep); err != nil || rep.Store == nil {
+		return nil, fmt.Errorf("--expect %s: not the output of verify --store --json (%v)", file, err)
+	}
+	var heads []recorder.Head
+	for _, c := range rep.Store.Chains {
+		h := recorder.Head{Host: c.Host, Chain: c.Chain, Seq: c.Last}
+		if n, err := hex.Decode(h.Hash[:], []byte(c.Hash[:min(len(c.Hash), 64)])); err != nil || n != 32 {
+			return nil, fmt.Errorf("--expect %s: chain %s: %q is no hash", file, c.Chain, c.Hash)
+		}
+		if h.Seq > 0 {
+			heads = append(heads, h)
+		}
+	}
+	return heads, nil
+}
+
+func printReport(w io.Writer, rep *recorder.Report) error {
+	for _, c := range rep.Chains {
+		fmt.Fprintf(w, "host %s, chain %s: %d records, the last is %d, %s\n", render.Line(c.Host), render.Line(c.Chain), c.Records, c.Last, c.Hash)
+		if c.Waiting > 0 {
+			fmt.Fprintf(w, "  %d records wait for one that comes before them\n", c.Waiting)
+		}
+	}
+	for _, a := range rep.Alarms {
+		fmt.Fprintf(w, "alarm %s: %s: host %s, chain %s, record %d: %s\n", a.Time.Local().Format("2006-01-02 15:04:05"), a.What,
+			render.Line(a.Host), render.Line(a.Chain), a.Seq, render.Line(a.Detail))
+	}
+	for _, f := range rep.Faults {
+		fmt.Fprintf(w, "NOT SOUND: %s\n", render.Line(f.String()))
+	}
+	if len(rep.Faults) > 0 {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, "sound: every record is there, unchanged and in its place")
+	return err
+}

@@ -1,0 +1,43 @@
+package recorder
+
+import "time"
+
+// Facts are what the index and the reader take from an event.
+type Facts struct {
+	Time     time.Time     `json:"time"`
+	Kind     string        `json:"kind"`
+	Number   uint64        `json:"number,omitempty"`
+	Command  string        `json:"command,omitempty"`
+	Text     string        `json:"normalized,omitempty"` // without literals
+	Verdict  string        `json:"verdict,omitempty"`
+	Rules    []string      `json:"rules,omitempty"`
+	Reason   string        `json:"reason,omitempty"`
+	Remedy   string        `json:"remedy,omitempty"`
+	Code     string        `json:"code,omitempty"`
+	Masked   []string      `json:"masked,omitempty"`
+	Status   string        `json:"status,omitempty"`
+	Rows     int64         `json:"rows,omitempty"`
+	Bytes    int64         `json:"bytes,omitempty"`
+	Duration time.Duration `json:"duration,omitempty"` // ns
+	Message  string        `json:"message,omitempty"`
+
+	Who Identity `json:"-"`
+}
+
+// Identity is who held a session, where, as the events tell.
+type Identity struct {
+	Protocol    string   `json:"protocol"`
+	Resource    string   `json:"resource"`
+	Destination string   `json:"destination"`
+	Workload    string   `json:"workload"`
+	Actor       string   `json:"actor"`
+	Principal   string   `json:"principal,omitempty"`
+	Actors      []string `json:"actors,omitempty"`
+	Issuer      string   `json:"issuer,omitempty"`
+	Proof       string   `json:"proof,omitempty"`
+	Process     string   `json:"process,omitempty"` // path of the executable
+	PID         uint32   `json:"pid,omitempty"`
+	User        string   `json:"user,omitempty"` // claimed, as are the next two
+	Database    string   `json:"database,omitempty"`
+	Application string   `json:"application,omitempty"`
+}

@@ -1,0 +1,197 @@
+package recorder
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// Filter selects sessions; empty parts select all.
+type Filter struct {
+	Workload, Resource string
+	Verdict            string // sessions with at least one request of it
+	Since              time.Time
+	Limit              int // newest first; 0: all
+}
+
+// Session is a line of the list of sessions.
+type Session struct {
+	Host string `json:"host"`
+	ID   string `json:"session"`
+	Identity
+	Opened     time.Time  `json:"opened"`
+	Closed     *time.Time `json:"closed,omitempty"`
+	Status     string     `json:"status,omitempty"`
+	Statements int        `json:"statements"`
+	Masked     int        `json:"masked"`  // statements
+	Refused    int        `json:"refused"` // blocked or denied
+	Rows       int64      `json:"rows"`
+}
+
+// Statement is one request of a session, with what became of it.
+type Statement struct {
+	Facts
+	Exact string   `json:"statement,omitempty"` // as the client sent it
+	Binds []string `json:"binds,omitempty"`     // in the protocol's own form
+}
+
+// Detail is all that the events and the transcript say of a session, results
+// apart.
+type Detail struct {
+	Session
+	Requests []Statement `json:"requests"`
+	Events   []Facts     `json:"events"` // of the session itself
+}
+
+const sessionColumns = `SELECT s.host, s.session, s.protocol, s.resource, s.destination, s.workload, s.actor, s.principal, s.user, s.db,
+	s.opened, s.closed, s.status,
+	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.number > 0),
+	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict = 'mask'),
+	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict IN ('block', 'deny')),
+	(SELECT coalesce(sum(t.rows), 0) FROM statements t WHERE t.host = s.host AND t.session = s.session)
+	FROM sessions s `
+
+// Sessions lists sessions, newest first.
+func (s *SQLite) Sessions(ctx context.Context, f Filter) ([]Session, error) {
+	where, args := []string{"true"}, []any(nil)
+	and := func(cond string, arg any) { where, args = append(where, cond), append(args, arg) }
+	if f.Workload != "" {
+		and("s.workload = ?", f.Workload)
+	}
+	if f.Resource != "" {
+		and("s.resource = ?", f.Resource)
+	}
+	if !f.Since.IsZero() {
+		and("s.opened >= ?", f.Since.UnixNano())
+	}
+	if f.Verdict != "" {
+		and("EXISTS (SELECT 1 FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict = ?)", f.Verdict)
+	}
+	limit := -1
+	if f.Limit > 0 {
+		limit = f.Limit
+	}
+	return s.sessions(ctx, "WHERE "+strings.Join(where, " AND ")+" ORDER BY s.opened DESC, s.session LIMIT ?", append(args, limit)...)
+}
+
+func (s *SQLite) sessions(ctx context.Context, rest string, args ...any) ([]Session, error) {
+	rows, err := s.db.QueryContext(ctx, sessionColumns+rest, args...)
+	if err != nil {
+		return nil, fmt.Errorf("recorder: sessions: %w", err)
+	}
+	defer rows.Close()
+	out := []Session{}
+	for rows.Next() {
+		var x Session
+		var opened, closed int64
+		if err := rows.Scan(&x.Host, &x.ID, &x.Protocol, &x.Resource, &x.Destination, &x.Workload, &x.Actor, &x.Principal, &x.User, &x.Database,
+			&opened, &closed, &x.Status, &x.Statements, &x.Masked, &x.Refused, &x.Rows); err != nil {
+			return nil, fmt.Errorf("recorder: sessions: %w", err)
+		}
+		x.Opened = unixNano(opened)
+		if closed != 0 {
+			t := unixNano(closed)
+			x.Closed = &t
+		}
+		out = append(out, x)
+	}
+	return out, rows.Err()
+}
+
+// Find returns the one session whose id is, or begins with, id.
+func (s *SQLite) Find(ctx context.Context, id string) (Session, error) {
+	found, err := s.sessions(ctx, "WHERE s.session = ?1 OR substr(s.session, 1, length(?1)) = ?1 ORDER BY s.session <> ?1 LIMIT 3", id)
+	switch {
+	case err != nil:
+		return Session{}, err
+	case id == "" || len(found) == 0:
+		return Session{}, fmt.Errorf("no session %q is in the store (list them with: sallyport sessions ls)", id)
+	case len(found) > 1 && (found[0].ID != id || found[1].ID == id):
+		return Session{}, fmt.Errorf("%q names several sessions, among them %s and %s of host %s: give more of the id", id, found[0].ID, found[1].ID, found[1].Host)
+	}
+	return found[0], nil
+}
+
+// Show returns all that is recorded of a session, results apart.
+func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
+	d := Detail{Session: x, Requests: []Statement{}, Events: []Facts{}}
+	at := map[uint64]int{}
+	request := func(n uint64) *Statement {
+		i, ok := at[n]
+		if !ok {
+			i = len(d.Requests)
+			at[n] = i
+			d.Requests = append(d.Requests, Statement{Facts: Facts{Number: n}})
+		}
+		return &d.Requests[i]
+	}
+	for r, err := range s.of(ctx, x) {
+		if err != nil {
+			return d, fmt.Errorf("recorder: session %s: %w", x.ID, err)
+		}
+		if r.Kind == 0 {
+			c, err := events.ParseChunk(r.Payload)
+			if err != nil {
+				return d, fmt.Errorf("recorder: session %s, record %d: %w", x.ID, r.Seq, err)
+			}
+			switch c.Kind {
+			case events.ChunkStatement:
+				request(c.Number).Exact += string(c.Data)
+			case events.ChunkBinds:
+				q := request(c.Number)
+				q.Binds = append(q.Binds, string(c.Data))
+			}
+			continue
+		}
+		f, err := decode(&r)
+		if err != nil {
+			return d, fmt.Errorf("recorder: session %s, record %d: %w", x.ID, r.Seq, err)
+		}
+		if f.Who.Workload != "" || d.Proof == "" {
+			d.Identity = f.Who
+		}
+		switch r.Kind {
+		case events.Statement, events.Block:
+			q := request(f.Number)
+			f.Rows, f.Status, f.Duration = q.Rows, q.Status, q.Duration
+			q.Facts = f
+		case events.Response:
+			q := request(f.Number)
+			q.Rows += f.Rows
+			q.Bytes += f.Bytes
+			q.Status, q.Duration = f.Status, f.Duration
+			if q.Code == "" {
+				q.Code = f.Code
+			}
+		default:
+			d.Events = append(d.Events, f)
+		}
+	}
+	return d, nil
+}
+
+// Chunks gives a session's transcript in order.
+func (s *SQLite) Chunks(ctx context.Context, x Session) iter.Seq2[events.Chunk, error] {
+	return func(yield func(events.Chunk, error) bool) {
+		for r, err := range s.of(ctx, x) {
+			var c events.Chunk
+			if err == nil {
+				if r.Kind != 0 {
+					continue
+				}
+				c, err = events.ParseChunk(r.Payload)
+			}
+			if !yield(c, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (s *SQLite) of(ctx context.Context, x Session) iter.Seq2[events.Record, error] {
+	return records(ctx, s.db, `session = ? AND host = ? ORDER BY chain, seq`, x.ID, x.Host)
+}
