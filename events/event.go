@@ -116,4 +116,8 @@ type Chunk struct {
 	Kind    ChunkKind
 	Time    time.Time
 	Data    []byte
+	// Later: it need not be written when Record returns, only before the next
+	// chunk that is. What goes on the record before anything is shown, and
+	// never alone, sets it.
+	Later bool
 }

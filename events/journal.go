@@ -23,7 +23,8 @@ type Journal interface {
 
 	// Record adds a chunk of a transcript. When it returns nil the chunk has
 	// been written to the operating system (it survives the death of this
-	// process), and becomes durable with the next group commit.
+	// process) unless it says Later, and becomes durable with the next group
+	// commit.
 	Record(*Chunk) error
 }
 

@@ -67,11 +67,16 @@ func (g *Gate) Scope(s *Session) *Scope {
 // Decide evaluates the request and appends its event. Refusals and requests
 // that may write return after the event is durable; for the others the
 // caller holds the first reply byte on the Decision's Ticket. When err is not
-// nil the Decision refuses.
+// nil the Decision refuses. A PrepareReq that is allowed reads and changes
+// nothing yet: it leaves no event, its executions do.
 func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	now := g.now()
 	eval := g.evaluate(r, now)
 	d := Decision{eval: eval, verdict: verdict(eval.Effect, r)}
+	if r.Kind == PrepareReq && d.verdict.Runs() {
+		d.runs = true
+		return d, nil
+	}
 	ev := events.Event{
 		Kind: eventKind(r.Kind, d.verdict), Time: now, Session: r.Session.Event,
 		Number: r.Number, Normalized: r.Normalized, Fingerprint: r.Fingerprint, Literals: r.Literals,

@@ -3,6 +3,7 @@ package protocols
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -22,8 +23,8 @@ type Protocol interface {
 	// Serve runs one session to its end: it returns when either side closed,
 	// the framing can no longer be trusted, or ctx ended (drain: finish the
 	// statement in flight, then end in the protocol's own words). It closes
-	// nothing: the caller does. The error is for the record, nil for a
-	// session that ended as the protocol foresees.
+	// nothing: the caller does. The error is for the record, so it holds no
+	// data; nil for a session that ended as the protocol foresees.
 	Serve(ctx context.Context, s *Session) error
 	// Refuse tells a client that has no identity why, in the protocol's own
 	// words, after reading as much of its greeting as that takes.
@@ -54,7 +55,8 @@ type Options struct {
 type Session struct {
 	o      Options
 	server net.Conn
-	out    *[]byte // queued for the server; nil while there is nothing
+	began  time.Time // zero: no SessionOpen is on the record
+	out    *[]byte   // queued for the server; nil while there is nothing
 
 	mu       sync.Mutex
 	promised events.Ticket // the latest record that a reply may tell of
@@ -99,11 +101,16 @@ func (s *Session) Decide(ctx context.Context, r *policy.Request) (policy.Decisio
 	return s.o.Gate.Decide(ctx, r)
 }
 
-// Open opens the server's door under the login's decision.
+// Open opens the server's door under the login's decision, and records that
+// the session began.
 func (s *Session) Open(ctx context.Context, login policy.Decision) error {
 	if !login.Allowed() {
 		return ErrNotAllowed
 	}
+	if err := s.Event(&events.Event{Kind: events.SessionOpen, Time: time.Now()}); err != nil {
+		return fmt.Errorf("%w: %w", policy.ErrUnrecorded, err)
+	}
+	s.began = time.Now()
 	c, err := s.o.Dial(ctx)
 	if err != nil {
 		return err
@@ -111,6 +118,26 @@ func (s *Session) Open(ctx context.Context, login policy.Decision) error {
 	s.promise(login)
 	s.server = c
 	return nil
+}
+
+// Aside opens the server's door a second time for a message beside the
+// session, such as a cancel request: b, and the wait for the server's end.
+func (s *Session) Aside(ctx context.Context, login policy.Decision, b []byte) error {
+	if !login.Allowed() {
+		return ErrNotAllowed
+	}
+	c, err := s.o.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := c.Write(b); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, c)
+	return err
 }
 
 var outs = sync.Pool{New: func() any { b := make([]byte, 0, 64<<10); return &b }}
@@ -241,10 +268,20 @@ func (s *Session) Reply(ctx context.Context, b []byte) error {
 	return err
 }
 
-// Close shuts the server's door.
-func (s *Session) Close() error {
-	if s.server == nil {
-		return nil
+// Close shuts the server's door and records the end of a session that began;
+// why is what Serve returned. Call it once, after Serve.
+func (s *Session) Close(why error) error {
+	var err error
+	if s.server != nil {
+		err = s.server.Close()
 	}
-	return s.server.Close()
+	if s.began.IsZero() {
+		return err
+	}
+	now := time.Now()
+	e := events.Event{Kind: events.SessionClose, Time: now, Status: "ok", Duration: now.Sub(s.began)}
+	if why != nil {
+		e.Status, e.Reason = "error", why.Error()
+	}
+	return errors.Join(err, s.Event(&e))
 }

@@ -84,6 +84,10 @@ func (j *Journal) record(c *events.Chunk) error {
 	if err != nil {
 		return err
 	}
+	if c.Later {
+		j.kick()
+		return nil
+	}
 	j.wmu.Lock()
 	if j.written < seq {
 		err = j.write()

@@ -23,6 +23,9 @@ type Analyzer interface {
 	Version() uint64
 	// Refresh reads the catalog again if it changed: after DDL.
 	Refresh(ctx context.Context) error
+	// Protected reports whether a column, by what a RowDescription says of
+	// it, is protected in the scope: its stored value must not go out.
+	Protected(table uint32, attnum int16, sc *policy.Scope) bool
 }
 
 // Input is a text to analyse, with what its meaning depends on.
@@ -54,9 +57,6 @@ type Analysis struct {
 	Opaque   string // why it is not fully understood: refuse wherever a rule could match
 	Remedy   string
 
-	Normalized  string
-	Fingerprint uint64
-
 	// Sanitize: errors and notices of the statement could tell of protected
 	// data; only severity, SQLSTATE and a generic message may pass.
 	Sanitize bool
@@ -68,7 +68,15 @@ type Analysis struct {
 	Declares    map[string]*Analysis
 	Deallocates []string
 
-	Version uint64 // of the catalog
+	// Local: it depends on the session's names (EXECUTE, FETCH): not to be
+	// shared with other sessions or kept.
+	Local bool
+	// ByValue: it depends on the value of a literal, and is of this very text
+	// only. Otherwise it, and SQL but for the literals in it, is the same for
+	// all texts that differ in plain literals of the same kinds.
+	ByValue bool
+
+	Version uint64 // of the catalog; 0: not to be kept
 	ScopeID string
 	Memo    policy.Memo
 }

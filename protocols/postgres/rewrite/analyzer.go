@@ -191,6 +191,8 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool) {
 	an.DDL = an.DDL || w.ddl || opaque
 	an.Sanitize = an.Sanitize || w.sanitize || opaque
 	an.changed = an.changed || w.changed
+	an.Local = an.Local || w.local
+	an.ByValue = an.ByValue || w.byValue
 }
 
 func (an *analysis) object(o policy.Object) {

@@ -116,6 +116,8 @@ func (w *walker) absorb(i *walker) {
 	w.ddl = w.ddl || i.ddl
 	w.sanitize = w.sanitize || i.sanitize
 	w.changed = w.changed || i.changed
+	w.local = w.local || i.local
+	w.byValue = w.byValue || i.byValue
 }
 
 // absorbAnalysis takes over what was known of a named statement or cursor.
@@ -173,6 +175,7 @@ func (w *walker) execute(s *pg.ExecuteStmt, an *analysis) {
 // named finds what a name stands for when its statement runs: what the text
 // itself did with the name before counts.
 func (w *walker) named(what, name string, made map[string]*query.Analysis, gone []string, session func(string) *query.Analysis) *query.Analysis {
+	w.local = true
 	p := made[name]
 	dropped := slices.Contains(gone, name) || slices.Contains(gone, "*")
 	switch {

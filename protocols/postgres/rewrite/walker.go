@@ -36,6 +36,8 @@ type walker struct {
 	ddl      bool
 	sanitize bool
 	changed  bool // the tree differs from the client's
+	local    bool // names of the session were looked up
+	byValue  bool // a literal's value was looked at
 
 	ctes   []string           // in scope, innermost last
 	items  map[string][]*item // range items by the name they go by

@@ -1,0 +1,56 @@
+package query
+
+import "strings"
+
+// settable are the settings that a session may change: none alters what a
+// name or a text means, who runs, or what is logged. The value says what it
+// may be set to, nil anything.
+var settable = map[string]func(string) bool{
+	"application_name": nil, "statement_timeout": nil, "lock_timeout": nil, "idle_in_transaction_session_timeout": nil,
+	"idle_session_timeout": nil, "extra_float_digits": nil, "datestyle": nil, "timezone": nil, "intervalstyle": nil,
+	"client_min_messages": isQuiet, "bytea_output": nil, "work_mem": nil, "temp_buffers": nil, "geqo": nil, "jit": nil,
+	"enable_seqscan": nil, "enable_indexscan": nil, "enable_bitmapscan": nil, "enable_hashjoin": nil, "enable_mergejoin": nil,
+	"enable_nestloop": nil, "enable_hashagg": nil, "enable_sort": nil, "enable_material": nil, "enable_indexonlyscan": nil,
+	"max_parallel_workers_per_gather": nil, "random_page_cost": nil, "cursor_tuple_fraction": nil, "default_statistics_target": nil,
+	"default_transaction_isolation": nil, "default_transaction_read_only": nil, "default_transaction_deferrable": nil,
+	"transaction_isolation": nil, "transaction_read_only": nil, "transaction_deferrable": nil, "synchronous_commit": nil,
+	"lc_monetary": nil, "lc_numeric": nil, "lc_time": nil, "xmloption": nil, "xmlbinary": nil, "gin_fuzzy_search_limit": nil,
+	"force_parallel_mode": nil, "plan_cache_mode": nil, "seed": nil, "quote_all_identifiers": nil,
+	"client_encoding":             isUTF8,
+	"names":                       isUTF8,
+	"standard_conforming_strings": isOn,
+	"escape_string_warning":       nil,
+	"backslash_quote":             nil,
+	"array_nulls":                 isOn,
+	"transform_null_equals":       func(v string) bool { return !isOn(v) },
+}
+
+// isQuiet: at log and debug levels the server's own log comes to the client.
+func isQuiet(v string) bool {
+	v = strings.ToLower(v)
+	return v == "notice" || v == "warning" || v == "error"
+}
+
+func isUTF8(v string) bool {
+	v = strings.ToLower(v)
+	return v == "utf8" || v == "utf-8" || v == "unicode"
+}
+
+func isOn(v string) bool {
+	v = strings.ToLower(v)
+	return v == "on" || v == "true" || v == "1" || v == "yes"
+}
+
+// SettingAllowed reports whether a client may set a parameter to a value, at
+// the start of a session or by SET.
+func SettingAllowed(name, value string) bool {
+	may, ok := settable[strings.ToLower(name)]
+	return ok && (may == nil || may(value))
+}
+
+
+// Settable reports whether a client may set a parameter to some value.
+func Settable(name string) bool {
+	_, ok := settable[strings.ToLower(name)]
+	return ok
+}
