@@ -5,8 +5,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -24,6 +27,11 @@ type checker struct {
 // bad notes an error at the line of the node that the keys lead to, or of the
 // deepest one on the way that the file holds. An int key is a list's index.
 func (c *checker) bad(msg string, keys ...any) {
+	c.errs = append(c.errs, fmt.Errorf("%s: %s", c.at(keys...), msg))
+}
+
+// at returns "file:line".
+func (c *checker) at(keys ...any) string {
 	n := c.doc
 	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
 		n = n.Content[0]
@@ -35,7 +43,7 @@ func (c *checker) bad(msg string, keys ...any) {
 		}
 		n = next
 	}
-	c.errs = append(c.errs, fmt.Errorf("%s:%d: %s", c.path, max(n.Line, 1), msg))
+	return fmt.Sprintf("%s:%d", c.path, max(n.Line, 1))
 }
 
 func child(n *yaml.Node, key any) *yaml.Node {
@@ -59,20 +67,69 @@ func (c *checker) config(cfg *Config) {
 	if !name.MatchString(cfg.Host) {
 		c.bad(fmt.Sprintf("host %q: use letters, digits, - and _ (it becomes part of NATS subjects)", cfg.Host), "host")
 	}
+	for _, d := range [][2]string{{"state", cfg.State}, {"run", cfg.Run}} {
+		if !filepath.IsAbs(d[1]) {
+			c.bad(fmt.Sprintf("%s %q: must be an absolute path", d[0], d[1]), d[0])
+		}
+	}
+	if uid, gid, pair := strings.Cut(cfg.User, ":"); uid == "root" || isZero(uid) || pair && (!isNumber(uid) || !isNumber(gid) || isZero(gid)) {
+		c.bad(fmt.Sprintf("user %q: must be an unprivileged account: its name, or uid:gid as numbers, neither of them 0", cfg.User), "user")
+	}
 	if cfg.Metrics != "" {
 		c.loopback(cfg.Metrics, "metrics")
 	}
 	c.oneOf(cfg.Log.Level, []string{"debug", "info", "warn", "error"}, "log", "level")
 	c.oneOf(cfg.Log.Format, []string{"text", "json"}, "log", "format")
 	c.interception(&cfg.Interception)
-	c.resources(cfg.Resources)
+	c.resources(cfg.Resources, cfg.Interception.Port)
 	c.identity(&cfg.Identity)
 	c.oneOf(cfg.Evidence.Journal.Sync, []string{"fsync", "write"}, "evidence", "journal", "sync")
 	if j := cfg.Evidence.Journal; j.SegmentBytes < 1<<20 || j.MaxBytes < 4*j.SegmentBytes {
 		c.bad("journal: segment_bytes must be at least 1 MiB and max_bytes at least four segments", "evidence", "journal", "max_bytes")
 	}
-	if cfg.Evidence.NATS.URL == "" {
-		c.loopback(cfg.Evidence.NATS.Listen, "evidence", "nats", "listen")
+	c.nats(&cfg.Evidence.NATS)
+	c.limits(&cfg.Limits)
+}
+
+func (c *checker) nats(n *NATS) {
+	if n.URL == "" {
+		c.loopback(n.Listen, "evidence", "nats", "listen")
+		if n.Credentials != "" {
+			c.bad("credentials: they are for a NATS of your own (url); the embedded server makes its own", "evidence", "nats", "credentials")
+		}
+		return
+	}
+	u, err := url.Parse(n.URL)
+	if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+		c.bad("url: must be one URL like nats://host:4222 or tls://host:4222", "evidence", "nats", "url")
+	} else if u.User != nil {
+		c.bad("url: a password does not belong here: name a file in credentials", "evidence", "nats", "url")
+	}
+}
+
+func (c *checker) limits(l *Limits) {
+	if l.Sessions < 1 || l.PerWorkload < 1 || l.PerWorkload > l.Sessions {
+		c.bad("limits: sessions must be at least 1, and sessions_per_workload between 1 and sessions", "limits")
+	}
+	if l.Drain < 0 || l.Drain > time.Hour {
+		c.bad(fmt.Sprintf("drain %s: must be between 0 and 1h", l.Drain), "limits", "drain")
+	}
+}
+
+// addresses checks those of the resources as the file spells them.
+func (c *checker) addresses() {
+	if c.doc.Kind != yaml.DocumentNode {
+		return
+	}
+	rs := child(c.doc.Content[0], "resources")
+	for i := 0; rs != nil && child(rs, i) != nil; i++ {
+		list := child(child(rs, i), "addresses")
+		for k := 0; list != nil && child(list, k) != nil; k++ {
+			a := child(list, k)
+			if _, err := netip.ParseAddrPort(a.Value); a.Kind == yaml.ScalarNode && err != nil {
+				c.bad(fmt.Sprintf("address %q: must be an ip:port like 192.0.2.7:5432 or [2001:db8::7]:5432; names are not resolved", a.Value), "resources", i, "addresses", k)
+			}
+		}
 	}
 }
 
@@ -93,7 +150,7 @@ func (c *checker) interception(i *Interception) {
 	}
 }
 
-func (c *checker) resources(rs []Resource) {
+func (c *checker) resources(rs []Resource, passage uint16) {
 	if len(rs) == 0 {
 		c.bad("no resources: name at least one protected service", "resources")
 	}
@@ -108,10 +165,23 @@ func (c *checker) resources(rs []Resource) {
 			c.bad("no addresses: list the address:port pairs that agents dial", "resources", i, "addresses")
 		}
 		for k, a := range r.Addresses {
-			if !a.IsValid() || a.Port() == 0 || a.Addr().IsUnspecified() || addrs[a] {
+			ip := a.Addr().Unmap()
+			a = netip.AddrPortFrom(ip, a.Port())
+			if !a.IsValid() || a.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" || addrs[a] {
 				c.bad(fmt.Sprintf("address %q: must be a concrete ip:port that no other resource has", a), "resources", i, "addresses", k)
 			}
+			if ip.IsLoopback() && a.Port() == passage {
+				c.bad(fmt.Sprintf("address %q: is the passage itself: choose another interception.port", a), "resources", i, "addresses", k)
+			}
 			addrs[a] = true
+		}
+		if r.Catalog != nil {
+			if r.Catalog.User == "" {
+				c.bad("user: required: the role of the side connection that reads the catalog", "resources", i, "catalog")
+			}
+			if d := r.Catalog.Refresh; d < 100*time.Millisecond || d > time.Minute {
+				c.bad(fmt.Sprintf("refresh %s: must be between 100ms and 1m: it is how long another session's DDL can go unseen", d), "resources", i, "catalog", "refresh")
+			}
 		}
 	}
 }
@@ -126,7 +196,13 @@ func (c *checker) identity(id *Identity) {
 		if err != nil || u.Host == "" || (u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Host))) {
 			c.bad(fmt.Sprintf("issuer %q: must be an https URL (http only on loopback)", is.URL), "identity", "issuers", i, "url")
 		}
+		if slices.Contains(urls, is.URL) {
+			c.bad(fmt.Sprintf("issuer %q: is listed twice", is.URL), "identity", "issuers", i, "url")
+		}
 		urls = append(urls, is.URL)
+		if is.Skew < 0 || is.Skew > 5*time.Minute {
+			c.bad(fmt.Sprintf("skew %s: must be between 0 and 5m", is.Skew), "identity", "issuers", i, "skew")
+		}
 		if is.Audience == "" {
 			c.bad("audience: required; a token for somebody else must not open this door", "identity", "issuers", i)
 		}
@@ -170,6 +246,13 @@ func (c *checker) loopback(addr string, keys ...any) {
 		c.bad(fmt.Sprintf("%v %q: must be a loopback ip:port", keys[len(keys)-1], addr), keys...)
 	}
 }
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 31)
+	return err == nil
+}
+
+func isZero(s string) bool { return isNumber(s) && strings.Trim(s, "0") == "" }
 
 func isLoopback(hostport string) bool {
 	h, _, err := net.SplitHostPort(hostport)

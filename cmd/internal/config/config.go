@@ -23,7 +23,7 @@ type Config struct {
 	Host    string `yaml:"host"`    // name in events and subjects; default: the hostname
 	State   string `yaml:"state"`   // journal, NATS store, keys
 	Run     string `yaml:"run"`     // control socket
-	User    string `yaml:"user"`    // unprivileged account of the daemon
+	User    string `yaml:"user"`    // unprivileged account of the daemon: a name, or uid:gid
 	Metrics string `yaml:"metrics"` // loopback address of the Prometheus listener, "" for none
 	Policy  string `yaml:"policy"`  // file or folder, relative to this file
 	Log     Log    `yaml:"log"`
@@ -32,8 +32,11 @@ type Config struct {
 	Resources    []Resource   `yaml:"resources"`
 	Identity     Identity     `yaml:"identity"`
 	Evidence     Evidence     `yaml:"evidence"`
+	Limits       Limits       `yaml:"limits"`
 
 	Path string `yaml:"-"` // of the file itself
+
+	doc yaml.Node // for line numbers
 }
 
 // Log configures the daemon's own log, which never holds data values.
@@ -111,6 +114,13 @@ type Journal struct {
 	Sync         string `yaml:"sync"`          // "fsync" (default) or "write"
 }
 
+// Limits bound what agents can take of the daemon.
+type Limits struct {
+	Sessions    int           `yaml:"sessions"`              // open at once, of all resources
+	PerWorkload int           `yaml:"sessions_per_workload"` // of one workload
+	Drain       time.Duration `yaml:"drain"`                 // for sessions to end when the daemon stops
+}
+
 // NATS says where events are published.
 type NATS struct {
 	URL         string `yaml:"url"`         // of the user's NATS; "" embeds a server
@@ -127,16 +137,20 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (write one from docs/sallyport.example.yaml, or name it with --config)", err)
 	}
-	c, err := Parse(b, path)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+	return Parse(b, path)
 }
 
 // Parse is Load from memory; path is for messages and relative names.
 func Parse(b []byte, path string) (*Config, error) {
 	c := &Config{Path: path}
+	if err := yaml.Unmarshal(b, &c.doc); err != nil {
+		return nil, located(path, err)
+	}
+	ck := checker{path: path, doc: &c.doc}
+	// The decoder does not tell the line of an address that it can't read.
+	if ck.addresses(); ck.errs != nil {
+		return nil, errors.Join(ck.errs...)
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
@@ -148,13 +162,18 @@ func Parse(b []byte, path string) (*Config, error) {
 	if err := c.defaults(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(b, &doc); err != nil {
-		return nil, located(path, err)
-	}
-	ck := checker{path: path, doc: &doc}
 	ck.config(c)
-	return c, errors.Join(ck.errs...)
+	if ck.errs != nil {
+		return nil, errors.Join(ck.errs...)
+	}
+	return c, nil
+}
+
+// At returns "file:line" of what the keys lead to, for errors that only show
+// where the value is used. An int key is a list's index.
+func (c *Config) At(keys ...any) string {
+	ck := checker{path: c.Path, doc: &c.doc}
+	return ck.at(keys...)
 }
 
 // located turns yaml's own "line N: ..." messages into file:line: ones.
@@ -193,6 +212,9 @@ func (c *Config) defaults() error {
 	def(&c.Evidence.Journal.SegmentBytes, 64<<20)
 	def(&c.Evidence.Journal.Sync, "fsync")
 	def(&c.Evidence.NATS.Listen, "127.0.0.1:4222")
+	def(&c.Limits.Sessions, 10_000)
+	def(&c.Limits.PerWorkload, max(c.Limits.Sessions/2, 1))
+	def(&c.Limits.Drain, 30*time.Second)
 	for i := range c.Identity.Issuers {
 		is := &c.Identity.Issuers[i]
 		if len(is.Algorithms) == 0 {
@@ -205,8 +227,16 @@ func (c *Config) defaults() error {
 			def(&cat.Refresh, 2*time.Second)
 		}
 	}
-	if !filepath.IsAbs(c.Policy) {
-		c.Policy = filepath.Join(filepath.Dir(c.Path), c.Policy)
+	files := []*string{&c.Policy, &c.Evidence.Recorder, &c.Evidence.NATS.Credentials}
+	for i := range c.Resources {
+		if cat := c.Resources[i].Catalog; cat != nil {
+			files = append(files, &cat.PasswordFile)
+		}
+	}
+	for _, f := range files {
+		if *f != "" && !filepath.IsAbs(*f) {
+			*f = filepath.Join(filepath.Dir(c.Path), *f)
+		}
 	}
 	return nil
 }
