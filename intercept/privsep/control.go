@@ -76,10 +76,12 @@ func privateDir(dir string) error {
 func (c *Control) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.ln.Close() })
 	defer stop()
-	ctx, cancel := context.WithCancel(ctx)
+	// The loop below looks at ctx itself: a child may end a moment after the
+	// listener that ctx's end closes.
+	sweeping, cancel := context.WithCancel(ctx)
 	defer c.wg.Wait()
 	defer cancel()
-	c.wg.Go(func() { c.sweepLoop(ctx) })
+	c.wg.Go(func() { c.sweepLoop(sweeping) })
 	for {
 		conn, err := c.ln.AcceptUnix()
 		if err != nil {
