@@ -108,8 +108,10 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 
 func (g *Gate) evaluate(r *Request, now time.Time) Evaluation {
 	if !r.Session.Identity.Valid(now) {
-		return Evaluation{Effect: EffectBlock, Rules: []string{"identity"},
-			Reason: "the workload's token has expired", Remedy: "renew the token; the session goes on with the new one"}
+		return Evaluation{
+			Effect: EffectBlock, Rules: []string{"identity"},
+			Reason: "the workload's token has expired", Remedy: "renew the token; the session goes on with the new one",
+		}
 	}
 	e := g.engine.Load()
 	if r.Memo != nil {

@@ -17,8 +17,10 @@ func TestLinksNoEBPF(t *testing.T) {
 	if !strings.Contains(deps, "sallyport.dev/sallyport/events/recorder\n") {
 		t.Fatal("go list does not tell the recorder's imports")
 	}
-	for _, p := range []string{"github.com/cilium/ebpf", "github.com/google/gopacket", "sallyport.dev/sallyport/bpf",
-		"sallyport.dev/sallyport/intercept/", "sallyport.dev/sallyport/protocols/", "github.com/pganalyze/"} {
+	for _, p := range []string{
+		"github.com/cilium/ebpf", "github.com/google/gopacket", "sallyport.dev/sallyport/bpf",
+		"sallyport.dev/sallyport/intercept/", "sallyport.dev/sallyport/protocols/", "github.com/pganalyze/",
+	} {
 		if strings.Contains(deps, p) {
 			t.Errorf("the recorder links %s", p)
 		}

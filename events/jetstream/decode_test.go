@@ -37,8 +37,10 @@ func FuzzParse(f *testing.F) {
 	f.Add("sallyport.audit.h1.postgres.statement", "c", "1", "statement", "00", "00", "postgres", "s", []byte("{}"))
 	f.Add("sallyport.transcript.h1.s", "c", "1", "transcript", "", "", "", "s%2e", []byte{})
 	f.Fuzz(func(t *testing.T, subject, chain, seq, kind, prev, hash, protocol, session string, data []byte) {
-		h := nats.Header{"Sallyport-Chain": {chain}, "Sallyport-Seq": {seq}, "Sallyport-Kind": {kind}, "Sallyport-Prev": {prev},
-			"Sallyport-Hash": {hash}, "Sallyport-Protocol": {protocol}, "Sallyport-Session": {session}}
+		h := nats.Header{
+			"Sallyport-Chain": {chain}, "Sallyport-Seq": {seq}, "Sallyport-Kind": {kind}, "Sallyport-Prev": {prev},
+			"Sallyport-Hash": {hash}, "Sallyport-Protocol": {protocol}, "Sallyport-Session": {session},
+		}
 		host, r, err := jetstream.Parse(subject, h, data)
 		if err == nil && (r.Seq == 0 || r.Chain == "" || jetstream.Subject(host, &r) != subject) {
 			t.Fatalf("believed %q: %+v", subject, r)

@@ -51,8 +51,10 @@ func dial(t *testing.T, s *jetstream.Server, role string) *nats.Conn {
 var quiet = nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 
 func source(c *chaintest.Chain) jetstream.Source {
-	return jetstream.Source{Chain: c.ID, First: c.First, Last: c.Last, Release: c.Release,
-		Open: func(from uint64) (jetstream.Reader, error) { return c.Reader(from), nil }}
+	return jetstream.Source{
+		Chain: c.ID, First: c.First, Last: c.Last, Release: c.Release,
+		Open: func(from uint64) (jetstream.Reader, error) { return c.Reader(from), nil },
+	}
 }
 
 // ship runs a shipper until the returned function is called.
@@ -201,8 +203,10 @@ func TestReceipts(t *testing.T) {
 	_, wrong, _ := ed25519.GenerateKey(nil)
 	released := make(chan uint64, 10)
 	fill(c, 20)
-	ship(t, &jetstream.Shipper{Host: "h1", Source: source(c), Conn: dial(t, s, jetstream.RoleHost), RecorderKey: pub,
-		Released: func(n uint64) { released <- n }})
+	ship(t, &jetstream.Shipper{
+		Host: "h1", Source: source(c), Conn: dial(t, s, jetstream.RoleHost), RecorderKey: pub,
+		Released: func(n uint64) { released <- n },
+	})
 	recs := stored(t, s, 20)
 	rec := dial(t, s, jetstream.RoleRecorder)
 	send := func(k ed25519.PrivateKey, r jetstream.Receipt) {
@@ -282,13 +286,19 @@ func TestRolesAreHeldToTheirPart(t *testing.T) {
 
 	// What each role must not be able to publish or ask for.
 	forbidden := map[string][]string{
-		jetstream.RoleSIEM: {"sallyport.audit.h1.postgres.statement", "sallyport.receipt.h1",
+		jetstream.RoleSIEM: {
+			"sallyport.audit.h1.postgres.statement", "sallyport.receipt.h1",
 			"$JS.API.STREAM.MSG.GET.SALLYPORT", "$JS.API.CONSUMER.CREATE.SALLYPORT.x.sallyport.audit.>",
-			"sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.recorder", "$JS.API.STREAM.DELETE.SALLYPORT"},
-		jetstream.RoleRecorder: {"sallyport.audit.h1.postgres.statement", "$JS.API.STREAM.DELETE.SALLYPORT",
-			"$JS.API.STREAM.PURGE.SALLYPORT", "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.siem"},
-		jetstream.RoleHost: {"sallyport.audit.h2.postgres.statement", "sallyport.receipt.h1", "$JS.API.STREAM.DELETE.SALLYPORT",
-			"$JS.API.STREAM.UPDATE.SALLYPORT", "$JS.API.STREAM.PURGE.SALLYPORT", "$JS.API.CONSUMER.CREATE.SALLYPORT.x"},
+			"sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.recorder", "$JS.API.STREAM.DELETE.SALLYPORT",
+		},
+		jetstream.RoleRecorder: {
+			"sallyport.audit.h1.postgres.statement", "$JS.API.STREAM.DELETE.SALLYPORT",
+			"$JS.API.STREAM.PURGE.SALLYPORT", "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.siem",
+		},
+		jetstream.RoleHost: {
+			"sallyport.audit.h2.postgres.statement", "sallyport.receipt.h1", "$JS.API.STREAM.DELETE.SALLYPORT",
+			"$JS.API.STREAM.UPDATE.SALLYPORT", "$JS.API.STREAM.PURGE.SALLYPORT", "$JS.API.CONSUMER.CREATE.SALLYPORT.x",
+		},
 	}
 	for role, subjects := range forbidden {
 		for _, subj := range subjects {

@@ -224,9 +224,11 @@ func loopback(listen string) (string, int, error) {
 // embedded server: DIR/keys/<role>.nk) or a .creds file. The connection
 // reconnects for ever.
 func Connect(url, credentials string, opts ...nats.Option) (*nats.Conn, error) {
-	all := []nats.Option{nats.Name("sallyport"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
+	all := []nats.Option{
+		nats.Name("sallyport"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, time.Second), nats.ReconnectBufSize(-1), nats.PermissionErrOnSubscribe(true),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { slog.Warn("NATS", "error", err) })}
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { slog.Warn("NATS", "error", err) }),
+	}
 	auth, err := authenticate(credentials)
 	if err != nil {
 		return nil, err

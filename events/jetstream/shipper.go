@@ -126,8 +126,10 @@ type end struct {
 func (s *Shipper) end(ctx context.Context) (end, error) {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
-	m, err := request(ctx, s.Conn, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + StreamName,
-		Data: fmt.Appendf(nil, `{"last_by_subj":%q}`, s.filter())})
+	m, err := request(ctx, s.Conn, &nats.Msg{
+		Subject: "$JS.API.STREAM.MSG.GET." + StreamName,
+		Data:    fmt.Appendf(nil, `{"last_by_subj":%q}`, s.filter()),
+	})
 	if err != nil {
 		return end{}, fmt.Errorf("jetstream: end of the stream: %w", err)
 	}

@@ -141,7 +141,8 @@ func parseRecord(r *events.Record, b []byte, names *events.Record) error {
 	r.Kind = events.Kind(b[40])
 	b = b[41:]
 	for _, p := range [...]struct{ to, known *string }{
-		{&r.Chain, &names.Chain}, {&r.Protocol, &names.Protocol}, {&r.Session, &names.Session}} {
+		{&r.Chain, &names.Chain}, {&r.Protocol, &names.Protocol}, {&r.Session, &names.Session},
+	} {
 		if len(b) < 4 {
 			return errTorn
 		}

@@ -283,8 +283,10 @@ type Stats struct {
 func (j *Journal) Stats() Stats {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	s := Stats{Used: j.used, Reserved: j.intents.reserved, Max: j.o.MaxBytes, Buffered: j.buffered,
-		Appended: j.seq, Durable: j.durable.Load(), Segments: len(j.segments)}
+	s := Stats{
+		Used: j.used, Reserved: j.intents.reserved, Max: j.o.MaxBytes, Buffered: j.buffered,
+		Appended: j.seq, Durable: j.durable.Load(), Segments: len(j.segments),
+	}
 	if t := j.trouble.Load(); t != nil {
 		s.Err = t.err
 	}

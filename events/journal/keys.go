@@ -102,8 +102,10 @@ func (j *Journal) checkpoint() {
 		return
 	}
 	// Refused: the next one covers it.
-	if at, err := j.append(&events.Event{Kind: events.Checkpoint, Time: j.o.Now(),
-		Message: signCheckpoint(j.o.Host, j.keys.host, Head{j.chain, seq, hash})}, false); err == nil {
+	if at, err := j.append(&events.Event{
+		Kind: events.Checkpoint, Time: j.o.Now(),
+		Message: signCheckpoint(j.o.Host, j.keys.host, Head{j.chain, seq, hash}),
+	}, false); err == nil {
 		j.marked = at
 	}
 }

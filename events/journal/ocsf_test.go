@@ -20,10 +20,12 @@ func production(o journal.Options) journal.Options {
 }
 
 func identified(id string) *events.Session {
-	return &events.Session{ID: id, Host: "db-gate-1", Protocol: "postgres", Resource: "clinic",
+	return &events.Session{
+		ID: id, Host: "db-gate-1", Protocol: "postgres", Resource: "clinic",
 		Destination: netip.MustParseAddrPort("10.0.0.5:5432"), Workload: "triage-bot", Actor: "agent-a", Principal: "dr.grey",
 		Actors: []string{"agent-a"}, Issuer: "https://id.example.org", Proof: "oidc+pidfd", Opened: time.UnixMilli(1),
-		Process: events.Process{PID: 4711, Start: 1, UID: 1001, Exe: "/usr/bin/psql", Comm: "psql"}, Database: "clinic", User: "clinic"}
+		Process: events.Process{PID: 4711, Start: 1, UID: 1001, Exe: "/usr/bin/psql", Comm: "psql"}, Database: "clinic", User: "clinic",
+	}
 }
 
 // With the real encoder: what recovery writes names the same agent as what
@@ -129,8 +131,10 @@ func TestTogether(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	cancel()
 	readers.Wait()
-	rep, err := journal.Verify(dir, journal.Expect{HostKey: j.HostKey(), Heads: []journal.Head{head},
-		Message: func(p []byte) (string, error) { v, err := ocsf.Decode(p); return v.Message, err }})
+	rep, err := journal.Verify(dir, journal.Expect{
+		HostKey: j.HostKey(), Heads: []journal.Head{head},
+		Message: func(p []byte) (string, error) { v, err := ocsf.Decode(p); return v.Message, err },
+	})
 	if err != nil || rep.Fault != nil || rep.Last < 8*602+1 {
 		t.Fatalf("%+v %v", rep, err)
 	}

@@ -292,8 +292,10 @@ func settle(f File, size int64) error {
 func (j *Journal) interrupt(cut int64) error {
 	now := j.o.Now()
 	if cut > 0 {
-		if _, err := j.append(&events.Event{Kind: events.Lifecycle, Time: now, Status: "recovered",
-			Message: fmt.Sprintf("the journal was recovered: %d bytes of unfinished records were cut; nobody was promised them", cut)}, true); err != nil {
+		if _, err := j.append(&events.Event{
+			Kind: events.Lifecycle, Time: now, Status: "recovered",
+			Message: fmt.Sprintf("the journal was recovered: %d bytes of unfinished records were cut; nobody was promised them", cut),
+		}, true); err != nil {
 			return err
 		}
 	}
@@ -301,15 +303,19 @@ func (j *Journal) interrupt(cut int64) error {
 		es := j.revive(s)
 		const why = "the interceptor died before the end was recorded"
 		for _, in := range slices.Clone(s.Open) {
-			if _, err := j.append(&events.Event{Kind: events.Response, Time: now, Session: es, Number: in.Number,
+			if _, err := j.append(&events.Event{
+				Kind: events.Response, Time: now, Session: es, Number: in.Number,
 				Status: "interrupted", Recorded: in.Shown, Bytes: in.Shown, Reason: why,
-				Message: fmt.Sprintf("at most the %d bytes of the result that the transcript holds were shown", in.Shown)}, true); err != nil {
+				Message: fmt.Sprintf("at most the %d bytes of the result that the transcript holds were shown", in.Shown),
+			}, true); err != nil {
 				return err
 			}
 		}
 		if s.Opened {
-			if _, err := j.append(&events.Event{Kind: events.SessionClose, Time: now, Session: es,
-				Status: "interrupted", Reason: why}, true); err != nil {
+			if _, err := j.append(&events.Event{
+				Kind: events.SessionClose, Time: now, Session: es,
+				Status: "interrupted", Reason: why,
+			}, true); err != nil {
 				return err
 			}
 		}

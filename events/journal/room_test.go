@@ -128,10 +128,12 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 }
 
 func TestAppendAllocatesNothing(t *testing.T) {
-	j, err := journal.Open(t.TempDir(), journal.Options{Host: "h1", Sync: true, CheckpointEvery: -1, BufferBytes: 64 << 20,
+	j, err := journal.Open(t.TempDir(), journal.Options{
+		Host: "h1", Sync: true, CheckpointEvery: -1, BufferBytes: 64 << 20,
 		Encode: func(dst []byte, uid string, e *events.Event) []byte {
 			return append(append(dst, uid...), e.Normalized...)
-		}})
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,10 +161,12 @@ func TestAppendAllocatesNothing(t *testing.T) {
 }
 
 func benchmark(b *testing.B, goroutines int, wait bool) {
-	j, err := journal.Open(b.TempDir(), journal.Options{Host: "h1", Sync: true, MaxBytes: 64 << 30, CheckpointEvery: -1,
+	j, err := journal.Open(b.TempDir(), journal.Options{
+		Host: "h1", Sync: true, MaxBytes: 64 << 30, CheckpointEvery: -1,
 		Encode: func(dst []byte, uid string, e *events.Event) []byte {
 			return append(append(dst, uid...), e.Normalized...)
-		}})
+		},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -219,8 +223,10 @@ func BenchmarkAppendWait256(b *testing.B) { benchmark(b, 256, true) }
 // BenchmarkRecord32 writes transcripts: each Record is in the operating
 // system when it returns.
 func BenchmarkRecord32(b *testing.B) {
-	j, err := journal.Open(b.TempDir(), journal.Options{Host: "h1", Sync: true, MaxBytes: 64 << 30, CheckpointEvery: -1,
-		Encode: func(dst []byte, uid string, e *events.Event) []byte { return append(dst, uid...) }})
+	j, err := journal.Open(b.TempDir(), journal.Options{
+		Host: "h1", Sync: true, MaxBytes: 64 << 30, CheckpointEvery: -1,
+		Encode: func(dst []byte, uid string, e *events.Event) []byte { return append(dst, uid...) },
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -79,10 +79,18 @@ func statementActivity(ev *events.Event) id {
 		word string
 		id   id
 	}{
-		{"select", id{4, "Query"}}, {"insert", id{5, "Write"}}, {"update", id{2, "Update"}},
-		{"delete", id{7, "Delete"}}, {"copy_to", id{1, "Read"}}, {"copy_from", id{5, "Write"}},
-		{"merge", id{2, "Update"}}, {"truncate", id{7, "Delete"}}, {"create", id{6, "Create"}},
-		{"alter", id{2, "Update"}}, {"drop", id{7, "Delete"}}, {"fetch", id{1, "Read"}},
+		{"select", id{4, "Query"}},
+		{"insert", id{5, "Write"}},
+		{"update", id{2, "Update"}},
+		{"delete", id{7, "Delete"}},
+		{"copy_to", id{1, "Read"}},
+		{"copy_from", id{5, "Write"}},
+		{"merge", id{2, "Update"}},
+		{"truncate", id{7, "Delete"}},
+		{"create", id{6, "Create"}},
+		{"alter", id{2, "Update"}},
+		{"drop", id{7, "Delete"}},
+		{"fetch", id{1, "Read"}},
 		{"show", id{8, "List"}},
 	} {
 		if len(ev.Command) >= len(a.word) && strings.EqualFold(ev.Command[:len(a.word)], a.word) {

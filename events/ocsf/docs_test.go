@@ -60,10 +60,14 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	written := map[string]bool{}
 	cut := session()
 	cut.ID, cut.Application = "cut", strings.Repeat("x", 10000)
-	for _, e := range slices.Concat(examples(), more(), []*events.Event{{Kind: events.SessionOpen, Session: cut},
-		{Kind: events.Alarm, Session: session(), Source: session().Destination, Destination: session().Destination, Transport: "tcp",
-			Process: &events.Process{PID: 1, Exe: "/bin/x", Comm: "x", Cgroup: "/x"}},
-		{Kind: events.Response, Session: session(), Number: 1, Normalized: "select", Fingerprint: 1, Bytes: 1}}) {
+	for _, e := range slices.Concat(examples(), more(), []*events.Event{
+		{Kind: events.SessionOpen, Session: cut},
+		{
+			Kind: events.Alarm, Session: session(), Source: session().Destination, Destination: session().Destination, Transport: "tcp",
+			Process: &events.Process{PID: 1, Exe: "/bin/x", Comm: "x", Cgroup: "/x"},
+		},
+		{Kind: events.Response, Session: session(), Number: 1, Normalized: "select", Fingerprint: 1, Bytes: 1},
+	}) {
 		var v any
 		if err := json.Unmarshal(ocsf.Append(nil, uid, e), &v); err != nil {
 			t.Fatal(err)

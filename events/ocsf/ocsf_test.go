@@ -39,17 +39,25 @@ func examples() []*events.Event {
 	return []*events.Event{
 		{Kind: events.Login, Time: at, Session: s, Verdict: events.Allow, Rules: []string{"clinic-agents"}, Command: "login"},
 		{Kind: events.SessionOpen, Time: at, Session: s},
-		{Kind: events.Statement, Time: at, Session: s, Number: 1, Command: "select", Normalized: "select name, ssn from patients where id = $1",
+		{
+			Kind: events.Statement, Time: at, Session: s, Number: 1, Command: "select", Normalized: "select name, ssn from patients where id = $1",
 			Fingerprint: 0x0123456789abcdef, Literals: []events.Digest{{1, 2, 3, 4, 5, 6, 7, 8}}, Verdict: events.Mask,
-			Rules: []string{"mask-direct-identifiers"}, Objects: []string{"public.patients"}, Masked: masked},
-		{Kind: events.Response, Time: at, Session: s, Number: 1, Status: "ok", Rows: 1, Bytes: 64, Duration: 1500 * time.Microsecond,
-			Recorded: 64, Hash: [32]byte{0xaa}},
-		{Kind: events.Block, Time: at, Session: s, Number: 2, Command: "delete", Normalized: "delete from patients", Fingerprint: 7, Writes: true,
+			Rules: []string{"mask-direct-identifiers"}, Objects: []string{"public.patients"}, Masked: masked,
+		},
+		{
+			Kind: events.Response, Time: at, Session: s, Number: 1, Status: "ok", Rows: 1, Bytes: 64, Duration: 1500 * time.Microsecond,
+			Recorded: 64, Hash: [32]byte{0xaa},
+		},
+		{
+			Kind: events.Block, Time: at, Session: s, Number: 2, Command: "delete", Normalized: "delete from patients", Fingerprint: 7, Writes: true,
 			Verdict: events.Blocked, Rules: []string{"no-destruction"}, Reason: "agents may not delete patients", Remedy: "ask the data steward",
-			Code: "42501", Objects: []string{"public.patients"}},
+			Code: "42501", Objects: []string{"public.patients"},
+		},
 		{Kind: events.SessionClose, Time: at, Session: s, Status: "interrupted", Reason: "the interceptor died before the end was recorded", Rows: 3, Bytes: 512, Duration: time.Minute},
-		{Kind: events.Bypass, Time: at, Session: &events.Session{Host: "db-gate-1"}, Message: "a packet went round the passage and was dropped", Process: proc,
-			Source: netip.MustParseAddrPort("10.0.0.9:40000"), Destination: netip.MustParseAddrPort("10.0.0.5:5432"), Transport: "tcp"},
+		{
+			Kind: events.Bypass, Time: at, Session: &events.Session{Host: "db-gate-1"}, Message: "a packet went round the passage and was dropped", Process: proc,
+			Source: netip.MustParseAddrPort("10.0.0.9:40000"), Destination: netip.MustParseAddrPort("10.0.0.5:5432"), Transport: "tcp",
+		},
 		{Kind: events.Drift, Time: at, Session: &events.Session{Host: "db-gate-1"}, Message: "policy names public.patients.mrn, the catalog has no such column", Objects: []string{"public.patients"}},
 		{Kind: events.Alarm, Time: at, Session: &events.Session{Host: "db-gate-1"}, Message: "the journal is nine tenths full"},
 		{Kind: events.Checkpoint, Time: at, Session: &events.Session{Host: "db-gate-1"}, Message: "sallyport/db-gate-1/00112233445566778899aabbccddeeff\n41\nq83v\n\n— sallyport/db-gate-1 c2ln\n"},
@@ -73,8 +81,10 @@ func more() []*events.Event {
 		{Kind: events.Bypass, Time: at, Session: s, Transport: "udp", Destination: netip.MustParseAddrPort("[2001:db8::1]:5432"), Source: netip.MustParseAddrPort("[fe80::1%eth0]:1")},
 		{Kind: events.Lifecycle, Time: at, Status: "recovered", Message: "cut"},
 		{Kind: events.Lifecycle, Time: at},
-		{Kind: events.SessionOpen, Time: at, Session: &events.Session{ID: "x", Destination: netip.MustParseAddrPort("[fe80::1%eth0]:5432"),
-			Actors: []string{"a\u2028b"}, Application: strings.Repeat("é", 5000)}},
+		{Kind: events.SessionOpen, Time: at, Session: &events.Session{
+			ID: "x", Destination: netip.MustParseAddrPort("[fe80::1%eth0]:5432"),
+			Actors: []string{"a\u2028b"}, Application: strings.Repeat("é", 5000),
+		}},
 	}
 }
 
@@ -136,8 +146,10 @@ func TestDecodeReadsBack(t *testing.T) {
 
 func TestAnAlarmNamesItsProcess(t *testing.T) {
 	p := events.Process{PID: 7, Start: 8, UID: 9, Exe: "/bin/x", Cgroup: "/a", Comm: "x"}
-	v, err := ocsf.Decode(ocsf.Append(nil, uid, &events.Event{Kind: events.Alarm, Session: session(), Process: &p,
-		Source: netip.MustParseAddrPort("10.0.0.9:1"), Transport: "udp"}))
+	v, err := ocsf.Decode(ocsf.Append(nil, uid, &events.Event{
+		Kind: events.Alarm, Session: session(), Process: &p,
+		Source: netip.MustParseAddrPort("10.0.0.9:1"), Transport: "udp",
+	}))
 	if err != nil || v.Process != p || v.Session != "s-1" || v.Source.Port() != 1 || v.Transport != "udp" || v.Destination != session().Destination {
 		t.Fatalf("%+v %v", v, err)
 	}
@@ -184,8 +196,10 @@ func TestNoAllocation(t *testing.T) {
 }
 
 func TestLongTextIsCutAndSaysSo(t *testing.T) {
-	e := &events.Event{Kind: events.Block, Session: session(), Normalized: strings.Repeat("é", 1<<20), Reason: strings.Repeat("\x01", 1<<20),
-		Rules: make([]string, 10000), Objects: make([]string, 10000), Masked: make([]events.Field, 10000), Literals: make([]events.Digest, 10000)}
+	e := &events.Event{
+		Kind: events.Block, Session: session(), Normalized: strings.Repeat("é", 1<<20), Reason: strings.Repeat("\x01", 1<<20),
+		Rules: make([]string, 10000), Objects: make([]string, 10000), Masked: make([]events.Field, 10000), Literals: make([]events.Digest, 10000),
+	}
 	b := ocsf.Append(nil, uid, e)
 	v, err := ocsf.Decode(b)
 	if err != nil || !v.Truncated || !strings.HasSuffix(v.Normalized, "é…") || !utf8.Valid(b) || len(v.Masked) > 300 {
@@ -206,11 +220,15 @@ func FuzzAppend(f *testing.F) {
 		f.Add(s, uint8(3))
 	}
 	f.Fuzz(func(t *testing.T, s string, kind uint8) {
-		se := &events.Session{ID: s, Host: s, Protocol: s, Resource: s, Workload: s, Actor: s, Principal: s, Actors: []string{s},
-			Issuer: s, Proof: s, User: s, Database: s, Application: s, Process: events.Process{PID: 1, Exe: s, Comm: s, Cgroup: s}}
-		e := &events.Event{Kind: events.Kind(kind%11) + 1, Time: at, Session: se, Number: 1, Command: s, Normalized: s, Rules: []string{s},
+		se := &events.Session{
+			ID: s, Host: s, Protocol: s, Resource: s, Workload: s, Actor: s, Principal: s, Actors: []string{s},
+			Issuer: s, Proof: s, User: s, Database: s, Application: s, Process: events.Process{PID: 1, Exe: s, Comm: s, Cgroup: s},
+		}
+		e := &events.Event{
+			Kind: events.Kind(kind%11) + 1, Time: at, Session: se, Number: 1, Command: s, Normalized: s, Rules: []string{s},
 			Reason: s, Remedy: s, Code: s, Objects: []string{s}, Masked: []events.Field{{Schema: s, Relation: s, Column: s}}, Status: s,
-			Message: s, Transport: s, Process: &events.Process{Exe: s, Comm: s, Cgroup: s}}
+			Message: s, Transport: s, Process: &events.Process{Exe: s, Comm: s, Cgroup: s},
+		}
 		b := ocsf.Append(nil, s+"-1", e)
 		if !json.Valid(b) || !utf8.Valid(b) {
 			t.Fatalf("not JSON: %q", b)

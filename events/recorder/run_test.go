@@ -48,9 +48,11 @@ func child(args []string) error {
 	if err != nil {
 		return err
 	}
-	r := &recorder.Recorder{Conn: nc, Store: s, Key: key, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	r := &recorder.Recorder{
+		Conn: nc, Store: s, Key: key, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Grace:  5 * time.Second,
-		Stored: func(n int) { fmt.Println("stored", n) }}
+		Stored: func(n int) { fmt.Println("stored", n) },
+	}
 	return r.Run(context.Background())
 }
 
@@ -71,8 +73,10 @@ func startShipper(t *testing.T, s *jetstream.Server, sh *jetstream.Shipper, c *c
 		t.Fatal(err)
 	}
 	sh.Host, sh.Conn = "h1", nc
-	sh.Source = jetstream.Source{Chain: c.ID, First: c.First, Last: c.Last, Release: c.Release,
-		Open: func(from uint64) (jetstream.Reader, error) { return c.Reader(from), nil }}
+	sh.Source = jetstream.Source{
+		Chain: c.ID, First: c.First, Last: c.Last, Release: c.Release,
+		Open: func(from uint64) (jetstream.Reader, error) { return c.Reader(from), nil },
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); sh.Run(ctx) }()
@@ -190,9 +194,11 @@ func TestDuplicatesAndForgeriesOnTheStream(t *testing.T) {
 	defer nc.Close()
 	publish := func(r events.Record) {
 		t.Helper()
-		h := nats.Header{"Sallyport-Chain": {r.Chain}, "Sallyport-Seq": {fmt.Sprint(r.Seq)}, "Sallyport-Kind": {"transcript"},
+		h := nats.Header{
+			"Sallyport-Chain": {r.Chain}, "Sallyport-Seq": {fmt.Sprint(r.Seq)}, "Sallyport-Kind": {"transcript"},
 			"Sallyport-Prev": {fmt.Sprintf("%x", r.Prev)}, "Sallyport-Hash": {fmt.Sprintf("%x", r.Hash)},
-			"Sallyport-Protocol": {r.Protocol}, "Sallyport-Session": {r.Session}}
+			"Sallyport-Protocol": {r.Protocol}, "Sallyport-Session": {r.Session},
+		}
 		if _, err := nc.RequestMsg(&nats.Msg{Subject: jetstream.Subject("h1", &r), Header: h, Data: r.Payload}, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}

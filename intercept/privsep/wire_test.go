@@ -21,13 +21,29 @@ func TestGlob(t *testing.T) {
 		pattern, path string
 		want          bool
 	}{
-		{"/a", "/a", true}, {"/a", "/a/b", false}, {"/a", "/ab", false}, {"/a", "/b/a", false},
-		{"/a/*", "/a/b", true}, {"/a/*", "/a/b/c", false}, {"/a/*", "/a/", true}, {"/a/*", "/a", false},
-		{"/a/**", "/a/b/c", true}, {"/a/**", "/a", false}, {"/a/**", "/ab/c", false},
-		{"/**/x", "/a/b/x", true}, {"/**/x", "/a/b/xy", false},
-		{"/a?", "/ab", true}, {"/a?", "/a/", false}, {"/a.b", "/axb", false}, {"/a[b]", "/a[b]", true},
-		{"/a[b]", "/ab", false}, {"/**", "/", true}, {"/***", "/x/y", true}, {"/x-*.scope", "/x-1.scope", true},
-		{"/a", "/a\n", false}, {"/a/**", "/a/\nb", true},
+		{"/a", "/a", true},
+		{"/a", "/a/b", false},
+		{"/a", "/ab", false},
+		{"/a", "/b/a", false},
+		{"/a/*", "/a/b", true},
+		{"/a/*", "/a/b/c", false},
+		{"/a/*", "/a/", true},
+		{"/a/*", "/a", false},
+		{"/a/**", "/a/b/c", true},
+		{"/a/**", "/a", false},
+		{"/a/**", "/ab/c", false},
+		{"/**/x", "/a/b/x", true},
+		{"/**/x", "/a/b/xy", false},
+		{"/a?", "/ab", true},
+		{"/a?", "/a/", false},
+		{"/a.b", "/axb", false},
+		{"/a[b]", "/a[b]", true},
+		{"/a[b]", "/ab", false},
+		{"/**", "/", true},
+		{"/***", "/x/y", true},
+		{"/x-*.scope", "/x-1.scope", true},
+		{"/a", "/a\n", false},
+		{"/a/**", "/a/\nb", true},
 	} {
 		re, err := compileGlob(c.pattern)
 		if err != nil {

@@ -116,7 +116,8 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		"algorithm":        {replaced("audience: sallyport", "audience: a, algorithms: [HS256]"), []string{`8: algorithm "HS256": use an asymmetric`}},
 		"skew":             {replaced("audience: sallyport", "audience: a, skew: 1h"), []string{"8: skew 1h0m0s"}},
 		"workload": {small + "  workloads:\n    - name: a\n      issuer: x\n      token_file: t\n    - name: a\n", []string{
-			"10: subjects:", "10: match:", `11: issuer "x" is not among`, "12: token_file: must be an absolute path", `13: workload name "a"`}},
+			"10: subjects:", "10: match:", `11: issuer "x" is not among`, "12: token_file: must be an absolute path", `13: workload name "a"`,
+		}},
 		"mode":          {small + "interception: {mode: vm}\n", []string{`9: mode "vm": must be one of`}},
 		"covers none":   {small + "interception: {mode: cgroup}\n", []string{"9: mode cgroup covers nothing"}},
 		"cgroup":        {small + "interception:\n  mode: cgroup\n  cgroups: [agents]\n  exempt: [x]\n", []string{`11: cgroup "agents"`, `12: cgroup "x"`}},

@@ -43,7 +43,9 @@ type unused struct{}
 func (unused) CreateAuthRequest(context.Context, *oidc.AuthRequest, string) (op.AuthRequest, error) {
 	return nil, errUnused
 }
+
 func (unused) AuthRequestByID(context.Context, string) (op.AuthRequest, error) { return nil, errUnused }
+
 func (unused) AuthRequestByCode(context.Context, string) (op.AuthRequest, error) {
 	return nil, errUnused
 }
@@ -52,6 +54,7 @@ func (unused) DeleteAuthRequest(context.Context, string) error    { return errUn
 func (unused) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest, string) (string, string, time.Time, error) {
 	return "", "", time.Time{}, errUnused
 }
+
 func (unused) TokenRequestByRefreshToken(context.Context, string) (op.RefreshTokenRequest, error) {
 	return nil, errUnused
 }
@@ -60,21 +63,27 @@ func (unused) RevokeToken(context.Context, string, string, string) *oidc.Error {
 func (unused) GetRefreshTokenInfo(context.Context, string, string) (string, string, error) {
 	return "", "", op.ErrInvalidRefreshToken
 }
+
 func (unused) SetUserinfoFromScopes(context.Context, *oidc.UserInfo, string, string, []string) error {
 	return errUnused
 }
+
 func (unused) SetUserinfoFromToken(context.Context, *oidc.UserInfo, string, string, string) error {
 	return errUnused
 }
+
 func (unused) SetIntrospectionFromToken(context.Context, *oidc.IntrospectionResponse, string, string, string) error {
 	return errUnused
 }
+
 func (unused) GetPrivateClaimsFromScopes(context.Context, string, string, []string) (map[string]any, error) {
 	return nil, nil
 }
+
 func (unused) GetKeyByIDAndClientID(context.Context, string, string) (*jose.JSONWebKey, error) {
 	return nil, errUnused
 }
+
 func (unused) ValidateJWTProfileScopes(context.Context, string, []string) ([]string, error) {
 	return nil, errUnused
 }

@@ -27,7 +27,8 @@ func frames(ms ...pgproto3.BackendMessage) (b []byte) {
 var patients = frames(
 	&pgproto3.ParseComplete{},
 	&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{
-		{Name: []byte("id"), DataTypeOID: 23, Format: 1}, {Name: []byte("name"), DataTypeOID: 25}, {Name: []byte("ssn"), DataTypeOID: 25}}},
+		{Name: []byte("id"), DataTypeOID: 23, Format: 1}, {Name: []byte("name"), DataTypeOID: 25}, {Name: []byte("ssn"), DataTypeOID: 25},
+	}},
 	&pgproto3.DataRow{Values: [][]byte{{0, 0, 0, 7}, []byte("Ann"), []byte("***-**-1234")}},
 	&pgproto3.DataRow{Values: [][]byte{{0, 0, 1, 0}, []byte("Bo\x1b]0;owned\x07 \u202egnp"), nil}},
 	&pgproto3.CommandComplete{CommandTag: []byte("SELECT 2")},

@@ -26,8 +26,10 @@ func New(id string) *Chain { return &Chain{ID: id, grown: make(chan struct{})} }
 func (c *Chain) Add(kind events.Kind, protocol, session string, payload []byte) events.Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := events.Record{Chain: c.ID, Seq: uint64(len(c.records)) + 1, Kind: kind,
-		Protocol: protocol, Session: session, Payload: payload}
+	r := events.Record{
+		Chain: c.ID, Seq: uint64(len(c.records)) + 1, Kind: kind,
+		Protocol: protocol, Session: session, Payload: payload,
+	}
 	if n := len(c.records); n > 0 {
 		r.Prev = c.records[n-1].Hash
 	}

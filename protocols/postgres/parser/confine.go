@@ -45,8 +45,12 @@ func confine() error {
 		resource int
 		value    uint64
 	}{
-		{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 16}, {unix.RLIMIT_FSIZE, 0},
-		{unix.RLIMIT_AS, memoryLimit}, {unix.RLIMIT_CPU, cpuSeconds}, {unix.RLIMIT_MEMLOCK, 0},
+		{unix.RLIMIT_CORE, 0},
+		{unix.RLIMIT_NOFILE, 16},
+		{unix.RLIMIT_FSIZE, 0},
+		{unix.RLIMIT_AS, memoryLimit},
+		{unix.RLIMIT_CPU, cpuSeconds},
+		{unix.RLIMIT_MEMLOCK, 0},
 	} {
 		if err := syscall.Setrlimit(l.resource, &syscall.Rlimit{Cur: l.value, Max: l.value}); err != nil {
 			return fmt.Errorf("set limit %d: %w", l.resource, err)

@@ -67,7 +67,8 @@ func TestDeparseIsNotBelieved(t *testing.T) {
 	}
 	// A tree that no text has: a name that the generator prints as it is.
 	tree.Stmts[0].Stmt.GetSelectStmt().TargetList[0].GetResTarget().Val = &pg_query.Node{Node: &pg_query.Node_AConst{
-		AConst: &pg_query.A_Const{Val: &pg_query.A_Const_Fval{Fval: &pg_query.Float{Fval: "1, secret"}}}}}
+		AConst: &pg_query.A_Const{Val: &pg_query.A_Const_Fval{Fval: &pg_query.Float{Fval: "1, secret"}}},
+	}}
 	if sql, err := p.Deparse(t.Context(), tree); err == nil {
 		t.Fatalf("generated %q", sql)
 	}

@@ -48,7 +48,6 @@ func SettingAllowed(name, value string) bool {
 	return ok && (may == nil || may(value))
 }
 
-
 // Settable reports whether a client may set a parameter to some value.
 func Settable(name string) bool {
 	_, ok := settable[strings.ToLower(name)]

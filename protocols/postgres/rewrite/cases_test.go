@@ -96,8 +96,10 @@ func (g *agent) send(sql string, m mode) {
 	t := g.t
 	out, sanitize := sql, false
 	if g.a != nil {
-		an, err := g.a.Analyze(t.Context(), query.Input{SQL: sql, Scope: g.scope, Simple: m == simple,
-			Prepared: func(n string) *query.Analysis { return g.prepared[n] }, Cursor: func(n string) *query.Analysis { return g.cursors[n] }})
+		an, err := g.a.Analyze(t.Context(), query.Input{
+			SQL: sql, Scope: g.scope, Simple: m == simple,
+			Prepared: func(n string) *query.Analysis { return g.prepared[n] }, Cursor: func(n string) *query.Analysis { return g.cursors[n] },
+		})
 		if err != nil {
 			t.Fatalf("%s: %v", sql, err)
 		}

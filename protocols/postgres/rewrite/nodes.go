@@ -29,6 +29,8 @@ func target(name string, val *pg.Node) *pg.Node {
 // typedNull returns NULL::pg_catalog.typ.
 func typedNull(typ string) *pg.Node {
 	null := &pg.Node{Node: &pg.Node_AConst{AConst: &pg.A_Const{Isnull: true}}}
-	return &pg.Node{Node: &pg.Node_TypeCast{TypeCast: &pg.TypeCast{Arg: null,
-		TypeName: &pg.TypeName{Names: strs("pg_catalog", typ), Typemod: -1}}}}
+	return &pg.Node{Node: &pg.Node_TypeCast{TypeCast: &pg.TypeCast{
+		Arg:      null,
+		TypeName: &pg.TypeName{Names: strs("pg_catalog", typ), Typemod: -1},
+	}}}
 }

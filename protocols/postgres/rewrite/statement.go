@@ -141,8 +141,10 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 
 // analysisOf makes the analysis that a name stands for.
 func (w *walker) analysisOf(i *walker) *query.Analysis {
-	return &query.Analysis{Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Writes: i.writes,
-		Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID}
+	return &query.Analysis{
+		Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Writes: i.writes,
+		Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
+	}
 }
 
 func (w *walker) prepare(s *pg.PrepareStmt, an *analysis) {

@@ -138,7 +138,8 @@ func (w *walker) substitute(s *substitution) {
 	from := &pg.Node{Node: &pg.Node_RangeVar{RangeVar: v}}
 	if s.sample != nil {
 		from = &pg.Node{Node: &pg.Node_RangeTableSample{RangeTableSample: &pg.RangeTableSample{
-			Relation: from, Method: s.sample.Method, Args: s.sample.Args, Repeatable: s.sample.Repeatable}}}
+			Relation: from, Method: s.sample.Method, Args: s.sample.Args, Repeatable: s.sample.Repeatable,
+		}}}
 	}
 	inner.FromClause = []*pg.Node{from}
 	alias := s.v.Alias
@@ -146,6 +147,7 @@ func (w *walker) substitute(s *substitution) {
 		alias = &pg.Alias{Aliasname: s.v.Relname}
 	}
 	s.node.Node = &pg.Node_RangeSubselect{RangeSubselect: &pg.RangeSubselect{
-		Subquery: &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: inner}}, Alias: alias}}
+		Subquery: &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: inner}}, Alias: alias,
+	}}
 	w.changed = true
 }

@@ -80,9 +80,11 @@ type substitution struct {
 }
 
 func newWalker(b *binding, in *query.Input) *walker {
-	return &walker{b: b, snap: b.snap, scope: b.scope, in: in,
+	return &walker{
+		b: b, snap: b.snap, scope: b.scope, in: in,
 		masked: map[events.Field]bool{}, items: map[string][]*item{}, names: map[string]bool{},
-		joins: map[string]bool{}, renames: map[string][]string{}}
+		joins: map[string]bool{}, renames: map[string][]string{},
+	}
 }
 
 // masks reports whether anything at all is protected here.
