@@ -15,7 +15,8 @@ import (
 type Engine interface {
 	// Scope returns what is protected from the session at now; never nil.
 	Scope(s *Session, now time.Time) *Scope
-	// Evaluate decides a request.
+	// Evaluate decides a request in its Scope, or, when it has none, in the
+	// one that its session has at the request's time.
 	Evaluate(r *Request) Evaluation
 }
 
@@ -52,12 +53,13 @@ func NewGate(e Engine, j events.Journal, now func() time.Time) *Gate {
 func (g *Gate) SetEngine(e Engine) { g.engine.Store(&e) }
 
 // Scope returns what is protected from the session right now.
-func (g *Gate) Scope(s *Session) *Scope {
-	e := g.engine.Load()
+func (g *Gate) Scope(s *Session) *Scope { return scopeOf(g.engine.Load(), s, g.now()) }
+
+func scopeOf(e *Engine, s *Session, now time.Time) *Scope {
 	if s.scope != nil && s.engine == e {
 		return s.scope
 	}
-	sc := (*e).Scope(s, g.now())
+	sc := (*e).Scope(s, now)
 	if sc.Static {
 		s.scope, s.engine = sc, e
 	}
@@ -114,6 +116,12 @@ func (g *Gate) evaluate(r *Request, now time.Time) Evaluation {
 		}
 	}
 	e := g.engine.Load()
+	sc := scopeOf(e, r.Session, now)
+	if r.Scope != nil && r.Scope != sc && r.Scope.ID != sc.ID {
+		return Evaluation{Effect: EffectBlock, Rules: []string{"changed"},
+			Reason: "the policy changed while the statement was analysed", Remedy: "send it again"}
+	}
+	r.Scope = sc
 	if r.Memo != nil {
 		if m := r.Memo.p.Load(); m != nil && m.engine == e {
 			return m.eval

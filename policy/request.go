@@ -105,6 +105,11 @@ type Request struct {
 	// Remedy, when set, goes to the client with it.
 	Opaque, Remedy string
 
+	// Scope is what the statement was analysed in, nil for a request without
+	// an analysis. The Gate refuses if another one holds by now, and sets it
+	// to the session's for the Engine.
+	Scope *Scope
+
 	// Memo, when not nil, lets the Gate keep the verdict with whatever the
 	// caller caches the analysis in.
 	Memo *Memo

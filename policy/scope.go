@@ -27,6 +27,9 @@ type Scope struct {
 	Masks map[Relation]map[string]Mask
 	// Functions are those that policy declares harmless, "schema.name".
 	Functions map[string]bool
+	// Rules is the engine's own note of which rules can match; nobody else
+	// reads it.
+	Rules any
 }
 
 // Protects reports whether any field is masked.
