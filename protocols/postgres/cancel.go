@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// cancelKey is what a CancelRequest names a session by, at one destination.
+type cancelKey struct {
+	destination netip.AddrPort
+	key         [8]byte
+}
+
+// remember notes the key by which a session may be cancelled (the body of
+// BackendKeyData).
+func (p *Protocol) remember(c *conn, body []byte) {
+	if len(body) != 8 {
+		return
+	}
+	c.cancel = &cancelKey{destination: c.pol.Event.Destination, key: [8]byte(body)}
+	p.mu.Lock()
+	p.cancels[*c.cancel] = c
+	p.mu.Unlock()
+}
+
+func (p *Protocol) forget(c *conn) {
+	if c.cancel == nil {
+		return
+	}
+	p.mu.Lock()
+	if p.cancels[*c.cancel] == c {
+		delete(p.cancels, *c.cancel)
+	}
+	p.mu.Unlock()
+}
+
+// forward sends a cancel request to the server if its key is that of a session
+// of the same identity; any other is ignored, as the server does.
+func (p *Protocol) forward(from *conn, key [8]byte) error {
+	p.mu.Lock()
+	to := p.cancels[cancelKey{from.pol.Event.Destination, key}]
+	p.mu.Unlock()
+	if to == nil || !sameIdentity(from, to) {
+		return nil
+	}
+	b := binary.BigEndian.AppendUint32(nil, 16)
+	b = binary.BigEndian.AppendUint32(b, cancelCode)
+	ctx, stop := context.WithTimeout(from.ctx, 10*time.Second)
+	defer stop()
+	if err := to.s.Aside(ctx, to.login, append(b, key[:]...)); err != nil {
+		return gone("server", err)
+	}
+	return nil
+}
+
+// sameIdentity reads what never changes in a session: a renewed identity is
+// one of the same subject.
+func sameIdentity(a, b *conn) bool {
+	x, y := a.pol.Event, b.pol.Event
+	return x.Workload == y.Workload && x.Issuer == y.Issuer && x.Actor == y.Actor && x.Principal == y.Principal && slices.Equal(x.Actors, y.Actors)
+}

@@ -1,0 +1,335 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/wire"
+)
+
+// conn is one session. What stands before queue belongs to the goroutine that
+// reads the client, what stands behind it to the one that reads the server.
+type conn struct {
+	p   *Protocol
+	s   *protocols.Session
+	pol *policy.Session
+	ctx context.Context
+
+	client  *wire.Reader
+	login   policy.Decision // covers what is of the session, not of a statement
+	number  uint64          // of the latest statement
+	dead    bool            // a refusal will fail: the server skips all up to Sync
+	ddl     bool            // the catalog may have changed
+	latest  policy.Decision // of the latest statement that was sent
+	input   inputRecord
+	key     []byte
+	lits    []span
+	digests []events.Digest
+	msg     []byte
+	req     policy.Request
+
+	analyzer    query.Analyzer
+	release     func()
+	analyzerKey uint64
+
+	queue queue
+
+	unsafe  atomic.Pointer[string] // why texts may mean something else than is understood
+	guarded atomic.Bool            // something is protected, as of the latest message
+
+	server   *wire.Reader
+	replyCtx context.Context
+	reply    replyState
+	settings settings
+	cancel   *cancelKey
+	shown    string // application_name as the client gave it
+	sent     string // as the server was given it
+}
+
+// serve runs the session.
+func (c *conn) serve() error {
+	door := c.s.Client()
+	stop := context.AfterFunc(c.ctx, func() { _ = door.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	defer func() {
+		if c.release != nil {
+			c.release()
+		}
+	}()
+	_ = door.SetReadDeadline(time.Now().Add(startupTime))
+	g := greeting{conn: door}
+	if err := g.read(); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil // a probe
+		}
+		return gone("client", err)
+	}
+	if g.cancel != nil {
+		return c.p.forward(c, *g.cancel)
+	}
+	ready, err := c.start(&g)
+	if !ready {
+		return err
+	}
+	defer c.p.forget(c)
+	_ = door.SetReadDeadline(time.Time{})
+	if c.ctx.Err() != nil {
+		_ = door.SetReadDeadline(time.Unix(1, 0))
+	}
+
+	served := make(chan error, 1)
+	go func() {
+		err := c.serveServer()
+		c.queue.end(nil)
+		_ = door.SetReadDeadline(time.Unix(1, 0)) // nothing will be answered
+		served <- err
+	}()
+	err = c.serveClient()
+	var r *ending
+	switch {
+	case errors.Is(err, io.EOF): // half closed: what is under way is answered
+		_ = c.s.CloseWrite()
+		_ = c.s.SetServerDeadline(time.Now().Add(startupTime))
+		err = nil
+	case errors.As(err, &r):
+		c.queue.end(r.refusal)
+		c.s.Interrupt()
+		err = r.why
+	case errors.Is(err, os.ErrDeadlineExceeded): // the server's side ended first, or ctx did
+		c.s.Interrupt()
+		err = nil
+	default:
+		c.s.Interrupt()
+	}
+	if serr := <-served; err == nil || c.lost(serr) {
+		err = serr
+	}
+	return err
+}
+
+// lost reports whether the server's side ended for a reason of its own.
+func (c *conn) lost(err error) bool { return err != nil && !errors.Is(err, os.ErrDeadlineExceeded) }
+
+// ending ends the session with a last word to the client; why is for the
+// record.
+type ending struct {
+	refusal *refusal
+	why     error
+}
+
+func (e *ending) Error() string { return e.refusal.message }
+
+// violation ends the session: nothing that follows can be trusted.
+func violation(why error) error {
+	return &ending{&refusal{code: codeProtocol, message: "sallyport: " + why.Error()}, why}
+}
+
+// gone names the door that failed.
+func gone(door string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Errorf("postgres: %s: %w", door, err)
+}
+
+// serveClient walks the client's messages.
+func (c *conn) serveClient() error {
+	defer c.client.Release()
+	for {
+		w := c.client.Window()
+		typ, n, ok, err := head(w)
+		switch {
+		case err != nil:
+			return violation(err)
+		case ok && typ == 'd':
+			err = c.copyData(n)
+		case ok && n > maxMessage:
+			err = c.oversized(typ, n)
+		case ok && len(w) >= n:
+			c.client.Advance(n)
+			err = c.message(typ, w[headLen:n])
+		default:
+			if err = c.flush(); err != nil {
+				return err
+			}
+			if ok {
+				err = c.client.Need(n, maxMessage)
+			} else {
+				err = c.client.Fill()
+			}
+			if c.ctx.Err() != nil {
+				return c.drain()
+			}
+			if err != nil {
+				if len(c.client.Window()) == 0 && errors.Is(err, io.EOF) {
+					return io.EOF
+				}
+				return gone("client", err)
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if c.s.Queued() > wire.Size {
+			if err := c.flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// scope returns what is protected right now, and lets the server's side know.
+func (c *conn) scope() *policy.Scope {
+	sc := c.s.Scope()
+	if p := sc.Protects(); p != c.guarded.Load() {
+		c.guarded.Store(p)
+	}
+	return sc
+}
+
+func (c *conn) flush() error {
+	if err := c.s.Flush(); err != nil {
+		return gone("server", err)
+	}
+	return nil
+}
+
+// drain lets what is under way be answered and says good-bye.
+func (c *conn) drain() error {
+	if err := c.barrier(); err != nil {
+		return err
+	}
+	return &ending{refusal: &refusal{code: codeShutdown, message: "sallyport: the passage is closing: this connection ends", hint: "Connect again."}}
+}
+
+// barrier waits until everything that was sent is answered.
+func (c *conn) barrier() error {
+	if err := c.s.Send(c.login, flushMessage); err != nil {
+		return err
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.queue.drained()
+	return nil
+}
+
+// message dispatches on a message's type; each type of the protocol has its
+// answer here. body is borrowed for the call.
+func (c *conn) message(typ byte, body []byte) error {
+	if go_, err := c.copyGate(typ); !go_ || err != nil {
+		return err
+	}
+	switch typ {
+	case 'X':
+		if err := c.s.Send(c.login, []byte{'X', 0, 0, 0, 4}); err != nil {
+			return err
+		}
+		if err := c.flush(); err != nil {
+			return err
+		}
+		return io.EOF
+	case 'S':
+		return c.sync(body)
+	case 'c', 'f':
+		return c.copyEnd(typ, body)
+	case 'Q', 'F', 'P', 'B', 'D', 'E', 'C', 'H':
+	default:
+		return violation(fmt.Errorf("a message of type %q is not of this protocol", typ))
+	}
+	if c.dead || c.queue.skips() {
+		return nil // as the server does
+	}
+	switch typ {
+	case 'Q':
+		return c.query(body)
+	case 'F':
+		return c.functionCall(body)
+	case 'P':
+		return c.parse(body)
+	case 'B':
+		return c.bind(body)
+	case 'D':
+		return c.describe(body)
+	case 'E':
+		return c.execute(body)
+	case 'C':
+		return c.close(body)
+	}
+	if len(body) != 0 {
+		return violation(malformed('H'))
+	}
+	return c.s.Send(c.login, flushMessage)
+}
+
+// push adds a step and sends its message, unless the server would skip it.
+func (c *conn) push(st *step, d policy.Decision, msg []byte) error {
+	if !c.queue.push(st) {
+		c.skipped(st)
+		return nil
+	}
+	return c.s.Send(d, msg)
+}
+
+// refuse has a message fail at the server in its place.
+func (c *conn) refuse(simple bool, r *refusal) error {
+	st := step{kind: stepParse, refusal: r, number: r.number, record: r.record}
+	if simple {
+		st.kind = stepQuery
+	} else {
+		c.dead = true
+	}
+	c.msg = c.decoy(c.msg[:0], simple)
+	return c.push(&st, c.login, c.msg)
+}
+
+func (c *conn) sync(body []byte) error {
+	if len(body) != 0 {
+		return violation(malformed('S'))
+	}
+	c.dead = false
+	return c.push(&step{kind: stepSync, sanitize: c.scope().Protects()}, c.login, syncMessage)
+}
+
+// oversized refuses a message that is too large to be looked at, and passes
+// over it. The session goes on where its type leaves no doubt how.
+func (c *conn) oversized(typ byte, n int) error {
+	switch typ {
+	case 'Q', 'P', 'B', 'F':
+	default:
+		return violation(fmt.Errorf("a message of type %q with %d bytes", typ, n))
+	}
+	if go_, err := c.copyGate(typ); err != nil {
+		return err
+	} else if go_ && !c.dead && !c.queue.skips() {
+		c.number++
+		if err := c.refuseUndescribed(typ == 'Q' || typ == 'F', fmt.Sprintf("a message of %d bytes is larger than what is analysed (%d)", n, maxMessage), "send less at once, or use COPY"); err != nil {
+			return err
+		}
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	for n > 0 {
+		k := min(n, len(c.client.Window()))
+		c.client.Advance(k)
+		if n -= k; n > 0 {
+			if err := c.client.Fill(); err != nil {
+				return gone("client", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+	"unsafe"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/postgres/token"
+)
+
+// errUnsafe: a setting of the session makes texts mean something else than
+// they are analysed to mean.
+var errUnsafe = errors.New("postgres: a setting of the session is not understood")
+
+// analyze returns what is known of a text: from the cache, by its shape or as
+// it is, or by analysing it. c.lits and c.digests then hold its literals.
+func (c *conn) analyze(sql []byte, sc *policy.Scope, simple bool, types []uint32) (*statement, error) {
+	version := uint64(0)
+	if !sc.Opaque {
+		if c.unsafe.Load() != nil {
+			return nil, errUnsafe
+		}
+		if err := c.analysis(); err != nil {
+			return nil, err
+		}
+		version = c.analyzer.Version()
+	}
+	c.key = c.key[:0]
+	c.key = binary.BigEndian.AppendUint64(c.key, version)
+	c.key = binary.BigEndian.AppendUint64(c.key, c.analyzerKey)
+	c.key = append(binary.BigEndian.AppendUint32(c.key, uint32(len(sc.ID))), sc.ID...)
+	c.key = append(c.key, b2i(simple)|b2i(sc.Opaque)<<1, byte(len(types)), byte(len(types)>>8))
+	for _, t := range types {
+		c.key = binary.BigEndian.AppendUint32(c.key, t)
+	}
+	prefix := len(c.key)
+	var ok bool
+	c.key, c.lits, ok = shape(append(c.key, 'S'), sql, c.lits[:0])
+	if ok {
+		st := c.p.cache.get(c.key)
+		if st == nil {
+			var err error
+			if st, err = c.analyzeShape(sql, sc, version, simple, types); err != nil {
+				return nil, err
+			}
+		}
+		if !st.exact {
+			c.digestLiterals(sql)
+			return st, nil
+		}
+	}
+	c.key = append(append(c.key[:prefix], 'X'), sql...)
+	st := c.p.cache.get(c.key)
+	if st == nil {
+		var err error
+		if st, err = c.analyzeText(sql, string(sql), sc, simple, types); err != nil {
+			return nil, err
+		}
+		c.keep(st, sc, version)
+	}
+	_, lits := token.Normalize(c.msg[:0], unsafeString(sql), nil)
+	c.lits = c.lits[:0]
+	for _, l := range lits[:min(len(lits), maxDigests+1)] {
+		c.lits = append(c.lits, span{start: l.Start, end: l.End})
+	}
+	c.digestLiterals(sql)
+	return st, nil
+}
+
+func b2i(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// keep puts an analysis into the cache under c.key, unless it is of this
+// session, of another catalog than the key says, or of a scope without a name.
+func (c *conn) keep(st *statement, sc *policy.Scope, version uint64) {
+	if !st.an.Local && st.an.Version == version && sc.ID != "" {
+		c.p.cache.put(c.key, st)
+	}
+}
+
+// analyzeShape analyses the shape whose key is c.key. What depends on the
+// literals after all is marked exact.
+func (c *conn) analyzeShape(sql []byte, sc *policy.Scope, version uint64, simple bool, types []uint32) (*statement, error) {
+	st, err := c.analyzeText(sql, string(canonical(sql, c.lits)), sc, simple, types)
+	if err != nil {
+		return nil, err
+	}
+	an := st.an
+	exact := an.Opaque != "" || an.ByValue || an.Local
+	if !exact && an.SQL != "" {
+		var ok bool
+		if st.pieces, ok = template(an.SQL, sql, c.lits); !ok {
+			exact = true
+		}
+	}
+	if exact {
+		st = &statement{exact: true, an: &query.Analysis{Version: version}}
+	}
+	c.keep(st, sc, version)
+	return st, nil
+}
+
+// analyzeText analyses a text that stands for what the client sent.
+func (c *conn) analyzeText(sql []byte, text string, sc *policy.Scope, simple bool, types []uint32) (*statement, error) {
+	norm, _ := token.Normalize(nil, unsafeString(sql), nil)
+	st := &statement{normalized: string(norm), fingerprint: token.Fingerprint(norm)}
+	if sc.Opaque {
+		cmd := token.Command(norm)
+		if cmd == "" {
+			cmd = "unknown"
+			if len(norm) == 0 {
+				cmd = "empty"
+			}
+		}
+		st.an = &query.Analysis{Commands: []string{cmd}, Writes: !reads[cmd], ScopeID: sc.ID}
+		return st, nil
+	}
+	var err error
+	st.an, err = c.analyzer.Analyze(c.ctx, query.Input{
+		SQL: text, Scope: sc, Simple: simple, ParamTypes: types, Prepared: c.preparedAnalysis, Cursor: c.cursorAnalysis,
+	})
+	return st, err
+}
+
+// reads are the commands that are taken for reading where nothing is analysed:
+// their event need not be durable before they are sent, only before they are
+// answered.
+var reads = map[string]bool{
+	"select": true, "show": true, "fetch": true, "values": true, "table": true, "begin": true, "start": true,
+	"commit": true, "end": true, "rollback": true, "abort": true, "savepoint": true, "release": true, "set": true,
+	"reset": true, "empty": true, "declare": true, "close": true, "discard": true, "deallocate": true, "move": true,
+}
+
+// preparedAnalysis and cursorAnalysis are the session's names for an analysis;
+// what is under way is waited for first.
+func (c *conn) preparedAnalysis(name string) *query.Analysis {
+	if p := c.statementNamed([]byte(name)); p != nil {
+		return p.st.an
+	}
+	return nil
+}
+
+func (c *conn) cursorAnalysis(name string) *query.Analysis {
+	if p := c.portalNamed([]byte(name)); p != nil {
+		return p.st.an
+	}
+	return nil
+}
+
+// analysis makes sure that there is an analyzer and that its catalog is not
+// older than the session's own DDL.
+func (c *conn) analysis() error {
+	if c.analyzer == nil {
+		a, release, err := c.p.o.Analyzer(c.ctx, c.pol.Resource, c.pol.Database)
+		if err != nil {
+			return err
+		}
+		c.analyzer, c.release, c.analyzerKey = a, release, c.p.analyzerNumber(a)
+	}
+	if !c.ddl {
+		return nil
+	}
+	if err := c.barrier(); err != nil {
+		return err
+	}
+	if err := c.analyzer.Refresh(c.ctx); err != nil {
+		return err
+	}
+	c.queue.mu.Lock()
+	c.ddl = !c.queue.idle // what is not committed is not seen yet
+	c.queue.mu.Unlock()
+	return nil
+}
+
+// maxDigests bounds the literals that an event tells of.
+const maxDigests = 256
+
+func (c *conn) digestLiterals(sql []byte) {
+	c.digests = c.digests[:0]
+	for _, l := range c.lits[:min(len(c.lits), maxDigests+1)] {
+		c.digests = append(c.digests, c.p.o.Digest(literalValue(sql[l.start:l.end])))
+	}
+}
+
+// literalValue is a literal without its quotes, so that it has the digest of a
+// bound parameter of the same value.
+func literalValue(lit []byte) []byte {
+	n := len(lit)
+	if n < 2 || lit[0] != '\'' || lit[n-1] != '\'' {
+		return lit
+	}
+	lit = lit[1 : n-1]
+	for i, b := range lit {
+		if b == '\'' { // doubled quotes: rare enough to copy
+			out := append([]byte(nil), lit[:i]...)
+			for ; i < len(lit); i++ {
+				out = append(out, lit[i])
+				if lit[i] == '\'' {
+					i++
+				}
+			}
+			return out
+		}
+	}
+	return lit
+}
+
+// decide asks for a decision on a statement: text is the client's own.
+func (c *conn) decide(kind policy.RequestKind, st *statement, text []byte, digests []events.Digest, now time.Time) (policy.Decision, error) {
+	an := st.an
+	c.req = policy.Request{
+		Kind: kind, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
+		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
+		Objects: an.Objects, Masked: an.Masked, Writes: an.Writes, Opaque: an.Opaque, Remedy: an.Remedy, Memo: &an.Memo,
+	}
+	d, err := c.s.Decide(c.ctx, &c.req)
+	c.req.Text = "" // borrowed
+	return d, err
+}
+
+// refuseUndescribed refuses and records what cannot be described.
+func (c *conn) refuseUndescribed(simple bool, why, remedy string) error {
+	c.req = policy.Request{Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
+		Opaque: why, Remedy: remedy, Writes: true}
+	d, err := c.s.Decide(c.ctx, &c.req)
+	if d.Allowed() {
+		// Nothing can match here but an unconditional allow; it is refused for
+		// want of understanding all the same, and the record says allowed.
+		return c.refuse(simple, &refusal{code: codeUnsupported, message: "sallyport: refused: " + why, hint: remedy})
+	}
+	return c.refuse(simple, c.refused(d, err, true))
+}
+
+// cannot is the refusal of a statement whose analysis failed.
+func (c *conn) cannot(err error) (*refusal, error) {
+	var end *ending
+	switch {
+	case errors.As(err, &end), c.ctx.Err() != nil, errors.Is(err, context.Canceled):
+		return nil, err
+	case errors.Is(err, errUnsafe):
+		return &refusal{code: codeUnsupported, message: "sallyport: refused: " + *c.unsafe.Load(),
+			hint: "Use client_encoding UTF8 and standard_conforming_strings on."}, nil
+	}
+	return c.unanalysed(), nil
+}
+
+func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// bytesOf views a string as bytes, to be read only.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

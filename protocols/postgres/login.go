@@ -1,0 +1,223 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/wire"
+)
+
+// start decides the login and carries it out. Unless it is ready for
+// statements the session is over, and err says why.
+func (c *conn) start(g *greeting) (ready bool, err error) {
+	now := time.Now()
+	c.describeClient(g)
+	sc := c.scope()
+	kind := policy.Login
+	if r := g.get("replication"); r != "" && r != "false" && r != "off" && r != "no" && r != "0" {
+		kind = policy.Replication
+	}
+	c.req = policy.Request{Kind: kind, Now: now, Commands: []string{"connect"}}
+	if kind == policy.Replication {
+		c.req.Commands = []string{"replication"}
+		c.req.Opaque = "a replication session is not understood"
+	}
+	settings, serr := g.settings()
+	if serr == nil && !sc.Opaque {
+		serr = allowed(settings)
+	}
+	if serr != nil && c.req.Opaque == "" {
+		c.req.Opaque, c.req.Remedy = serr.Error(), "connect without it, or have the administrator set it for the role or the database"
+	}
+	d, err := c.s.Decide(c.ctx, &c.req)
+	if err != nil || !d.Allowed() {
+		return false, c.farewellEarly(c.refused(d, err, c.req.Opaque != ""), err)
+	}
+	if serr != nil {
+		return false, c.farewellEarly(&refusal{code: codeUnsupported, message: "sallyport: refused: " + serr.Error(), hint: c.req.Remedy}, nil)
+	}
+	if !sc.Opaque {
+		if err := c.analysis(); err != nil {
+			return false, c.farewellEarly(&refusal{code: codeUnavailable, message: "sallyport: the database's catalog cannot be read, so nothing can be allowed",
+				hint: "Ask the administrator of this host to look at sallyport's log (resources.catalog)."}, fmt.Errorf("postgres: catalog: %w", err))
+		}
+	}
+	c.login = d
+	if err := c.s.Open(c.ctx, d); err != nil {
+		if errors.Is(err, policy.ErrUnrecorded) {
+			return false, c.farewellEarly(c.refused(policy.Decision{}, err, false), err)
+		}
+		return false, c.farewellEarly(&refusal{code: codeUnavailable, message: "sallyport: the server cannot be reached",
+			hint: "Try again later."}, gone("server", err))
+	}
+	if err := c.s.Send(d, g.append(nil)); err != nil {
+		return false, err
+	}
+	return c.authenticate()
+}
+
+// describeClient notes what the client says of itself, and puts the session's
+// id into the name that the server's log shows.
+func (c *conn) describeClient(g *greeting) {
+	c.pol.User = g.get("user")
+	c.pol.Database = g.get("database")
+	if c.pol.Database == "" {
+		c.pol.Database = c.pol.User
+	}
+	c.pol.Application = g.get("application_name")
+	e := c.pol.Event
+	e.User, e.Database, e.Application = c.pol.User, c.pol.Database, c.pol.Application
+	if c.scope().Opaque {
+		return
+	}
+	// The server shortens the name to 63 bytes and replaces what is not ASCII.
+	c.shown = ascii(c.pol.Application, 63)
+	mark := "sallyport:" + e.ID
+	c.sent = ascii(strings.TrimSpace(mark+" "+c.shown), 63)
+	g.set("application_name", c.sent)
+}
+
+func ascii(s string, n int) string {
+	b := []byte(s[:min(len(s), n)])
+	for i, ch := range b {
+		if ch < 32 || ch > 126 {
+			b[i] = '?'
+		}
+	}
+	return string(b)
+}
+
+// allowed holds the settings of a greeting against those that may be set.
+func allowed(ps []parameter) error {
+	for _, p := range ps {
+		if strings.EqualFold(p.name, "client_encoding") && strings.EqualFold(p.value, "SQL_ASCII") {
+			continue // whether it is harmless the server's own encoding says
+		}
+		if !query.SettingAllowed(p.name, p.value) {
+			return fmt.Errorf("setting %s may not be set to this value", clip(p.name))
+		}
+	}
+	return nil
+}
+
+// farewellEarly ends a session in which nothing is under way yet.
+func (c *conn) farewellEarly(r *refusal, why error) error {
+	_, err := c.s.Client().Write(r.append(nil, "FATAL"))
+	if why == nil && err != nil {
+		why = gone("client", err)
+	}
+	return why
+}
+
+// authenticate relays the login up to the first ReadyForQuery.
+func (c *conn) authenticate() (ready bool, err error) {
+	if err := c.flush(); err != nil {
+		return false, err
+	}
+	_ = c.s.SetServerDeadline(time.Now().Add(startupTime))
+	c.server = wire.NewReader(c.s.Server())
+	c.client = wire.NewReader(c.s.Client())
+	done := false
+	for {
+		w := c.server.Window()
+		typ, n, ok, err := head(w)
+		switch {
+		case err != nil:
+			return false, err
+		case ok && n > maxAuth:
+			return false, errUnexpected
+		case !ok || len(w) < n:
+			if err := c.server.Fill(); err != nil {
+				return false, gone("server", err)
+			}
+			continue
+		}
+		msg := w[:n]
+		asks := false
+		switch typ {
+		case 'R':
+			if asks, done, err = authentication(msg[headLen:], done); err != nil {
+				return false, c.farewellEarly(&refusal{code: codeUnsupported, message: "sallyport: " + err.Error()}, err)
+			}
+		case 'S':
+			act, err := c.parameterStatus(msg)
+			if err != nil {
+				return false, err
+			}
+			if act == replaced {
+				msg = c.reply.buf
+			}
+		case 'K':
+			c.p.remember(c, msg[headLen:])
+		case 'E', 'N', 'v':
+		case 'Z':
+			if !done || len(msg) != headLen+1 {
+				return false, errUnexpected
+			}
+			c.queue.idle = true
+		default:
+			return false, errUnexpected
+		}
+		if err := c.tell(msg); err != nil {
+			return false, err
+		}
+		c.server.Advance(n)
+		switch {
+		case typ == 'E':
+			return false, errors.New("postgres: the server refused the login")
+		case typ == 'Z':
+			return true, c.s.SetServerDeadline(time.Time{})
+		case asks:
+			if err := c.password(c.client); err != nil {
+				return false, err
+			}
+		}
+	}
+}
+
+// authentication reads an AuthenticationRequest: whether the client is to
+// answer it, and whether it is the last.
+func authentication(body []byte, done bool) (asks, ok bool, err error) {
+	m := cursor{b: body}
+	kind := m.int32()
+	switch {
+	case m.bad || done:
+		return false, false, errUnexpected
+	case kind == 0:
+		return false, true, nil
+	case kind == 3, kind == 5, kind == 10, kind == 11: // clear text, MD5, SASL
+		return true, false, nil
+	case kind == 12:
+		return false, false, nil
+	}
+	return false, false, fmt.Errorf("authentication method %d is not understood: use scram-sha-256, md5, password or trust for this host", kind)
+}
+
+// password relays the client's answer to an AuthenticationRequest. It is not
+// recorded.
+func (c *conn) password(r *wire.Reader) error {
+	for {
+		w := r.Window()
+		typ, n, ok, err := head(w)
+		switch {
+		case err != nil:
+			return err
+		case ok && (typ != 'p' || n > maxAuth):
+			return fmt.Errorf("postgres: a message of type %q during the login", typ)
+		case !ok || len(w) < n:
+			if err := r.Fill(); err != nil {
+				return gone("client", err)
+			}
+			continue
+		}
+		if err := c.s.Send(c.login, w[:n]); err != nil {
+			return err
+		}
+		r.Advance(n)
+		return c.flush()
+	}
+}

@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// Options of a Protocol. Both are required.
+type Options struct {
+	// Analyzer returns the analyzer of a database of a resource, and what is
+	// called when the session no longer needs it. It may connect. It is asked
+	// only by sessions in which a rule needs to know what a statement does.
+	Analyzer func(ctx context.Context, resource, database string) (query.Analyzer, func(), error)
+	// Digest is the keyed hash of a literal, safe for concurrent use.
+	Digest func(value []byte) events.Digest
+}
+
+// Protocol serves PostgreSQL sessions. It implements protocols.Protocol.
+type Protocol struct {
+	o     Options
+	cache *cache
+
+	mu      sync.Mutex
+	cancels map[cancelKey]*conn
+	numbers map[query.Analyzer]uint64 // of analyzers, in cache keys
+	next    uint64
+}
+
+// New returns a Protocol.
+func New(o Options) *Protocol {
+	return &Protocol{o: o, cache: newCache(), cancels: map[cancelKey]*conn{}, numbers: map[query.Analyzer]uint64{}}
+}
+
+// Name implements protocols.Protocol.
+func (p *Protocol) Name() string { return "postgres" }
+
+// startupTime bounds a greeting and a login, the database's answer included.
+const startupTime = 60 * time.Second
+
+// Serve implements protocols.Protocol.
+func (p *Protocol) Serve(ctx context.Context, s *protocols.Session) error {
+	c := &conn{p: p, s: s, pol: s.Policy(), ctx: ctx, replyCtx: context.WithoutCancel(ctx)}
+	c.queue.init()
+	return c.serve()
+}
+
+// Refuse implements protocols.Protocol.
+func (p *Protocol) Refuse(ctx context.Context, client net.Conn, reason, remedy string) error {
+	stop := context.AfterFunc(ctx, func() { _ = client.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	g := greeting{conn: client}
+	if err := g.read(); err != nil || g.cancel != nil {
+		return err
+	}
+	r := refusal{code: codeIdentity, message: "sallyport: refused: " + reason, hint: remedy}
+	_, err := client.Write(r.append(nil, "FATAL"))
+	return err
+}
+
+// analyzerNumber numbers an analyzer for the keys of the cache. What was kept
+// for one that is gone is never found again, and ages out.
+func (p *Protocol) analyzerNumber(a query.Analyzer) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, ok := p.numbers[a]
+	if !ok {
+		if len(p.numbers) > 1000 {
+			clear(p.numbers)
+		}
+		p.next++
+		n = p.next
+		p.numbers[a] = n
+	}
+	return n
+}
+
+var _ protocols.Protocol = (*Protocol)(nil)
+
+// protects returns a scope that protects something, nil for another.
+func protects(sc *policy.Scope) *policy.Scope {
+	if sc.Protects() {
+		return sc
+	}
+	return nil
+}

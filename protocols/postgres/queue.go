@@ -1,0 +1,248 @@
+package postgres
+
+import (
+	"sync"
+	"time"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// stepKind says which answers a step may have.
+type stepKind uint8
+
+const (
+	_ stepKind = iota
+	stepQuery
+	stepFunction
+	stepParse
+	stepBind
+	stepDescribeStatement
+	stepDescribePortal
+	stepExecute
+	stepClose
+	stepSync
+)
+
+// alone reports whether an error of the step is followed by ReadyForQuery;
+// behind an error of the others the server skips all up to the next Sync.
+func (k stepKind) alone() bool { return k == stepQuery || k == stepFunction || k == stepSync }
+
+// step is a message under way to the server, and what its answer means.
+type step struct {
+	kind      stepKind
+	statement bool   // it is a statement with an event, whose outcome is to be recorded
+	number    uint64 // of the statement that its answer belongs to; 0: it is not recorded
+	record    policy.Recording
+	started   time.Time
+
+	refusal   *refusal      // takes the place of the server's error
+	sanitize  bool          // of errors and notices
+	rewritten bool          // the server's positions are those of another text
+	guard     *policy.Scope // nil: nothing is protected
+	analyzer  query.Analyzer
+	copies    bool // it may start a COPY from the client
+	change    change
+	seq       uint64
+}
+
+// maxQueue bounds the steps under way; the client waits beyond it.
+const maxQueue = 8 << 10
+
+// copyState is where a COPY from the client stands.
+type copyState uint8
+
+const (
+	copyNone    copyState = iota
+	copyPending           // the server has not said yet whether it takes data
+	copyIn                // it takes data
+	copyEnding            // the client said that its data ends
+)
+
+// queue is what both goroutines of a session share.
+type queue struct {
+	mu       sync.Mutex
+	moved    sync.Cond // something was answered, or over is set
+	steps    []step    // a ring
+	first, n int
+	seq      uint64 // of the latest step
+	batch    uint64 // Syncs sent so far
+	skipping bool   // the server skips all up to the next Sync
+	over     bool   // no answer will come any more
+	final    *refusal
+	copy     copyState
+	copies   int  // steps under way that may start a COPY
+	idle     bool // the last ReadyForQuery was outside of a transaction
+	names    names
+}
+
+func (q *queue) init() {
+	q.moved.L = &q.mu
+	q.names.init()
+}
+
+// push adds a step before its message is sent. It returns false when the
+// server will skip the message: it need not be sent.
+func (q *queue) push(s *step) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.n >= maxQueue && !q.over && !q.skipping {
+		q.moved.Wait()
+	}
+	if s.kind == stepSync {
+		q.skipping = false
+		q.batch++
+	} else if q.skipping {
+		return false
+	}
+	if q.n == len(q.steps) {
+		q.grow()
+	}
+	if s.copies {
+		q.copies++
+		q.copy = copyPending
+	}
+	q.seq++
+	s.seq = q.seq
+	q.names.predict(&s.change, q.batch, q.seq)
+	q.steps[(q.first+q.n)%len(q.steps)] = *s
+	q.n++
+	return true
+}
+
+func (q *queue) grow() {
+	bigger := make([]step, max(4, 2*len(q.steps)))
+	for i := range q.n {
+		bigger[i] = q.steps[(q.first+i)%len(q.steps)]
+	}
+	q.steps, q.first = bigger, 0
+}
+
+// skips reports whether the server skips what comes before the next Sync.
+func (q *queue) skips() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.skipping
+}
+
+// peek returns a copy of the oldest step.
+func (q *queue) peek(into *step) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.n == 0 {
+		return false
+	}
+	*into = q.steps[q.first]
+	return true
+}
+
+// pop takes the oldest step off; q.mu is held.
+func (q *queue) pop() (s step) {
+	s = q.steps[q.first]
+	q.steps[q.first] = step{}
+	q.first = (q.first + 1) % len(q.steps)
+	q.n--
+	if s.copies {
+		if q.copies--; q.copies == 0 {
+			q.copy = copyNone
+		} else {
+			q.copy = copyPending
+		}
+	}
+	if q.n == 0 && len(q.steps) > 64 {
+		q.steps, q.first = nil, 0 // what one long pipeline needed is not kept
+	}
+	return s
+}
+
+// done ends the oldest step as the server confirmed it.
+func (q *queue) done() {
+	q.mu.Lock()
+	s := q.pop()
+	q.names.confirm(&s.change)
+	q.moved.Broadcast()
+	q.mu.Unlock()
+}
+
+// fail ends the oldest step as failed, and those that the server skips for it.
+// skipped is called for each of these.
+func (q *queue) fail(skipped func(*step)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var undone []change
+	s := q.pop()
+	undone = append(undone, s.change)
+	if !s.kind.alone() {
+		q.skipping = true
+		for q.n > 0 && q.steps[q.first].kind != stepSync {
+			s := q.pop()
+			undone = append(undone, s.change)
+			skipped(&s)
+		}
+		if q.n > 0 {
+			q.skipping = false
+		}
+	}
+	for i := len(undone) - 1; i >= 0; i-- {
+		q.names.undo(&undone[i])
+	}
+	q.moved.Broadcast()
+}
+
+// drained waits until every step is answered, or none will be.
+func (q *queue) drained() {
+	q.mu.Lock()
+	for q.n > 0 && !q.over {
+		q.moved.Wait()
+	}
+	q.mu.Unlock()
+}
+
+// end says that no answer will come any more, and why the session ends.
+func (q *queue) end(final *refusal) {
+	q.mu.Lock()
+	q.over = true
+	if q.final == nil {
+		q.final = final
+	}
+	q.moved.Broadcast()
+	q.mu.Unlock()
+}
+
+// copying sets where the COPY of the oldest step stands.
+func (q *queue) copying(s copyState) {
+	q.mu.Lock()
+	q.copy = s
+	q.moved.Broadcast()
+	q.mu.Unlock()
+}
+
+// copyFailed says that the oldest step, if it could start a COPY, has failed.
+func (q *queue) copyFailed(s *step) {
+	if s.copies {
+		q.copying(copyNone)
+	}
+}
+
+// copyState returns where a COPY from the client stands, and whether only the
+// server knows what comes next: whether it takes data or, within one Query,
+// data again.
+func (q *queue) copyState() (s copyState, unsure bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.copy, q.copyUnsure()
+}
+
+func (q *queue) copyUnsure() bool {
+	return q.copy == copyPending || q.copy == copyEnding && q.n > 0 && q.steps[q.first].kind == stepQuery
+}
+
+// copyNow waits for the server to say it, and returns where the COPY stands.
+func (q *queue) copyNow() copyState {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.copyUnsure() && !q.over {
+		q.moved.Wait()
+	}
+	return q.copy
+}

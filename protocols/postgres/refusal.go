@@ -1,0 +1,104 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgproto3/v2"
+
+	"sallyport.dev/sallyport/policy"
+)
+
+// SQLSTATEs of refusals (PostgreSQL 15, appendix A).
+const (
+	codePrivilege   = "42501" // a rule, or the default
+	codeUnsupported = "0A000" // not understood
+	codeIdentity    = "28000"
+	codeUnrecorded  = "53100" // disk_full
+	codeBusy        = "53400" // configuration_limit_exceeded
+	codeProtocol    = "08P01"
+	codeShutdown    = "57P01" // admin_shutdown
+	codeUnavailable = "08006" // connection_failure
+	codeNoStatement = "26000"
+	codeNoPortal    = "34000"
+	codeInternal    = "XX000"
+)
+
+// refusal is an error in the protocol's own form. It holds no data but what
+// the client sent itself.
+type refusal struct {
+	code, message, detail, hint string
+
+	number uint64           // of the statement; 0: it has no record
+	record policy.Recording // of its number
+}
+
+// append appends the ErrorResponse.
+func (r *refusal) append(b []byte, severity string) []byte {
+	return encode(b, &pgproto3.ErrorResponse{
+		Severity: severity, SeverityUnlocalized: severity, Code: r.code,
+		Message: r.message, Detail: r.detail, Hint: r.hint,
+	})
+}
+
+// refused puts a Decision, or the failure to get one, into the client's words.
+func (c *conn) refused(d policy.Decision, err error, opaque bool) *refusal {
+	if err != nil {
+		return &refusal{
+			code:    codeUnrecorded,
+			message: "sallyport: refused: " + policy.ErrUnrecorded.Error(),
+			detail:  "Nothing runs without a record.",
+			hint:    "Ask the administrator of this host to look at sallyport's journal (sallyport doctor).",
+		}
+	}
+	r := &refusal{code: codePrivilege, message: "sallyport: refused: " + d.Reason(), hint: d.Remedy(),
+		number: c.number, record: d.Record()}
+	switch rules := d.Rules(); {
+	case len(rules) == 1 && rules[0] == "identity":
+		r.code = codeIdentity
+	case opaque:
+		r.code = codeUnsupported
+	}
+	if rules := d.Rules(); len(rules) > 0 {
+		r.detail = "Rule " + strings.Join(rules, ", ") + ". "
+	}
+	r.detail += fmt.Sprintf("Session %s, statement %d.", c.pol.Event.ID, c.number)
+	return r
+}
+
+// unanalysed is the refusal of a statement that could not be looked at.
+func (c *conn) unanalysed() *refusal {
+	return &refusal{
+		code:    codeUnavailable,
+		message: "sallyport: refused: the statement could not be analysed",
+		detail:  fmt.Sprintf("Session %s, statement %d.", c.pol.Event.ID, c.number),
+		hint:    "Try again; if it stays, ask the administrator of this host whether sallyport can read the database's catalog.",
+	}
+}
+
+// notKnown is the server's own error for a name that it does not know.
+func notKnown(portal bool, name []byte) *refusal {
+	name = name[:min(len(name), 256)]
+	switch {
+	case portal:
+		return &refusal{code: codeNoPortal, message: fmt.Sprintf("portal \"%s\" does not exist", name)}
+	case len(name) == 0:
+		return &refusal{code: codeNoStatement, message: "unnamed prepared statement does not exist"}
+	}
+	return &refusal{code: codeNoStatement, message: fmt.Sprintf("prepared statement \"%s\" does not exist", name)}
+}
+
+// decoy appends, in place of what is refused, a message that the server must
+// answer with a syntax error: a Query, or a Parse of a name that nobody uses.
+// The text tells the server's log what happened.
+func (c *conn) decoy(b []byte, simple bool) []byte {
+	text := fmt.Sprintf("sallyport_refused session %s statement %d", c.pol.Event.ID, c.number)
+	if simple {
+		b, at := begin(b, 'Q')
+		return finish(appendString(b, text), at)
+	}
+	b, at := begin(b, 'P')
+	b = appendString(b, "sallyport_refused_"+c.pol.Event.ID)
+	b = appendString(b, text)
+	return finish(append(b, 0, 0), at)
+}

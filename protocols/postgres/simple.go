@@ -1,0 +1,101 @@
+package postgres
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"sallyport.dev/sallyport/policy"
+)
+
+// text returns a message's one string, which must be all of its body.
+func text(body []byte) ([]byte, bool) {
+	n := len(body) - 1
+	if n < 0 || bytes.IndexByte(body, 0) != n {
+		return nil, false
+	}
+	return body[:n], true
+}
+
+// query decides a Query and sends it, what was generated in its place, or a
+// decoy.
+func (c *conn) query(body []byte) error {
+	sql, ok := text(body)
+	if !ok {
+		return violation(malformed('Q'))
+	}
+	now := time.Now()
+	c.number++
+	sc := c.scope()
+	st, err := c.analyze(sql, sc, true, nil)
+	if err != nil {
+		return c.refuseUnanalysed(true, err)
+	}
+	d, err := c.decide(policy.StatementReq, st, sql, c.digests, now)
+	if err == nil {
+		if err := c.record(d.Record(), now, sql, nil); err != nil {
+			return err
+		}
+	}
+	if !d.Allowed() {
+		return c.refuse(true, c.refused(d, err, st.an.Opaque != ""))
+	}
+	b, at := begin(c.msg[:0], 'Q')
+	c.msg = finish(append(st.appendSQL(b, sql, c.lits), 0), at)
+	return c.run(c.step(stepQuery, st, sc, d, now), st, d)
+}
+
+// refuseUnanalysed refuses what could not be analysed, and records that.
+func (c *conn) refuseUnanalysed(simple bool, cause error) error {
+	r, err := c.cannot(cause)
+	if err != nil {
+		return err
+	}
+	c.req = policy.Request{Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
+		Opaque: "the statement could not be analysed", Writes: true}
+	if d, err := c.s.Decide(c.ctx, &c.req); err != nil {
+		r = c.refused(d, err, true)
+	}
+	return c.refuse(simple, r)
+}
+
+// step describes a statement that is about to be run.
+func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Decision, now time.Time) *step {
+	an := st.an
+	s := &step{kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
+		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer,
+		copies: slices.Contains(an.Commands, "copy_from") || sc.Opaque && slices.Contains(an.Commands, "copy")}
+	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil {
+		s.change = change{kind: bySQL, sql: st}
+	}
+	return s
+}
+
+// run sends c.msg, the message of a statement that was decided.
+func (c *conn) run(s *step, st *statement, d policy.Decision) error {
+	c.latest = d
+	c.ddl = c.ddl || st.an.DDL
+	c.input = inputRecord{number: c.number, record: d.Record()}
+	return c.push(s, d, c.msg)
+}
+
+// functionCall decides a FunctionCall: nothing is known of what it does.
+func (c *conn) functionCall(body []byte) error {
+	now := time.Now()
+	c.number++
+	sc := c.scope()
+	c.req = policy.Request{Kind: policy.FunctionCall, Now: now, Number: c.number, Commands: []string{"function_call"}, Writes: true,
+		Opaque: "a function call by number is not understood", Remedy: "call the function in a statement"}
+	d, err := c.s.Decide(c.ctx, &c.req)
+	if !d.Allowed() {
+		return c.refuse(true, c.refused(d, err, true))
+	}
+	if err := c.record(d.Record(), now, []byte("function call"), body); err != nil {
+		return err
+	}
+	b, at := begin(c.msg[:0], 'F')
+	c.msg = finish(append(b, body...), at)
+	c.latest = d
+	return c.push(&step{kind: stepFunction, statement: true, number: c.number, record: d.Record(), started: now,
+		sanitize: true, guard: protects(sc), analyzer: c.analyzer}, d, c.msg)
+}

@@ -1,0 +1,200 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+)
+
+// Request codes in the place of a version (src/include/libpq/pqcomm.h).
+const (
+	protocolMajor  = 3
+	cancelCode     = 80877102
+	sslCode        = 80877103
+	gssCode        = 80877104
+	protocolLatest = 3 << 16
+)
+
+// greeting is what a client says before its session begins. It is read in
+// exact pieces: nothing behind it is touched.
+type greeting struct {
+	conn    net.Conn
+	version uint32
+	params  []parameter
+	cancel  *[8]byte // process id and secret key of a cancel request
+}
+
+type parameter struct{ name, value string }
+
+var errGreeting = errors.New("postgres: what the client sent is not a greeting of this protocol")
+
+// read reads up to the StartupMessage or the CancelRequest. SSLRequest and
+// GSSENCRequest are answered N, each once.
+func (g *greeting) read() error {
+	var ssl, gss bool
+	for {
+		var h [8]byte
+		if _, err := io.ReadFull(g.conn, h[:]); err != nil {
+			return err
+		}
+		n, code := int64(binary.BigEndian.Uint32(h[:])), binary.BigEndian.Uint32(h[4:])
+		switch {
+		case n < 8 || n > maxStartup:
+			return errGreeting
+		case code == cancelCode && n == 16:
+			g.cancel = new([8]byte)
+			_, err := io.ReadFull(g.conn, g.cancel[:])
+			return err
+		case code == sslCode && n == 8 && !ssl, code == gssCode && n == 8 && !gss:
+			ssl, gss = ssl || code == sslCode, gss || code == gssCode
+			if _, err := g.conn.Write([]byte{'N'}); err != nil {
+				return err
+			}
+		case code>>16 == protocolMajor && n > 8:
+			body := make([]byte, n-8)
+			if _, err := io.ReadFull(g.conn, body); err != nil {
+				return err
+			}
+			g.version = code
+			return g.parse(body)
+		default:
+			return errGreeting
+		}
+	}
+}
+
+func (g *greeting) parse(body []byte) error {
+	c := cursor{b: body}
+	seen := map[string]bool{}
+	for {
+		name := string(c.str())
+		if c.bad {
+			return errGreeting
+		}
+		if name == "" {
+			break
+		}
+		value := string(c.str())
+		if c.bad || seen[name] {
+			return errGreeting
+		}
+		seen[name] = true
+		g.params = append(g.params, parameter{name, value})
+	}
+	if !c.end() {
+		return errGreeting
+	}
+	return nil
+}
+
+func (g *greeting) get(name string) string {
+	for _, p := range g.params {
+		if p.name == name {
+			return p.value
+		}
+	}
+	return ""
+}
+
+func (g *greeting) set(name, value string) {
+	for i := range g.params {
+		if g.params[i].name == name {
+			g.params[i].value = value
+			return
+		}
+	}
+	g.params = append(g.params, parameter{name, value})
+}
+
+// append appends the StartupMessage.
+func (g *greeting) append(b []byte) []byte {
+	at := len(b)
+	b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 0), g.version)
+	for _, p := range g.params {
+		b = appendString(appendString(b, p.name), p.value)
+	}
+	return finish(append(b, 0), at)
+}
+
+// settings returns the run-time parameters that a greeting sets, those of its
+// command-line options included.
+func (g *greeting) settings() ([]parameter, error) {
+	var out []parameter
+	for _, p := range g.params {
+		switch p.name {
+		case "user", "database", "replication":
+		case "options":
+			more, err := commandLine(p.value)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, more...)
+		default:
+			if strings.HasPrefix(p.name, "_pq_.") {
+				return nil, fmt.Errorf("protocol option %s is not understood", clip(p.name))
+			}
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// commandLine reads "-c name=value" and "--name=value", as the server's
+// pg_split_opts and process_postgres_switches do. Other switches are refused.
+func commandLine(s string) ([]parameter, error) {
+	var words []string
+	var w strings.Builder
+	in := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == ' ' || c >= '\t' && c <= '\r':
+			if in {
+				words = append(words, w.String())
+				w.Reset()
+				in = false
+			}
+		case c == '\\' && i+1 < len(s):
+			i++
+			w.WriteByte(s[i])
+			in = true
+		default:
+			w.WriteByte(c)
+			in = true
+		}
+	}
+	if in {
+		words = append(words, w.String())
+	}
+	var out []parameter
+	for i := 0; i < len(words); i++ {
+		set := words[i]
+		switch {
+		case set == "-c" && i+1 < len(words):
+			i++
+			set = words[i]
+		case strings.HasPrefix(set, "--"):
+			set = set[2:]
+		case strings.HasPrefix(set, "-c") && len(set) > 2:
+			set = set[2:]
+		default:
+			return nil, fmt.Errorf("command-line option %s is not understood", clip(set))
+		}
+		name, value, ok := strings.Cut(set, "=")
+		if !ok {
+			return nil, fmt.Errorf("command-line option %s is not understood", clip(set))
+		}
+		out = append(out, parameter{strings.ReplaceAll(name, "-", "_"), value})
+	}
+	return out, nil
+}
+
+// clip shortens what a client sent for a message.
+func clip(s string) string {
+	if len(s) > 64 {
+		s = s[:64] + "..."
+	}
+	return strings.ToValidUTF8(s, "?")
+}

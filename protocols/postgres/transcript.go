@@ -1,0 +1,105 @@
+package postgres
+
+import (
+	"crypto/sha256"
+	"hash"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+)
+
+// record puts a statement and its binds into the transcript. They are written
+// with the first piece of their result, or at once where results are not
+// recorded.
+func (c *conn) record(r policy.Recording, now time.Time, sql, binds []byte) error {
+	if r.Level == policy.RecordEvents {
+		return nil
+	}
+	later := r.Level == policy.RecordFull
+	ch := events.Chunk{Number: c.number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: later || len(binds) > 0}
+	if err := c.s.Record(&ch); err != nil {
+		return unrecorded(err)
+	}
+	if len(binds) > 0 {
+		ch.Kind, ch.Data, ch.Later = events.ChunkBinds, binds, later
+		if err := c.s.Record(&ch); err != nil {
+			return unrecorded(err)
+		}
+	}
+	return nil
+}
+
+// outcome is what became of a statement so far.
+type outcome struct {
+	number   uint64
+	rows     int64 // that went out
+	changed  int64 // by the command's own count
+	bytes    int64
+	recorded int64
+	status   string
+	code     string
+	hash     hash.Hash
+	begun    bool // hash has something
+}
+
+// reset begins the outcome of another statement.
+func (o *outcome) reset(number uint64) {
+	h := o.hash
+	*o = outcome{number: number, status: "ok", hash: h}
+}
+
+// account takes note of bytes of a statement's result that are about to go
+// out, and records them.
+func (c *conn) account(s *step, b []byte) error {
+	if s.number == 0 || len(b) == 0 {
+		return nil
+	}
+	o := c.reply.of(s)
+	o.bytes += int64(len(b))
+	if o.hash == nil {
+		o.hash = sha256.New()
+	}
+	if !o.begun {
+		o.hash.Reset()
+		o.begun = true
+	}
+	o.hash.Write(b)
+	if s.record.Level != policy.RecordFull {
+		return nil
+	}
+	rest := limit(s.record) - o.recorded
+	if rest <= 0 {
+		return nil
+	}
+	if int64(len(b)) > rest {
+		b = b[:rest]
+	}
+	o.recorded += int64(len(b))
+	return c.s.Record(&events.Chunk{Number: s.number, Kind: events.ChunkResult, Time: time.Now(), Data: b})
+}
+
+// respond appends a statement's outcome.
+func (c *conn) respond(s *step) error {
+	o := c.reply.of(s)
+	e := &c.reply.event
+	*e = events.Event{Kind: events.Response, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code,
+		Rows: o.rows, Bytes: o.bytes, Recorded: o.recorded}
+	if o.rows == 0 {
+		e.Rows = o.changed
+	}
+	e.Duration = e.Time.Sub(s.started)
+	if o.begun {
+		o.hash.Sum(e.Hash[:0])
+	}
+	return c.s.Event(e)
+}
+
+// skipped records that a statement was not run.
+func (c *conn) skipped(s *step) {
+	if s.statement {
+		// The journal keeps room for outcomes; where it fails for good, it
+		// records the end of this session as interrupted.
+		_ = c.s.Event(&events.Event{Kind: events.Response, Time: time.Now(), Number: s.number, Status: "skipped"})
+	}
+}
