@@ -34,7 +34,7 @@ func (s *Stand) startProvider(ctx context.Context, as User, clients ...string) (
 		args = append(args, "--client", c+":"+p.secrets[c])
 	}
 	var err error
-	if p.proc, err = s.launch("oidcop", &as, p.bin, args...); err != nil {
+	if p.proc, err = s.launch("oidcop", &as, nil, p.bin, args...); err != nil {
 		return nil, err
 	}
 	return p, p.proc.ready(ctx, 10*time.Second, func(context.Context) error {

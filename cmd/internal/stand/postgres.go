@@ -96,7 +96,7 @@ func (p *Postgres) start(ctx context.Context) error {
 	set("synchronous_commit", "off")
 	set("max_wal_size", "1GB")
 	var err error
-	if p.proc, err = p.s.launch("postgresql", &p.as, filepath.Join(p.s.pgBin, "postgres"), args...); err != nil {
+	if p.proc, err = p.s.launch("postgresql", &p.as, nil, filepath.Join(p.s.pgBin, "postgres"), args...); err != nil {
 		return err
 	}
 	if err := p.proc.ready(ctx, 30*time.Second, func(ctx context.Context) error { return p.Exec(ctx, "postgres", "") }); err != nil {

@@ -68,8 +68,9 @@ type process struct {
 	err  error // once done is closed
 }
 
-// launch starts a server. What it says is added to DIR/log/NAME.log.
-func (s *Stand) launch(name string, as *User, bin string, args ...string) (*process, error) {
+// launch starts a server, with env beside what all have. What it says is added
+// to DIR/log/NAME.log.
+func (s *Stand) launch(name string, as *User, env []string, bin string, args ...string) (*process, error) {
 	p := &process{name: name, log: filepath.Join(s.Dir, "log", name+".log"), done: make(chan struct{})}
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -77,7 +78,7 @@ func (s *Stand) launch(name string, as *User, bin string, args ...string) (*proc
 	}
 	defer out.Close()
 	p.cmd = confined(exec.CommandContext(context.Background(), bin, args...), as)
-	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = s.Dir, s.environ(), out, out
+	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = s.Dir, append(s.environ(), env...), out, out
 	if err := start(p.cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -89,35 +88,26 @@ func (s *Stand) WritePolicy(b []byte) error {
 }
 
 // StartSallyport starts the loader, which starts the daemon, and returns when
-// the passage takes connections.
+// sallyport says that it serves and the kernel agrees.
 func (s *Stand) StartSallyport(ctx context.Context) error {
 	if err := s.loader.gone(5 * time.Second); err != nil {
 		return err
 	}
-	p, err := s.launch("sallyport", nil, filepath.Join(s.Bin, "sallyport"), "-c", s.Config, "run")
+	n, err := s.listenNotices()
+	if err != nil {
+		return err
+	}
+	defer n.c.Close()
+	p, err := s.launch("sallyport", nil, []string{"NOTIFY_SOCKET=" + s.notifySocket()}, filepath.Join(s.Bin, "sallyport"), "-c", s.Config, "run")
 	if err != nil {
 		return err
 	}
 	s.loader = p
-	return s.AwaitDaemon(ctx)
-}
-
-// AwaitDaemon returns when the kernel knows a daemon, and what the daemon
-// serves answers.
-func (s *Stand) AwaitDaemon(ctx context.Context) error {
-	return s.loader.ready(ctx, 30*time.Second, func(ctx context.Context) error {
-		if _, err := s.DaemonPID(); err != nil {
-			return err
-		}
-		if s.Cfg.Evidence.NATS.URL != "" {
-			return nil
-		}
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", s.Cfg.Evidence.NATS.Listen)
-		if err == nil {
-			c.Close()
-		}
+	if err := p.ready(ctx, 30*time.Second, func(context.Context) error { return n.ready() }); err != nil {
 		return err
-	})
+	}
+	_, err = s.DaemonPID()
+	return err
 }
 
 // DaemonPID asks the kernel which daemon it exempts.
@@ -191,7 +181,7 @@ func (s *Stand) StartRecorder(ctx context.Context) error {
 			return err
 		}
 	}
-	p, err := s.launch("recorder", &s.users.recorder, filepath.Join(s.Bin, "sallyport-recorder"), "run", "--store", s.Store, "--nats", s.NATS(), "--nkey", seed)
+	p, err := s.launch("recorder", &s.users.recorder, nil, filepath.Join(s.Bin, "sallyport-recorder"), "run", "--store", s.Store, "--nats", s.NATS(), "--nkey", seed)
 	if err != nil {
 		return err
 	}

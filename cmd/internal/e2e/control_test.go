@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"sallyport.dev/sallyport/cmd/internal/stand"
+	"sallyport.dev/sallyport/events/jetstream"
+)
+
+func word(ts *testscript.TestScript, args []string, words map[string]func() error) {
+	if len(args) != 1 || words[args[0]] == nil {
+		ts.Fatalf("unknown word: %v", args)
+	}
+	ts.Check(words[args[0]]())
+}
+
+// daemon kill|stop|start|reload: kill is -9 without warning, start returns when
+// the passage is open.
+func (s *story) daemon(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := limit()
+	defer cancel()
+	word(ts, args, map[string]func() error{
+		"kill": s.KillDaemon, "stop": s.StopSallyport, "reload": s.Reload,
+		"start": func() error { return s.StartSallyport(ctx) },
+	})
+}
+
+// recorder kill|stop|start.
+func (s *story) recorder(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := limit()
+	defer cancel()
+	word(ts, args, map[string]func() error{
+		"kill": s.KillRecorder, "stop": s.StopRecorder,
+		"start": func() error { return s.StartRecorder(ctx) },
+	})
+}
+
+// nats stop|start: the NATS server that is not ours.
+func (s *story) natsCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if s.nats == nil {
+		ts.Fatalf("NATS is embedded in the daemon here")
+	}
+	word(ts, args, map[string]func() error{"stop": s.nats.stop, "start": s.nats.start})
+}
+
+// policy FILE: put a policy in the place of the host's.
+func (s *story) policy(ts *testscript.TestScript, neg bool, args []string) {
+	b := stand.Policy
+	if args[0] != "default" {
+		b = []byte(ts.ReadFile(args[0]))
+	}
+	ts.Check(s.WritePolicy(b))
+}
+
+// until PATTERN COMMAND...: run as, outside or sallyport again and again, until
+// it shows what is wanted; 15 s at most.
+func (s *story) until(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 3 || neg {
+		ts.Fatalf("usage: until PATTERN COMMAND...")
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	var out bytes.Buffer
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		out.Reset()
+		ctx, cancel := limit()
+		cmd := s.command(ctx, ts, args[1:])
+		cmd.Stdout, cmd.Stderr = &out, &out
+		_ = stand.Run(cmd)
+		cancel()
+		if re.Match(out.Bytes()) {
+			_, err := ts.Stdout().Write(out.Bytes())
+			ts.Check(err)
+			return
+		}
+	}
+	ts.Fatalf("no %q in:\n%s", args[0], out.String())
+}
+
+// natsServer is a NATS server beside sallyport, with keys of its own. Only its
+// process is ours: the server and its store are real.
+type natsServer struct {
+	dir, listen string
+	server      *jetstream.Server
+}
+
+func (n *natsServer) start() (err error) {
+	if n.server != nil {
+		return errors.New("NATS runs already")
+	}
+	n.server, err = jetstream.StartServer(jetstream.Options{Dir: n.dir, Listen: n.listen, Host: stand.Host})
+	return err
+}
+
+func (n *natsServer) stop() error {
+	if n.server != nil {
+		n.server.Close()
+		n.server = nil
+	}
+	return nil
+}
+
+func (n *natsServer) seed(role string) string { return jetstream.SeedFile(n.dir, role) }
+
+// prepare gives the stand this server in place of the embedded one.
+func (n *natsServer) prepare(ctx context.Context, s *stand.Stand) error {
+	if err := n.start(); err != nil {
+		return err
+	}
+	s.Cfg.Evidence.NATS.URL = n.server.URL()
+	s.Cfg.Evidence.NATS.Credentials = n.seed(jetstream.RoleHost)
+	// Where the recorder of a stand finds its key.
+	dir := filepath.Dir(s.Seed(jetstream.RoleRecorder))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, role := range []string{jetstream.RoleRecorder, jetstream.RoleSIEM} {
+		b, err := os.ReadFile(n.seed(role))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.Seed(role), b, 0o600); err != nil {
+			return err
+		}
+	}
+	return s.WriteConfig()
+}
