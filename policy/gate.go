@@ -118,8 +118,10 @@ func (g *Gate) evaluate(r *Request, now time.Time) Evaluation {
 	e := g.engine.Load()
 	sc := scopeOf(e, r.Session, now)
 	if r.Scope != nil && r.Scope != sc && r.Scope.ID != sc.ID {
-		return Evaluation{Effect: EffectBlock, Rules: []string{"changed"},
-			Reason: "the policy changed while the statement was analysed", Remedy: "send it again"}
+		return Evaluation{
+			Effect: EffectBlock, Rules: []string{"changed"},
+			Reason: "the policy changed while the statement was analysed", Remedy: "send it again",
+		}
 	}
 	r.Scope = sc
 	if r.Memo != nil {

@@ -233,8 +233,15 @@ func TestCheck(t *testing.T) {
 // The output form shows nothing of what it does not understand.
 func TestApplyUnknown(t *testing.T) {
 	for _, x := range []struct{ typ, text string }{
-		{"date", "17.03.1951"}, {"date", ""}, {"date", "1951-03-17 00:00:00"}, {"date", "1951-03-17x"}, {"timestamp", "1951-03-17"},
-		{"timestamp", "1951-03-17 00:00:00+00"}, {"timestamptz", "1951-03-17 00:00:00"}, {"date", "Sat Mar 17 1951"}, {"", "1951-03-17"},
+		{"date", "17.03.1951"},
+		{"date", ""},
+		{"date", "1951-03-17 00:00:00"},
+		{"date", "1951-03-17x"},
+		{"timestamp", "1951-03-17"},
+		{"timestamp", "1951-03-17 00:00:00+00"},
+		{"timestamptz", "1951-03-17 00:00:00"},
+		{"date", "Sat Mar 17 1951"},
+		{"", "1951-03-17"},
 	} {
 		if out, null := mask.Apply(year, x.typ, x.text); out != "" || !null {
 			t.Errorf("%s %q: %q", x.typ, x.text, out)

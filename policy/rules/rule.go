@@ -1,0 +1,249 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+)
+
+// rule is one rule, compiled. Immutable after loading.
+type rule struct {
+	name   string
+	file   string
+	line   int
+	effect policy.Effect
+
+	who   *who   // nil: anybody
+	where *where // nil: everywhere
+
+	commands  commandSet
+	relations []relation // nil in a rule that blocks: whatever a request touches
+	masks     map[events.Field]policy.Mask
+	functions []string
+
+	cond   *condition // nil: always
+	except []exception
+
+	record         *policy.Recording // nil: says nothing of it
+	reason, remedy string
+
+	digest [sha256.Size]byte    // of all of the above but file and line
+	fields map[events.Field]int // the lines of masks
+}
+
+// reserved are names that decisions of the language itself go by.
+var reserved = []string{"identity", "default", "opaque", "conflict", "changed", "session"}
+
+var nameForm = regexp.MustCompile(`^[\pL\pN][\pL\pN _./:()+-]{0,99}$`)
+
+var effects = map[string]policy.Effect{"allow": policy.EffectAllow, "mask": policy.EffectMask, "block": policy.EffectBlock}
+
+// rule reads one rule. What comes back is of use only if no error was noted.
+func (r *reader) rule(n *yaml.Node) *rule {
+	x := &rule{file: r.file, line: n.Line}
+	given := map[string]*yaml.Node{}
+	take := func(key string, read func(*yaml.Node)) field {
+		return field{key, func(v *yaml.Node) {
+			given[key] = v
+			read(v)
+		}}
+	}
+	later := func(key string) field {
+		return take(key, func(v *yaml.Node) {
+			r.bad(v, "%s: not yet: this version knows rules that allow, mask and block", key)
+		})
+	}
+	if !r.fields(n, "a rule", []field{
+		take("name", func(v *yaml.Node) { x.name = r.name(v) }),
+		take("effect", func(v *yaml.Node) { x.effect = r.effect(v) }),
+		take("identity", func(v *yaml.Node) { x.who = r.identity(v) }),
+		take("resource", func(v *yaml.Node) { x.where = r.resource(v) }),
+		take("commands", func(v *yaml.Node) { x.commands = r.commands(v) }),
+		take("relations", func(v *yaml.Node) { x.relations = r.relations(v) }),
+		take("fields", func(v *yaml.Node) { x.masks, x.fields = r.masks(v) }),
+		take("functions", func(v *yaml.Node) { x.functions = r.functions(v) }),
+		take("condition", func(v *yaml.Node) { x.cond = r.condition(v) }),
+		take("except", func(v *yaml.Node) { x.except = r.except(v) }),
+		take("record", func(v *yaml.Node) { r.record(v, x) }),
+		take("record_limit", func(v *yaml.Node) { r.recordLimit(v, x) }),
+		take("reason", func(v *yaml.Node) { x.reason = r.message(v, "reason") }),
+		take("remedy", func(v *yaml.Node) { x.remedy = r.message(v, "remedy") }),
+		later("approve"), later("filter"), later("reveal"), later("limits"),
+	}) {
+		return x
+	}
+	r.shape(n, x, given)
+	x.digest = sha256.Sum256(canonical(x, given))
+	return x
+}
+
+// shape checks what each effect needs and has no use for.
+func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
+	need := func(why string, ks ...string) {
+		for _, k := range ks {
+			if given[k] == nil {
+				r.bad(n, "rule %q has no %s%s", x.name, k, why)
+			}
+		}
+	}
+	useless := func(why string, ks ...string) {
+		for _, k := range ks {
+			if v := given[k]; v != nil {
+				r.bad(v, "%s: %s", k, why)
+			}
+		}
+	}
+	need("", "name", "effect")
+	switch x.effect {
+	case policy.EffectAllow:
+		need(`: what it allows must be said; "*" is all`, "identity", "resource", "commands", "relations")
+		useless("only a rule that masks names fields", "fields")
+		useless("only a rule that blocks has one", "reason", "remedy")
+		if len(x.functions) > 0 && x.cond != nil && !x.cond.static() {
+			r.bad(given["functions"], "functions: they are declared before a statement is understood: the condition may use identity, process, resource and session only")
+		}
+	case policy.EffectMask:
+		need(`: what it masks must be said; "*" is everybody, or everywhere`, "identity", "resource")
+		need(": name them with their masks", "fields")
+		useless("a mask holds for every command", "commands", "relations")
+		useless("only a rule that allows declares them", "functions")
+		useless("only a rule that allows says how much is recorded", "record", "record_limit")
+		useless("only a rule that blocks has one", "reason", "remedy")
+		for i, c := range append([]exception{{cond: x.cond}}, x.except...) {
+			if c.cond == nil || !c.cond.ofRequest() {
+				continue
+			}
+			k := "except"
+			if i == 0 {
+				k = "condition"
+			}
+			r.bad(given[k], "%s: what is masked is known before a statement is understood: use identity, process, resource, session and now only", k)
+		}
+	case policy.EffectBlock:
+		useless("only a rule that masks names fields", "fields")
+		useless("only a rule that allows declares them", "functions")
+		useless("only a rule that allows says how much is recorded", "record", "record_limit")
+		if given["commands"] == nil {
+			x.commands.all = true
+		}
+		if x.commands.all { // to block all is to block these too
+			x.commands.named = map[string]bool{functionCall: true, replication: true}
+		}
+	}
+	if x.record != nil && x.record.Level != policy.RecordFull && x.record.Limit > 0 {
+		r.bad(given["record_limit"], "record_limit: only record: full keeps anything of a result: leave one of them out")
+	}
+}
+
+func (r *reader) name(n *yaml.Node) string {
+	s, ok := r.text(n, "name")
+	switch {
+	case !ok:
+		return ""
+	case !nameForm.MatchString(s):
+		r.bad(n, "name %q: use at most 100 letters, digits, spaces and _ . / : ( ) + -, a letter or digit first", s)
+	case slices.Contains(reserved, s):
+		r.bad(n, "name %q: this is how decisions of the language itself are called: use another", s)
+	}
+	return s
+}
+
+func (r *reader) effect(n *yaml.Node) policy.Effect {
+	s, ok := r.text(n, "effect")
+	e, known := effects[s]
+	switch {
+	case !ok || known:
+	case notYet(s):
+		r.bad(n, "effect %s: not yet: this version knows allow, mask and block", s)
+	default:
+		r.bad(n, "effect %q: use allow, mask or block", s)
+	}
+	return e
+}
+
+// identity reads who: "*", or a mapping.
+func (r *reader) identity(n *yaml.Node) *who {
+	if n.Kind == yaml.ScalarNode && n.Value == "*" {
+		return nil
+	}
+	w := &who{}
+	into := func(key string, to *globs) field {
+		return field{key, func(v *yaml.Node) { *to = r.globs(v, key) }}
+	}
+	ok := r.fields(n, `identity ("*" is everybody)`, []field{
+		into("workload", &w.Workload), into("issuer", &w.Issuer), into("subject", &w.Subject),
+		into("actor", &w.Actor), into("principal", &w.Principal),
+		{"claims", func(v *yaml.Node) {
+			w.Claims = map[string]globs{}
+			r.each(v, "claims", func(k, v *yaml.Node) { w.Claims[k.Value] = r.claim(k, v) })
+		}},
+	})
+	if ok && len(n.Content) == 0 {
+		r.bad(n, `identity: it is empty: say who, or "*" for everybody`)
+	}
+	return w
+}
+
+// claim reads patterns for a claim; numbers and booleans mean themselves.
+func (r *reader) claim(k, n *yaml.Node) globs {
+	what := "claim " + k.Value
+	var out globs
+	for _, e := range r.list(n, what) {
+		var f float64
+		var b bool
+		switch {
+		case e.Kind == yaml.ScalarNode && (e.Tag == "!!int" || e.Tag == "!!float") && e.Decode(&f) == nil:
+			out = append(out, literal(formatNumber(f)))
+		case e.Kind == yaml.ScalarNode && e.Tag == "!!bool" && e.Decode(&b) == nil:
+			out = append(out, literal(strconv.FormatBool(b)))
+		default:
+			if s, ok := r.text(e, what); ok {
+				g, err := parseGlob(s)
+				if err != nil {
+					r.bad(e, "%s: %v", what, err)
+					continue
+				}
+				out = append(out, g)
+			}
+		}
+	}
+	return out
+}
+
+// resource reads where: "*", names, or a mapping.
+func (r *reader) resource(n *yaml.Node) *where {
+	if n.Kind != yaml.MappingNode {
+		if n.Kind == yaml.ScalarNode && n.Value == "*" {
+			return nil
+		}
+		return &where{Name: r.globs(n, "resource")}
+	}
+	w := &where{}
+	r.fields(n, "resource", []field{
+		{"name", func(v *yaml.Node) { w.Name = r.globs(v, "name") }},
+		{"database", func(v *yaml.Node) { w.Database = r.globs(v, "database") }},
+		{"labels", func(v *yaml.Node) {
+			w.Labels = map[string]globs{}
+			r.each(v, "labels", func(k, v *yaml.Node) { w.Labels[k.Value] = r.globs(v, "label "+k.Value) })
+		}},
+	})
+	if len(n.Content) == 0 {
+		r.bad(n, `resource: it is empty: say which, or "*" for all`)
+	}
+	return w
+}
+
+func (r *reader) message(n *yaml.Node, what string) string {
+	s, ok := r.text(n, what)
+	if ok && (len(s) > 500 || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\n' })) {
+		r.bad(n, "%s: at most 500 bytes without control characters: a client is shown it", what)
+	}
+	return strings.TrimSpace(strings.ReplaceAll(s, "\n", " "))
+}

@@ -1,0 +1,317 @@
+package rules
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+)
+
+// view is what is left of a policy for one session: the rules that can match
+// it, sorted so that a statement costs the same among many as among few.
+type view struct {
+	policy *Policy
+	facts  *facts
+	allow  index
+	block  index
+	masks  map[events.Field]*masked
+	opaque bool // see policy.Scope.Opaque
+	record policy.Recording
+}
+
+// masked is what stands before a field, and by which rules.
+type masked struct {
+	mask  policy.Mask
+	rules []string
+	clash bool // they disagree
+}
+
+// candidate is a rule that can match a session.
+type candidate struct {
+	*rule
+	rank    int
+	cond    *condition  // still to be asked; nil: holds
+	pending []exception // still to be asked
+}
+
+// sure reports that nothing is left to be asked.
+func (c *candidate) sure() bool { return c.cond == nil && len(c.pending) == 0 }
+
+// Scope implements policy.Engine.
+func (p *Policy) Scope(s *policy.Session, now time.Time) *policy.Scope {
+	b := builder{
+		session: s, vars: factsOf(s).at(now), static: true,
+		view: &view{policy: p, masks: map[events.Field]*masked{}}, scope: &policy.Scope{Masks: map[policy.Relation]map[string]policy.Mask{}, Functions: map[string]bool{}},
+	}
+	b.view.facts = b.vars.facts
+	for _, rules := range [][]*rule{p.literal[s.Identity.Workload], p.general} {
+		for _, x := range rules {
+			b.consider(x)
+		}
+	}
+	return b.finish()
+}
+
+// builder makes one session's scope.
+type builder struct {
+	session *policy.Session
+	vars    *variables
+	view    *view
+	scope   *policy.Scope
+	static  bool
+	allow   []*candidate
+	block   []*candidate
+	parts   [][]byte // what the scope's identity is made of
+	timed   bool     // a mask may be there at another time
+}
+
+// consider keeps a rule if it can match the session.
+func (b *builder) consider(x *rule) {
+	grants := x.effect == policy.EffectAllow
+	if grants && b.session.Identity.Workload == "" {
+		return // nobody
+	}
+	if !x.who.match(&b.session.Identity) || !x.where.match(b.session, grants) {
+		return
+	}
+	if x.effect == policy.EffectMask {
+		if b.holds(x) {
+			b.mask(x)
+		}
+		return
+	}
+	c := &candidate{rule: x}
+	if x.cond != nil {
+		if !x.cond.static() {
+			c.cond = x.cond
+		} else if ok, _ := x.cond.holds(b.vars, !grants); !ok {
+			return
+		}
+	}
+	part := x.digest[:]
+	for i, e := range x.except {
+		if !e.who.match(&b.session.Identity) {
+			continue
+		}
+		if e.cond != nil && !e.cond.static() {
+			c.pending = append(c.pending, e)
+			part = append(part[:len(part):len(part)], byte(i), byte(i>>8))
+			continue
+		}
+		if ok, _ := e.cond.holds(b.vars, grants); ok {
+			return
+		}
+	}
+	b.parts = append(b.parts, part)
+	if grants {
+		b.allow = append(b.allow, c)
+		for _, f := range x.functions {
+			b.scope.Functions[f] = true
+		}
+	} else {
+		b.block = append(b.block, c)
+	}
+}
+
+// holds reports whether a rule that masks does so now. What cannot be told
+// masks.
+func (b *builder) holds(x *rule) bool {
+	timed := func(c *condition) {
+		if c != nil && c.now {
+			b.static, b.timed = false, true
+		}
+	}
+	// All conditions are looked at for time first: the scope of a session may
+	// be kept only if none of them can change.
+	timed(x.cond)
+	for _, e := range x.except {
+		if e.who.match(&b.session.Identity) {
+			timed(e.cond)
+		}
+	}
+	if ok, _ := x.cond.holds(b.vars, true); !ok {
+		return false
+	}
+	for _, e := range x.except {
+		if e.who.match(&b.session.Identity) {
+			if ok, _ := e.cond.holds(b.vars, false); ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// mask adds a rule's masks. Where two disagree the field is NULL, and what
+// reads it is refused.
+func (b *builder) mask(x *rule) {
+	b.parts = append(b.parts, x.digest[:])
+	for f, m := range x.masks {
+		have := b.view.masks[f]
+		if have == nil {
+			have = &masked{mask: m}
+			b.view.masks[f] = have
+		} else if have.mask != m {
+			have.mask, have.clash = policy.Mask{Kind: "null"}, true
+		}
+		have.rules = append(have.rules, x.name)
+		rel := policy.Relation{Schema: f.Schema, Name: f.Relation}
+		if b.scope.Masks[rel] == nil {
+			b.scope.Masks[rel] = map[string]policy.Mask{}
+		}
+		b.scope.Masks[rel][f.Column] = have.mask
+	}
+}
+
+func (b *builder) finish() *policy.Scope {
+	v := b.view
+	for _, m := range v.masks {
+		slices.Sort(m.rules)
+	}
+	v.allow, v.block = newIndex(b.allow), newIndex(b.block)
+	v.record = fullest(b.allow)
+	nothing := len(v.masks) == 0 && !b.timed && len(b.block) == 0
+	v.opaque = nothing && slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.everything() })
+	b.scope.Static, b.scope.Opaque, b.scope.Rules = b.static, v.opaque, v
+	b.scope.ID = b.id()
+	return b.scope
+}
+
+// everything reports that a rule allows whatever is asked.
+func (c *candidate) everything() bool { return c.sure() && c.commands.all && c.every() }
+
+// every reports that a rule reaches all relations.
+func (x *rule) every() bool { return slices.ContainsFunc(x.relations, relation.all) }
+
+func (b *builder) id() string {
+	slices.SortFunc(b.parts, bytes.Compare)
+	h := sha256.New()
+	for _, p := range b.parts {
+		h.Write([]byte{byte(len(p)), byte(len(p) >> 8)})
+		h.Write(p)
+	}
+	if b.view.opaque {
+		h.Write([]byte("opaque"))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// fullest is how a statement is recorded that no single rule decides.
+func fullest(allow []*candidate) policy.Recording {
+	var out policy.Recording
+	for i, c := range allow {
+		var r policy.Recording
+		if c.record != nil {
+			r = *c.record
+		}
+		if i == 0 {
+			out = r
+		} else {
+			out = fuller(out, r)
+		}
+	}
+	return out
+}
+
+// fuller joins two recordings: the more of each.
+func fuller(a, b policy.Recording) policy.Recording {
+	limit := func(r policy.Recording) int64 {
+		if r.Limit == 0 {
+			return policy.DefaultRecordLimit
+		}
+		return r.Limit
+	}
+	switch {
+	case a.Level != b.Level:
+		if a.Level < b.Level {
+			return a
+		}
+		return b
+	case limit(b) > limit(a):
+		return b
+	}
+	return a
+}
+
+// index finds the candidates that may be about a relation.
+type index struct {
+	list   []*candidate // in the order in which they are asked
+	exact  map[policy.Relation][]*candidate
+	others []*candidate // with patterns, or about whatever is touched
+}
+
+// newIndex sorts candidates: those that are sure first, then those that ask
+// for the fullest recording, those that say nothing of it last, then by name.
+func newIndex(list []*candidate) index {
+	slices.SortFunc(list, func(a, b *candidate) int {
+		if a.sure() != b.sure() {
+			if a.sure() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(byRecording(a.record, b.record), strings.Compare(a.name, b.name))
+	})
+	x := index{list: list, exact: map[policy.Relation][]*candidate{}}
+	for i, c := range list {
+		c.rank = i
+		var rels []policy.Relation
+		for _, r := range c.relations {
+			rel, ok := r.exact()
+			if !ok {
+				rels = nil
+				break
+			}
+			if !slices.Contains(rels, rel) {
+				rels = append(rels, rel)
+			}
+		}
+		if rels == nil {
+			x.others = append(x.others, c)
+		}
+		for _, rel := range rels {
+			x.exact[rel] = append(x.exact[rel], c)
+		}
+	}
+	return x
+}
+
+func byRecording(a, b *policy.Recording) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	case *a == *b:
+		return 0
+	case fuller(*a, *b) == *a:
+		return -1
+	}
+	return 1
+}
+
+// about calls f for the candidates that may be about a relation, in order,
+// until it returns true.
+func (x *index) about(o policy.Object, f func(*candidate) bool) bool {
+	a, b := x.exact[policy.Relation{Schema: o.Schema, Name: o.Name}], x.others
+	for len(a) > 0 || len(b) > 0 {
+		var c *candidate
+		if len(b) == 0 || len(a) > 0 && a[0].rank < b[0].rank {
+			c, a = a[0], a[1:]
+		} else {
+			c, b = b[0], b[1:]
+		}
+		if f(c) {
+			return true
+		}
+	}
+	return false
+}
