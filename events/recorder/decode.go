@@ -1,22 +1,38 @@
 package recorder
 
 import (
-	"encoding/json"
+	"fmt"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/ocsf"
 )
 
 func decode(r *events.Record) (Facts, error) {
 	return Decode(r.Kind, r.Payload)
 }
 
-// Decode reads an event's payload.
+// Decode reads a published event, which must be of the kind that its record
+// says.
 func Decode(kind events.Kind, payload []byte) (Facts, error) {
-	var x struct {
-		Facts
-		W Identity `json:"who"`
+	v, err := ocsf.Decode(payload)
+	if err != nil {
+		return Facts{}, err
 	}
-	err := json.Unmarshal(payload, &x)
-	x.Facts.Who = x.W
-	return x.Facts, err
+	if v.Kind != kind.String() {
+		return Facts{}, fmt.Errorf("recorder: a record of kind %q holds an event of kind %q", kind, v.Kind)
+	}
+	f := Facts{
+		Time: v.Time, Kind: v.Kind, Number: v.Number, Command: v.Command, Text: v.Normalized,
+		Verdict: v.Verdict, Rules: v.Rules, Reason: v.Reason, Remedy: v.Remedy, Code: v.Code, Masked: v.Masked,
+		Status: v.Status, Rows: v.Rows, Bytes: v.Bytes, Duration: v.Duration, Message: v.Message,
+		Who: Identity{
+			Protocol: v.Protocol, Resource: v.Resource, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal,
+			Actors: v.Actors, Issuer: v.Issuer, Proof: v.Proof, Process: v.Process.Exe, PID: v.Process.PID,
+			User: v.User, Database: v.Database, Application: v.Application,
+		},
+	}
+	if v.Destination.IsValid() {
+		f.Who.Destination = v.Destination.String()
+	}
+	return f, nil
 }
