@@ -1,14 +1,18 @@
 package main
 
 import (
-	"context"
 	"log/slog"
+	"math"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sallyport.dev/sallyport/events/journal"
+	"sallyport.dev/sallyport/intercept/redirect"
 )
 
 // metrics are the daemon's counters. Labels come from the configuration and
@@ -22,34 +26,30 @@ type metrics struct {
 	strays     prometheus.Counter
 	reloads    *prometheus.CounterVec // result
 	statements *prometheus.CounterVec // verdict
+	unrecorded prometheus.Counter
 }
 
 func newMetrics() *metrics {
 	m := &metrics{
 		reg: prometheus.NewRegistry(),
 		flows: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_flows_total", Help: "Connections turned into the passage.",
-		}, []string{"resource"}),
+			Name: "sallyport_flows_total", Help: "Connections turned into the passage."}, []string{"resource"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_refused_total", Help: "Connections refused before a login was decided.",
-		}, []string{"resource", "why"}),
+			Name: "sallyport_refused_total", Help: "Connections refused before a login was decided."}, []string{"resource", "why"}),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "sallyport_sessions", Help: "Sessions open now.",
-		}, []string{"resource"}),
+			Name: "sallyport_sessions", Help: "Sessions open now."}, []string{"resource"}),
 		bypasses: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_bypasses_total", Help: "Bypass events: packets or sockets that tried to go round the passage.",
-		}),
+			Name: "sallyport_bypasses_total", Help: "Bypass events: packets or sockets that tried to go round the passage."}),
 		strays: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_strays_total", Help: "Connections to the passage's own port that the kernel did not turn there.",
-		}),
+			Name: "sallyport_strays_total", Help: "Connections to the passage's own port that the kernel did not turn there."}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_reloads_total", Help: "Policy reloads.",
-		}, []string{"result"}),
+			Name: "sallyport_reloads_total", Help: "Reloads of configuration and policy, by result: ok, refused."}, []string{"result"}),
 		statements: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_decisions_total", Help: "Decisions by verdict.",
-		}, []string{"verdict"}),
+			Name: "sallyport_decisions_total", Help: "Decisions on the record, by verdict: allow, mask, block, deny."}, []string{"verdict"}),
+		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_unrecorded_total", Help: "Events that the journal did not take; what needed them was refused."}),
 	}
-	m.reg.MustRegister(m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements,
+	m.reg.MustRegister(m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -59,13 +59,45 @@ func (m *metrics) gauge(name, help string, f func() float64) {
 	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 }
 
-// serve answers /metrics on addr until ctx ends.
-func (m *metrics) serve(ctx context.Context, addr string, log *slog.Logger) {
+func (m *metrics) journal(stats func() journal.Stats) {
+	add := func(name, help string, f func(journal.Stats) int64) {
+		m.gauge("sallyport_journal_"+name, help, func() float64 { return float64(f(stats())) })
+	}
+	add("used_bytes", "Bytes of the journal.", func(s journal.Stats) int64 { return s.Used })
+	add("reserved_bytes", "Bytes that are kept for outcomes of what has begun.", func(s journal.Stats) int64 { return s.Reserved })
+	add("max_bytes", "The journal is full at this size (evidence.journal.max_bytes).", func(s journal.Stats) int64 { return s.Max })
+	add("appended", "Number of the newest record.", func(s journal.Stats) int64 { return int64(s.Appended) })
+	add("durable", "Number of the newest record on stable storage.", func(s journal.Stats) int64 { return int64(s.Durable) })
+	add("failing", "1 while the disk refuses records.", func(s journal.Stats) int64 {
+		if s.Err != nil {
+			return 1
+		}
+		return 0
+	})
+}
+
+// guard adds the kernel's own counters. A figure that can't be read is NaN.
+func (m *metrics) guard(read func() (redirect.Counters, error)) {
+	add := func(name, help string, f func(redirect.Counters) uint64) {
+		m.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sallyport_guard_" + name + "_total", Help: help}, func() float64 {
+			c, err := read()
+			if err != nil {
+				return math.NaN()
+			}
+			return float64(f(c))
+		}))
+	}
+	add("turned", "Connections that the kernel turned into the passage since the guard came up.", func(c redirect.Counters) uint64 { return c.Turned })
+	add("handed", "Records that the kernel handed to an accepted connection.", func(c redirect.Counters) uint64 { return c.Handed })
+	add("refused", "System calls that the kernel refused.", func(c redirect.Counters) uint64 { return c.Refused })
+	add("dropped", "Packets that the kernel dropped.", func(c redirect.Counters) uint64 { return c.Dropped })
+	add("unreported", "Reports that were not kept: too many, or nobody read them.", func(c redirect.Counters) uint64 { return c.Suppressed + c.Lost })
+}
+
+// serve answers /metrics on l, which it owns.
+func (m *metrics) serve(l net.Listener, log *slog.Logger) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{}))
-	srv := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	context.AfterFunc(ctx, func() { srv.Close() })
-	if err := srv.ListenAndServe(); err != nil && ctx.Err() == nil {
-		log.Error("metrics are not served", "address", addr, "error", err)
-	}
+	srv := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
+	log.Error("metrics are not served", "error", srv.Serve(l))
 }

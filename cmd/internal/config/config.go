@@ -35,6 +35,7 @@ type Config struct {
 	Limits       Limits       `yaml:"limits"`
 
 	Path string `yaml:"-"` // of the file itself
+	Text []byte `yaml:"-"` // what stands in it
 
 	doc yaml.Node // for line numbers
 }
@@ -142,7 +143,7 @@ func Load(path string) (*Config, error) {
 
 // Parse is Load from memory; path is for messages and relative names.
 func Parse(b []byte, path string) (*Config, error) {
-	c := &Config{Path: path}
+	c := &Config{Path: path, Text: b}
 	if err := yaml.Unmarshal(b, &c.doc); err != nil {
 		return nil, located(path, err)
 	}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/postgres/rewrite"
+)
+
+const (
+	// staleTime is how old the latest look at a catalog may be: beyond it
+	// nothing is analysed, since nobody knows what names mean by now.
+	staleTime = 30 * time.Second
+	// maxScopes bounds the scopes whose drift is watched, per database.
+	maxScopes = 256
+
+	staleBit = 1 << 63 // of a version that no analysis was made for
+)
+
+// analyzer is one database's, with its catalog looked at again and again. It
+// implements query.Analyzer.
+type analyzer struct {
+	all    *analyzers
+	key    catalogKey
+	opened chan struct{} // closed when err and the rest are set
+	err    error
+	stop   chan struct{}
+	once   sync.Once
+
+	refs  int         // all.mu
+	timer *time.Timer // all.mu
+
+	*rewrite.Analyzer
+	catalog *catalog.Catalog
+	stale   atomic.Bool
+	overdue *time.Timer
+
+	mu      sync.Mutex
+	scopes  map[string]*policy.Scope
+	version uint64                // that drift was looked for in
+	drifted map[events.Field]bool // told already
+}
+
+func (e *analyzer) end() { e.once.Do(func() { close(e.stop) }) }
+
+// run opens the catalog, looks at it until the end, and closes it.
+func (e *analyzer) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-e.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if e.open(ctx); e.err != nil {
+		return
+	}
+	defer e.catalog.Close()
+	defer e.overdue.Stop()
+	e.all.log.Info("catalog is watched", "resource", e.key.resource)
+	t := time.NewTicker(e.key.refresh)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := e.Refresh(ctx); err != nil && ctx.Err() == nil {
+			e.all.log.Warn("catalog can't be read", "resource", e.key.resource, "error", err)
+		}
+	}
+}
+
+func (e *analyzer) open(ctx context.Context) {
+	defer close(e.opened)
+	fail := func(err error) {
+		e.err = err
+		e.all.mu.Lock()
+		defer e.all.mu.Unlock()
+		// The next one tries again.
+		if e.all.open[e.key] == e {
+			delete(e.all.open, e.key)
+		}
+	}
+	select {
+	case e.all.slots <- struct{}{}:
+		defer func() { <-e.all.slots }()
+	case <-ctx.Done():
+		fail(ctx.Err())
+		return
+	}
+	c, err := catalog.Open(ctx, e.key.options())
+	if err != nil {
+		e.all.log.Warn("catalog can't be read", "resource", e.key.resource, "error", err)
+		fail(err)
+		return
+	}
+	e.catalog = c
+	e.Analyzer = rewrite.New(rewrite.Options{Parser: e.all.pool, Catalog: c})
+	e.scopes, e.drifted = map[string]*policy.Scope{}, map[events.Field]bool{}
+	e.version = e.Analyzer.Version()
+	e.overdue = time.AfterFunc(staleTime, e.tooOld)
+}
+
+func (e *analyzer) tooOld() {
+	e.stale.Store(true)
+	e.all.alarms.raise("catalog", fmt.Sprintf("the catalog of a database of resource %s could not be read for %s: statements that need it are refused", e.key.resource, staleTime))
+}
+
+// Refresh implements query.Analyzer.
+func (e *analyzer) Refresh(ctx context.Context) error {
+	if err := e.Analyzer.Refresh(ctx); err != nil {
+		return err
+	}
+	e.overdue.Reset(staleTime)
+	e.stale.Store(false)
+	e.recheck()
+	return nil
+}
+
+// Version implements query.Analyzer. While the catalog is too old no analysis
+// is of this version: what was kept is made again, and refused.
+func (e *analyzer) Version() uint64 {
+	v := e.Analyzer.Version()
+	if e.stale.Load() {
+		v |= staleBit
+	}
+	return v
+}
+
+// Analyze implements query.Analyzer.
+func (e *analyzer) Analyze(ctx context.Context, in query.Input) (*query.Analysis, error) {
+	if e.stale.Load() {
+		return nil, fmt.Errorf("the catalog could not be read for %s: nobody knows what the statement's names mean by now", staleTime)
+	}
+	an, err := e.Analyzer.Analyze(ctx, in)
+	if err == nil {
+		e.seen(in.Scope)
+	}
+	return an, err
+}
+
+// seen looks for drift in a scope that is new here.
+func (e *analyzer) seen(sc *policy.Scope) {
+	if sc.ID == "" || !sc.Protects() {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.scopes[sc.ID] != nil {
+		return
+	}
+	if len(e.scopes) >= maxScopes {
+		clear(e.scopes) // those in use come again
+	}
+	e.scopes[sc.ID] = sc
+	for _, f := range e.Unbound(sc) {
+		e.drift(f)
+	}
+}
+
+// recheck looks for drift in all scopes when the catalog has changed.
+func (e *analyzer) recheck() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	v := e.Analyzer.Version()
+	if v == e.version {
+		return
+	}
+	e.version = v
+	unbound := map[events.Field]bool{}
+	for _, sc := range e.scopes {
+		for _, f := range e.Unbound(sc) {
+			unbound[f] = true
+			e.drift(f)
+		}
+	}
+	e.drifted = unbound // what was put right may drift again
+}
+
+// drift records, once, that a field is protected which is not there.
+func (e *analyzer) drift(f events.Field) {
+	if e.drifted[f] {
+		return
+	}
+	e.drifted[f] = true
+	e.all.drift(&events.Event{Kind: events.Drift, Time: time.Now(), Objects: []string{f.Schema + "." + f.Relation}, Masked: []events.Field{f},
+		Message: strings.Join([]string{"resource", e.key.resource + ":", "policy masks", f.String() + ", which the relation does not have:",
+			"statements on it are refused until policy and catalog agree"}, " ")})
+}
+
+var _ query.Analyzer = (*analyzer)(nil)

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept/privsep"
+	"sallyport.dev/sallyport/intercept/redirect"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols"
+	"sallyport.dev/sallyport/protocols/all"
+)
+
+// daemon is the unprivileged half of `sallyport run`: everything that reads
+// what agents send.
+type daemon struct {
+	log     *slog.Logger
+	metrics *metrics
+	prover  *privsep.Client
+	line    *line
+
+	evidence  *evidence
+	events    *ledger
+	gate      *policy.Gate
+	protocols map[string]protocols.Protocol
+	analyzers *analyzers
+
+	setting atomic.Pointer[setting]
+	// hold is locked from a reload's preparation to its end: who is bound
+	// meanwhile would be proved and judged by different configurations.
+	hold sync.RWMutex
+
+	sessions sessions
+	alarms   alarms
+	fatal    chan error
+}
+
+// inherited are the descriptors after the line to the loader's prover.
+type inherited struct {
+	line      *line
+	reports   int
+	counters  int
+	listeners []net.Listener
+}
+
+// runDaemon is the daemon's process. It ends the process itself when the
+// loader was told why, so that nothing is said twice.
+func runDaemon(listeners int) error {
+	if err := privsep.Confine(); err != nil {
+		return err
+	}
+	prover, err := privsep.Dial()
+	if err != nil {
+		return err
+	}
+	in, err := inherit(listeners)
+	if err != nil {
+		return err
+	}
+	// The loader alone says when to read files again.
+	signal.Ignore(unix.SIGHUP)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	d := &daemon{prover: prover, line: in.line, metrics: newMetrics(), fatal: make(chan error, 1)}
+	if err := d.begin(in); err != nil {
+		var ee *exitError
+		if aerr := d.line.answer(verdict{Err: err.Error(), Config: errors.As(err, &ee) && ee.code == 2}); aerr != nil {
+			return errors.Join(err, aerr)
+		}
+		os.Exit(1)
+	}
+	return d.run(in, signals)
+}
+
+func inherit(listeners int) (in inherited, err error) {
+	files, err := privsep.Inherited(3 + listeners)
+	if err != nil {
+		return in, err
+	}
+	if in.line, err = lineOf(files[0]); err != nil {
+		return in, err
+	}
+	for i, to := range []*int{&in.reports, &in.counters} {
+		f := files[1+i]
+		if *to, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return in, fmt.Errorf("inherited map: %w", err)
+		}
+		f.Close()
+	}
+	for _, f := range files[3:] {
+		l, err := net.FileListener(f)
+		if err != nil {
+			return in, fmt.Errorf("inherited listener: %w", err)
+		}
+		f.Close()
+		in.listeners = append(in.listeners, l)
+	}
+	return in, nil
+}
+
+// begin waits for the first bundle and opens what it names. Nothing is
+// accepted yet.
+func (d *daemon) begin(in inherited) error {
+	o, file, err := d.line.next()
+	if err != nil || o.Do != doPrepare {
+		return fmt.Errorf("the loader's first order is %q (%v)", o.Do, err)
+	}
+	defer file.Close()
+	b, err := openBundle(file)
+	if err != nil {
+		return err
+	}
+	s, err := prepare(b, d.prover, nil)
+	if err != nil {
+		return err
+	}
+	d.log = newLogger(s.cfg.Log, "daemon")
+	slog.SetDefault(d.log)
+	if d.evidence, err = openEvidence(s.cfg, b, d.log, &d.alarms); err != nil {
+		return err
+	}
+	d.events = newLedger(d.evidence.journal, d.metrics)
+	d.alarms.begin(d.events, d.log)
+	d.analyzers = newAnalyzers(d.log, &d.alarms, d.note)
+	if err := d.analyzers.prepare(s.cfg); err != nil {
+		return err
+	}
+	d.gate = policy.NewGate(s.engine, d.events, time.Now)
+	digest := newDigester(d.evidence.journal.LiteralKey())
+	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum})
+	d.sessions.begin(s.cfg.Limits, d.log)
+	if err := d.serveMetrics(s.cfg.Metrics, in.counters); err != nil {
+		return err
+	}
+	if err := d.watchReports(in.reports); err != nil {
+		return err
+	}
+	d.commit(s)
+	for i := range b.Swept {
+		e := b.Swept[i].Event()
+		d.note(&e)
+	}
+	return d.started(s, b)
+}
+
+// started records the start; the record must be durable before anything else
+// happens.
+func (d *daemon) started(s *setting, b *bundle) error {
+	e := events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "start",
+		Message: fmt.Sprintf("the daemon started: %d resources, policy %s", len(s.cfg.Resources), s.policySum)}
+	t, err := d.events.Append(&e)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err = t.Wait(ctx)
+	}
+	if errors.Is(err, events.ErrFull) {
+		// It may have room again; until then everybody is refused.
+		d.log.Error("the start is not on the record", "error", err)
+		return nil
+	}
+	return err
+}
+
+// run serves until a signal, a failure, or the loader's end.
+func (d *daemon) run(in inherited, signals <-chan os.Signal) error {
+	if err := d.line.answer(verdict{}); err != nil {
+		return err
+	}
+	orders := make(chan error, 1)
+	committed := make(chan struct{})
+	go func() { orders <- d.obey(committed) }()
+	select {
+	case <-committed:
+	case err := <-orders:
+		return err
+	case <-signals:
+		return d.end(nil, signals)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go d.watchJournal(ctx)
+	passage := redirect.NewListener(in.listeners, d.stray)
+	go d.accept(passage)
+	var why error
+	select {
+	case s := <-signals:
+		d.log.Info("stopping", "signal", s.String())
+	case why = <-d.fatal:
+		d.log.Error("stopping", "error", why)
+	case why = <-orders:
+		// The loader is gone: nobody can be proved, and the kernel ends us.
+	}
+	return errors.Join(why, d.end(passage, signals))
+}
+
+// obey follows the loader's orders until the line is cut. The first commit is
+// that of the start.
+func (d *daemon) obey(committed chan<- struct{}) error {
+	var next *setting
+	for {
+		o, file, err := d.line.next()
+		if errors.Is(err, io.EOF) {
+			return privsep.ErrLoaderGone
+		}
+		if err != nil {
+			return fmt.Errorf("order: %w", err)
+		}
+		switch o.Do {
+		case doPrepare:
+			if next, err = d.ready(file); err != nil {
+				d.refusedReload(err.Error())
+			}
+			err = d.line.answer(verdictOf(err))
+		case doCommit:
+			if committed != nil {
+				close(committed)
+				committed = nil
+			} else if next != nil {
+				d.commit(next)
+				d.hold.Unlock()
+				d.reloaded(next)
+				next = nil
+			}
+		case doAbort, doRefused:
+			if next != nil {
+				d.hold.Unlock()
+				next = nil
+			}
+			d.refusedReload(o.Text)
+		case doAlarm:
+			d.alarms.raise("guard", o.Text)
+		default:
+			err = fmt.Errorf("order %q is not known: loader and daemon are of different versions", o.Do)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func verdictOf(err error) (v verdict) {
+	if err != nil {
+		v.Err = err.Error()
+	}
+	return v
+}
+
+// ready prepares a reload, and returns with new connections held back.
+func (d *daemon) ready(file *os.File) (*setting, error) {
+	defer file.Close()
+	b, err := openBundle(file)
+	if err != nil {
+		return nil, err
+	}
+	s, err := prepare(b, d.prover, d.setting.Load())
+	if err != nil {
+		return nil, err
+	}
+	if err := d.analyzers.prepare(s.cfg); err != nil {
+		return nil, err
+	}
+	d.hold.Lock()
+	return s, nil
+}
+
+// commit puts a setting in force, at once for all later decisions.
+func (d *daemon) commit(s *setting) {
+	d.gate.SetEngine(s.engine)
+	d.analyzers.commit(s)
+	d.setting.Store(s)
+}
+
+func (d *daemon) reloaded(s *setting) {
+	d.metrics.reloads.WithLabelValues("ok").Inc()
+	d.log.Info("reloaded", "policy", s.policySum)
+	d.note(&events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "reload",
+		Message: fmt.Sprintf("configuration and policy were reloaded: %d resources, policy %s", len(s.cfg.Resources), s.policySum)})
+}
+
+func (d *daemon) refusedReload(why string) {
+	d.metrics.reloads.WithLabelValues("refused").Inc()
+	d.alarms.raise("reload", "a reload was refused, the old configuration and policy stay: "+why)
+}
+
+// note appends an event that nobody waits for.
+func (d *daemon) note(e *events.Event) {
+	if _, err := d.events.Append(e); err != nil {
+		d.log.Error("an event could not be recorded", "kind", e.Kind.String(), "error", err)
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept"
+)
+
+// end ends in order: nobody new, sessions finish their statement, the record
+// is made durable and shipped. A signal meanwhile ends the waiting.
+func (d *daemon) end(passage intercept.Listener, signals <-chan os.Signal) error {
+	if passage != nil {
+		passage.Close()
+	}
+	done := d.sessions.close()
+	d.await(done, signals)
+	e := events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "stop", Message: "the daemon stopped: covered connections are refused"}
+	t, err := d.events.Append(&e)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+		err = t.Wait(ctx)
+		cancel()
+	}
+	d.evidence.flush()
+	d.analyzers.close()
+	return errors.Join(err, d.evidence.close())
+}
+
+// await waits for the sessions' end, and hangs up on those that take too long.
+func (d *daemon) await(done <-chan struct{}, signals <-chan os.Signal) {
+	late := time.After(d.setting.Load().cfg.Limits.Drain)
+	select {
+	case <-done:
+		return
+	case <-late:
+	case <-signals:
+	}
+	if n := d.sessions.hangUp(); n > 0 {
+		d.log.Warn("sessions did not end by themselves", "sessions", n)
+	}
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		d.log.Error("sessions do not end: they are left behind")
+	}
+}

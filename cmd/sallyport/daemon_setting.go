@@ -1,0 +1,88 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/identity"
+	"sallyport.dev/sallyport/intercept/identity/oidc"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/rules"
+)
+
+// setting is what a reload replaces as a whole. Immutable.
+type setting struct {
+	cfg       *config.Config
+	engine    policy.Engine
+	policySum string // of the policy's text: which one was in force
+	resources map[netip.AddrPort]*config.Resource
+	verifier  identity.Verifier
+	binder    intercept.Binder
+	passwords map[string]string // by password_file
+}
+
+// prepare makes a setting of a bundle. Of old, nil at the start, it keeps the
+// issuers' keys where the issuers are the same.
+func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
+	cfg, err := config.Parse(b.Config, b.Path)
+	if err != nil {
+		return nil, configError(err)
+	}
+	s := &setting{cfg: cfg, resources: map[netip.AddrPort]*config.Resource{}, passwords: map[string]string{}}
+	if s.engine, err = rules.Parse(b.Policy...); err != nil {
+		return nil, configError(err)
+	}
+	s.policySum = sumOf(b.Policy)
+	for i := range cfg.Resources {
+		for _, a := range cfg.Resources[i].Addresses {
+			s.resources[netip.AddrPortFrom(a.Addr().Unmap(), a.Port())] = &cfg.Resources[i]
+		}
+	}
+	for file, secret := range b.Passwords {
+		s.passwords[file] = trimNewline(secret)
+	}
+	if old != nil && reflect.DeepEqual(old.cfg.Identity.Issuers, cfg.Identity.Issuers) {
+		s.verifier = old.verifier
+	} else if s.verifier, err = verifier(cfg); err != nil {
+		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "issuers"), err))
+	}
+	var ws []identity.Workload
+	for _, w := range cfg.Identity.Workloads {
+		ws = append(ws, identity.Workload{Name: w.Name, Issuer: w.Issuer, Subjects: w.Subjects})
+	}
+	if s.binder, err = identity.NewBinder(p, s.verifier, ws, time.Now); err != nil {
+		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "workloads"), err))
+	}
+	return s, nil
+}
+
+func verifier(cfg *config.Config) (identity.Verifier, error) {
+	var is []oidc.Issuer
+	for _, i := range cfg.Identity.Issuers {
+		is = append(is, oidc.Issuer{URL: i.URL, Audience: i.Audience, Algorithms: i.Algorithms, Skew: i.Skew})
+	}
+	return oidc.New(is, time.Now)
+}
+
+// sumOf names a policy by its text: the beginning of a SHA-256.
+func sumOf(files []rules.File) string {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%d ", len(f.Data))
+		h.Write(f.Data)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+func trimNewline(b []byte) string {
+	for len(b) > 0 && (b[len(b)-1] == '\n' || b[len(b)-1] == '\r') {
+		b = b[:len(b)-1]
+	}
+	return string(b)
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept/redirect"
+)
+
+// A daemon that dies leaves nobody through, and takes its loader along.
+func TestDaemonKilled(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.serve()
+	token := h.token("agent-a")
+	sleep := h.agent(token, "psql", "-X", "-h", "127.0.0.1", "-p", port(h.server), "-c", "select pg_sleep(60)")
+	var out syncBuffer
+	sleep.Stdout, sleep.Stderr = &out, &out
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "a session", func() bool { return h.metric(`sallyport_sessions{resource="clinic"}`) == "1" })
+	// The agent enters its cgroup while there is a loader to put it there.
+	later := h.agent(token, "sh", "-c", "read x; psql -X -h 127.0.0.1 -p "+port(h.server)+" -c 'select 1'")
+	var lateOut syncBuffer
+	later.Stdout, later.Stderr = &lateOut, &lateOut
+	in, err := later.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := later.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	if err := syscall.Kill(h.daemon(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if code := h.wait(); code != 1 || !has(h.log.String(), "the daemon died: ", "killed", "covered connections are refused") {
+		t.Errorf("exit code %d: %s", code, h.log)
+	}
+	if err := sleep.Wait(); err == nil {
+		t.Errorf("the session went on: %s", &out)
+	}
+	fmt.Fprintln(in)
+	if err := later.Wait(); err == nil || !has(lateOut.String(), "refused") && !has(lateOut.String(), "not permitted") {
+		t.Errorf("without a daemon: %v, %s", err, &lateOut)
+	}
+	if s, err := redirect.GetStatus(h.pins); err != nil || !s.Up {
+		t.Errorf("the guard: %+v, %v", s, err)
+	}
+	// It comes back, and closes the record of what was open.
+	h.serve()
+	if out, err := h.psqlWith(token, "-c", "select 42"); err != nil || out != "42\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	h.stop()
+	var ends []string
+	for _, v := range recorded(h.record(), events.SessionClose) {
+		ends = append(ends, v.Status)
+	}
+	if strings.Join(ends, " ") != "interrupted ok" {
+		t.Errorf("%v", ends)
+	}
+}
+
+func port(addr string) string {
+	_, p, _ := net.SplitHostPort(addr)
+	return p
+}
+
+// SIGTERM lets the statement in flight finish, and nobody new in.
+func TestDrain(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.serve()
+	token := h.token("agent-a")
+	cmd := h.agent(token, "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", port(h.server),
+		"-c", "select 'begun' where pg_sleep(3) is not null", "-c", "select 'second'")
+	var out syncBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	idle := h.agent(token, "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", port(h.server))
+	in, _ := idle.StdinPipe()
+	idleOut, _ := idle.StdoutPipe()
+	if err := idle.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(in, "select 'idle';")
+	if line, err := bufio.NewReader(idleOut).ReadString('\n'); line != "idle\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	within(t, "two sessions", func() bool { return h.metric(`sallyport_sessions{resource="clinic"}`) == "2" })
+	time.Sleep(500 * time.Millisecond) // the statement is in flight
+	h.stop()
+	if err := cmd.Wait(); err == nil || !has(out.String(), "begun") || has(out.String(), "second") {
+		t.Errorf("%v %q", err, &out)
+	}
+	in.Close()
+	_ = idle.Wait()
+	all := h.record()
+	if open, closed := recorded(all, events.SessionOpen), recorded(all, events.SessionClose); len(open) != 2 || len(closed) != 2 {
+		t.Errorf("%d opened, %d closed", len(open), len(closed))
+	}
+	found := false
+	for _, r := range recorded(all, events.Response) {
+		if r.Status == "ok" && r.Rows == 1 && r.Duration > 2*time.Second {
+			found = true
+		}
+	}
+	if !found {
+		t.Errorf("no outcome of the statement in flight: %+v", recorded(all, events.Response))
+	}
+}
+
+// What does not end by itself ends after the drain's time.
+func TestDrainEnds(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.more = "limits: {drain: 1s}\n"
+	h.configure()
+	h.serve()
+	cmd := h.agent(h.token("agent-a"), "psql", "-X", "-h", "127.0.0.1", "-p", port(h.server), "-c", "select pg_sleep(600)")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "a session", func() bool { return h.metric(`sallyport_sessions{resource="clinic"}`) == "1" })
+	time.Sleep(300 * time.Millisecond)
+	start := time.Now()
+	h.stop()
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("it took %s", d)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("the statement went on")
+	}
+	if closed := recorded(h.record(), events.SessionClose); len(closed) != 1 || closed[0].Status == "ok" {
+		t.Errorf("%+v", closed)
+	}
+}
+
+// A full journal refuses, in the protocol's own words, running sessions too.
+func TestFullJournal(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.journal = "max_bytes: 4194304, segment_bytes: 1048576"
+	h.configure()
+	h.serve()
+	token := h.token("agent-a")
+	var fill strings.Builder
+	for range 12 {
+		fill.WriteString("select md5(repeat('x', 100000)) || repeat('y', 700000);\n")
+	}
+	cmd := h.agent(token, "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", port(h.server))
+	cmd.Stdin = strings.NewReader(fill.String() + "select 'still' || ' here';\n")
+	var out, errs syncBuffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run()
+	if !has(errs.String(), "audit record") || has(out.String(), "still here") {
+		t.Errorf("a running session: %d bytes, %s", len(out.String()), &errs)
+	}
+	got, err := h.psqlWith(token, "-c", "select 1")
+	if err == nil || !has(got, "audit record") {
+		t.Errorf("a new session: %q, %v", got, err)
+	}
+	if h.metric("sallyport_unrecorded_total") == "0" || h.metric("sallyport_journal_failing") != "0" {
+		t.Error("metrics tell nothing of it")
+	}
+	// Outcomes had their room: the sessions' ends, and the stop.
+	h.stop()
+	all := h.record()
+	if l := recorded(all, events.Lifecycle); l[len(l)-1].Status != "stop" {
+		t.Errorf("%+v", l)
+	}
+	for _, c := range recorded(all, events.SessionClose) {
+		if c.Status == "interrupted" {
+			t.Errorf("%+v", c)
+		}
+	}
+	// Full at the start, it starts, and refuses.
+	h.serve()
+	if got, err := h.psqlWith(token, "-c", "select 1"); err == nil || !has(got, "audit record") {
+		t.Errorf("a new session after the restart: %q, %v", got, err)
+	}
+	h.stop()
+}
+
+// Somebody dials the passage's own port.
+func TestStray(t *testing.T) {
+	h := newHost(t, "")
+	h.serve()
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", h.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes", n)
+	}
+	local := c.LocalAddr().String()
+	c.Close()
+	within(t, "a stray", func() bool { return h.metric("sallyport_strays_total") == "1" })
+	h.stop()
+	if b := recorded(h.record(), events.Bypass); len(b) != 1 || b[0].Source.String() != local || !has(b[0].Message, "passage's own port") {
+		t.Errorf("%+v", b)
+	}
+}
+
+// What the kernel refuses is on the record, with the process.
+func TestBypassIsRecorded(t *testing.T) {
+	h := newHost(t, "")
+	h.serve()
+	cmd := h.agent(h.token("agent-a"), "bash", "-c", "echo > /dev/udp/"+strings.ReplaceAll(h.server, ":", "/"))
+	if out, err := cmd.CombinedOutput(); err == nil {
+		t.Errorf("a datagram went out: %s", out)
+	}
+	within(t, "a bypass", func() bool { return h.metric("sallyport_bypasses_total") == "1" })
+	h.stop()
+	b := recorded(h.record(), events.Bypass)
+	if len(b) != 1 || b[0].Process.UID != agentUID || b[0].Process.PID == 0 || b[0].Destination.String() != h.server {
+		t.Errorf("%+v", b)
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept/redirect"
+)
+
+func TestRunStartsAndStops(t *testing.T) {
+	h := newHost(t, "")
+	h.serve()
+	pid := h.daemon()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{fmt.Sprintf("Uid:\t%d\t", daemonUID), "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Groups:\t \n"} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("no %q in %s", want, status)
+		}
+	}
+	if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); !strings.Contains(string(b), "0::/sallyport.daemon\n") {
+		t.Errorf("cgroup %s", b)
+	}
+	fi, err := os.Stat(filepath.Join(h.dir, "state"))
+	if err != nil || fi.Mode().Perm() != 0o700 || fi.Sys().(*syscall.Stat_t).Uid != daemonUID {
+		t.Errorf("state: %v, %v", fi, err)
+	}
+	// A second one would take the guard over: it is refused before it touches it.
+	second := &host{t: t, config: h.config, ready: h.ready}
+	second.start()
+	if code := second.wait(); code != 1 || !has(second.log.String(), "another sallyport serves the passage", fmt.Sprint(pid)) {
+		t.Errorf("a second one: %d %s", code, second.log)
+	}
+	h.stop()
+	dead(t, pid)
+	all := h.record()
+	if l := recorded(all, events.Lifecycle); len(l) != 2 || l[0].Status != "start" || l[1].Status != "stop" || !strings.Contains(l[0].Message, "policy ") {
+		t.Errorf("%+v", l)
+	}
+	if s, err := redirect.GetStatus(h.pins); err != nil || !s.Up || s.Daemon {
+		t.Errorf("the guard after the stop: %+v, %v", s, err)
+	}
+	// It comes back over what it left.
+	h.serve()
+	h.stop()
+	if n := len(recorded(h.record(), events.Lifecycle)); n != 4 {
+		t.Errorf("%d lifecycle events", n)
+	}
+}
+
+func TestSessionsAndRefusals(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.serve()
+	if out, err := h.psql("agent-a", "-c", "select 6*7"); err != nil || out != "42\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	// A valid token, but not one that this workload may present.
+	out, err := h.psql("agent-b", "-c", "select 1")
+	if err == nil || !has(out, "FATAL", "sallyport: refused", `may not present a token of "agent-b"`, "HINT") {
+		t.Errorf("%q, %v", out, err)
+	}
+	h.stop()
+	all := h.record()
+	logins := recorded(all, events.Login)
+	if len(logins) != 2 {
+		t.Fatalf("%d logins", len(logins))
+	}
+	a, b := logins[0], logins[1]
+	if a.Verdict != "allow" || a.Workload != "agent-a" || a.Actor != "agent-a" || a.Issuer != h.issuer.Issuer || a.Proof != "oidc+pidfd" ||
+		a.Resource != "clinic" || a.Destination.String() != h.server || a.Process.UID != agentUID || !has(a.Process.Exe, "psql") || a.User != "postgres" {
+		t.Errorf("allowed %+v", a)
+	}
+	if b.Verdict != "block" || b.Workload != "" || b.Rules[0] != "identity" || !has(b.Reason, "agent-b") || b.Session == "" || b.Process.UID != agentUID {
+		t.Errorf("refused %+v", b)
+	}
+	open, closed := recorded(all, events.SessionOpen), recorded(all, events.SessionClose)
+	if len(open) != 1 || len(closed) != 1 || open[0].Session != a.Session || closed[0].Session != a.Session || closed[0].Status != "ok" {
+		t.Errorf("%+v %+v", open, closed)
+	}
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept/privsep"
+	"sallyport.dev/sallyport/intercept/redirect"
+)
+
+// reload reads everything again and asks the daemon to prepare for it.
+func (l *loader) reload() {
+	if l.pending != nil || !l.serving {
+		l.again = true
+		return
+	}
+	cfg, err := config.Load(l.cfg.Path)
+	if err == nil {
+		err = fixed(l.cfg, cfg)
+	}
+	if err == nil {
+		err = new(loader).prove(cfg)
+	}
+	var b *bundle
+	if err == nil {
+		b, err = gather(cfg)
+	}
+	if err == nil {
+		err = l.send(cfg, b)
+	}
+	if err != nil {
+		l.log.Error("reload refused: the old configuration and policy stay", "error", err)
+		l.tell(doRefused, err.Error())
+	}
+}
+
+// send hands the daemon its bundle.
+func (l *loader) send(cfg *config.Config, b *bundle) error {
+	f, err := b.seal()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := l.line.order(doPrepare, "", f); err != nil {
+		return fmt.Errorf("hand the daemon its configuration: %w", err)
+	}
+	l.pending = cfg
+	return nil
+}
+
+// answered goes on with what the daemon was asked to prepare for. An error
+// means that it will end.
+func (l *loader) answered(v verdict) error {
+	cfg := l.pending
+	l.pending = nil
+	if cfg == nil {
+		return nil // the daemon says what nobody asked
+	}
+	if !l.serving {
+		if v.Err != "" {
+			return daemonSaid(v)
+		}
+		l.tell(doCommit, "")
+		l.serving = true
+		l.log.Info("serving", "port", cfg.Interception.Port, "daemon", l.child.PID())
+		notify("READY=1")
+	} else if err := l.change(cfg, v); err != nil {
+		l.log.Error("reload refused: the old configuration and policy stay", "error", err)
+	} else {
+		l.cfg = cfg
+		l.log.Info("reloaded", "resources", len(cfg.Resources), "workloads", len(cfg.Identity.Workloads))
+	}
+	if l.again && !l.stopping {
+		l.again = false
+		l.reload()
+	}
+	return nil
+}
+
+// change makes the loader's half of a reload while the daemon holds new
+// connections back.
+func (l *loader) change(cfg *config.Config, v verdict) error {
+	if v.Err != "" {
+		return daemonSaid(v)
+	}
+	g, err := redirect.Up(guardConfig(cfg))
+	if err == nil {
+		l.guard.Close()
+		l.guard = g
+		err = l.prove(cfg)
+	}
+	if err != nil {
+		l.tell(doAbort, err.Error())
+		// The guard may have come halfway.
+		if g, uerr := redirect.Up(guardConfig(l.cfg)); uerr == nil {
+			l.guard.Close()
+			l.guard = g
+		} else {
+			err = fmt.Errorf("%w; the guard could not be brought back to the old one: %w", err, uerr)
+		}
+		return err
+	}
+	l.tell(doCommit, "")
+	return nil
+}
+
+// prove gives the prover a configuration's workloads, one by one first, so that
+// an error has a line. Without a prover it only checks them.
+func (l *loader) prove(cfg *config.Config) error {
+	var all []privsep.Workload
+	for i, w := range cfg.Identity.Workloads {
+		one := privsep.Workload{Name: w.Name, TokenFile: w.Token,
+			Match: privsep.Match{Cgroup: w.Match.Cgroup, UID: w.Match.UID, Exe: w.Match.Exe}}
+		if err := new(privsep.Prover).SetWorkloads([]privsep.Workload{one}); err != nil {
+			return fmt.Errorf("%s: %w", cfg.At("identity", "workloads", i), err)
+		}
+		all = append(all, one)
+	}
+	if l.prover == nil {
+		return nil
+	}
+	return l.prover.SetWorkloads(all)
+}
+
+// fixed refuses a reload that changes what only a restart can change.
+func fixed(old, now *config.Config) error {
+	var changed []string
+	check := func(name string, a, b any) {
+		if !reflect.DeepEqual(a, b) {
+			changed = append(changed, name)
+		}
+	}
+	check("host", old.Host, now.Host)
+	check("state", old.State, now.State)
+	check("run", old.Run, now.Run)
+	check("user", old.User, now.User)
+	check("metrics", old.Metrics, now.Metrics)
+	check("log", old.Log, now.Log)
+	check("interception.port", old.Interception.Port, now.Interception.Port)
+	check("interception.pins", old.Interception.Pins, now.Interception.Pins)
+	check("evidence", old.Evidence, now.Evidence)
+	check("limits", old.Limits, now.Limits)
+	if len(changed) > 0 {
+		return fmt.Errorf("%s: %s can't change in a running sallyport: restart it, or put the old value back", now.Path, strings.Join(changed, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,364 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/journal"
+	"sallyport.dev/sallyport/events/ocsf"
+	"sallyport.dev/sallyport/intercept/identity/oidctest"
+	"sallyport.dev/sallyport/intercept/redirect"
+	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
+	"sallyport.dev/sallyport/protocols/postgres/parser"
+)
+
+// The test binary is sallyport itself for the processes of these tests: the
+// loader, and what it starts.
+func TestMain(m *testing.M) {
+	if os.Getenv("SALLYPORT_TEST") != "" || parser.IsChild() || len(os.Args) > 1 && os.Args[1] == daemonCommand {
+		os.Exit(run(os.Args[1:]))
+	}
+	os.Exit(oidctest.Main(m))
+}
+
+// Who is who on the test's host.
+const (
+	daemonUID = 64101
+	agentUID  = 64102
+)
+
+// host is a machine with a guarded PostgreSQL server.
+type host struct {
+	t        *testing.T
+	dir      string // everybody may enter
+	config   string
+	policy   string
+	run      string
+	pins     string
+	port     uint16
+	server   string // ip:port
+	issuer   *oidctest.Provider
+	loader   *exec.Cmd
+	log      *syncBuffer
+	ready    *net.UnixConn
+	more     string // lines of the configuration
+	subject  string // that the workload may present
+	journal  string // its fields
+	metrics  string
+	reported bool
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+const allowAll = `rules:
+  - {name: all, effect: allow, identity: "*", resource: "*", commands: "*", relations: "*"}
+`
+
+// newHost prepares a machine; server is the guarded service, "" for an address
+// where nobody answers.
+func newHost(t *testing.T, server string) *host {
+	t.Helper()
+	redirecttest.Lock(t)
+	dir, err := os.MkdirTemp("", "sallyport-run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := &host{t: t, dir: dir, config: filepath.Join(dir, "sallyport.yaml"), policy: filepath.Join(dir, "policy.yaml"),
+		run: filepath.Join(dir, "run"), pins: redirecttest.TempPins(t), port: redirecttest.Port(t), server: server, subject: "agent-a"}
+	if server == "" {
+		h.server = fmt.Sprintf("127.0.0.1:%d", redirecttest.Port(t))
+	}
+	h.issuer = oidctest.Start(t)
+	h.metrics = fmt.Sprintf("127.0.0.1:%d", redirecttest.Port(t))
+	h.write(h.policy, allowAll)
+	h.configure()
+	h.ready, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.ready.Close() })
+	t.Cleanup(h.kill)
+	return h
+}
+
+func (h *host) write(path, text string) {
+	h.t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// configure writes the configuration, readable by root only.
+func (h *host) configure() {
+	h.t.Helper()
+	h.write(h.config, fmt.Sprintf(`host: test
+state: %s
+run: %s
+user: "%d:%d"
+metrics: "%s"
+interception: {mode: cgroup, cgroups: [/sallyport.guarded], port: %d, pins: %s}
+resources:
+  - {name: clinic, protocol: postgres, addresses: ["%s"]}
+identity:
+  issuers: [{url: "%s", audience: sallyport, skew: 1s}]
+  workloads:
+    - name: agent-a
+      match: {cgroup: "/sallyport.guarded/**", uid: %d}
+      subjects: [%s]
+evidence:
+  journal: {%s}
+  nats: {listen: "127.0.0.1:0"}
+%s`, filepath.Join(h.dir, "state"), h.run, daemonUID, daemonUID, h.metrics, h.port, h.pins, h.server, h.issuer.Issuer, agentUID, h.subject, h.journal, h.more))
+}
+
+// start starts sallyport run, without waiting.
+func (h *host) start() {
+	h.t.Helper()
+	h.log = &syncBuffer{}
+	h.loader = exec.Command("/proc/self/exe", "run", "-c", h.config)
+	h.loader.Env = append(os.Environ(), "SALLYPORT_TEST=1", "GORACE=atexit_sleep_ms=0", "NOTIFY_SOCKET="+h.ready.LocalAddr().String())
+	h.loader.Stderr = h.log
+	h.loader.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := h.loader.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// serve starts it, and returns when it serves.
+func (h *host) serve() {
+	h.t.Helper()
+	h.start()
+	h.notified("READY=1")
+}
+
+func (h *host) notified(want string) {
+	h.t.Helper()
+	_ = h.ready.SetReadDeadline(time.Now().Add(60 * time.Second))
+	b := make([]byte, 100)
+	n, err := h.ready.Read(b)
+	if err != nil || string(b[:n]) != want {
+		h.t.Fatalf("notified %q, %v; log:\n%s", b[:n], err, h.log)
+	}
+}
+
+// wait returns the loader's exit code.
+func (h *host) wait() int {
+	h.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- h.loader.Wait() }()
+	select {
+	case <-done:
+	case <-time.After(60 * time.Second):
+		h.t.Fatalf("sallyport does not end; log:\n%s", h.log)
+	}
+	code := h.loader.ProcessState.ExitCode()
+	h.loader = nil
+	return code
+}
+
+func (h *host) signal(s os.Signal) {
+	h.t.Helper()
+	if err := h.loader.Process.Signal(s); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// stop ends it in order.
+func (h *host) stop() {
+	h.t.Helper()
+	h.signal(syscall.SIGTERM)
+	h.notified("STOPPING=1")
+	if code := h.wait(); code != 0 {
+		h.t.Fatalf("exit code %d; log:\n%s", code, h.log)
+	}
+}
+
+func (h *host) kill() {
+	if h.loader != nil {
+		_ = h.loader.Process.Kill()
+		_ = h.loader.Wait()
+	}
+	if h.t.Failed() && h.log != nil && !h.reported {
+		h.reported = true
+		h.t.Logf("log of sallyport:\n%s", h.log)
+	}
+}
+
+// daemon returns the daemon's process, as the kernel knows it.
+func (h *host) daemon() int {
+	h.t.Helper()
+	s, err := redirect.GetStatus(h.pins)
+	if err != nil || !s.Daemon {
+		h.t.Fatalf("no daemon: %+v, %v", s, err)
+	}
+	return int(s.DaemonPID)
+}
+
+// token writes the agent's token and returns its file.
+func (h *host) token(client string) string {
+	h.t.Helper()
+	f := filepath.Join(h.dir, client+".jwt")
+	h.write(f, h.issuer.Token(client))
+	return f
+}
+
+// agent is a command of the agent's, in a guarded cgroup.
+func (h *host) agent(token string, args ...string) *exec.Cmd {
+	args = append([]string{"-c", h.config, "exec", "--token-file", token, "--user", strconv.Itoa(agentUID) + ":" + strconv.Itoa(agentUID), "--"}, args...)
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), "SALLYPORT_TEST=1", "PGCONNECT_TIMEOUT=20", "PGUSER=postgres", "PGDATABASE=postgres")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// psql runs psql as the agent with a token of the client's.
+func (h *host) psql(client string, args ...string) (string, error) {
+	h.t.Helper()
+	return h.psqlWith(h.token(client), args...)
+}
+
+func (h *host) psqlWith(token string, args ...string) (string, error) {
+	h.t.Helper()
+	addr, port, _ := net.SplitHostPort(h.server)
+	out, err := h.agent(token, append([]string{"psql", "-X", "-A", "-t", "-h", addr, "-p", port}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+// record reads the journal of a sallyport that has ended.
+func (h *host) record() []ocsf.View {
+	h.t.Helper()
+	j, err := journal.Open(filepath.Join(h.dir, "state", "journal"), journal.Options{Encode: ocsf.Append, CheckpointEvery: -1})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer j.Close()
+	var all []ocsf.View
+	r := j.Reader(j.First())
+	for range j.Last() - j.First() + 1 {
+		rec, err := r.Next(context.Background())
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if rec.Kind == 0 {
+			continue
+		}
+		v, err := ocsf.Decode(rec.Payload)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		all = append(all, v)
+	}
+	r.Close()
+	return all
+}
+
+// recorded returns the events of a kind.
+func recorded(all []ocsf.View, k events.Kind) (out []ocsf.View) {
+	for _, v := range all {
+		if v.Kind == k.String() {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// startPostgres starts a throwaway server and returns its address.
+func startPostgres(t *testing.T) string {
+	t.Helper()
+	const bin = "/usr/lib/postgresql/15/bin/"
+	const uid = 65534 // initdb wants an account that the system knows
+	dir, err := os.MkdirTemp("", "sallyport-pg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chown(dir, uid, uid); err != nil {
+		t.Fatal(err)
+	}
+	cmd := func(name string, args ...string) {
+		t.Helper()
+		c := exec.Command(bin+name, args...)
+		c.Dir = dir
+		c.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+	}
+	port := int(redirecttest.Port(t))
+	data := filepath.Join(dir, "d")
+	cmd("initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+	cmd("pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "log"), "-o", fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%d -c fsync=off -k %s", port, dir), "start")
+	t.Cleanup(func() { cmd("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop") })
+	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+// dead waits until a process has ended.
+func dead(t *testing.T, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == unix.ESRCH {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 20_000); n != 1 {
+		t.Fatalf("process %d lives on (%v)", pid, err)
+	}
+}
+
+// within waits for what happens on another process's own time.
+func within(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 400 {
+		if ok() {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	t.Fatalf("not within 10 s: %s", what)
+}
+
+func has(s string, parts ...string) bool {
+	for _, p := range parts {
+		if !strings.Contains(s, p) {
+			return false
+		}
+	}
+	return true
+}

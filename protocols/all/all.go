@@ -1,0 +1,41 @@
+// Package all is the one table of protocols: a protocol is in the program by a
+// line here, and nowhere else.
+package all
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/protocols"
+	"sallyport.dev/sallyport/protocols/postgres"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// Host is what protocols need of the program that they run in.
+type Host struct {
+	// Analyzer returns the analyzer of a database of a resource; it may
+	// connect. The release function is called when the session ends.
+	Analyzer func(ctx context.Context, resource, database string) (query.Analyzer, func(), error)
+	// Digest is the keyed hash of a value that must not stand in an event.
+	Digest func(b []byte) events.Digest
+}
+
+var table = map[string]func(Host) protocols.Protocol{
+	"postgres": func(h Host) protocols.Protocol {
+		return postgres.New(postgres.Options{Analyzer: h.Analyzer, Digest: h.Digest})
+	},
+}
+
+// New makes every protocol, by the name that it has in sallyport.yaml.
+func New(h Host) map[string]protocols.Protocol {
+	all := map[string]protocols.Protocol{}
+	for name, make := range table {
+		all[name] = make(h)
+	}
+	return all
+}
+
+// Names returns the names of all protocols, in order.
+func Names() []string { return slices.Sorted(maps.Keys(table)) }
