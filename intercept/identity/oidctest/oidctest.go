@@ -26,12 +26,16 @@ type Provider struct {
 	stop   sync.Once
 }
 
-// build makes the binary once for a test program; Clean removes it.
+// built is the folder of the binary, once a test has asked for it.
+var built string
+
+// build makes the binary once for a test program; Main removes it.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "oidcop")
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	_, here, _, _ := runtime.Caller(0)
 	bin := filepath.Join(dir, "oidcop")
 	cmd := exec.Command("go", "build", "-o", bin, ".")
@@ -44,8 +48,8 @@ var build = sync.OnceValues(func() (string, error) {
 // call it from TestMain.
 func Main(m interface{ Run() int }) int {
 	defer func() {
-		if bin, err := build(); err == nil {
-			os.RemoveAll(filepath.Dir(bin))
+		if built != "" {
+			os.RemoveAll(built)
 		}
 	}()
 	return m.Run()
