@@ -33,6 +33,10 @@ func (a *adder) index(host string, r *events.Record) error {
 			return err
 		}
 		if r.Kind == events.Login && f.Verdict != "" && f.Verdict != events.Allow.String() {
+			// It ends with that. Where it had begun, its close comes yet.
+			if err := a.exec(`UPDATE sessions SET closed = ?, status = 'refused' WHERE host = ? AND session = ?`, at, host, r.Session); err != nil {
+				return err
+			}
 			return a.statement(host, r, f)
 		}
 	case events.SessionClose:

@@ -44,7 +44,7 @@ func main() {
 func run(ctx context.Context, w *screen, bin, mode string, keep bool) (err error) {
 	begin := time.Now()
 	w.say("Starting PostgreSQL with a small clinic, an OpenID Connect provider, sallyport and its recorder.")
-	s, err := stand.Start(ctx, stand.Options{Bin: bin, Mode: mode, Patients: patients, Waiting: func() {
+	s, err := stand.Start(ctx, stand.Options{Bin: bin, Mode: mode, Patients: patients, Prepare: prepare, Waiting: func() {
 		w.say("Another demo or kernel test runs on this host: waiting for it to end.")
 	}})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events/jetstream"
 )
 
@@ -20,20 +21,21 @@ const patients = 12
 func (d *demo) tell(ctx context.Context) error {
 	d.w.say("\nA few words to keep the commands short. The first puts in our configuration; the\nsecond runs a command as the agent's account, outside of the guard; the third runs\nit inside, with the agent's token. DEMO is %s, and\nthe PG* variables say where the clinic is.", d.Dir)
 	d.w.command(strings.TrimRight(d.prelude(), "\n"))
-	// One that will have expired when the story comes to it.
-	token, err := d.OIDC.Token(ctx, "agent-a", "", time.Second)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(d.Dir, "tokens", "expired.jwt"), token, 0o600)
-	}
-	if err != nil {
-		return err
-	}
 	for _, part := range []func(context.Context) error{d.masking, d.aggregate, d.refusal, d.dodges, d.identity, d.death, d.evidence} {
 		if err := part(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// prepare makes a token that will have expired when the story comes to it.
+func prepare(ctx context.Context, s *stand.Stand) error {
+	token, err := s.OIDC.Token(ctx, "agent-a", "", time.Second)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.Dir, "tokens", "expired.jwt"), token, 0o600)
 }
 
 const rows = `"SELECT id, name, ssn, birth_date, city FROM patients ORDER BY id LIMIT 3"`
@@ -121,7 +123,7 @@ func (d *demo) identity(ctx context.Context) error {
 func (d *demo) evidence(ctx context.Context) error {
 	if _, err := d.step(ctx, step{
 		title: "The audit stream, as a SIEM subscriber sees it", why: "Events come over NATS as OCSF JSON; here each on a line. They hold no data and no literals.",
-		command: fmt.Sprintf("sallyport events tail --nats %s --nkey %s --from-start --timeout 2s --subject 'sallyport.audit.*.postgres.>' | grep -v session", d.NATS(), d.short(d.Seed(jetstream.RoleSIEM))),
+		command: fmt.Sprintf("sallyport events tail --nats %s --nkey %s --from-start --timeout 1s | grep -E ' (mask|block) '", d.NATS(), d.short(d.Seed(jetstream.RoleSIEM))),
 		settle:  5 * time.Second,
 		checks: []check{has("masked, refused and unknown, all are there", `mask\s.*clinic\.patients\.ssn`, `block\s.*no-destruction`, `agent-b`),
 			masked()},
@@ -130,12 +132,12 @@ func (d *demo) evidence(ctx context.Context) error {
 	}
 	if _, err := d.step(ctx, step{
 		title: "Who did what", why: "The recorder has checked each record against the one before it, and stored it.",
-		command: "sallyport sessions ls --store $DEMO/recorder", settle: 5 * time.Second,
+		command: "sallyport sessions ls --store $DEMO/recorder --limit 8", settle: 5 * time.Second,
 		checks: []check{exits(0), has("each session with its agent, for whom it acted, and what was refused", `agent-a\s+agent-a\s+alice\s+clinic`)},
 	}); err != nil {
 		return err
 	}
-	ls, err := d.shell(ctx, "sallyport sessions ls --store $DEMO/recorder --verdict block --limit 1 | awk 'NR == 2 { print $1 }'")
+	ls, err := d.shell(ctx, "sallyport sessions ls --store $DEMO/recorder --workload agent-a --verdict block --limit 1 | awk 'NR == 2 { print $1 }'")
 	if err != nil {
 		return err
 	}

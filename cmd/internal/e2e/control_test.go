@@ -85,6 +85,43 @@ func (s *story) until(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("no %q in:\n%s", args[0], out.String())
 }
 
+// begin NAME COMMAND...: start as, outside or sallyport, and go on.
+func (s *story) begin(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 3 {
+		ts.Fatalf("usage: begin NAME COMMAND...")
+	}
+	ctx, cancel := limit()
+	r := &running{done: make(chan error, 1)}
+	cmd := s.command(ctx, ts, args[1:])
+	cmd.Stdout, cmd.Stderr = &r.out, &r.msg
+	s.running[args[0]] = r
+	go func() {
+		defer cancel()
+		r.done <- stand.Run(cmd)
+	}()
+}
+
+// running is a command that a script has begun.
+type running struct {
+	out, msg bytes.Buffer
+	done     chan error
+}
+
+// ended NAME: wait for it; what it said is then looked at as usual.
+func (s *story) ended(ts *testscript.TestScript, neg bool, args []string) {
+	r := s.running[args[0]]
+	if r == nil {
+		ts.Fatalf("%s was not begun", args[0])
+	}
+	err := <-r.done
+	_, oerr := ts.Stdout().Write(r.out.Bytes())
+	_, eerr := ts.Stderr().Write(r.msg.Bytes())
+	ts.Check(errors.Join(oerr, eerr))
+	if (err == nil) == neg {
+		ts.Fatalf("it ended: %v", err)
+	}
+}
+
 // natsServer is a NATS server beside sallyport, with keys of its own. Only its
 // process is ours: the server and its store are real.
 type natsServer struct {

@@ -26,6 +26,7 @@ type story struct {
 	nats    *natsServer // nil for the embedded one
 	since   time.Time   // the script's beginning
 	logged0 int         // bytes of sallyport's log that are older
+	running map[string]*running
 }
 
 // tell runs the scripts of a folder, one after the other, on one stand.
@@ -33,7 +34,7 @@ func tell(t *testing.T, dir string, s *story) {
 	testscript.RunT(serial{t}, testscript.Params{
 		Dir: dir, RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
-			s.since = time.Now()
+			s.since, s.running = time.Now(), map[string]*running{}
 			if log, err := s.Log(); err == nil {
 				s.logged0 = len(log)
 			}
@@ -46,7 +47,7 @@ func tell(t *testing.T, dir string, s *story) {
 			"same": s.same, "sql": s.sql, "token": s.token, "masked": s.masked, "canary": s.canary,
 			"recorded": s.recorded, "published": s.published,
 			"daemon": s.daemon, "recorder": s.recorder, "nats": s.natsCmd, "policy": s.policy, "until": s.until, "tamper": s.tamper,
-			"id": s.id, "logged": s.logged, "covered": s.covered, "loose": s.loose,
+			"begin": s.begin, "ended": s.ended, "id": s.id, "logged": s.logged, "covered": s.covered, "loose": s.loose,
 		},
 	})
 }

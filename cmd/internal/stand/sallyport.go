@@ -50,6 +50,7 @@ func (s *Stand) configure(ctx context.Context) error {
 		Resources: []config.Resource{{Name: Resource, Protocol: "postgres", Addresses: []netip.AddrPort{s.PG.Addr},
 			Catalog: &config.Catalog{User: "sallyport_catalog", PasswordFile: password}}},
 		Identity: config.Identity{Issuers: []config.Issuer{{URL: s.OIDC.Issuer, Audience: Audience, Skew: time.Second}}},
+		Limits:   config.Limits{Sessions: 5000, Drain: 5 * time.Second},
 		Evidence: config.Evidence{Recorder: key, NATS: config.NATS{Listen: loopback(ports[2])}},
 	}
 	if s.o.Mode == "host" {
