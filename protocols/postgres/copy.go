@@ -17,7 +17,7 @@ func (c *conn) copyGate(typ byte) (ok bool, err error) {
 	if state == copyNone || typ == 'X' {
 		return true, nil
 	}
-	if unsure && !(data && state == copyEnding) {
+	if unsure {
 		if err := c.s.Send(c.login, flushMessage); err != nil {
 			return false, err
 		}

@@ -215,10 +215,10 @@ func literalValue(lit []byte) []byte {
 }
 
 // decide asks for a decision on a statement: text is the client's own.
-func (c *conn) decide(kind policy.RequestKind, st *statement, text []byte, digests []events.Digest, now time.Time) (policy.Decision, error) {
+func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, text []byte, digests []events.Digest, now time.Time) (policy.Decision, error) {
 	an := st.an
 	c.req = policy.Request{
-		Kind: kind, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
+		Kind: kind, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
 		Objects: an.Objects, Masked: an.Masked, Writes: an.Writes, Opaque: an.Opaque, Remedy: an.Remedy, Memo: &an.Memo,
 	}
@@ -237,7 +237,7 @@ func (c *conn) refuseUndescribed(simple bool, why, remedy string) error {
 		// want of understanding all the same, and the record says allowed.
 		return c.refuse(simple, &refusal{code: codeUnsupported, message: "sallyport: refused: " + why, hint: remedy})
 	}
-	return c.refuse(simple, c.refused(d, err, true))
+	return c.refuse(simple, c.refused(d, err, opaque))
 }
 
 // cannot is the refusal of a statement whose analysis failed.

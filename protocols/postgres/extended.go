@@ -63,7 +63,7 @@ func (c *conn) parse(body []byte) error {
 		c.number++
 		return c.refuseUnanalysed(false, err)
 	}
-	d, err := c.decideAhead(st, sql, nil, now)
+	d, err := c.decideAhead(st, sc, sql, nil, now)
 	if err != nil || !d.Allowed() {
 		return c.refuseAhead(st, d, err, now, sql, nil)
 	}
@@ -85,9 +85,9 @@ func (c *conn) parse(body []byte) error {
 
 // decideAhead decides whether a statement may be prepared or bound. Its number
 // is that of the statement which would come next.
-func (c *conn) decideAhead(st *statement, sql []byte, digests []events.Digest, now time.Time) (policy.Decision, error) {
+func (c *conn) decideAhead(st *statement, sc *policy.Scope, sql []byte, digests []events.Digest, now time.Time) (policy.Decision, error) {
 	c.number++
-	d, err := c.decide(policy.PrepareReq, st, sql, digests, now)
+	d, err := c.decide(policy.PrepareReq, st, sc, sql, digests, now)
 	if err == nil && d.Allowed() {
 		c.number--
 	}
@@ -100,7 +100,7 @@ func (c *conn) refuseAhead(st *statement, d policy.Decision, err error, now time
 			return err
 		}
 	}
-	return c.refuse(false, c.refused(d, err, st.an.Opaque != ""))
+	return c.refuse(false, c.refused(d, err, st.an))
 }
 
 // fresh returns the analysis of a prepared statement under the scope and the
@@ -177,7 +177,7 @@ func (c *conn) bind(body []byte) error {
 	case st == nil:
 		return c.refuse(false, errStale)
 	}
-	d, err := c.decideAhead(st, bytesOf(p.sql), port.digests, now)
+	d, err := c.decideAhead(st, sc, bytesOf(p.sql), port.digests, now)
 	if err != nil || !d.Allowed() {
 		return c.refuseAhead(st, d, err, now, []byte(p.sql), body)
 	}
@@ -262,14 +262,14 @@ func (c *conn) execute(body []byte) error {
 		c.digests = append(c.digests, p.stmt.digests...)
 	}
 	c.digests = append(c.digests, p.digests...)
-	d, err := c.decide(policy.StatementReq, p.st, sql, c.digests, now)
+	d, err := c.decide(policy.StatementReq, p.st, sc, sql, c.digests, now)
 	if err == nil {
 		if err := c.record(d.Record(), now, sql, p.binds); err != nil {
 			return err
 		}
 	}
 	if err != nil || !d.Allowed() {
-		return c.refuse(false, c.refused(d, err, p.st.an.Opaque != ""))
+		return c.refuse(false, c.refused(d, err, p.st.an))
 	}
 	b, at := begin(c.msg[:0], 'E')
 	c.msg = finish(append(b, body...), at)

@@ -21,7 +21,7 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 	if r := g.get("replication"); r != "" && r != "false" && r != "off" && r != "no" && r != "0" {
 		kind = policy.Replication
 	}
-	c.req = policy.Request{Kind: kind, Now: now, Commands: []string{"connect"}}
+	c.req = policy.Request{Kind: kind, Now: now, Commands: []string{"login"}}
 	if kind == policy.Replication {
 		c.req.Commands = []string{"replication"}
 		c.req.Opaque = "a replication session is not understood"
@@ -31,14 +31,16 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 		serr = allowed(settings)
 	}
 	if serr != nil && c.req.Opaque == "" {
-		c.req.Opaque, c.req.Remedy = serr.Error(), "connect without it, or have the administrator set it for the role or the database"
+		// No rule could allow it: it is recorded as what is not understood.
+		c.req.Kind, c.req.Opaque = policy.StatementReq, serr.Error()
+		c.req.Remedy = "connect without it, or have the administrator set it for the role or the database"
 	}
 	d, err := c.s.Decide(c.ctx, &c.req)
-	if err != nil || !d.Allowed() {
-		return false, c.farewellEarly(c.refused(d, err, c.req.Opaque != ""), err)
-	}
-	if serr != nil {
-		return false, c.farewellEarly(&refusal{code: codeUnsupported, message: "sallyport: refused: " + serr.Error(), hint: c.req.Remedy}, nil)
+	switch {
+	case err != nil || !d.Allowed():
+		return false, c.farewellEarly(c.refused(d, err, &query.Analysis{Opaque: c.req.Opaque}), err)
+	case serr != nil: // only where everything is allowed
+		return false, c.farewellEarly(&refusal{code: codeUnsupported, message: "sallyport: refused: " + serr.Error(), hint: c.req.Remedy}, serr)
 	}
 	if !sc.Opaque {
 		if err := c.analysis(); err != nil {
@@ -49,7 +51,7 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 	c.login = d
 	if err := c.s.Open(c.ctx, d); err != nil {
 		if errors.Is(err, policy.ErrUnrecorded) {
-			return false, c.farewellEarly(c.refused(policy.Decision{}, err, false), err)
+			return false, c.farewellEarly(c.refused(policy.Decision{}, err, plain), err)
 		}
 		return false, c.farewellEarly(&refusal{code: codeUnavailable, message: "sallyport: the server cannot be reached",
 			hint: "Try again later."}, gone("server", err))

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
 )
 
 // SQLSTATEs of refusals (PostgreSQL 15, appendix A).
@@ -22,6 +23,12 @@ const (
 	codeNoStatement = "26000"
 	codeNoPortal    = "34000"
 	codeInternal    = "XX000"
+)
+
+// Of requests that are no analysed statement.
+var (
+	plain  = &query.Analysis{}
+	opaque = &query.Analysis{Opaque: "not a statement"}
 )
 
 // refusal is an error in the protocol's own form. It holds no data but what
@@ -42,7 +49,8 @@ func (r *refusal) append(b []byte, severity string) []byte {
 }
 
 // refused puts a Decision, or the failure to get one, into the client's words.
-func (c *conn) refused(d policy.Decision, err error, opaque bool) *refusal {
+// an is what is known of the statement.
+func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusal {
 	if err != nil {
 		return &refusal{
 			code:    codeUnrecorded,
@@ -56,7 +64,10 @@ func (c *conn) refused(d policy.Decision, err error, opaque bool) *refusal {
 	switch rules := d.Rules(); {
 	case len(rules) == 1 && rules[0] == "identity":
 		r.code = codeIdentity
-	case opaque:
+	case an.Code != "":
+		r.code, r.message, r.hint = an.Code, an.Opaque, ""
+		return r
+	case an.Opaque != "":
 		r.code = codeUnsupported
 	}
 	if rules := d.Rules(); len(rules) > 0 {

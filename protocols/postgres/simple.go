@@ -31,14 +31,14 @@ func (c *conn) query(body []byte) error {
 	if err != nil {
 		return c.refuseUnanalysed(true, err)
 	}
-	d, err := c.decide(policy.StatementReq, st, sql, c.digests, now)
+	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, now)
 	if err == nil {
 		if err := c.record(d.Record(), now, sql, nil); err != nil {
 			return err
 		}
 	}
 	if !d.Allowed() {
-		return c.refuse(true, c.refused(d, err, st.an.Opaque != ""))
+		return c.refuse(true, c.refused(d, err, st.an))
 	}
 	b, at := begin(c.msg[:0], 'Q')
 	c.msg = finish(append(st.appendSQL(b, sql, c.lits), 0), at)
@@ -54,7 +54,7 @@ func (c *conn) refuseUnanalysed(simple bool, cause error) error {
 	c.req = policy.Request{Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
 		Opaque: "the statement could not be analysed", Writes: true}
 	if d, err := c.s.Decide(c.ctx, &c.req); err != nil {
-		r = c.refused(d, err, true)
+		r = c.refused(d, err, opaque)
 	}
 	return c.refuse(simple, r)
 }
@@ -88,7 +88,7 @@ func (c *conn) functionCall(body []byte) error {
 		Opaque: "a function call by number is not understood", Remedy: "call the function in a statement"}
 	d, err := c.s.Decide(c.ctx, &c.req)
 	if !d.Allowed() {
-		return c.refuse(true, c.refused(d, err, true))
+		return c.refuse(true, c.refused(d, err, opaque))
 	}
 	if err := c.record(d.Record(), now, []byte("function call"), body); err != nil {
 		return err

@@ -56,6 +56,9 @@ type Analysis struct {
 	Writes   bool
 	Opaque   string // why it is not fully understood: refuse wherever a rule could match
 	Remedy   string
+	// Code is the SQLSTATE of a text that the server would refuse itself, for
+	// the reason that Opaque gives in the server's words; else "".
+	Code string
 
 	// Sanitize: errors and notices of the statement could tell of protected
 	// data; only severity, SQLSTATE and a generic message may pass.

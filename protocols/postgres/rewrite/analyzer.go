@@ -72,7 +72,9 @@ func (a *Analyzer) Analyze(ctx context.Context, in query.Input) (*query.Analysis
 	var syntax *parser.SyntaxError
 	switch {
 	case errors.As(err, &syntax):
-		return a.refusal(in, syntax.Message), nil
+		an := a.refusal(in, syntax.Message)
+		an.Code = "42601" // syntax_error
+		return an, nil
 	case errors.Is(err, parser.ErrTooLarge), errors.Is(err, parser.ErrText):
 		return a.refusal(in, err.Error()), nil
 	case err != nil:
