@@ -65,6 +65,9 @@ func (q *question) answer() policy.Evaluation {
 	}
 	switch r.Kind {
 	case policy.Login:
+		if r.Opaque != "" && !q.opaque {
+			return q.notUnderstood("login")
+		}
 		if len(q.allow.list) == 0 {
 			return deny("no rule allows anything here to this workload", askForRule)
 		}
@@ -99,9 +102,13 @@ func (q *question) opaqueStatement() policy.Evaluation {
 	if q.opaque {
 		return policy.Evaluation{Effect: policy.EffectAllow, Rules: []string{q.relay().name}, Record: q.record}
 	}
+	return q.notUnderstood("statement")
+}
+
+func (q *question) notUnderstood(what string) policy.Evaluation {
 	e := policy.Evaluation{
 		Effect: policy.EffectBlock, Rules: []string{"opaque"},
-		Reason: "the statement is not understood: " + q.req.Opaque, Remedy: q.req.Remedy,
+		Reason: fmt.Sprintf("the %s is not understood: %s", what, q.req.Opaque), Remedy: q.req.Remedy,
 	}
 	if e.Remedy == "" {
 		e.Remedy = "write it in another way"

@@ -137,7 +137,7 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 			x.commands.named = map[string]bool{functionCall: true, replication: true}
 		}
 	}
-	if x.record != nil && x.record.Level != policy.RecordFull && x.record.Limit > 0 {
+	if x.record != nil && x.record.Level != policy.RecordFull && given["record_limit"] != nil {
 		r.bad(given["record_limit"], "record_limit: only record: full keeps anything of a result: leave one of them out")
 	}
 }
