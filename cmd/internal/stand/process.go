@@ -47,6 +47,9 @@ func Run(cmd *exec.Cmd) error {
 	return cmd.Wait()
 }
 
+// Launch is cmd.Start for commands of a Stand: they die with this process.
+func Launch(cmd *exec.Cmd) error { return start(cmd) }
+
 // confined gives a command a process group of its own, which ends with ctx and
 // with this process.
 func confined(cmd *exec.Cmd, as *User) *exec.Cmd {
