@@ -1,0 +1,73 @@
+# Everything is built, shown and tested through these targets.
+# From a bare Debian 12 with Go: make demo, make test.
+
+export GOTOOLCHAIN := local
+
+SUITE := go run ./cmd/internal/suite
+BINS := bin/sallyport bin/sallyport-recorder bin/oidcop
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## Install what building and testing need and this machine lacks (as root)
+	@.ci/deps all
+
+.PHONY: build
+build: $(BINS) ## Build the programs into bin/
+
+bin/oidcop: FORCE
+	go build -C cmd/internal/oidcop -o $(CURDIR)/$@ .
+
+bin/demo bin/bench: bin/%: FORCE
+	go build -o $@ ./cmd/internal/$*
+
+bin/%: FORCE
+	go build -o $@ ./cmd/$*
+
+.PHONY: FORCE
+FORCE:
+
+.PHONY: demo
+demo: deps-run $(BINS) bin/demo ## Show a whole sallyport at work (as root); KEEP=1 leaves it running
+	@bin/demo $(if $(KEEP),-keep)
+
+.PHONY: bench
+bench: deps-run $(BINS) bin/bench ## Compare with a direct connection and a plain relay (as root)
+	@bin/bench
+
+.PHONY: deps-run
+deps-run:
+	@.ci/deps run
+
+.PHONY: test
+test: deps ## Run everything that a change must pass (as root)
+	@$(SUITE) format vet staticcheck modules vagrant generated unit kernel fuzz demo
+
+.PHONY: check
+check: deps ## Check the sources: formatting, vet, staticcheck, modules, guards
+	@$(SUITE) format vet staticcheck modules vagrant guards
+
+.PHONY: fuzz
+fuzz: deps ## Run every fuzz target for FUZZTIME (default 1m), and keep what it finds
+	@$(SUITE) -fuzztime $(or $(FUZZTIME),1m) -corpus $(CURDIR)/.cache/fuzz fuzz
+
+.PHONY: soak
+soak: deps ## Run all tests SOAK times (default 10), for those that fail now and then (as root)
+	@$(SUITE) -count $(or $(SOAK),10) unit kernel
+
+.PHONY: fmt
+fmt: ## Format Go and C
+	go tool -modfile=tools/gofumpt/go.mod gofumpt -w .
+	clang-format -i bpf/*.c bpf/headers/*.h bpf/headers/asm/*.h
+
+.PHONY: generate
+generate: deps ## Make the committed BPF objects from bpf/*.c
+	go generate ./bpf
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .cache

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Tests that import one of these take turns by the kernel's lock.
+var needKernel = []string{"sallyport.dev/sallyport/intercept/redirect/redirecttest", "sallyport.dev/sallyport/cmd/internal/stand"}
+
+// packages splits those that have tests by whether they need the kernel.
+func (s *suite) packages(ctx context.Context) (plain, kernel []string, err error) {
+	const form = `{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}{{end}}`
+	list, err := s.output(s.command(ctx, ".", "go", "list", "-f", form, "./..."))
+	for line := range strings.Lines(list) {
+		f := strings.Fields(line)
+		if slices.ContainsFunc(f, func(p string) bool { return slices.Contains(needKernel, p) }) {
+			kernel = append(kernel, f[0])
+		} else {
+			plain = append(plain, f[0])
+		}
+	}
+	return plain, kernel, err
+}
+
+func unit(ctx context.Context, s *suite) error {
+	plain, _, err := s.packages(ctx)
+	if err != nil {
+		return err
+	}
+	return s.gotest(ctx, append([]string{"-race"}, plain...)...)
+}
+
+// kernel runs one package at a time: they would wait for each other anyway.
+func kernel(ctx context.Context, s *suite) error {
+	_, kernel, err := s.packages(ctx)
+	if err != nil {
+		return err
+	}
+	return s.gotest(ctx, append([]string{"-race", "-p", "1"}, kernel...)...)
+}
+
+func guards(ctx context.Context, s *suite) error {
+	return s.gotest(ctx, "./cmd/internal/suite")
+}
+
+// event is a line of `go test -json` (see `go doc test2json`).
+type event struct {
+	Action  string
+	Package string
+	Test    string
+	Output  string
+	Elapsed float64
+}
+
+// gotest runs go test. It prints a line for each package, and all that a
+// failed test or package has said.
+func (s *suite) gotest(ctx context.Context, args ...string) error {
+	args = append([]string{"test", "-json", "-timeout", "15m", fmt.Sprintf("-count=%d", s.count)}, args...)
+	cmd := s.command(ctx, ".", "go", args...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd.Stdout = w
+	err = s.children.start(cmd)
+	w.Close()
+	if err != nil {
+		return err
+	}
+	t := tally{out: s.out, said: map[string]map[string][]string{}, tests: map[string]int{}}
+	rerr := lines(r, t.line)
+	err = s.children.wait(cmd)
+	s.passed += t.passed
+	s.failed += t.failed
+	if len(t.skipped) > 0 {
+		s.failed += len(t.skipped)
+		err = errors.Join(err, fmt.Errorf("skipped, where everything must run: %s", strings.Join(t.skipped, ", ")))
+	}
+	if err == nil && t.passed == 0 {
+		err = errors.New("no test ran")
+	}
+	return errors.Join(err, rerr)
+}
+
+// tally counts top-level tests.
+type tally struct {
+	out            io.Writer
+	passed, failed int
+	skipped        []string
+
+	said  map[string]map[string][]string // by package and top-level test, until they pass
+	tests map[string]int                 // of a package
+}
+
+func (t *tally) line(line []byte) {
+	var e event
+	if err := json.Unmarshal(line, &e); err != nil {
+		fmt.Fprintf(t.out, "%s\n", line) // not from the tests
+		return
+	}
+	root, _, sub := strings.Cut(e.Test, "/")
+	said := t.said[e.Package]
+	if said == nil {
+		said = map[string][]string{}
+		t.said[e.Package] = said
+	}
+	switch e.Action {
+	case "output", "build-output":
+		if e.Package == "" {
+			fmt.Fprint(t.out, e.Output)
+			return
+		}
+		said[root] = append(said[root], e.Output)
+	case "pass":
+		switch {
+		case e.Test == "":
+			fmt.Fprintf(t.out, "ok  \t%s\t%.3fs\t%d tests\n", e.Package, e.Elapsed, t.tests[e.Package])
+			delete(t.said, e.Package)
+		case !sub:
+			t.passed++
+			t.tests[e.Package]++
+			delete(said, root)
+		}
+	case "skip":
+		if e.Test != "" {
+			t.skipped = append(t.skipped, e.Package+"."+e.Test)
+		}
+	case "fail":
+		switch {
+		case e.Test == "":
+			t.fail(e, said)
+			delete(t.said, e.Package)
+		case !sub:
+			t.failed++
+		}
+	}
+}
+
+// fail prints what a failed package said that did not pass.
+func (t *tally) fail(e event, said map[string][]string) {
+	for _, root := range slices.Sorted(maps.Keys(said)) {
+		fmt.Fprint(t.out, strings.Join(said[root], ""))
+	}
+	if len(said) <= 1 {
+		t.failed++ // it was no test that failed, but the package
+	}
+	fmt.Fprintf(t.out, "FAIL\t%s\t%.3fs\n", e.Package, e.Elapsed)
+}
