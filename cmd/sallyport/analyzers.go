@@ -25,6 +25,9 @@ const (
 	opening = 4
 	// idleTime is how long a catalog is kept after its last session.
 	idleTime = time.Minute
+	// staleTime is how old the latest look at a catalog may be: beyond it
+	// nothing is analysed, since nobody knows what names mean by now.
+	staleTime = 30 * time.Second
 )
 
 // access is how a resource's catalogs are read.
@@ -46,7 +49,8 @@ type analyzers struct {
 	alarms *alarms
 	drift  func(*events.Event)
 	slots  chan struct{} // see opening
-	idle   time.Duration
+	idle   time.Duration // idleTime
+	stale  time.Duration // staleTime
 
 	mu     sync.Mutex
 	pool   *parser.Pool
@@ -57,7 +61,7 @@ type analyzers struct {
 }
 
 func newAnalyzers(log *slog.Logger, a *alarms, drift func(*events.Event)) *analyzers {
-	return &analyzers{log: log, alarms: a, drift: drift, slots: make(chan struct{}, opening), idle: idleTime,
+	return &analyzers{log: log, alarms: a, drift: drift, slots: make(chan struct{}, opening), idle: idleTime, stale: staleTime,
 		access: map[string]access{}, open: map[catalogKey]*analyzer{}}
 }
 

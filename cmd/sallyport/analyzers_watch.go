@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// staleTime is how old the latest look at a catalog may be: beyond it
-	// nothing is analysed, since nobody knows what names mean by now.
-	staleTime = 30 * time.Second
 	// maxScopes bounds the scopes whose drift is watched, per database.
 	maxScopes = 256
 
@@ -110,12 +107,12 @@ func (e *analyzer) open(ctx context.Context) {
 	e.Analyzer = rewrite.New(rewrite.Options{Parser: e.all.pool, Catalog: c})
 	e.scopes, e.drifted = map[string]*policy.Scope{}, map[events.Field]bool{}
 	e.version = e.Analyzer.Version()
-	e.overdue = time.AfterFunc(staleTime, e.tooOld)
+	e.overdue = time.AfterFunc(e.all.stale, e.tooOld)
 }
 
 func (e *analyzer) tooOld() {
 	e.stale.Store(true)
-	e.all.alarms.raise("catalog", fmt.Sprintf("the catalog of a database of resource %s could not be read for %s: statements that need it are refused", e.key.resource, staleTime))
+	e.all.alarms.raise("catalog", fmt.Sprintf("the catalog of a database of resource %s could not be read for %s: statements that need it are refused", e.key.resource, e.all.stale))
 }
 
 // Refresh implements query.Analyzer.
@@ -123,7 +120,7 @@ func (e *analyzer) Refresh(ctx context.Context) error {
 	if err := e.Analyzer.Refresh(ctx); err != nil {
 		return err
 	}
-	e.overdue.Reset(staleTime)
+	e.overdue.Reset(e.all.stale)
 	e.stale.Store(false)
 	e.recheck()
 	return nil
@@ -142,7 +139,7 @@ func (e *analyzer) Version() uint64 {
 // Analyze implements query.Analyzer.
 func (e *analyzer) Analyze(ctx context.Context, in query.Input) (*query.Analysis, error) {
 	if e.stale.Load() {
-		return nil, fmt.Errorf("the catalog could not be read for %s: nobody knows what the statement's names mean by now", staleTime)
+		return nil, fmt.Errorf("the catalog could not be read for %s: nobody knows what the statement's names mean by now", e.all.stale)
 	}
 	an, err := e.Analyzer.Analyze(ctx, in)
 	if err == nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"net"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
@@ -68,11 +68,6 @@ func TestDaemonKilled(t *testing.T) {
 	}
 }
 
-func port(addr string) string {
-	_, p, _ := net.SplitHostPort(addr)
-	return p
-}
-
 // SIGTERM lets the statement in flight finish, and nobody new in.
 func TestDrain(t *testing.T) {
 	h := newHost(t, startPostgres(t))
@@ -85,15 +80,9 @@ func TestDrain(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	idle := h.agent(token, "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", port(h.server))
-	in, _ := idle.StdinPipe()
-	idleOut, _ := idle.StdoutPipe()
-	if err := idle.Start(); err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprintln(in, "select 'idle';")
-	if line, err := bufio.NewReader(idleOut).ReadString('\n'); line != "idle\n" {
-		t.Fatalf("%q, %v", line, err)
+	idle := h.shell(token)
+	if out, errs := idle.run("select 'idle'"); out != "idle\n" {
+		t.Fatalf("%q, %s", out, errs)
 	}
 	within(t, "two sessions", func() bool { return h.metric(`sallyport_sessions{resource="clinic"}`) == "2" })
 	time.Sleep(500 * time.Millisecond) // the statement is in flight
@@ -101,8 +90,6 @@ func TestDrain(t *testing.T) {
 	if err := cmd.Wait(); err == nil || !has(out.String(), "begun") || has(out.String(), "second") {
 		t.Errorf("%v %q", err, &out)
 	}
-	in.Close()
-	_ = idle.Wait()
 	all := h.record()
 	if open, closed := recorded(all, events.SessionOpen), recorded(all, events.SessionClose); len(open) != 2 || len(closed) != 2 {
 		t.Errorf("%d opened, %d closed", len(open), len(closed))
@@ -150,32 +137,41 @@ func TestFullJournal(t *testing.T) {
 	h.configure()
 	h.serve()
 	token := h.token("agent-a")
-	var fill strings.Builder
-	for range 12 {
-		fill.WriteString("select md5(repeat('x', 100000)) || repeat('y', 700000);\n")
-	}
 	cmd := h.agent(token, "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", port(h.server))
-	cmd.Stdin = strings.NewReader(fill.String() + "select 'still' || ' here';\n")
+	cmd.Stdin = strings.NewReader(strings.Repeat("select repeat('y', 1000);\n", 3000) + "select 'still' || ' here';\n")
 	var out, errs syncBuffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	_ = cmd.Run()
-	if !has(errs.String(), "audit record") || has(out.String(), "still here") {
-		t.Errorf("a running session: %d bytes, %s", len(out.String()), &errs)
+	if !has(errs.String(), "ERROR:  sallyport", "audit record") || has(out.String(), "still here") || !has(out.String(), "yyyy") {
+		t.Errorf("a running session: %d bytes, %.1000s", len(out.String()), errs.String())
 	}
-	got, err := h.psqlWith(token, "-c", "select 1")
-	if err == nil || !has(got, "audit record") {
-		t.Errorf("a new session: %q, %v", got, err)
+	// The end of a session gives its room back: others may begin, until they may not.
+	other := h.token("agent-b")
+	for name, token := range map[string]string{"a new session": token, "a refused session": other} {
+		var got string
+		for range 200 {
+			if got, _ = h.psqlWith(token, "-c", "select 1"); has(got, "FATAL", "audit record") {
+				break
+			}
+		}
+		if !has(got, "FATAL", "audit record") {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 	if h.metric("sallyport_unrecorded_total") == "0" || h.metric("sallyport_journal_failing") != "0" {
-		t.Error("metrics tell nothing of it")
+		t.Errorf("metrics: %s unrecorded, failing %s", h.metric("sallyport_unrecorded_total"), h.metric("sallyport_journal_failing"))
 	}
-	// Outcomes had their room: the sessions' ends, and the stop.
+	// Outcomes had their room: the session's end, and the stop.
 	h.stop()
 	all := h.record()
 	if l := recorded(all, events.Lifecycle); l[len(l)-1].Status != "stop" {
 		t.Errorf("%+v", l)
 	}
-	for _, c := range recorded(all, events.SessionClose) {
+	open, closed := recorded(all, events.SessionOpen), recorded(all, events.SessionClose)
+	if len(open) != len(closed) {
+		t.Errorf("%d opened, %d closed", len(open), len(closed))
+	}
+	for _, c := range closed {
 		if c.Status == "interrupted" {
 			t.Errorf("%+v", c)
 		}
@@ -188,23 +184,35 @@ func TestFullJournal(t *testing.T) {
 	h.stop()
 }
 
-// Somebody dials the passage's own port.
+// Connections to the passage that the kernel did not turn there are closed and
+// recorded.
 func TestStray(t *testing.T) {
 	h := newHost(t, "")
 	h.serve()
-	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", h.port))
+	cfg, err := config.Load(h.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	if n, err := c.Read(make([]byte, 1)); err == nil {
-		t.Errorf("%d bytes", n)
+	g, err := redirect.Up(guardConfig(cfg))
+	if err != nil {
+		t.Fatal(err)
 	}
-	local := c.LocalAddr().String()
-	c.Close()
+	defer g.Close()
+	// Withdrawn, the port is nobody's to the programs, while the daemon still listens.
+	if err := g.Withdraw(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", h.port))
+	if err == nil {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		if n, err := c.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%d bytes", n)
+		}
+		c.Close()
+	}
 	within(t, "a stray", func() bool { return h.metric("sallyport_strays_total") == "1" })
 	h.stop()
-	if b := recorded(h.record(), events.Bypass); len(b) != 1 || b[0].Source.String() != local || !has(b[0].Message, "passage's own port") {
+	if b := recorded(h.record(), events.Bypass); len(b) != 1 || !b[0].Source.Addr().IsLoopback() || b[0].Destination.Port() != h.port || !has(b[0].Message, "passage's own port") {
 		t.Errorf("%+v", b)
 	}
 }
@@ -213,14 +221,17 @@ func TestStray(t *testing.T) {
 func TestBypassIsRecorded(t *testing.T) {
 	h := newHost(t, "")
 	h.serve()
-	cmd := h.agent(h.token("agent-a"), "bash", "-c", "echo > /dev/udp/"+strings.ReplaceAll(h.server, ":", "/"))
-	if out, err := cmd.CombinedOutput(); err == nil {
-		t.Errorf("a datagram went out: %s", out)
+	cmd := h.agent(h.token("agent-a"), "bash", "-c", fmt.Sprintf("echo > /dev/tcp/127.0.0.1/%d", h.port))
+	if out, err := cmd.CombinedOutput(); err == nil || !has(string(out), "not permitted") {
+		t.Errorf("the passage was dialled: %s", out)
 	}
 	within(t, "a bypass", func() bool { return h.metric("sallyport_bypasses_total") == "1" })
+	if h.metric("sallyport_guard_refused_total") != "1" {
+		t.Errorf("the kernel's counter: %s", h.metric("sallyport_guard_refused_total"))
+	}
 	h.stop()
 	b := recorded(h.record(), events.Bypass)
-	if len(b) != 1 || b[0].Process.UID != agentUID || b[0].Process.PID == 0 || b[0].Destination.String() != h.server {
+	if len(b) != 1 || b[0].Process.UID != agentUID || b[0].Process.PID == 0 || b[0].Destination.Port() != h.port || b[0].Transport != "tcp" {
 		t.Errorf("%+v", b)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -11,7 +10,7 @@ import (
 	"sallyport.dev/sallyport/events"
 )
 
-const noDelete = allowAll + `  - {name: no-truncate, effect: block, identity: "*", resource: "*", commands: [truncate], reason: not here, remedy: ask}
+const noTruncate = allowAll + `  - {name: no-truncate, effect: block, identity: "*", resource: "*", commands: [truncate], reason: not here, remedy: ask}
 `
 
 // reload asks for a reload and returns when the log tells of it.
@@ -40,52 +39,58 @@ func (h *host) metric(name string) string {
 
 func TestReload(t *testing.T) {
 	h := newHost(t, startPostgres(t))
-	h.more = "# more\n"
+	h.catalog = ", catalog: {user: postgres}"
 	h.configure()
 	h.serve()
 	pid := h.daemon()
+	const text = "truncate x"
 	token := h.token("agent-a")
-	const text = "create table if not exists x (); truncate x"
-	if out, err := h.psqlWith(token, "-c", text); err != nil {
-		t.Fatalf("%q, %v", out, err)
+	open := h.shell(token)
+	if out, errs := open.run("create table x (); truncate x; select 'through'"); out != "through\n" {
+		t.Fatalf("%q, %s", out, errs)
+	}
+	// refused proves that the policy that blocks is in force, in a session
+	// that is older than it too.
+	refused := func(when string) {
+		t.Helper()
+		before := len(open.errs.String())
+		if out, errs := open.run(text + ";select 'went on'"); out != "went on\n" || !has(errs[before:], "not here", "no-truncate") {
+			t.Errorf("%s: %q, %s", when, out, errs[before:])
+		}
 	}
 
-	h.write(h.policy, noDelete)
+	h.write(h.policy, noTruncate)
 	h.reload("msg=reloaded process=loader")
+	refused("after the reload")
 	if out, err := h.psqlWith(token, "-c", text); err == nil || !has(out, "not here", "no-truncate") {
-		t.Errorf("after the reload: %q, %v", out, err)
+		t.Errorf("a new session after the reload: %q, %v", out, err)
 	}
 
 	// What is wrong is refused whole, with its place; the old one stays.
 	h.write(h.policy, allowAll+"  - {name: x, effect: alow}\n")
 	h.reload("reload refused")
 	if !has(h.log.String(), h.policy+":3: ") {
-		t.Errorf("no line in the log:\n%s", h.log)
+		t.Error("no line of the policy in the log")
 	}
-	if out, err := h.psqlWith(token, "-c", text); err == nil || !has(out, "not here") {
-		t.Errorf("after a bad policy: %q, %v", out, err)
-	}
+	refused("after a bad policy")
 	h.write(h.policy, allowAll)
 	h.more = "nonsense: 1\n"
 	h.configure()
 	h.reload("reload refused")
 	if !has(h.log.String(), h.config+":18: unknown field") {
-		t.Errorf("no line in the log:\n%s", h.log)
+		t.Error("no line of the configuration in the log")
 	}
-	// The policy beside it was good, but the whole was not.
-	if out, err := h.psqlWith(token, "-c", text); err == nil || !has(out, "not here") {
-		t.Errorf("after a bad configuration: %q, %v", out, err)
-	}
+	refused("after a bad configuration beside a good policy")
 	h.more = "limits: {sessions: 7}\n"
 	h.configure()
 	h.reload("limits can't change in a running sallyport")
+	refused("after a change that needs a restart")
 	if r := h.metric(`sallyport_reloads_total{result="refused"}`); r != "3" {
 		t.Errorf("refused reloads: %s", r)
 	}
 
-	// Workloads and resources may change: both halves change together.
-	h.more = fmt.Sprintf("# %d\n", 1)
-	h.subject = "agent-b"
+	// Workloads may change: both halves change together.
+	h.more, h.subject = "", "agent-b"
 	h.configure()
 	h.reload("msg=reloaded process=loader")
 	if out, err := h.psqlWith(token, "-c", "select 1"); err == nil || !has(out, "may not present") {
@@ -109,4 +114,26 @@ func TestReload(t *testing.T) {
 	if reloads != 2 || len(alarms) == 0 || !has(alarms[0].Message, "reload", h.policy+":3: ") {
 		t.Errorf("%d reloads, alarms %+v", reloads, alarms)
 	}
+}
+
+// Resources may come and go: the guard follows.
+func TestReloadResources(t *testing.T) {
+	server := startPostgres(t)
+	h := newHost(t, "")
+	h.serve()
+	token := h.token("agent-a")
+	h.server = server
+	// Not guarded yet: the agent reaches it directly.
+	if out, err := h.psqlWith(token, "-c", "select current_setting('application_name')"); err != nil {
+		t.Fatalf("%q, %v", out, err)
+	}
+	h.configure()
+	h.reload("msg=reloaded process=loader")
+	if out, err := h.psqlWith(token, "-c", "select 42"); err != nil || out != "42\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if n := h.metric(`sallyport_flows_total{resource="clinic"}`); n != "1" {
+		t.Errorf("%s connections came through the passage", n)
+	}
+	h.stop()
 }

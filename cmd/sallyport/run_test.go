@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -57,6 +59,7 @@ type host struct {
 	ready    *net.UnixConn
 	more     string // lines of the configuration
 	subject  string // that the workload may present
+	catalog  string // more of the resource
 	journal  string // its fields
 	metrics  string
 	reported bool
@@ -131,7 +134,7 @@ user: "%d:%d"
 metrics: "%s"
 interception: {mode: cgroup, cgroups: [/sallyport.guarded], port: %d, pins: %s}
 resources:
-  - {name: clinic, protocol: postgres, addresses: ["%s"]}
+  - {name: clinic, protocol: postgres, addresses: ["%s"]%s}
 identity:
   issuers: [{url: "%s", audience: sallyport, skew: 1s}]
   workloads:
@@ -141,7 +144,7 @@ identity:
 evidence:
   journal: {%s}
   nats: {listen: "127.0.0.1:0"}
-%s`, filepath.Join(h.dir, "state"), h.run, daemonUID, daemonUID, h.metrics, h.port, h.pins, h.server, h.issuer.Issuer, agentUID, h.subject, h.journal, h.more))
+%s`, filepath.Join(h.dir, "state"), h.run, daemonUID, daemonUID, h.metrics, h.port, h.pins, h.server, h.catalog, h.issuer.Issuer, agentUID, h.subject, h.journal, h.more))
 }
 
 // start starts sallyport run, without waiting.
@@ -164,13 +167,16 @@ func (h *host) serve() {
 	h.notified("READY=1")
 }
 
+// notified waits until the supervisor is told so.
 func (h *host) notified(want string) {
 	h.t.Helper()
 	_ = h.ready.SetReadDeadline(time.Now().Add(60 * time.Second))
 	b := make([]byte, 100)
-	n, err := h.ready.Read(b)
-	if err != nil || string(b[:n]) != want {
-		h.t.Fatalf("notified %q, %v; log:\n%s", b[:n], err, h.log)
+	for n := 0; string(b[:n]) != want; {
+		var err error
+		if n, err = h.ready.Read(b); err != nil {
+			h.t.Fatalf("not notified of %s: %v; log:\n%s", want, err, h.log)
+		}
 	}
 }
 
@@ -242,6 +248,61 @@ func (h *host) agent(token string, args ...string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), "SALLYPORT_TEST=1", "PGCONNECT_TIMEOUT=20", "PGUSER=postgres", "PGDATABASE=postgres")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
+}
+
+// shell is an agent's psql that reads its statements one by one.
+type shell struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	errs syncBuffer
+}
+
+func (h *host) shell(token string) *shell {
+	h.t.Helper()
+	s := &shell{t: h.t, cmd: h.agent(token, "psql", "-X", "-A", "-t", "-q", "-h", "127.0.0.1", "-p", port(h.server))}
+	var err error
+	if s.in, err = s.cmd.StdinPipe(); err != nil {
+		h.t.Fatal(err)
+	}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s.out = bufio.NewReader(out)
+	s.cmd.Stderr = &s.errs
+	if err := s.cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		s.in.Close()
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	})
+	return s
+}
+
+// run returns what a statement prints, and the errors so far.
+func (s *shell) run(sql string) (out, errs string) {
+	s.t.Helper()
+	fmt.Fprintf(s.in, "%s;\n\\echo done\n", sql)
+	var b strings.Builder
+	for {
+		line, err := s.out.ReadString('\n')
+		if err != nil {
+			return b.String(), s.errs.String()
+		}
+		if line == "done\n" {
+			return b.String(), s.errs.String()
+		}
+		b.WriteString(line)
+	}
+}
+
+func port(addr string) string {
+	_, p, _ := net.SplitHostPort(addr)
+	return p
 }
 
 // psql runs psql as the agent with a token of the client's.
