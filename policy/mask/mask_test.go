@@ -13,7 +13,7 @@ import (
 
 func connect(t testing.TB, database, settings string) *pgx.Conn {
 	t.Helper()
-	c, err := pgx.Connect(t.Context(), "host="+socket+" user=postgres dbname="+database)
+	c, err := pgx.Connect(t.Context(), server.DSN("postgres")+" database="+database)
 	if err != nil {
 		t.Fatal(err)
 	}
