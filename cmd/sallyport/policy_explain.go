@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/rules"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// explainOptions are the flags of explain.
+type explainOptions struct {
+	as, resource, database, user, application string
+	policy, server, at                        string
+	json                                      bool
+}
+
+func policyExplainCmd() *cobra.Command {
+	var o explainOptions
+	cmd := &cobra.Command{
+		Use:   `explain --as WHO --database DB [--resource NAME] "SQL"`,
+		Short: "Say what would become of a statement, and why",
+		Long: `Analyses a statement as the daemon would, and prints the verdict, the rules that
+decided, why, what to do about it, and the statement that the server would get.
+Nothing is run and nothing is recorded.
+
+What the statement's names mean is read from the resource's first address, with
+the role of resources[].catalog. Where the guard covers this shell, name the
+server's own unix socket with --server: the address would lead into the passage.
+
+WHO is ` + asForm + `.
+A claim that is named several times is a list.
+
+Exit codes: 0 the verdict was found, whatever it is; 1 it was not; 2 bad usage,
+configuration or policy.`,
+		Example: `  sallyport policy explain --as billing-agent --resource clinic --database clinic "SELECT ssn FROM clinic.patients"
+  sallyport policy explain --as intake,subject=agent-7,claim.role=nurse --database clinic "DELETE FROM clinic.visits"
+  sallyport policy explain --as billing-agent --database clinic --server /run/postgresql --json "TABLE clinic.patients" | jq -r .rewritten
+  sallyport policy explain --as billing-agent --database clinic --policy new.yaml --at 2026-03-01T23:00:00Z "SELECT 1"`,
+		Args: exactlyOne("statement, in quotes"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			x, err := o.explain(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), x)
+			}
+			return x.print(cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.as, "as", "", "who asks: a workload, with what its token says")
+	f.StringVar(&o.resource, "resource", "", "name of the resource (default: the only one)")
+	f.StringVar(&o.database, "database", "", "database that the client names")
+	f.StringVar(&o.user, "user", "", "database user that the client names")
+	f.StringVar(&o.application, "application", "", "what the client calls itself")
+	f.StringVar(&o.policy, "policy", "", "policy file or folder (default: that of the configuration)")
+	f.StringVar(&o.server, "server", "", "where the server is reached: HOST:PORT, or the folder of its unix socket")
+	f.StringVar(&o.at, "at", "", "when, as 2006-01-02T15:04:05Z (default: now)")
+	f.BoolVar(&o.json, "json", false, "print one JSON object")
+	cmd.MarkFlagDirname("server")
+	return cmd
+}
+
+// explanation is what explain found; a request that never comes to the
+// statement is that of the login.
+type explanation struct {
+	Verdict   string   `json:"verdict"` // allow, mask, block, deny
+	Request   string   `json:"request"` // login, statement
+	Rules     []string `json:"rules"`
+	Reason    string   `json:"reason,omitempty"`
+	Remedy    string   `json:"remedy,omitempty"`
+	Commands  []string `json:"commands,omitempty"`
+	Objects   []string `json:"objects,omitempty"` // "read clinic.patients"
+	Masked    []string `json:"masked,omitempty"`  // "clinic.patients.ssn: partial, last 4"
+	Rewritten string   `json:"rewritten,omitempty"`
+	Relayed   bool     `json:"relayed,omitempty"` // byte for byte, without an analysis
+	Record    string   `json:"record,omitempty"`
+	Warnings  []string `json:"warnings,omitempty"`
+}
+
+func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, error) {
+	cfg, err := commandConfig(cmd)
+	if err != nil {
+		return nil, err
+	}
+	s, res, now, err := o.session(cfg)
+	if err != nil {
+		return nil, configError(err)
+	}
+	path := cfg.Policy
+	if o.policy != "" {
+		path = o.policy
+	}
+	p, err := rules.Load(path)
+	if err != nil {
+		return nil, configError(fmt.Errorf("the policy is refused, as a whole:\n%w", err))
+	}
+	sc := p.Scope(s, now)
+	x := &explanation{Request: "login"}
+	if x.decided(p.Evaluate(&policy.Request{Session: s, Kind: policy.Login, Now: now, Scope: sc, Commands: []string{"login"}}), nil); !x.runs() {
+		return x, nil
+	}
+	x.Request = "statement"
+	r := &policy.Request{Session: s, Kind: policy.StatementReq, Now: now, Scope: sc, Number: 1, Text: sql}
+	if sc.Opaque {
+		x.Relayed = true
+		r.Opaque = "it is relayed as it is"
+		x.decided(p.Evaluate(r), nil)
+		return x, nil
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a, err := openAnalysis(ctx, o, res)
+	if err != nil {
+		return nil, err
+	}
+	defer a.close()
+	an, err := a.analyzer.Analyze(ctx, query.Input{SQL: sql, Scope: sc, Simple: true})
+	if err != nil {
+		return nil, fmt.Errorf("the statement cannot be analysed: %w", err)
+	}
+	r.Commands, r.Objects, r.Masked, r.Writes, r.Opaque, r.Remedy = an.Commands, an.Objects, an.Masked, an.Writes, an.Opaque, an.Remedy
+	r.Normalized = normalized(sql)
+	x.decided(p.Evaluate(r), an)
+	x.masks(sc, an)
+	x.Warnings = a.warnings(sc)
+	return x, nil
+}
+
+// session describes who asks for what, and when.
+func (o *explainOptions) session(cfg *config.Config) (*policy.Session, *config.Resource, time.Time, error) {
+	now := time.Now()
+	fail := func(format string, args ...any) (*policy.Session, *config.Resource, time.Time, error) {
+		return nil, nil, now, fmt.Errorf(format, args...)
+	}
+	if o.at != "" {
+		var err error
+		if now, err = time.Parse(time.RFC3339, o.at); err != nil {
+			return fail("--at %q: write a time like 2026-03-01T23:00:00Z", o.at)
+		}
+	}
+	if o.as == "" || o.database == "" {
+		return fail("say who asks and for which database: --as WORKLOAD --database DB")
+	}
+	s, err := sessionAs(o.as, now)
+	if err != nil {
+		return fail("%w", err)
+	}
+	var res *config.Resource
+	var names []string
+	for i := range cfg.Resources {
+		r := &cfg.Resources[i]
+		names = append(names, r.Name)
+		if r.Name == o.resource || o.resource == "" && len(cfg.Resources) == 1 {
+			res = r
+		}
+	}
+	if res == nil {
+		return fail("--resource %q: name one of %s", o.resource, strings.Join(names, ", "))
+	}
+	if res.Protocol != "postgres" {
+		return fail("resource %s speaks %s: explain knows postgres", res.Name, res.Protocol)
+	}
+	s.Resource, s.Protocol, s.Labels = res.Name, res.Protocol, res.Labels
+	s.User, s.Database, s.Application = o.user, o.database, o.application
+	return s, res, now, nil
+}
+
+func (x *explanation) runs() bool { return x.Verdict == "allow" || x.Verdict == "mask" }
+
+// decided takes over a decision; an is nil where nothing was analysed.
+func (x *explanation) decided(e policy.Evaluation, an *query.Analysis) {
+	x.Verdict = map[policy.Effect]string{policy.EffectAllow: "allow", policy.EffectMask: "mask", policy.EffectBlock: "block"}[e.Effect]
+	if x.Verdict == "" {
+		x.Verdict = "deny"
+	}
+	x.Rules, x.Reason, x.Remedy, x.Record = e.Rules, e.Reason, e.Remedy, ""
+	if x.runs() {
+		x.Record = recordingText(e.Record)
+	}
+	if an == nil {
+		return
+	}
+	x.Commands = an.Commands
+	for _, o := range an.Objects {
+		x.Objects = append(x.Objects, o.Access.String()+" "+o.String())
+	}
+	if x.runs() {
+		x.Rewritten = an.SQL
+	}
+}
+
+func (x *explanation) masks(sc *policy.Scope, an *query.Analysis) {
+	for _, f := range an.Masked {
+		m := sc.Masks[policy.Relation{Schema: f.Schema, Name: f.Relation}][f.Column]
+		s := f.String() + ": " + m.Kind
+		if m.First > 0 {
+			s += fmt.Sprintf(", first %d", m.First)
+		}
+		if m.Last > 0 {
+			s += fmt.Sprintf(", last %d", m.Last)
+		}
+		x.Masked = append(x.Masked, s)
+	}
+}
+
+func recordingText(r policy.Recording) string {
+	switch r.Level {
+	case policy.RecordEvents:
+		return "events only"
+	case policy.RecordStatement:
+		return "the statement, not its result"
+	}
+	n := r.Limit
+	if n == 0 {
+		n = policy.DefaultRecordLimit
+	}
+	return fmt.Sprintf("in full, up to %d bytes of result", n)
+}
+
+func (x *explanation) print(w io.Writer) error {
+	var b strings.Builder
+	line := func(k string, vs ...string) {
+		for i, v := range vs {
+			if v != "" {
+				fmt.Fprintf(&b, "%-10s %s\n", k, render.Line(v))
+			}
+			if i == 0 {
+				k = ""
+			}
+		}
+	}
+	line("verdict", x.Verdict)
+	if x.Request == "login" {
+		line("request", "login: the statement would never be sent")
+	}
+	line("rules", strings.Join(x.Rules, ", "))
+	line("reason", x.Reason)
+	line("remedy", x.Remedy)
+	line("does", strings.Join(x.Commands, ", "))
+	line("reaches", x.Objects...)
+	line("masks", x.Masked...)
+	line("records", x.Record)
+	switch {
+	case x.Relayed:
+		line("sends", "the client's own bytes: nothing but unconditional allow rules can match here")
+	case x.Rewritten != "":
+		fmt.Fprintf(&b, "%-10s %s\n", "sends", strings.ReplaceAll(render.Text(x.Rewritten), "\n", "\n           "))
+	case x.runs():
+		line("sends", "the client's own bytes")
+	}
+	line("warning", x.Warnings...)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+var errNoCatalog = errors.New("the resource has no catalog: give resources[].catalog a user in sallyport.yaml, so that names in statements can be resolved")
