@@ -61,8 +61,10 @@ type analyzers struct {
 }
 
 func newAnalyzers(log *slog.Logger, a *alarms, drift func(*events.Event)) *analyzers {
-	return &analyzers{log: log, alarms: a, drift: drift, slots: make(chan struct{}, opening), idle: idleTime, stale: staleTime,
-		access: map[string]access{}, open: map[catalogKey]*analyzer{}}
+	return &analyzers{
+		log: log, alarms: a, drift: drift, slots: make(chan struct{}, opening), idle: idleTime, stale: staleTime,
+		access: map[string]access{}, open: map[catalogKey]*analyzer{},
+	}
 }
 
 // prepare starts the parser if a configuration needs it and it does not run.

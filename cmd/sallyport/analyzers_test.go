@@ -113,8 +113,10 @@ identity: {issuers: [{url: "https://i.example", audience: a}]}
 
 func analyze(t *testing.T, q query.Analyzer, sql string) (*query.Analysis, error) {
 	t.Helper()
-	return q.Analyze(context.Background(), query.Input{SQL: sql, Simple: true, Scope: &policy.Scope{ID: "s",
-		Masks: map[policy.Relation]map[string]policy.Mask{{Schema: "public", Name: "patients"}: {"ssn": {Kind: "redact"}}}}})
+	return q.Analyze(context.Background(), query.Input{SQL: sql, Simple: true, Scope: &policy.Scope{
+		ID:    "s",
+		Masks: map[policy.Relation]map[string]policy.Mask{{Schema: "public", Name: "patients"}: {"ssn": {Kind: "redact"}}},
+	}})
 }
 
 func TestAnalyzersAreShared(t *testing.T) {

@@ -192,9 +192,13 @@ func (e *analyzer) drift(f events.Field) {
 		return
 	}
 	e.drifted[f] = true
-	e.all.drift(&events.Event{Kind: events.Drift, Time: time.Now(), Objects: []string{f.Schema + "." + f.Relation}, Masked: []events.Field{f},
-		Message: strings.Join([]string{"resource", e.key.resource + ":", "policy masks", f.String() + ", which the relation does not have:",
-			"statements on it are refused until policy and catalog agree"}, " ")})
+	e.all.drift(&events.Event{
+		Kind: events.Drift, Time: time.Now(), Objects: []string{f.Schema + "." + f.Relation}, Masked: []events.Field{f},
+		Message: strings.Join([]string{
+			"resource", e.key.resource + ":", "policy masks", f.String() + ", which the relation does not have:",
+			"statements on it are refused until policy and catalog agree",
+		}, " "),
+	})
 }
 
 var _ query.Analyzer = (*analyzer)(nil)

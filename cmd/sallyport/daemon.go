@@ -148,18 +148,16 @@ func (d *daemon) begin(in inherited) error {
 		return err
 	}
 	d.commit(s)
-	for i := range b.Swept {
-		e := b.Swept[i].Event()
-		d.note(&e)
-	}
-	return d.started(s, b)
+	return d.started(s)
 }
 
 // started records the start; the record must be durable before anything else
 // happens.
-func (d *daemon) started(s *setting, b *bundle) error {
-	e := events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "start",
-		Message: fmt.Sprintf("the daemon started: %d resources, policy %s", len(s.cfg.Resources), s.policySum)}
+func (d *daemon) started(s *setting) error {
+	e := events.Event{
+		Kind: events.Lifecycle, Time: time.Now(), Status: "start",
+		Message: fmt.Sprintf("the daemon started: %d resources, policy %s", len(s.cfg.Resources), s.policySum),
+	}
 	t, err := d.events.Append(&e)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -242,6 +240,8 @@ func (d *daemon) obey(committed chan<- struct{}) error {
 			d.refusedReload(o.Text)
 		case doAlarm:
 			d.alarms.raise("guard", o.Text)
+		case doSwept:
+			err = d.swept(o.Text)
 		default:
 			err = fmt.Errorf("order %q is not known: loader and daemon are of different versions", o.Do)
 		}
@@ -286,8 +286,10 @@ func (d *daemon) commit(s *setting) {
 func (d *daemon) reloaded(s *setting) {
 	d.metrics.reloads.WithLabelValues("ok").Inc()
 	d.log.Info("reloaded", "policy", s.policySum)
-	d.note(&events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "reload",
-		Message: fmt.Sprintf("configuration and policy were reloaded: %d resources, policy %s", len(s.cfg.Resources), s.policySum)})
+	d.note(&events.Event{
+		Kind: events.Lifecycle, Time: time.Now(), Status: "reload",
+		Message: fmt.Sprintf("configuration and policy were reloaded: %d resources, policy %s", len(s.cfg.Resources), s.policySum),
+	})
 }
 
 func (d *daemon) refusedReload(why string) {

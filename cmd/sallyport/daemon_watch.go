@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -55,6 +56,18 @@ func (d *daemon) insist(e *events.Event) {
 	}
 }
 
+// swept records a connection that the loader's guard ended.
+func (d *daemon) swept(text string) error {
+	var b redirect.Bypass
+	if err := json.Unmarshal([]byte(text), &b); err != nil {
+		return fmt.Errorf("order %s: %w", doSwept, err)
+	}
+	d.metrics.bypasses.Inc()
+	e := b.Event()
+	d.note(&e)
+	return nil
+}
+
 // strays a second that are recorded one by one.
 var strays = limiter{max: 10}
 
@@ -71,8 +84,10 @@ func (d *daemon) stray(local, remote netip.AddrPort) {
 	if missed > 0 {
 		text += fmt.Sprintf(" (%d more before it)", missed)
 	}
-	d.note(&events.Event{Kind: events.Bypass, Time: now, Verdict: events.Blocked, Message: text,
-		Source: remote, Destination: local, Transport: "tcp"})
+	d.note(&events.Event{
+		Kind: events.Bypass, Time: now, Verdict: events.Blocked, Message: text,
+		Source: remote, Destination: local, Transport: "tcp",
+	})
 }
 
 // watchJournal tells when the journal begins to refuse, and when it ends.

@@ -1,23 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
-	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
@@ -37,6 +33,8 @@ type loader struct {
 	guard   *redirect.Guard
 	prover  *privsep.Prover
 	control *privsep.Control
+	own     string            // addresses of the host that the guard knows
+	swept   []redirect.Bypass // not told to the daemon yet
 	child   *privsep.Child
 	line    *line
 
@@ -53,58 +51,17 @@ func runLoader(cfg *config.Config, log *slog.Logger) error {
 	defer signal.Stop(signals)
 	l := &loader{log: log, cfg: cfg}
 	defer l.close()
-	swept, err := l.raise()
-	if err != nil {
+	if err := l.raise(); err != nil {
 		return err
 	}
 	b, err := gather(cfg)
 	if err != nil {
 		return configError(err)
 	}
-	b.Swept = swept
 	if err := l.start(b); err != nil {
 		return err
 	}
 	return l.wait(signals)
-}
-
-// raise brings the guard up. From here on nobody passes unseen, whatever else
-// may be wrong.
-func (l *loader) raise() ([]redirect.Bypass, error) {
-	if err := alone(l.cfg.Interception.Pins); err != nil {
-		return nil, err
-	}
-	g, err := redirect.Up(guardConfig(l.cfg))
-	if err != nil {
-		return nil, err
-	}
-	l.guard = g
-	swept, err := g.Swept()
-	if err != nil {
-		l.log.Warn("connections older than the guard could not be ended: their packets are dropped", "error", err)
-	}
-	l.log.Info("the guard is up", "mode", l.cfg.Interception.Mode, "resources", len(l.cfg.Resources), "ended", len(swept))
-	return swept, nil
-}
-
-// alone refuses a second sallyport over one guard. The daemon of a loader that
-// was killed is given a moment to follow it.
-func alone(pins string) error {
-	var daemon uint32
-	for range 20 {
-		s, err := redirect.GetStatus(pins)
-		if err != nil || !s.Daemon {
-			return nil // what is broken is for Up to put right, or to name
-		}
-		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.DaemonPID))
-		_, state, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
-		if state == "" || state[0] == 'Z' {
-			return nil // dead, and nobody has noticed
-		}
-		daemon = s.DaemonPID
-		time.Sleep(100 * time.Millisecond)
-	}
-	return fmt.Errorf("another sallyport serves the passage (its daemon is process %d): stop it first", daemon)
 }
 
 // start opens the passage and starts the daemon behind it.
@@ -287,41 +244,10 @@ func (l *loader) ended(failed error) error {
 	case err == nil:
 		err = errors.New("it ended by itself")
 	}
-	return &exitError{code: 1, err: fmt.Errorf("the daemon died: %w", err),
-		hint: "covered connections are refused until sallyport runs again; its log says what happened"}
-}
-
-// look asks the kernel whether the guard still sits where it must, and puts it
-// back where it does not: a cgroup may have been removed and made again.
-func (l *loader) look() {
-	if l.stopping || l.pending != nil {
-		return
+	return &exitError{
+		code: 1, err: fmt.Errorf("the daemon died: %w", err),
+		hint: "covered connections are refused until sallyport runs again; its log says what happened",
 	}
-	s, err := redirect.GetStatus(l.cfg.Interception.Pins)
-	problem := ""
-	switch {
-	case err != nil:
-		problem = err.Error()
-	case !s.Up:
-		problem = "a program was not attached"
-	}
-	for _, c := range s.Covered {
-		if c[0] == '#' {
-			problem = "a covered cgroup was removed: it is covered again where it exists"
-		}
-	}
-	if problem == "" {
-		return
-	}
-	g, err := redirect.Up(guardConfig(l.cfg))
-	if err != nil {
-		problem += fmt.Sprintf("; it could not be put back: %v", err)
-	} else {
-		l.guard.Close()
-		l.guard = g
-	}
-	l.log.Error("the guard was not whole", "problem", problem)
-	l.tell(doAlarm, "the guard was not whole: "+problem)
 }
 
 // tell sends the daemon an order that it does not answer.
@@ -346,29 +272,4 @@ func (l *loader) close() {
 	if l.guard != nil {
 		l.guard.Close()
 	}
-}
-
-// notify tells the supervisor, as sd_notify(3) does, if it asks to be told.
-func notify(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		slog.Warn("the supervisor can't be told", "error", err)
-		return
-	}
-	defer c.Close()
-	_, _ = c.Write([]byte(state))
-}
-
-// daemonSaid is an error that the daemon sent: text of a process that reads
-// hostile bytes.
-func daemonSaid(v verdict) error {
-	err := errors.New(render.Text(v.Err))
-	if v.Config {
-		return configError(err)
-	}
-	return err
 }

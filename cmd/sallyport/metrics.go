@@ -33,21 +33,29 @@ func newMetrics() *metrics {
 	m := &metrics{
 		reg: prometheus.NewRegistry(),
 		flows: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_flows_total", Help: "Connections turned into the passage."}, []string{"resource"}),
+			Name: "sallyport_flows_total", Help: "Connections turned into the passage.",
+		}, []string{"resource"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_refused_total", Help: "Connections refused before a login was decided."}, []string{"resource", "why"}),
+			Name: "sallyport_refused_total", Help: "Connections refused before a login was decided.",
+		}, []string{"resource", "why"}),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "sallyport_sessions", Help: "Sessions open now."}, []string{"resource"}),
+			Name: "sallyport_sessions", Help: "Sessions open now.",
+		}, []string{"resource"}),
 		bypasses: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_bypasses_total", Help: "Bypass events: packets or sockets that tried to go round the passage."}),
+			Name: "sallyport_bypasses_total", Help: "Bypass events: packets or sockets that tried to go round the passage.",
+		}),
 		strays: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_strays_total", Help: "Connections to the passage's own port that the kernel did not turn there."}),
+			Name: "sallyport_strays_total", Help: "Connections to the passage's own port that the kernel did not turn there.",
+		}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_reloads_total", Help: "Reloads of configuration and policy, by result: ok, refused."}, []string{"result"}),
+			Name: "sallyport_reloads_total", Help: "Reloads of configuration and policy, by result: ok, refused.",
+		}, []string{"result"}),
 		statements: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_decisions_total", Help: "Decisions on the record, by verdict: allow, mask, block, deny."}, []string{"verdict"}),
+			Name: "sallyport_decisions_total", Help: "Decisions on the record, by verdict: allow, mask, block, deny.",
+		}, []string{"verdict"}),
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_unrecorded_total", Help: "Events that the journal did not take; what needed them was refused."}),
+			Name: "sallyport_unrecorded_total", Help: "Events that the journal did not take; what needed them was refused.",
+		}),
 	}
 	m.reg.MustRegister(m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/intercept/privsep"
-	"sallyport.dev/sallyport/intercept/redirect"
 )
 
 // reload reads everything again and asks the daemon to prepare for it.
@@ -63,6 +64,7 @@ func (l *loader) answered(v verdict) error {
 			return daemonSaid(v)
 		}
 		l.tell(doCommit, "")
+		l.report()
 		l.serving = true
 		l.log.Info("serving", "port", cfg.Interception.Port, "daemon", l.child.PID())
 		notify("READY=1")
@@ -85,24 +87,21 @@ func (l *loader) change(cfg *config.Config, v verdict) error {
 	if v.Err != "" {
 		return daemonSaid(v)
 	}
-	g, err := redirect.Up(guardConfig(cfg))
+	err := l.bring(cfg)
 	if err == nil {
-		l.guard.Close()
-		l.guard = g
 		err = l.prove(cfg)
 	}
 	if err != nil {
 		l.tell(doAbort, err.Error())
 		// The guard may have come halfway.
-		if g, uerr := redirect.Up(guardConfig(l.cfg)); uerr == nil {
-			l.guard.Close()
-			l.guard = g
-		} else {
+		if uerr := l.bring(l.cfg); uerr != nil {
 			err = fmt.Errorf("%w; the guard could not be brought back to the old one: %w", err, uerr)
 		}
+		l.report()
 		return err
 	}
 	l.tell(doCommit, "")
+	l.report()
 	return nil
 }
 
@@ -111,8 +110,10 @@ func (l *loader) change(cfg *config.Config, v verdict) error {
 func (l *loader) prove(cfg *config.Config) error {
 	var all []privsep.Workload
 	for i, w := range cfg.Identity.Workloads {
-		one := privsep.Workload{Name: w.Name, TokenFile: w.Token,
-			Match: privsep.Match{Cgroup: w.Match.Cgroup, UID: w.Match.UID, Exe: w.Match.Exe}}
+		one := privsep.Workload{
+			Name: w.Name, TokenFile: w.Token,
+			Match: privsep.Match{Cgroup: w.Match.Cgroup, UID: w.Match.UID, Exe: w.Match.Exe},
+		}
 		if err := new(privsep.Prover).SetWorkloads([]privsep.Workload{one}); err != nil {
 			return fmt.Errorf("%s: %w", cfg.At("identity", "workloads", i), err)
 		}
@@ -146,4 +147,14 @@ func fixed(old, now *config.Config) error {
 		return fmt.Errorf("%s: %s can't change in a running sallyport: restart it, or put the old value back", now.Path, strings.Join(changed, ", "))
 	}
 	return nil
+}
+
+// daemonSaid is an error that the daemon sent: text of a process that reads
+// hostile bytes.
+func daemonSaid(v verdict) error {
+	err := errors.New(render.Text(v.Err))
+	if v.Config {
+		return configError(err)
+	}
+	return err
 }

@@ -14,7 +14,6 @@ import (
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/events/jetstream"
-	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/policy/rules"
 )
 
@@ -28,7 +27,6 @@ type bundle struct {
 	Passwords   map[string][]byte // by password_file
 	Credentials []byte            // evidence.nats.credentials
 	RecorderKey ed25519.PublicKey // nil where none is configured
-	Swept       []redirect.Bypass // connections that the guard found and ended
 }
 
 // Limits of what is read, in bytes.

@@ -30,6 +30,7 @@ const (
 	doAbort   = "abort"   // forget what was prepared; Text says why
 	doRefused = "refused" // the loader itself refused a reload; Text says why
 	doAlarm   = "alarm"   // Text is for the record
+	doSwept   = "swept"   // Text is a redirect.Bypass, for the record
 )
 
 // verdict is empty when the daemon is prepared.

@@ -46,8 +46,10 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage, configuration or polic
 				return err
 			}
 			if os.Geteuid() != 0 {
-				return &exitError{code: 1, err: errors.New("run needs root: to guard connections and to prove whose they are"),
-					hint: "start it as a system service (docs/operations.md), or with sudo; the daemon itself runs as " + cfg.User}
+				return &exitError{
+					code: 1, err: errors.New("run needs root: to guard connections and to prove whose they are"),
+					hint: "start it as a system service (docs/operations.md), or with sudo; the daemon itself runs as " + cfg.User,
+				}
 			}
 			return runLoader(cfg, newLogger(cfg.Log, "loader"))
 		},

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -60,6 +57,7 @@ type host struct {
 	more     string // lines of the configuration
 	subject  string // that the workload may present
 	catalog  string // more of the resource
+	covered  string // more cgroups
 	journal  string // its fields
 	metrics  string
 	reported bool
@@ -99,8 +97,10 @@ func newHost(t *testing.T, server string) *host {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := &host{t: t, dir: dir, config: filepath.Join(dir, "sallyport.yaml"), policy: filepath.Join(dir, "policy.yaml"),
-		run: filepath.Join(dir, "run"), pins: redirecttest.TempPins(t), port: redirecttest.Port(t), server: server, subject: "agent-a"}
+	h := &host{
+		t: t, dir: dir, config: filepath.Join(dir, "sallyport.yaml"), policy: filepath.Join(dir, "policy.yaml"),
+		run: filepath.Join(dir, "run"), pins: redirecttest.TempPins(t), port: redirecttest.Port(t), server: server, subject: "agent-a",
+	}
 	if server == "" {
 		h.server = fmt.Sprintf("127.0.0.1:%d", redirecttest.Port(t))
 	}
@@ -132,7 +132,7 @@ state: %s
 run: %s
 user: "%d:%d"
 metrics: "%s"
-interception: {mode: cgroup, cgroups: [/sallyport.guarded], port: %d, pins: %s}
+interception: {mode: cgroup, cgroups: [/sallyport.guarded%s], port: %d, pins: %s}
 resources:
   - {name: clinic, protocol: postgres, addresses: ["%s"]%s}
 identity:
@@ -144,7 +144,7 @@ identity:
 evidence:
   journal: {%s}
   nats: {listen: "127.0.0.1:0"}
-%s`, filepath.Join(h.dir, "state"), h.run, daemonUID, daemonUID, h.metrics, h.port, h.pins, h.server, h.catalog, h.issuer.Issuer, agentUID, h.subject, h.journal, h.more))
+%s`, filepath.Join(h.dir, "state"), h.run, daemonUID, daemonUID, h.metrics, h.covered, h.port, h.pins, h.server, h.catalog, h.issuer.Issuer, agentUID, h.subject, h.journal, h.more))
 }
 
 // start starts sallyport run, without waiting.
@@ -241,83 +241,6 @@ func (h *host) token(client string) string {
 	return f
 }
 
-// agent is a command of the agent's, in a guarded cgroup.
-func (h *host) agent(token string, args ...string) *exec.Cmd {
-	args = append([]string{"-c", h.config, "exec", "--token-file", token, "--user", strconv.Itoa(agentUID) + ":" + strconv.Itoa(agentUID), "--"}, args...)
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), "SALLYPORT_TEST=1", "PGCONNECT_TIMEOUT=20", "PGUSER=postgres", "PGDATABASE=postgres")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return cmd
-}
-
-// shell is an agent's psql that reads its statements one by one.
-type shell struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	out  *bufio.Reader
-	errs syncBuffer
-}
-
-func (h *host) shell(token string) *shell {
-	h.t.Helper()
-	s := &shell{t: h.t, cmd: h.agent(token, "psql", "-X", "-A", "-t", "-q", "-h", "127.0.0.1", "-p", port(h.server))}
-	var err error
-	if s.in, err = s.cmd.StdinPipe(); err != nil {
-		h.t.Fatal(err)
-	}
-	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	s.out = bufio.NewReader(out)
-	s.cmd.Stderr = &s.errs
-	if err := s.cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() {
-		s.in.Close()
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
-	})
-	return s
-}
-
-// run returns what a statement prints, and the errors so far.
-func (s *shell) run(sql string) (out, errs string) {
-	s.t.Helper()
-	fmt.Fprintf(s.in, "%s;\n\\echo done\n", sql)
-	var b strings.Builder
-	for {
-		line, err := s.out.ReadString('\n')
-		if err != nil {
-			return b.String(), s.errs.String()
-		}
-		if line == "done\n" {
-			return b.String(), s.errs.String()
-		}
-		b.WriteString(line)
-	}
-}
-
-func port(addr string) string {
-	_, p, _ := net.SplitHostPort(addr)
-	return p
-}
-
-// psql runs psql as the agent with a token of the client's.
-func (h *host) psql(client string, args ...string) (string, error) {
-	h.t.Helper()
-	return h.psqlWith(h.token(client), args...)
-}
-
-func (h *host) psqlWith(token string, args ...string) (string, error) {
-	h.t.Helper()
-	addr, port, _ := net.SplitHostPort(h.server)
-	out, err := h.agent(token, append([]string{"psql", "-X", "-A", "-t", "-h", addr, "-p", port}, args...)...).CombinedOutput()
-	return string(out), err
-}
-
 // record reads the journal of a sallyport that has ended.
 func (h *host) record() []ocsf.View {
 	h.t.Helper()
@@ -354,37 +277,6 @@ func recorded(all []ocsf.View, k events.Kind) (out []ocsf.View) {
 		}
 	}
 	return out
-}
-
-// startPostgres starts a throwaway server and returns its address.
-func startPostgres(t *testing.T) string {
-	t.Helper()
-	const bin = "/usr/lib/postgresql/15/bin/"
-	const uid = 65534 // initdb wants an account that the system knows
-	dir, err := os.MkdirTemp("", "sallyport-pg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chown(dir, uid, uid); err != nil {
-		t.Fatal(err)
-	}
-	cmd := func(name string, args ...string) {
-		t.Helper()
-		c := exec.Command(bin+name, args...)
-		c.Dir = dir
-		c.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", name, err, out)
-		}
-	}
-	port := int(redirecttest.Port(t))
-	data := filepath.Join(dir, "d")
-	cmd("initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
-	cmd("pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "log"), "-o", fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%d -c fsync=off -k %s", port, dir), "start")
-	t.Cleanup(func() { cmd("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop") })
-	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // dead waits until a process has ended.

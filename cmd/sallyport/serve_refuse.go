@@ -76,8 +76,10 @@ func (d *daemon) refuse(p *passage, err error) {
 }
 
 func (d *daemon) recordRefusal(ctx context.Context, p *passage, r *refused, uncounted int) error {
-	e := events.Event{Kind: events.Login, Time: time.Now(), Session: p.event,
-		Verdict: events.Blocked, Rules: []string{r.rule}, Reason: r.reason, Remedy: r.remedy}
+	e := events.Event{
+		Kind: events.Login, Time: time.Now(), Session: p.event,
+		Verdict: events.Blocked, Rules: []string{r.rule}, Reason: r.reason, Remedy: r.remedy,
+	}
 	if uncounted > 0 {
 		e.Message = fmt.Sprintf("%d connections before it were refused without a record of their own", uncounted)
 	}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept/redirect"
+)
+
+// raise brings the guard up. From here on nobody passes unseen, whatever else
+// may be wrong.
+func (l *loader) raise() error {
+	if err := alone(l.cfg.Interception.Pins); err != nil {
+		return err
+	}
+	if err := l.bring(l.cfg); err != nil {
+		return err
+	}
+	l.log.Info("the guard is up", "mode", l.cfg.Interception.Mode, "resources", len(l.cfg.Resources), "ended", len(l.swept))
+	return nil
+}
+
+// bring brings the guard to a configuration.
+func (l *loader) bring(cfg *config.Config) error {
+	own := addresses()
+	g, err := redirect.Up(guardConfig(cfg))
+	if err != nil {
+		return err
+	}
+	if l.guard != nil {
+		l.guard.Close()
+	}
+	l.guard, l.own = g, own
+	swept, err := g.Swept()
+	l.swept = append(l.swept, swept...)
+	if err != nil {
+		l.log.Warn("connections older than the guard could not be ended: their packets are dropped", "error", err)
+	}
+	return nil
+}
+
+// alone refuses a second sallyport over one guard. The daemon of a loader that
+// was killed is given a moment to follow it.
+func alone(pins string) error {
+	var daemon uint32
+	for range 20 {
+		s, err := redirect.GetStatus(pins)
+		if err != nil || !s.Daemon {
+			return nil // what is broken is for Up to put right, or to name
+		}
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.DaemonPID))
+		_, state, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+		if state == "" || state[0] == 'Z' {
+			return nil // dead, and nobody has noticed
+		}
+		daemon = s.DaemonPID
+		time.Sleep(100 * time.Millisecond)
+	}
+	return fmt.Errorf("another sallyport serves the passage (its daemon is process %d): stop it first", daemon)
+}
+
+// look asks the kernel whether the guard still sits where it must, and puts it
+// back where it does not: a cgroup may have been removed and made again. The
+// host's own addresses are the guard's business too.
+func (l *loader) look() {
+	if l.stopping || l.pending != nil {
+		return
+	}
+	s, err := redirect.GetStatus(l.cfg.Interception.Pins)
+	problem := ""
+	switch {
+	case err != nil:
+		problem = err.Error()
+	case !s.Up:
+		problem = "a program was not attached"
+	case slices.ContainsFunc(s.Covered, func(c string) bool { return c[0] == '#' }):
+		problem = "a covered cgroup was removed: it is covered again where it exists"
+	}
+	if problem == "" && addresses() == l.own {
+		return
+	}
+	if err := l.bring(l.cfg); err != nil {
+		problem = strings.TrimPrefix(fmt.Sprintf("%s; it could not be brought up to date: %v", problem, err), "; ")
+	}
+	l.report()
+	if problem != "" {
+		l.log.Error("the guard was not whole", "problem", problem)
+		l.tell(doAlarm, "the guard was not whole: "+problem)
+	}
+}
+
+// addresses are the host's own, as one string to compare.
+func addresses() string {
+	all, _ := net.InterfaceAddrs()
+	var b strings.Builder
+	for _, a := range all {
+		b.WriteString(a.String() + " ")
+	}
+	return b.String()
+}
+
+// report has the daemon record the connections that were ended because they
+// were older than the guard, or than a resource in it.
+func (l *loader) report() {
+	const most = 200
+	for i, b := range l.swept {
+		text, err := json.Marshal(b)
+		if err == nil && i < most {
+			l.tell(doSwept, string(text))
+		}
+	}
+	if n := len(l.swept) - most; n > 0 {
+		l.tell(doAlarm, fmt.Sprintf("%d more connections older than the guard were ended", n))
+	}
+	l.swept = nil
+}

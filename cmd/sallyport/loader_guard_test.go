@@ -1,0 +1,129 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept/redirect"
+	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
+)
+
+// inside is a command of the agent's in a covered cgroup of the test's own,
+// which is there before any guard.
+func inside(t *testing.T, cgroup string, args ...string) *exec.Cmd {
+	t.Helper()
+	root, err := redirect.Host{}.CgroupRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(filepath.Join(root, cgroup))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// Connections that are older than the guard, or than a resource in it, are
+// ended, and that is on the record.
+func TestOlderConnectionsEnd(t *testing.T) {
+	cgroup := redirecttest.Cgroup(t)
+	var servers []net.Listener
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		servers = append(servers, l)
+	}
+	var clients []*exec.Cmd
+	for _, l := range servers {
+		c := inside(t, cgroup, "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s; read <&3", strings.Replace(l.Addr().String(), ":", "/", 1)))
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+		defer func() { c.Process.Kill(); c.Wait() }()
+		if _, err := l.Accept(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := func(c *exec.Cmd) bool {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
+		return strings.Contains(string(b), ") Z ")
+	}
+	h := newHost(t, servers[0].Addr().String())
+	h.covered = ", " + cgroup
+	h.configure()
+	h.serve()
+	within(t, "the connection to the resource ends", func() bool { return ended(clients[0]) })
+	if ended(clients[1]) {
+		t.Error("a connection to nobody's service was ended")
+	}
+	h.server = servers[1].Addr().String()
+	h.configure()
+	h.reload("msg=reloaded process=loader")
+	within(t, "the connection to the new resource ends", func() bool { return ended(clients[1]) })
+	within(t, "both are told", func() bool { return h.metric("sallyport_bypasses_total") == "2" })
+	h.stop()
+	b := recorded(h.record(), events.Bypass)
+	for i, l := range servers {
+		if len(b) != 2 || b[i].Destination.String() != l.Addr().String() || !has(b[i].Message, "older than the guard") {
+			t.Errorf("%+v", b)
+		}
+	}
+}
+
+// A covered cgroup that is removed and made again is covered again.
+func TestGuardIsPutBack(t *testing.T) {
+	h := newHost(t, "")
+	cgroup := redirecttest.Cgroup(t)
+	h.covered = ", " + cgroup
+	h.configure()
+	h.serve()
+	root, err := redirect.Host{}.CgroupRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Rmdir(root + cgroup); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(root+cgroup, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	covered := func() bool {
+		s, err := redirect.GetStatus(h.pins)
+		return err == nil && slices.Contains(s.Covered, cgroup)
+	}
+	if covered() {
+		t.Fatal("covered at once: the test tests nothing")
+	}
+	for range 3 {
+		time.Sleep(lookEvery / 2)
+		if covered() {
+			break
+		}
+	}
+	if !covered() {
+		t.Error("it is not covered")
+	}
+	within(t, "the log tells", func() bool { return has(h.log.String(), "the guard was not whole") })
+	h.stop()
+	if a := recorded(h.record(), events.Alarm); len(a) != 1 || !has(a[0].Message, "guard: ", "a covered cgroup was removed") {
+		t.Errorf("%+v", a)
+	}
+}
