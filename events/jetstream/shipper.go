@@ -61,10 +61,13 @@ func (s *Shipper) Lag() uint64 {
 }
 
 // Limits of a batch. It is stored whole or not at all, so that no failure can
-// put a later record in front of an earlier one. The server takes 1,000.
+// put a later record in front of an earlier one. The server takes 1,000, and
+// syncs files for each batch: batches that are not full follow each other no
+// faster than pace.
 const (
-	batchRecords = 256
+	batchRecords = 1000
 	batchBytes   = 2 << 20
+	pace         = 200 * time.Millisecond
 	ackTimeout   = 5 * time.Second
 )
 
@@ -190,11 +193,13 @@ func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) 
 		return 0, err
 	}
 	continues := e.chain == s.Source.Chain && from == e.seq+1
+	var last time.Time
 	for {
-		batch, err := collect(ctx, records, limit)
+		batch, err := collect(ctx, records, limit, last.Add(pace))
 		if err != nil {
 			return shipped, err
 		}
+		last = time.Now()
 		if first := &batch[0]; continues && first.Prev != e.hash {
 			return shipped, fmt.Errorf("%w: record %d does not follow it", ErrForked, first.Seq)
 		}
@@ -240,24 +245,37 @@ func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from u
 	return out, nil
 }
 
-// collect waits for one record and takes what else is there.
-func collect(ctx context.Context, in <-chan events.Record, limit int) ([]events.Record, error) {
+// collect waits for a record, and for more until a batch is full or the time
+// has come.
+func collect(ctx context.Context, in <-chan events.Record, limit int, until time.Time) ([]events.Record, error) {
 	var batch []events.Record
-	for size := 0; len(batch) < limit && size < batchBytes; size += len(batch[len(batch)-1].Payload) {
-		if len(batch) == 0 {
-			select {
-			case r := <-in:
-				batch = append(batch, r)
-				continue
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
+	size := 0
+	add := func(r events.Record) {
+		batch = append(batch, r)
+		size += len(r.Payload)
+	}
+	select {
+	case r := <-in:
+		add(r)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	wait := time.NewTimer(time.Until(until))
+	defer wait.Stop()
+	for len(batch) < limit && size < batchBytes {
+		select {
+		case r := <-in:
+			add(r)
+			continue
+		default:
 		}
 		select {
 		case r := <-in:
-			batch = append(batch, r)
-		default:
+			add(r)
+		case <-wait.C:
 			return batch, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
 		}
 	}
 	return batch, nil
