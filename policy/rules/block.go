@@ -30,7 +30,7 @@ func (q *question) blocked() (policy.Evaluation, bool) {
 		}
 	}
 	for _, o := range r.Objects {
-		ws := append(carriers(r.Commands, o.Access), plain(o.Access)[0])
+		ws := q.wordsOn(o)
 		check := func(c *candidate) bool {
 			for _, rel := range c.relations {
 				if rel.mayMatch(o) {
@@ -82,6 +82,18 @@ func (q *question) words() []string {
 	}
 	if len(words) == 0 {
 		words = []string{definition} // not known: whatever it is
+	}
+	return words
+}
+
+// wordsOn are the commands that may have reached an object: those that bring
+// its access, its plain name, and those whose own objects are not listed.
+func (q *question) wordsOn(o policy.Object) []string {
+	words := append(carriers(q.req.Commands, o.Access), plain(o.Access)[0])
+	for _, c := range q.req.Commands {
+		if !brought(q.req, classOf(c)) {
+			words = append(words, c)
+		}
 	}
 	return words
 }

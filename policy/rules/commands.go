@@ -73,9 +73,11 @@ var classes = func() map[string]class {
 	for _, c := range loose {
 		m[c] = class{}
 	}
-	for _, c := range []string{"explain", login, functionCall, replication} {
+	for _, c := range []string{login, functionCall, replication} {
 		m[c] = class{}
 	}
+	// Of what it explains. Definitions are not explained.
+	m["explain"] = class{accesses: 1<<policy.Define - 1}
 	for c, as := range map[string][]policy.Access{
 		"select": {policy.Read}, "copy_to": {policy.Read}, "insert": {policy.Insert}, "copy_from": {policy.Insert},
 		"update": {policy.Update}, "delete": {policy.Delete}, "merge": {policy.Insert, policy.Update, policy.Delete},

@@ -25,7 +25,7 @@ func (m *memory) Append(e *events.Event) (events.Ticket, error) {
 }
 func (m *memory) Record(*events.Chunk) error                { return nil }
 func (m *memory) WaitDurable(context.Context, uint64) error { return nil }
-func (m *memory) Durable() uint64 { m.mu.Lock(); defer m.mu.Unlock(); return uint64(len(m.events)) }
+func (m *memory) Durable() uint64                           { m.mu.Lock(); defer m.mu.Unlock(); return uint64(len(m.events)) }
 
 func session(change ...func(*policy.Session)) *policy.Session {
 	s := agent(change...)

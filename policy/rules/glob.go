@@ -149,11 +149,3 @@ func (gs globs) overlap(hs globs) bool {
 	}
 	return false
 }
-
-func (gs globs) sources() []string {
-	out := make([]string, len(gs))
-	for i, g := range gs {
-		out[i] = g.source
-	}
-	return out
-}
