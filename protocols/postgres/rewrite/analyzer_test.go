@@ -141,6 +141,8 @@ func TestDescription(t *testing.T) {
 		"SELECT * FROM clinic.v_by_patient":                                               "select clinic.v_by_patient/read clinic.encounters/read",
 		"SELECT 1 FROM visits":                                                            "select other.visits/read clinic.visits/read",
 		"COPY (INSERT INTO products (id) VALUES (3) RETURNING id) TO STDOUT":              "copy_to,insert public.products/insert writes",
+		"INSERT INTO products (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'":  "insert,update public.products/insert public.products/update writes",
+		"INSERT INTO products (id) VALUES (1) ON CONFLICT DO NOTHING":                     "insert public.products/insert writes",
 		"COPY products FROM STDIN":                                                        "copy_from public.products/insert writes",
 		"TRUNCATE products":                                                               "truncate public.products/truncate writes",
 		"DROP TABLE products":                                                             "drop_table public.products/define writes ddl",

@@ -118,7 +118,7 @@ func (w *walker) insert(s *pg.InsertStmt) {
 		w.refuse("INSERT is not understood")
 		return
 	}
-	w.writeTo(s.Relation, policy.Insert, len(s.Cols) == 0)
+	rels := w.writeTo(s.Relation, policy.Insert, len(s.Cols) == 0)
 	w.setTargets(s.Cols)
 	if s.SelectStmt != nil {
 		w.query(s.SelectStmt)
@@ -127,6 +127,12 @@ func (w *walker) insert(s *pg.InsertStmt) {
 		if len(w.target.guards) > 0 {
 			w.refuse("ON CONFLICT on a protected relation tells of stored values")
 			return
+		}
+		if c.Action == pg.OnConflictAction_ONCONFLICT_UPDATE {
+			w.command("update")
+			for _, r := range rels {
+				w.object(r, policy.Update)
+			}
 		}
 		w.addItem("excluded", &item{})
 		if f := c.Infer; f != nil {
