@@ -22,7 +22,11 @@ func (j *Journal) Append(e *events.Event) (events.Ticket, error) {
 	if err != nil {
 		return events.Ticket{}, err
 	}
-	j.kick()
+	if outcome(e.Kind) {
+		j.linger()
+	} else {
+		j.kick()
+	}
 	return events.NewTicket(j, seq), nil
 }
 
@@ -85,7 +89,7 @@ func (j *Journal) record(c *events.Chunk) error {
 		return err
 	}
 	if c.Later {
-		j.kick()
+		j.linger()
 		return nil
 	}
 	j.wmu.Lock()
@@ -103,7 +107,7 @@ func (j *Journal) record(c *events.Chunk) error {
 	if !j.o.Sync {
 		j.setDurable(seq)
 	}
-	j.kick()
+	j.linger()
 	return nil
 }
 
@@ -203,9 +207,16 @@ func (j *Journal) admit(k events.Kind, session string, number uint64, size int) 
 // foreseen.
 func (j *Journal) alarmRoom() int64 { return min(1<<20, j.o.MaxBytes/8) }
 
-func (j *Journal) kick() {
+// kick has the committer commit now.
+func (j *Journal) kick() { poke(j.kicked) }
+
+// linger has it commit soon, for what nobody waits for: the disk is not kept
+// busy just when the next statement needs it.
+func (j *Journal) linger() { poke(j.lingers) }
+
+func poke(c chan<- struct{}) {
 	select {
-	case j.kicked <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

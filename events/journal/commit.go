@@ -12,7 +12,7 @@ import (
 // run is the committer: the only one that syncs, and that begins a segment.
 func (j *Journal) run() {
 	defer close(j.done)
-	var checkpoints, retry <-chan time.Time
+	var checkpoints, retry, soon <-chan time.Time
 	if j.o.CheckpointEvery > 0 {
 		t := time.NewTicker(j.o.CheckpointEvery)
 		defer t.Stop()
@@ -21,6 +21,12 @@ func (j *Journal) run() {
 	for {
 		select {
 		case <-j.kicked:
+		case <-j.lingers:
+			if soon == nil {
+				soon = time.After(lingerTime)
+			}
+			continue
+		case <-soon:
 		case <-checkpoints:
 			j.checkpoint()
 		case <-retry:
@@ -29,7 +35,7 @@ func (j *Journal) run() {
 			return
 		}
 		j.commit()
-		retry = nil
+		retry, soon = nil, nil
 		if t := j.trouble.Load(); t != nil && !t.final {
 			retry = time.After(retryFull)
 		}

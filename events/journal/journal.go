@@ -50,7 +50,10 @@ type Options struct {
 // ErrClosed is what a closed journal's readers end with.
 var ErrClosed = errors.New("journal: closed")
 
-const retryFull = 200 * time.Millisecond // between writes while the disk is full
+const (
+	retryFull  = 200 * time.Millisecond // between writes while the disk is full
+	lingerTime = 20 * time.Millisecond  // until what nobody waits for is durable
+)
 
 // Journal implements events.Journal and events.Waiter. Its methods may be
 // called from many goroutines.
@@ -90,11 +93,12 @@ type Journal struct {
 	dmu     sync.Mutex
 	signal  chan struct{} // closed and replaced when durable or trouble changes
 
-	rmu    sync.Mutex // Release
-	kicked chan struct{}
-	stop   chan struct{}
-	done   chan struct{}
-	marked uint64 // the latest checkpoint; the committer's
+	rmu     sync.Mutex // Release
+	kicked  chan struct{}
+	lingers chan struct{}
+	stop    chan struct{}
+	done    chan struct{}
+	marked  uint64 // the latest checkpoint; the committer's
 }
 
 var (
@@ -146,7 +150,7 @@ func Open(folder string, o Options) (*Journal, error) {
 	j := &Journal{
 		o: o, fs: o.FS, host: &events.Session{Host: o.Host},
 		intents: intents{sessions: map[string]*session{}},
-		signal:  make(chan struct{}), kicked: make(chan struct{}, 1),
+		signal:  make(chan struct{}), kicked: make(chan struct{}, 1), lingers: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	var err error

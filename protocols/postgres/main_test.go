@@ -199,6 +199,12 @@ func engine(t testing.TB, text string) policy.Engine {
 
 func start(t testing.TB, pol string) *proxy {
 	t.Helper()
+	return startOn(t, pol, nil)
+}
+
+// startOn starts a proxy with a journal of the test's own; nil: one in memory.
+func startOn(t testing.TB, pol string, j events.Journal) *proxy {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +215,10 @@ func start(t testing.TB, pol string) *proxy {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", server.Addr.String())
 	}
-	p.gate = policy.NewGate(engine(t, pol), p.record, time.Now)
+	if j == nil {
+		j = p.record
+	}
+	p.gate = policy.NewGate(engine(t, pol), j, time.Now)
 	cat, err := catalog.Open(ctx, catalog.Options{
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			var d net.Dialer
@@ -238,7 +247,7 @@ func start(t testing.TB, pol string) *proxy {
 			wg.Go(func() {
 				defer c.Close()
 				s := protocols.NewSession(protocols.Options{
-					Flow: &intercept.Flow{Conn: c, Destination: server.Addr}, Gate: p.gate, Journal: p.record,
+					Flow: &intercept.Flow{Conn: c, Destination: server.Addr}, Gate: p.gate, Journal: j,
 					Policy: &policy.Session{
 						Identity: intercept.Identity{Workload: "agent", Subject: "agent", Proof: "test", Expires: time.Now().Add(time.Hour)},
 						Resource: "clinic", Protocol: "postgres",

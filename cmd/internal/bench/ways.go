@@ -66,7 +66,7 @@ func (b *bench) prepare(ctx context.Context, s *stand.Stand) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("pgbench -i: %w: %s", err, out)
 	}
-	grants := "GRANT ALL ON ALL TABLES IN SCHEMA public TO agent; CREATE TABLE public.wide AS SELECT g AS id, md5(g::text) AS a, md5((g+1)::text) AS b, g * 1.5 AS c, now() AS d FROM generate_series(1, " +
+	grants := "GRANT ALL ON ALL TABLES IN SCHEMA clinic TO agent; CREATE TABLE public.wide AS SELECT g AS id, md5(g::text) AS a, md5((g+1)::text) AS b, g * 1.5 AS c, now() AS d FROM generate_series(1, " +
 		strconv.Itoa(b.o.rows) + ") g; GRANT SELECT ON public.wide TO agent; VACUUM ANALYZE public.wide;"
 	for _, sql := range strings.Split(grants, ";") {
 		if strings.TrimSpace(sql) == "" {
