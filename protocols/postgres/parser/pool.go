@@ -36,8 +36,7 @@ var (
 	ErrClosed   = errors.New("the parser is closed")
 )
 
-// SyntaxError is what the grammar says of a text. The message quotes nothing
-// of it.
+// SyntaxError is what the grammar says of a text.
 type SyntaxError struct{ Message string }
 
 func (e *SyntaxError) Error() string { return e.Message }
@@ -174,16 +173,9 @@ func (p *Pool) call(ctx context.Context, op byte, payload []byte) ([]byte, error
 	case replyOK:
 		return reply, nil
 	case replyErr:
-		return nil, &SyntaxError{Message: unquoted(string(reply))}
+		return nil, &SyntaxError{Message: string(reply)}
 	}
 	return nil, errFrame
-}
-
-// unquoted cuts a message before what it quotes: that could be a value, or all
-// that follows one.
-func unquoted(message string) string {
-	message, _, _ = strings.Cut(message, `"`)
-	return strings.TrimSuffix(strings.TrimSpace(message), " at or near")
 }
 
 // replace puts a fresh helper where one died, beside the statements' path.
