@@ -1,6 +1,8 @@
 package recorder
 
 import (
+	"errors"
+
 	"sallyport.dev/sallyport/events"
 )
 
@@ -9,6 +11,9 @@ import (
 func (a *adder) index(host string, r *events.Record) error {
 	if r.Kind == 0 {
 		c, err := events.ParseChunk(r.Payload)
+		if err == nil && r.Session == "" {
+			err = errors.New("a piece of a transcript that belongs to no session")
+		}
 		if err != nil {
 			return a.alarm(host, r, "undecodable", err.Error())
 		}
@@ -28,7 +33,10 @@ func (a *adder) index(host string, r *events.Record) error {
 	w := &f.Who
 	switch r.Kind {
 	case events.SessionOpen, events.Login:
-		if err := a.exec(`UPDATE sessions SET resource = ?, destination = ?, workload = ?, actor = ?, principal = ?, user = ?, db = ? WHERE host = ? AND session = ?`,
+		// The one may come after the other, and does not know as much.
+		if err := a.exec(`UPDATE sessions SET resource = iif(?1 = '', resource, ?1), destination = iif(?2 = '', destination, ?2),
+			workload = iif(?3 = '', workload, ?3), actor = iif(?4 = '', actor, ?4), principal = iif(?5 = '', principal, ?5),
+			user = iif(?6 = '', user, ?6), db = iif(?7 = '', db, ?7) WHERE host = ?8 AND session = ?9`,
 			w.Resource, w.Destination, w.Workload, w.Actor, w.Principal, w.User, w.Database, host, r.Session); err != nil {
 			return err
 		}
@@ -44,12 +52,19 @@ func (a *adder) index(host string, r *events.Record) error {
 	case events.Statement, events.Block:
 		return a.statement(host, r, f)
 	case events.Response:
-		return a.exec(`INSERT INTO statements (host, session, number, time, rows, status) VALUES (?,?,?,?,?,?)
-			ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, status = excluded.status`,
-			host, r.Session, int64(f.Number), at, f.Rows, f.Status)
+		return a.exec(`INSERT INTO statements (host, session, number, time, rows, status) VALUES (?1,?2,?3,?4,?5,?6)
+			ON CONFLICT DO UPDATE SET rows = min(rows + excluded.rows, ?7), status = excluded.status`,
+			host, r.Session, int64(f.Number), at, count(f.Rows), f.Status, int64(maxCount))
 	}
 	return nil
 }
+
+// maxCount is more rows or bytes than a session can have, and little enough
+// that sums stay whole numbers.
+const maxCount = 1 << 53
+
+// count keeps what a host claims within what can be.
+func count(n int64) int64 { return min(max(n, 0), maxCount) }
 
 func (a *adder) session(host string, r *events.Record, at int64) error {
 	return a.exec(`INSERT INTO sessions (host, session, protocol, opened) VALUES (?,?,?,?)

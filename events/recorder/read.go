@@ -52,7 +52,7 @@ const sessionColumns = `SELECT s.host, s.session, s.protocol, s.resource, s.dest
 	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.number > 0),
 	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict = 'mask'),
 	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict IN ('block', 'deny')),
-	(SELECT coalesce(sum(t.rows), 0) FROM statements t WHERE t.host = s.host AND t.session = s.session)
+	(SELECT CAST(total(t.rows) AS INTEGER) FROM statements t WHERE t.host = s.host AND t.session = s.session)
 	FROM sessions s `
 
 // Sessions lists sessions, newest first.
@@ -157,12 +157,12 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 		switch r.Kind {
 		case events.Statement, events.Block:
 			q := request(f.Number)
-			f.Rows, f.Status, f.Duration = q.Rows, q.Status, q.Duration
+			f.Rows, f.Bytes, f.Status, f.Duration = q.Rows, q.Bytes, q.Status, q.Duration
 			q.Facts = f
 		case events.Response:
 			q := request(f.Number)
-			q.Rows += f.Rows
-			q.Bytes += f.Bytes
+			q.Rows = count(q.Rows + count(f.Rows))
+			q.Bytes = count(q.Bytes + count(f.Bytes))
 			q.Status, q.Duration = f.Status, f.Duration
 			if q.Code == "" {
 				q.Code = f.Code
