@@ -64,11 +64,18 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	s := &suite{out: os.Stdout, fuzztime: *fuzztime, corpus: *corpus, count: *count}
-	if err := s.run(ctx, flag.Args()); err != nil {
-		fmt.Fprintln(os.Stderr, "suite:", err)
-		os.Exit(1)
+	err := s.run(ctx, flag.Args())
+	if err == nil {
+		return
 	}
+	if err != errFailed {
+		fmt.Fprintln(os.Stderr, "suite:", err)
+	}
+	os.Exit(1)
 }
+
+// errFailed: why has been printed.
+var errFailed = errors.New("failed")
 
 func usage() {
 	fmt.Fprintln(os.Stderr, "usage: suite [flags] stage...")
@@ -90,7 +97,11 @@ func (s *suite) run(ctx context.Context, names []string) (err error) {
 	if err := s.makeTemp(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.tmp)) }()
+	defer func() {
+		if rerr := os.RemoveAll(s.tmp); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+	}()
 	begin := time.Now()
 	var times, bad []string
 	for _, st := range chosen {
@@ -104,9 +115,12 @@ func (s *suite) run(ctx context.Context, names []string) (err error) {
 		}
 	}
 	fmt.Fprintf(s.out, "\n%s\n%-12s %7.1f s\n", strings.Join(times, "\n"), "all", time.Since(begin).Seconds())
-	fmt.Fprintf(s.out, "%d passed, %d failed\n", s.passed, s.failed)
 	if len(bad) > 0 {
-		return fmt.Errorf("failed: %s", strings.Join(bad, ", "))
+		fmt.Fprintf(s.out, "failed: %s\n", strings.Join(bad, ", "))
+	}
+	fmt.Fprintf(s.out, "%d passed, %d failed\n", s.passed, s.failed)
+	if s.failed > 0 {
+		return errFailed
 	}
 	return nil
 }

@@ -119,10 +119,15 @@ func (t *tally) line(line []byte) {
 			fmt.Fprint(t.out, e.Output)
 			return
 		}
-		said[root] = append(said[root], e.Output)
+		if verdict := strings.HasPrefix(e.Output, "FAIL") || strings.HasPrefix(e.Output, "ok "); root != "" || !verdict {
+			said[root] = append(said[root], e.Output)
+		}
 	case "pass":
 		switch {
 		case e.Test == "":
+			if t.tests[e.Package] == 0 {
+				t.skipped = append(t.skipped, e.Package)
+			}
 			fmt.Fprintf(t.out, "ok  \t%s\t%.3fs\t%d tests\n", e.Package, e.Elapsed, t.tests[e.Package])
 			delete(t.said, e.Package)
 		case !sub:
