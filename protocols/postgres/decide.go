@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -114,30 +115,16 @@ func (c *conn) analyzeText(sql []byte, text string, sc *policy.Scope, simple boo
 	norm, _ := token.Normalize(nil, unsafeString(sql), nil)
 	st := &statement{normalized: string(norm), fingerprint: token.Fingerprint(norm)}
 	if sc.Opaque {
-		cmd := token.Command(norm)
-		if cmd == "" {
-			cmd = "unknown"
-			if len(norm) == 0 {
-				cmd = "empty"
-			}
-		}
-		st.an = &query.Analysis{Commands: []string{cmd}, Writes: !reads[cmd], ScopeID: sc.ID}
+		st.an = relayed(norm, sql, sc)
+		st.copies = slices.Contains(st.an.Commands, "copy")
 		return st, nil
 	}
 	var err error
 	st.an, err = c.analyzer.Analyze(c.ctx, query.Input{
 		SQL: text, Scope: sc, Simple: simple, ParamTypes: types, Prepared: c.preparedAnalysis, Cursor: c.cursorAnalysis,
 	})
+	st.copies = err == nil && slices.Contains(st.an.Commands, "copy_from")
 	return st, err
-}
-
-// reads are the commands that are taken for reading where nothing is analysed:
-// their event need not be durable before they are sent, only before they are
-// answered.
-var reads = map[string]bool{
-	"select": true, "show": true, "fetch": true, "values": true, "table": true, "begin": true, "start": true,
-	"commit": true, "end": true, "rollback": true, "abort": true, "savepoint": true, "release": true, "set": true,
-	"reset": true, "empty": true, "declare": true, "close": true, "discard": true, "deallocate": true, "move": true,
 }
 
 // preparedAnalysis and cursorAnalysis are the session's names for an analysis;
@@ -220,24 +207,37 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 	c.req = policy.Request{
 		Kind: kind, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
-		Objects: an.Objects, Masked: an.Masked, Writes: an.Writes, Opaque: an.Opaque, Remedy: an.Remedy, Memo: &an.Memo,
+		Objects: an.Objects, Masked: an.Masked, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
 	d, err := c.s.Decide(c.ctx, &c.req)
 	c.req.Text = "" // borrowed
 	return d, err
 }
 
+// recordable is why a text is not understood, for the record. What the grammar
+// says of a text quotes it, and is for the client only.
+func recordable(an *query.Analysis) string {
+	if an.Code != "" {
+		return "the server's grammar refuses it"
+	}
+	return an.Opaque
+}
+
 // refuseUndescribed refuses and records what cannot be described.
-func (c *conn) refuseUndescribed(simple bool, why, remedy string) error {
+func (c *conn) refuseUndescribed(simple bool, code, why, remedy string) error {
 	c.req = policy.Request{Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
 		Opaque: why, Remedy: remedy, Writes: true}
 	d, err := c.s.Decide(c.ctx, &c.req)
+	r := c.refused(d, err, opaque)
 	if d.Allowed() {
 		// Nothing can match here but an unconditional allow; it is refused for
-		// want of understanding all the same, and the record says allowed.
-		return c.refuse(simple, &refusal{code: codeUnsupported, message: "sallyport: refused: " + why, hint: remedy})
+		// want of understanding all the same, which its outcome tells.
+		r.message, r.hint, r.fails = "sallyport: refused: "+why, remedy, true
 	}
-	return c.refuse(simple, c.refused(d, err, opaque))
+	if err == nil {
+		r.code = code
+	}
+	return c.refuse(simple, r)
 }
 
 // cannot is the refusal of a statement whose analysis failed.

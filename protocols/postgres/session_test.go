@@ -57,6 +57,19 @@ func TestRefusalLeavesTheSessionUsable(t *testing.T) {
 	}
 }
 
+// A syntax error is the client's to read; the event quotes nothing of the text.
+func TestSyntaxErrorsStayOffTheRecord(t *testing.T) {
+	p := start(t, maskPolicy)
+	out := psql(t, p, "-At", "-c", "SELECT 'x' FROM clinic.patients WHERE ssn = 5 'CANARY-1'")
+	if !strings.Contains(out, "syntax error at or near") {
+		t.Errorf("the client reads %q", out)
+	}
+	ev := p.record.kinds(events.Block)
+	if len(ev) != 1 || !strings.Contains(ev[0].Reason, "not understood") || strings.Contains(ev[0].Reason, "CANARY") {
+		t.Errorf("recorded: %+v", ev)
+	}
+}
+
 func TestExtended(t *testing.T) {
 	p := start(t, maskPolicy)
 	c := connect(t, p, "")
