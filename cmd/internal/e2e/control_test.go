@@ -2,17 +2,13 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"regexp"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sallyport.dev/sallyport/cmd/internal/stand"
-	"sallyport.dev/sallyport/events/jetstream"
 )
 
 func word(ts *testscript.TestScript, args []string, words map[string]func() error) {
@@ -120,53 +116,4 @@ func (s *story) ended(ts *testscript.TestScript, neg bool, args []string) {
 	if (err == nil) == neg {
 		ts.Fatalf("it ended: %v", err)
 	}
-}
-
-// natsServer is a NATS server beside sallyport, with keys of its own. Only its
-// process is ours: the server and its store are real.
-type natsServer struct {
-	dir, listen string
-	server      *jetstream.Server
-}
-
-func (n *natsServer) start() (err error) {
-	if n.server != nil {
-		return errors.New("NATS runs already")
-	}
-	n.server, err = jetstream.StartServer(jetstream.Options{Dir: n.dir, Listen: n.listen, Host: stand.Host})
-	return err
-}
-
-func (n *natsServer) stop() error {
-	if n.server != nil {
-		n.server.Close()
-		n.server = nil
-	}
-	return nil
-}
-
-func (n *natsServer) seed(role string) string { return jetstream.SeedFile(n.dir, role) }
-
-// prepare gives the stand this server in place of the embedded one.
-func (n *natsServer) prepare(ctx context.Context, s *stand.Stand) error {
-	if err := n.start(); err != nil {
-		return err
-	}
-	s.Cfg.Evidence.NATS.URL = n.server.URL()
-	s.Cfg.Evidence.NATS.Credentials = n.seed(jetstream.RoleHost)
-	// Where the recorder of a stand finds its key.
-	dir := filepath.Dir(s.Seed(jetstream.RoleRecorder))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for _, role := range []string{jetstream.RoleRecorder, jetstream.RoleSIEM} {
-		b, err := os.ReadFile(n.seed(role))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(s.Seed(role), b, 0o600); err != nil {
-			return err
-		}
-	}
-	return s.WriteConfig()
 }

@@ -114,16 +114,17 @@ func corpusStand(t *testing.T) *stand.Stand {
 	}})
 }
 
-// clients makes a copy of this program that agents can run.
+// clients makes a copy of this program that agents can run, and returns its
+// name in their path.
 func clients(t *testing.T) string {
 	t.Helper()
+	const name = "client"
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer self.Close()
-	path := filepath.Join(bin, "client")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	f, err := os.OpenFile(filepath.Join(bin, name), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func clients(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return name
 }
 
 // hold has a client hold conversations.
@@ -170,10 +171,10 @@ func conversations(all []entry) (out []conversation) {
 // changes things.
 func TestCorpus(t *testing.T) {
 	s, self := corpusStand(t), clients(t)
-	through := func(in []conversation) []answer {
+	through := func(t *testing.T, in []conversation) []answer {
 		return hold(t, s.Guarded(t.Context(), s.Agents["agent-a"], self), in)
 	}
-	direct := func(in []conversation) []answer {
+	direct := func(t *testing.T, in []conversation) []answer {
 		cmd, err := s.Direct(t.Context(), s.Agents["agent-a"], self)
 		if err != nil {
 			t.Fatal(err)
@@ -188,7 +189,7 @@ func TestCorpus(t *testing.T) {
 	// What touches nothing protected comes back byte for byte as without us.
 	t.Run("harmless", func(t *testing.T) {
 		in := conversations(harmless)
-		got, want := through(in), direct(in)
+		got, want := through(t, in), direct(t, in)
 		for i, c := range in {
 			t.Run(fmt.Sprintf("%s/%v", c.Name, c.Way), func(t *testing.T) { same(t, got[i], want[i]) })
 		}
@@ -198,7 +199,7 @@ func TestCorpus(t *testing.T) {
 	// comes back is of a protected value.
 	t.Run("evasions", func(t *testing.T) {
 		in := conversations(evasions)
-		for i, a := range through(in) {
+		for i, a := range through(t, in) {
 			t.Run(fmt.Sprintf("%s/%v", in[i].Name, in[i].Way), func(t *testing.T) { holds(t, evasions[i/3], in[i].Way, a) })
 		}
 	})
@@ -206,7 +207,7 @@ func TestCorpus(t *testing.T) {
 	// The corpus finds what it looks for: without us, most of it leaks.
 	t.Run("without us", func(t *testing.T) {
 		n := 0
-		answers := direct(conversations(evasions))
+		answers := direct(t, conversations(evasions))
 		for _, a := range answers {
 			if leaks(a.Received) != "" {
 				n++

@@ -60,7 +60,7 @@ func (s *story) recorded(ts *testscript.TestScript, neg bool, args []string) {
 // published KEY=VALUE...: a SIEM subscriber comes to see an event that is so.
 func (s *story) published(ts *testscript.TestScript, neg bool, args []string) {
 	s.expect(ts, neg, args, func(ctx context.Context) ([]recorder.Facts, error) {
-		nc, err := jetstream.Connect(s.NATS(), s.siem())
+		nc, err := jetstream.Connect(s.NATS(), s.Seed(jetstream.RoleSIEM))
 		if err != nil {
 			return nil, err
 		}
@@ -82,13 +82,6 @@ func (s *story) published(ts *testscript.TestScript, neg bool, args []string) {
 		})
 		return all, err
 	})
-}
-
-func (s *story) siem() string {
-	if s.nats != nil {
-		return s.nats.seed(jetstream.RoleSIEM)
-	}
-	return s.Seed(jetstream.RoleSIEM)
 }
 
 // expect polls until the wanted events are there; for "none" it reads once,

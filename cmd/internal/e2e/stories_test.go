@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"context"
-	"net"
 	"testing"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
@@ -21,19 +19,16 @@ func TestHostMode(t *testing.T) {
 
 // The stories of a host whose events go to a NATS of somebody else's.
 func TestNATS(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	n, err := newNATS(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close()
-	n := &natsServer{dir: t.TempDir(), listen: l.Addr().String()}
 	t.Cleanup(func() {
 		if err := n.stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	s := startStand(t, stand.Options{Prepare: func(ctx context.Context, s *stand.Stand) error { return n.prepare(ctx, s) }})
-	tell(t, "testdata/nats", &story{Stand: s, nats: n})
+	tell(t, "testdata/nats", &story{Stand: startStand(t, stand.Options{Prepare: n.prepare}), nats: n})
 }
 
 // The stories of a journal that is as small as may be, and fills up.

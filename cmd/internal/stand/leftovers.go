@@ -32,14 +32,21 @@ const (
 // processes, programs in the kernel, cgroups, mounts, listening ports and
 // files. What the kernel takes away a little later is given its time.
 func (s *Stand) Leftovers() error {
-	var found []string
+	if found := lasting(s.leftovers); len(found) > 0 {
+		return fmt.Errorf("left behind: %s", strings.Join(found, "; "))
+	}
+	return nil
+}
+
+// lasting looks until nothing is found, for 2 s at most.
+func lasting(look func() []string) (found []string) {
 	for range 100 {
-		if found = s.leftovers(); len(found) == 0 {
-			return nil
+		if found = look(); len(found) == 0 {
+			break
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return fmt.Errorf("left behind: %s", strings.Join(found, "; "))
+	return found
 }
 
 func (s *Stand) leftovers() (found []string) {

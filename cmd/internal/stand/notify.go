@@ -2,41 +2,57 @@ package stand
 
 import (
 	"errors"
-	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
-	"time"
+	"sync/atomic"
 )
 
 // notices is the supervisor's end of sd_notify(3): sallyport says there when
 // it serves.
-type notices struct{ c *net.UnixConn }
+type notices struct {
+	c     *net.UnixConn
+	ready atomic.Bool // READY=1 was said
+}
 
-func (s *Stand) listenNotices() (*notices, error) {
-	path := s.notifySocket()
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+func (s *Stand) listenNotices() error {
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: s.notifySocket(), Net: "unixgram"})
+	if err != nil {
+		return err
 	}
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	return &notices{c}, err
+	s.notices = &notices{c: c}
+	go s.notices.read()
+	return nil
 }
 
 func (s *Stand) notifySocket() string { return filepath.Join(s.Dir, "notify") }
 
-// ready reports nil once READY=1 was said.
-func (n *notices) ready() error {
+// read takes what is said until the socket is closed; nobody must wait to say it.
+func (n *notices) read() {
 	buf := make([]byte, 4096)
-	_ = n.c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-	k, err := n.c.Read(buf)
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(buf[:k])) {
-		if strings.TrimSpace(line) == "READY=1" {
-			return nil
+	for {
+		k, err := n.c.Read(buf)
+		if err != nil {
+			return
+		}
+		for line := range strings.Lines(string(buf[:k])) {
+			if strings.TrimSpace(line) == "READY=1" {
+				n.ready.Store(true)
+			}
 		}
 	}
-	return errors.New("not ready yet")
+}
+
+func (n *notices) said() error {
+	if !n.ready.Load() {
+		return errors.New("it has not said that it serves")
+	}
+	return nil
+}
+
+func (n *notices) close() error {
+	if n == nil {
+		return nil
+	}
+	return n.c.Close()
 }

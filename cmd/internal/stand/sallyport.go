@@ -94,17 +94,13 @@ func (s *Stand) StartSallyport(ctx context.Context) error {
 	if err := s.loader.gone(5 * time.Second); err != nil {
 		return err
 	}
-	n, err := s.listenNotices()
-	if err != nil {
-		return err
-	}
-	defer n.c.Close()
+	s.notices.ready.Store(false)
 	p, err := s.launch("sallyport", nil, []string{"NOTIFY_SOCKET=" + s.notifySocket()}, filepath.Join(s.Bin, "sallyport"), "-c", s.Config, "run")
 	if err != nil {
 		return err
 	}
 	s.loader = p
-	if err := p.ready(ctx, 30*time.Second, func(context.Context) error { return n.ready() }); err != nil {
+	if err := p.ready(ctx, 30*time.Second, func(context.Context) error { return s.notices.said() }); err != nil {
 		return err
 	}
 	_, err = s.DaemonPID()

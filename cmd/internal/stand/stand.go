@@ -59,6 +59,7 @@ type Stand struct {
 	users    accounts
 	unlock   func()
 	exempt   *os.File // cgroup of unguarded commands, in host mode
+	notices  *notices
 	loader   *process
 	recorder *process
 	stopped  sync.Once
@@ -97,7 +98,8 @@ func Start(ctx context.Context, o Options) (_ *Stand, err error) {
 	if err := sweep(); err != nil {
 		return nil, err
 	}
-	if found := guards(); len(found) > 0 {
+	// The kernel takes the programs of whoever was here before away a little later.
+	if found := lasting(guards); len(found) > 0 {
 		return nil, fmt.Errorf("a guard is up on this host, which a stand would take down (%s): use another host, or `sallyport guard down`", strings.Join(found, ", "))
 	}
 	if s.Dir, err = os.MkdirTemp("", prefix); err != nil {
@@ -167,7 +169,7 @@ func (s *Stand) folders() error {
 		folder(filepath.Join(s.Dir, "run"), root, 0o755),
 		folder(filepath.Join(s.Dir, "state"), s.users.daemon, 0o700),
 		folder(s.Store, s.users.recorder, 0o700),
-		s.mountPins(), s.makeExempt())
+		s.mountPins(), s.makeExempt(), s.listenNotices())
 }
 
 // Stop ends everything in order, and proves that nothing is left. It may be
@@ -185,7 +187,7 @@ func (s *Stand) stop() error {
 	var errs []error
 	// Agents first: their cgroups must be empty when the guard goes.
 	errs = append(errs, endProcesses(s.Dir, s.servers()), endCgroups())
-	errs = append(errs, s.StopSallyport(), s.StopRecorder(), s.OIDC.stop(), s.PG.stop())
+	errs = append(errs, s.StopSallyport(), s.StopRecorder(), s.OIDC.stop(), s.PG.stop(), s.notices.close())
 	if s.exempt != nil {
 		errs = append(errs, s.exempt.Close())
 	}
