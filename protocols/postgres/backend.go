@@ -19,6 +19,7 @@ type replyState struct {
 	failed  bool // an error was among its answers
 	outcome outcome
 	event   events.Event
+	ended   uint64 // the latest statement with an outcome
 	buf     []byte // a message that takes another's place
 	inside  int    // bytes of a streamed message that are still to come
 }
@@ -73,6 +74,7 @@ func (c *conn) farewell(err error) error {
 	if last != nil && c.reply.inside == 0 {
 		_, _ = c.s.Client().Write(last.append(nil, "FATAL")) // it may be gone too
 	}
+	c.queue.end(nil)
 	c.interrupted()
 	return err
 }
@@ -82,7 +84,7 @@ func (c *conn) interrupted() {
 	var s step
 	for c.queue.peek(&s) {
 		if s.statement {
-			c.reply.of(&s).status = "interrupted"
+			c.reply.of(&s).status, c.reply.of(&s).code = "interrupted", ""
 			_ = c.respond(&s) // the journal's own recovery does the same
 		}
 		c.queue.done()
@@ -302,7 +304,7 @@ func (r *replyState) last(typ byte) bool {
 func (c *conn) finish() error {
 	r := &c.reply
 	r.have = false
-	if r.cur.statement {
+	if r.cur.statement && (r.failed || r.cur.kind != stepBind) {
 		if err := c.respond(&r.cur); err != nil {
 			return unrecorded(err)
 		}
@@ -321,7 +323,7 @@ func (c *conn) ready(status byte) {
 	c.queue.mu.Lock()
 	c.queue.idle = status == 'I'
 	if c.queue.idle {
-		c.queue.names.transactionEnded(c.reply.cur.seq)
+		c.queue.names.transactionEnded()
 	}
 	c.queue.mu.Unlock()
 }
@@ -382,11 +384,14 @@ func (c *conn) reportError(msg []byte) (action, error) {
 		o := r.of(s)
 		o.status, o.code = "error", e.m.Code
 		if s.refusal != nil && !e.fatal() {
+			o.code = s.refusal.code
 			r.buf = s.refusal.append(r.buf[:0], "ERROR")
 			return replaced, nil
 		}
 		sanitize, rewritten = s.sanitize, s.rewritten
 		c.queue.copyFailed(s)
+	} else if !e.fatal() {
+		c.queue.failed(c.skipped)
 	}
 	switch {
 	case sanitize:

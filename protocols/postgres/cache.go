@@ -15,6 +15,7 @@ type statement struct {
 	fingerprint uint64
 	pieces      []piece // of an.SQL, where it has a shape's literals in it
 	exact       bool    // the shape says nothing: look the exact text up
+	copies      bool    // it may take COPY data from the client
 }
 
 // appendSQL appends what is sent in place of the client's text.

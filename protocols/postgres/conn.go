@@ -67,6 +67,9 @@ func (c *conn) serve() error {
 		}
 	}()
 	_ = door.SetReadDeadline(time.Now().Add(startupTime))
+	if c.ctx.Err() != nil {
+		_ = door.SetReadDeadline(time.Unix(1, 0))
+	}
 	g := greeting{conn: door}
 	if err := g.read(); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -91,7 +94,8 @@ func (c *conn) serve() error {
 	go func() {
 		err := c.serveServer()
 		c.queue.end(nil)
-		_ = door.SetReadDeadline(time.Unix(1, 0)) // nothing will be answered
+		c.s.Interrupt() // nothing will be answered
+		_ = door.SetReadDeadline(time.Unix(1, 0))
 		served <- err
 	}()
 	err = c.serveClient()
@@ -163,12 +167,8 @@ func (c *conn) serveClient() error {
 			if err = c.flush(); err != nil {
 				return err
 			}
-			if ok {
-				err = c.client.Need(n, maxMessage)
-			} else {
-				err = c.client.Fill()
-			}
-			if c.ctx.Err() != nil {
+			err = c.fill()
+			if c.ctx.Err() != nil && !c.queue.takesData() {
 				return c.drain()
 			}
 			if err != nil {
@@ -187,6 +187,18 @@ func (c *conn) serveClient() error {
 				return err
 			}
 		}
+	}
+}
+
+// fill waits for more from the client. When the session is to end it still
+// does, for as long as a COPY under way needs the client's data.
+func (c *conn) fill() error {
+	for {
+		err := c.client.Fill()
+		if !errors.Is(err, os.ErrDeadlineExceeded) || c.ctx.Err() == nil || !c.queue.takesData() {
+			return err
+		}
+		_ = c.s.Client().SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	}
 }
 
@@ -216,14 +228,19 @@ func (c *conn) drain() error {
 
 // barrier waits until everything that was sent is answered.
 func (c *conn) barrier() error {
-	if err := c.s.Send(c.login, flushMessage); err != nil {
-		return err
-	}
-	if err := c.flush(); err != nil {
+	if err := c.hurry(); err != nil {
 		return err
 	}
 	c.queue.drained()
 	return nil
+}
+
+// hurry has the server answer what it was sent.
+func (c *conn) hurry() error {
+	if err := c.s.Send(c.login, flushMessage); err != nil {
+		return err
+	}
+	return c.flush()
 }
 
 // message dispatches on a message's type; each type of the protocol has its
@@ -276,8 +293,13 @@ func (c *conn) message(typ byte, body []byte) error {
 
 // push adds a step and sends its message, unless the server would skip it.
 func (c *conn) push(st *step, d policy.Decision, msg []byte) error {
+	if c.queue.full() { // what it waits for must have been sent
+		if err := c.hurry(); err != nil {
+			return err
+		}
+	}
 	if !c.queue.push(st) {
-		c.skipped(st)
+		c.skip(st)
 		return nil
 	}
 	return c.s.Send(d, msg)
@@ -285,7 +307,7 @@ func (c *conn) push(st *step, d policy.Decision, msg []byte) error {
 
 // refuse has a message fail at the server in its place.
 func (c *conn) refuse(simple bool, r *refusal) error {
-	st := step{kind: stepParse, refusal: r, number: r.number, record: r.record}
+	st := step{kind: stepParse, refusal: r, statement: r.fails, number: r.number, record: r.record, started: time.Now()}
 	if simple {
 		st.kind = stepQuery
 	} else {
@@ -315,7 +337,7 @@ func (c *conn) oversized(typ byte, n int) error {
 		return err
 	} else if go_ && !c.dead && !c.queue.skips() {
 		c.number++
-		if err := c.refuseUndescribed(typ == 'Q' || typ == 'F', fmt.Sprintf("a message of %d bytes is larger than what is analysed (%d)", n, maxMessage), "send less at once, or use COPY"); err != nil {
+		if err := c.refuseUndescribed(typ == 'Q' || typ == 'F', codeUnsupported, fmt.Sprintf("a message of %d bytes is larger than what is analysed (%d)", n, maxMessage), "send less at once, or use COPY"); err != nil {
 			return err
 		}
 	}
@@ -326,7 +348,7 @@ func (c *conn) oversized(typ byte, n int) error {
 		k := min(n, len(c.client.Window()))
 		c.client.Advance(k)
 		if n -= k; n > 0 {
-			if err := c.client.Fill(); err != nil {
+			if err := c.fill(); err != nil {
 				return gone("client", err)
 			}
 		}

@@ -18,10 +18,7 @@ func (c *conn) copyGate(typ byte) (ok bool, err error) {
 		return true, nil
 	}
 	if unsure {
-		if err := c.s.Send(c.login, flushMessage); err != nil {
-			return false, err
-		}
-		if err := c.flush(); err != nil {
+		if err := c.hurry(); err != nil {
 			return false, err
 		}
 		state = c.queue.copyNow()
@@ -73,7 +70,7 @@ func (c *conn) copyData(n int) error {
 		if err := c.flush(); err != nil {
 			return err
 		}
-		if err := c.client.Fill(); err != nil {
+		if err := c.fill(); err != nil {
 			return gone("client", err)
 		}
 	}
@@ -82,10 +79,9 @@ func (c *conn) copyData(n int) error {
 
 // copyEnd passes CopyDone and CopyFail on.
 func (c *conn) copyEnd(typ byte, body []byte) error {
-	if !c.taking() {
+	if !c.queue.copyEnds() {
 		return nil
 	}
-	c.queue.copying(copyEnding)
 	b, at := begin(c.msg[:0], typ)
 	c.msg = finish(append(b, body...), at)
 	return c.s.Send(c.latest, c.msg)

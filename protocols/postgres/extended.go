@@ -5,40 +5,50 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
 )
 
 // statementNamed and portalNamed look a name up as the server will have it
 // when the next message arrives there.
 func (c *conn) statementNamed(name []byte) *prepared {
-	c.settle(false, name)
-	c.queue.mu.Lock()
-	defer c.queue.mu.Unlock()
-	return c.queue.names.statements[string(name)]
+	return lookUp(c, &c.queue.names.statements, name)
 }
 
 func (c *conn) portalNamed(name []byte) *portal {
-	c.settle(true, name)
-	c.queue.mu.Lock()
-	defer c.queue.mu.Unlock()
-	return c.queue.names.portals[string(name)]
+	return lookUp(c, &c.queue.names.portals, name)
 }
 
-// settle waits for changes of a name whose failure would not stop what uses
-// it next.
-func (c *conn) settle(portal bool, name []byte) {
-	c.queue.mu.Lock()
-	ok := c.queue.names.settled(portal, name, c.queue.batch)
-	c.queue.mu.Unlock()
-	if !ok {
+// lookUp waits first for changes of the name whose failure would not stop what
+// uses it next.
+func lookUp[T any](c *conn, s *space[T], name []byte) *T {
+	q := &c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	sl := s.find(name)
+	if q.names.unsettled > 0 || !sl.settled(q.batch) {
+		q.mu.Unlock()
 		_ = c.barrier() // a server that is gone is noticed by the next Send
+		q.mu.Lock()
+		sl = s.find(name)
 	}
+	if sl == nil {
+		return nil
+	}
+	return sl.value()
+}
+
+// unknown stands for a prepared statement whose text is not known. Only where
+// everything is relayed may it be used.
+func unknown(sc *policy.Scope) *prepared {
+	return &prepared{st: &statement{copies: true,
+		an: &query.Analysis{Commands: []string{"unknown"}, Writes: true, ScopeID: sc.ID}}}
 }
 
 // crowded reports whether the session has too many names.
 func (c *conn) crowded() bool {
 	c.queue.mu.Lock()
 	defer c.queue.mu.Unlock()
-	return len(c.queue.names.statements) >= maxNames || len(c.queue.names.portals) >= maxNames
+	return c.queue.names.crowded()
 }
 
 // parse decides whether a statement may be prepared.
@@ -80,11 +90,12 @@ func (c *conn) parse(body []byte) error {
 	b = append(append(b, 0), body[len(name)+len(sql)+2:]...)
 	c.msg = finish(b, at)
 	return c.push(&step{kind: stepParse, sanitize: st.an.Sanitize, rewritten: st.an.SQL != "",
-		change: change{kind: defineStatement, name: p.name, stmt: p}}, d, c.msg)
+		change: change{kind: ofStatement, name: p.name, stmt: p}}, d, c.msg)
 }
 
-// decideAhead decides whether a statement may be prepared or bound. Its number
-// is that of the statement which would come next.
+// decideAhead decides whether a statement may be prepared, or whether what was
+// decided at Bind still holds. It leaves an event only if not: of the statement
+// that would come next.
 func (c *conn) decideAhead(st *statement, sc *policy.Scope, sql []byte, digests []events.Digest, now time.Time) (policy.Decision, error) {
 	c.number++
 	d, err := c.decide(policy.PrepareReq, st, sc, sql, digests, now)
@@ -103,12 +114,12 @@ func (c *conn) refuseAhead(st *statement, d policy.Decision, err error, now time
 	return c.refuse(false, c.refused(d, err, st.an))
 }
 
-// fresh returns the analysis of a prepared statement under the scope and the
-// catalog of this moment; nil when what the server has is not what it would
-// be sent now.
+// fresh returns the analysis of a prepared statement under the scope, the
+// catalog and the names of this moment; nil when what the server has is not
+// what it would be sent now.
 func (c *conn) fresh(p *prepared, sc *policy.Scope) (*statement, error) {
 	an := p.st.an
-	if an.ScopeID == sc.ID && sc.ID != "" {
+	if an.ScopeID == sc.ID && sc.ID != "" && !an.Local {
 		if sc.Opaque {
 			return p.st, nil
 		}
@@ -135,15 +146,19 @@ func (c *conn) fresh(p *prepared, sc *policy.Scope) (*statement, error) {
 	return st, nil
 }
 
-var errStale = &refusal{code: codeNoStatement,
-	message: "sallyport: refused: the policy or the catalog has changed since the statement was prepared", hint: "Prepare it again."}
+// stale refuses what the server has as it was under another policy or catalog.
+func (c *conn) stale() error {
+	c.number++
+	return c.refuseUndescribed(false, codeNoStatement, "the policy or the catalog has changed since it was prepared", "prepare it again")
+}
 
-// bind notes what a portal stands for, with its parameters.
+// bind decides a statement with its parameters. The server may run code of it
+// from here on (it plans with them), so its event is of now; the first Execute
+// goes with it.
 func (c *conn) bind(body []byte) error {
 	m := cursor{b: body}
 	pname, sname := m.str(), m.str()
 	m.take(2 * max(m.int16(), 0))
-	p := c.statementNamed(sname)
 	port := c.newPortal()
 	n := m.int16()
 	for range n {
@@ -153,7 +168,7 @@ func (c *conn) bind(body []byte) error {
 		} else if size != -1 {
 			m.bad = true
 		}
-		if !m.bad && p != nil && len(port.digests) <= maxDigests {
+		if !m.bad && len(port.digests) <= maxDigests {
 			port.digests = append(port.digests, c.p.o.Digest(v))
 		}
 	}
@@ -161,32 +176,75 @@ func (c *conn) bind(body []byte) error {
 	if n < 0 || !m.end() {
 		return violation(malformed('B'))
 	}
-	if p == nil {
+	p, sc := c.statementNamed(sname), c.scope()
+	switch {
+	case p == nil && sc.Opaque:
+		p = unknown(sc)
+	case p == nil:
 		return c.refuse(false, notKnown(false, sname))
 	}
 	if c.crowded() {
 		return c.refuse(false, &refusal{code: codeBusy, message: "sallyport: refused: this session has too many portals", hint: "Close some."})
 	}
 	now := time.Now()
-	sc := c.scope()
 	st, err := c.fresh(p, sc)
-	switch {
-	case err != nil:
-		c.number++
-		return c.refuseUnanalysed(false, err)
-	case st == nil:
-		return c.refuse(false, errStale)
+	if err == nil && st == nil {
+		return c.stale()
 	}
-	d, err := c.decideAhead(st, sc, bytesOf(p.sql), port.digests, now)
-	if err != nil || !d.Allowed() {
-		return c.refuseAhead(st, d, err, now, []byte(p.sql), body)
+	c.number++
+	if err != nil {
+		return c.refuseUnanalysed(false, err)
 	}
 	port.name, port.stmt, port.st = string(pname), p, st
+	port.number, port.started = c.number, now
 	port.binds = append(port.binds[:0], body...)
+	kind := policy.StatementReq
+	if st.an.Local { // what the names in it stand for is looked up at Execute
+		kind, port.number = policy.PrepareReq, 0
+		c.number--
+	}
+	d, err := c.decidePortal(kind, port, st, sc, now)
+	if err != nil || !d.Allowed() || kind == policy.StatementReq {
+		if err := c.recordDecided(d, err, now, p, body); err != nil {
+			return err
+		}
+	}
+	if err != nil || !d.Allowed() {
+		return c.refuse(false, c.refused(d, err, st.an))
+	}
 	b, at := begin(c.msg[:0], 'B')
 	c.msg = finish(append(b, body...), at)
-	return c.push(&step{kind: stepBind, sanitize: st.an.Sanitize, rewritten: st.an.SQL != "",
-		change: change{kind: definePortal, name: port.name, port: port}}, d, c.msg)
+	s := c.step(stepBind, st, sc, d, now)
+	s.change = change{kind: ofPortal, name: port.name, port: port}
+	return c.push(s, d, c.msg)
+}
+
+// recordDecided puts what an event tells of into the transcript.
+func (c *conn) recordDecided(d policy.Decision, err error, now time.Time, p *prepared, binds []byte) error {
+	if err != nil {
+		return nil // there is no event
+	}
+	var sql []byte
+	if p != nil {
+		sql = bytesOf(p.sql)
+	}
+	return c.record(d.Record(), now, sql, binds)
+}
+
+// decidePortal decides what a portal stands for: st, with its literals and
+// binds.
+func (c *conn) decidePortal(kind policy.RequestKind, p *portal, st *statement, sc *policy.Scope, now time.Time) (policy.Decision, error) {
+	var sql []byte
+	c.digests = c.digests[:0]
+	if p.stmt != nil {
+		sql = bytesOf(p.stmt.sql)
+		c.digests = append(c.digests, p.stmt.digests...)
+	}
+	c.digests = append(c.digests, p.digests...)
+	if kind == policy.PrepareReq {
+		return c.decideAhead(st, sc, sql, c.digests, now)
+	}
+	return c.decide(kind, st, sc, sql, c.digests, now)
 }
 
 // newPortal returns a portal to fill, an old one where there is one.
@@ -211,19 +269,26 @@ func (c *conn) describe(body []byte) error {
 	}
 	sc := c.scope()
 	st := step{kind: stepDescribeStatement, sanitize: sc.Protects(), guard: protects(sc), analyzer: c.analyzer}
+	// Its columns belong to the result that most likely comes next.
+	number := c.number + 1
 	var p *prepared
 	if kind == 'P' {
+		st.kind = stepDescribePortal
 		port := c.portalNamed(name)
-		if port == nil {
+		switch {
+		case port == nil && !sc.Opaque:
 			return c.refuse(false, notKnown(true, name))
+		case port != nil:
+			p = port.stmt
+			if port.number == c.number {
+				number = port.number
+			}
 		}
-		st.kind, p = stepDescribePortal, port.stmt
-	} else if p = c.statementNamed(name); p == nil {
+	} else if p = c.statementNamed(name); p == nil && !sc.Opaque {
 		return c.refuse(false, notKnown(false, name))
 	}
 	if p != nil && p.sent != "" {
-		// Its columns belong to the result that most likely comes next.
-		st.number, st.record = c.number+1, p.record
+		st.number, st.record = number, p.record
 	}
 	b, at := begin(c.msg[:0], 'D')
 	c.msg = finish(append(b, body...), at)
@@ -237,7 +302,8 @@ func kindAndName(body []byte) (kind byte, name []byte, ok bool) {
 	return kind, name, m.end() && (kind == 'S' || kind == 'P')
 }
 
-// execute decides one execution of a portal.
+// execute decides one execution of a portal: its first is the statement that
+// Bind began, unless another came between.
 func (c *conn) execute(body []byte) error {
 	m := cursor{b: body}
 	name := m.str()
@@ -245,35 +311,46 @@ func (c *conn) execute(body []byte) error {
 	if !m.end() {
 		return violation(malformed('E'))
 	}
-	p := c.portalNamed(name)
-	if p == nil {
+	p, sc := c.portalNamed(name), c.scope()
+	switch {
+	case p == nil && sc.Opaque:
+		p = &portal{st: unknown(sc).st}
+	case p == nil:
 		return c.refuse(false, notKnown(true, name))
 	}
 	now := time.Now()
-	sc := c.scope()
-	if p.st.an.ScopeID != sc.ID {
-		return c.refuse(false, errStale)
+	st := p.st
+	if st.an.ScopeID != sc.ID {
+		return c.stale()
 	}
-	c.number++
-	var sql []byte
-	c.digests = c.digests[:0]
-	if p.stmt != nil {
-		sql = bytesOf(p.stmt.sql)
-		c.digests = append(c.digests, p.stmt.digests...)
+	if st.an.Local {
+		var err error
+		if st, err = c.fresh(p.stmt, sc); err != nil {
+			c.number++
+			return c.refuseUnanalysed(false, err)
+		} else if st == nil {
+			return c.stale()
+		}
 	}
-	c.digests = append(c.digests, p.digests...)
-	d, err := c.decide(policy.StatementReq, p.st, sc, sql, c.digests, now)
-	if err == nil {
-		if err := c.record(d.Record(), now, sql, p.binds); err != nil {
+	kind, started := policy.StatementReq, now
+	if p.number == c.number && p.number > 0 {
+		kind, started = policy.PrepareReq, p.started
+	} else {
+		c.number++
+	}
+	p.number = 0
+	d, err := c.decidePortal(kind, p, st, sc, now)
+	if err != nil || !d.Allowed() || kind == policy.StatementReq {
+		if err := c.recordDecided(d, err, now, p.stmt, p.binds); err != nil {
 			return err
 		}
 	}
 	if err != nil || !d.Allowed() {
-		return c.refuse(false, c.refused(d, err, p.st.an))
+		return c.refuse(false, c.refused(d, err, st.an))
 	}
 	b, at := begin(c.msg[:0], 'E')
 	c.msg = finish(append(b, body...), at)
-	return c.run(c.step(stepExecute, p.st, sc, d, now), p.st, d)
+	return c.run(c.step(stepExecute, st, sc, d, started), st, d)
 }
 
 // close passes a Close on; closing what is not there is no error.
@@ -282,9 +359,9 @@ func (c *conn) close(body []byte) error {
 	if !ok {
 		return violation(malformed('C'))
 	}
-	st := step{kind: stepClose, change: change{kind: closeStatement, name: string(name)}}
+	st := step{kind: stepClose, change: change{kind: ofStatement, name: string(name)}}
 	if kind == 'P' {
-		st.change.kind = closePortal
+		st.change.kind = ofPortal
 	}
 	b, at := begin(c.msg[:0], 'C')
 	c.msg = finish(append(b, body...), at)

@@ -2,7 +2,7 @@ package postgres
 
 import (
 	"maps"
-	"slices"
+	"time"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
@@ -29,169 +29,189 @@ type portal struct {
 	st      *statement
 	binds   []byte // the Bind message's body
 	digests []events.Digest
-	seq     uint64 // of the step that defines it
-	hold    bool   // of SQL: it may outlive its transaction
+	number  uint64    // of the event that Bind left; 0 once it was executed
+	started time.Time // then
+	hold    bool      // of SQL: it may outlive its transaction
 }
 
-// change is what a step does to the name space. At most one name is changed by
-// a message of the protocol, any number by a statement of SQL.
+// change is what a step does to the name space: it gives one name of the
+// protocol a meaning, or none (stmt or port is nil), or it is a text of SQL.
 type change struct {
-	kind    changeKind
-	stmt    *prepared // defined, or closed
-	port    *portal
-	name    string
-	oldStmt *prepared // what the name meant before
-	oldPort *portal
-	sql     *statement
+	kind changeKind
+	name string
+	stmt *prepared
+	port *portal
+	sql  *statement
 }
 
 type changeKind uint8
 
 const (
 	noChange changeKind = iota
-	defineStatement
-	definePortal
-	closeStatement
-	closePortal
+	ofStatement
+	ofPortal
 	bySQL
 )
 
 // maxNames bounds each kind of name of a session.
 const maxNames = 50_000
 
-// names is a session's name space: what the server has, and what it will have
-// when the messages under way have been answered.
+// maxName is the part of a name that the server looks at, in bytes
+// (NAMEDATALEN-1): two names that agree in it are one.
+const maxName = 63
+
+// names is a session's name space.
 type names struct {
-	statements map[string]*prepared
-	portals    map[string]*portal
-	unnamed    [2]underWay // of the unnamed statement and portal
-	named      map[string]underWay
-	unsettled  int // statements of SQL under way that change names
+	statements space[prepared]
+	portals    space[portal]
+	unsettled  int // texts of SQL under way that change names
 	spare      []*portal
 }
 
-// underWay counts the changes of one name that the server has not confirmed.
-type underWay struct {
-	n     int
-	batch uint64 // of the latest
+// space is one kind of names.
+type space[T any] struct {
+	unnamed slot[T]
+	named   map[string]*slot[T]
 }
+
+// slot is what one name stands for.
+type slot[T any] struct {
+	now   *T     // as far as the server has answered; nil: nothing
+	next  *T     // when it has answered all: while n > 0
+	n     int    // changes under way
+	batch uint64 // of the latest of them
+}
+
+func (s *slot[T]) value() *T {
+	if s.n > 0 {
+		return s.next
+	}
+	return s.now
+}
+
+// find returns a name's slot, nil when it stands for nothing.
+func (s *space[T]) find(name []byte) *slot[T] {
+	if len(name) == 0 {
+		return &s.unnamed
+	}
+	return s.named[string(name[:min(len(name), maxName)])]
+}
+
+// at returns a name's slot to change it.
+func (s *space[T]) at(name string) *slot[T] {
+	if name == "" {
+		return &s.unnamed
+	}
+	name = name[:min(len(name), maxName)]
+	sl := s.named[name]
+	if sl == nil {
+		sl = new(slot[T])
+		s.named[name] = sl
+	}
+	return sl
+}
+
+// tidy forgets a name that stands for nothing.
+func (s *space[T]) tidy(name string, sl *slot[T]) {
+	if name != "" && sl.now == nil && sl.n == 0 {
+		delete(s.named, name[:min(len(name), maxName)])
+	}
+}
+
+// set says what a name stands for on the server.
+func (s *space[T]) set(name string, v *T) {
+	sl := s.at(name)
+	sl.now = v
+	s.tidy(name, sl)
+}
+
+// clear says that on the server no name stands for anything.
+func (s *space[T]) clear() {
+	s.unnamed.now = nil
+	maps.DeleteFunc(s.named, func(_ string, sl *slot[T]) bool {
+		sl.now = nil
+		return sl.n == 0
+	})
+}
+
+// predict says what a name will stand for when the server has answered.
+func (s *space[T]) predict(name string, v *T, batch uint64) {
+	sl := s.at(name)
+	sl.next, sl.batch = v, batch
+	sl.n++
+}
+
+// confirm says that the oldest change of a name was made, and returns what it
+// stood for before.
+func (s *space[T]) confirm(name string, v *T) (before *T) {
+	sl := s.at(name)
+	before, sl.now = sl.now, v
+	sl.n--
+	s.tidy(name, sl)
+	return before
+}
+
+// undo says that the oldest change of a name was not made. Where that was the
+// latest as well the name keeps its meaning; where later ones are under way
+// they are of other batches, and stand.
+func (s *space[T]) undo(name string) {
+	sl := s.at(name)
+	sl.n--
+	s.tidy(name, sl)
+}
+
+// settled reports whether a name's meaning can be relied on by a message of
+// this batch: no change is under way whose failure would not stop the message.
+func (sl *slot[T]) settled(batch uint64) bool { return sl == nil || sl.n == 0 || sl.batch == batch }
 
 func (n *names) init() {
-	n.statements, n.portals, n.named = map[string]*prepared{}, map[string]*portal{}, map[string]underWay{}
+	n.statements.named, n.portals.named = map[string]*slot[prepared]{}, map[string]*slot[portal]{}
 }
 
-// settled reports whether a name can be looked up now by a message of this
-// batch: no change of it is under way in another batch, where its failure
-// would not stop the message.
-func (n *names) settled(portal bool, name []byte, batch uint64) bool {
-	if n.unsettled > 0 {
-		return false
-	}
-	var u underWay
-	switch {
-	case len(name) == 0:
-		u = n.unnamed[index(portal)]
-	case len(n.named) > 0:
-		var buf [72]byte
-		u = n.named[string(append(append(buf[:0], kindByte(portal)), name...))]
-	}
-	return u.n == 0 || u.batch == batch
+// crowded reports whether there are too many names.
+func (n *names) crowded() bool {
+	return len(n.statements.named) >= maxNames || len(n.portals.named) >= maxNames
 }
 
-func index(portal bool) int {
-	if portal {
-		return 1
-	}
-	return 0
-}
-
-func kindByte(portal bool) byte { return "sp"[index(portal)] }
-
-// mark counts a change of a name as begun (+1) or answered (-1).
-func (n *names) mark(c *change, d int, batch uint64) {
-	portal := c.kind == definePortal || c.kind == closePortal
-	if c.name == "" {
-		u := &n.unnamed[index(portal)]
-		u.n += d
-		u.batch = max(u.batch, batch)
-		return
-	}
-	key := string(kindByte(portal)) + c.name
-	u := n.named[key]
-	u.n += d
-	u.batch = max(u.batch, batch)
-	if u.n == 0 {
-		delete(n.named, key)
-	} else {
-		n.named[key] = u
-	}
-}
-
-func (n *names) predict(c *change, batch, seq uint64) {
+func (n *names) predict(c *change, batch uint64) {
 	switch c.kind {
-	case noChange:
-		return
+	case ofStatement:
+		n.statements.predict(c.name, c.stmt, batch)
+	case ofPortal:
+		n.portals.predict(c.name, c.port, batch)
 	case bySQL:
 		n.unsettled++
-		return
-	case defineStatement:
-		c.oldStmt = n.statements[c.name]
-		n.statements[c.name] = c.stmt
-	case definePortal:
-		c.oldPort = n.portals[c.name]
-		c.port.seq = seq
-		n.portals[c.name] = c.port
-	case closeStatement:
-		c.oldStmt = n.statements[c.name]
-		delete(n.statements, c.name)
-	case closePortal:
-		c.oldPort = n.portals[c.name]
-		delete(n.portals, c.name)
 	}
-	n.mark(c, 1, batch)
 }
 
 func (n *names) confirm(c *change) {
 	switch c.kind {
-	case noChange:
-		return
+	case ofStatement:
+		n.statements.confirm(c.name, c.stmt)
+	case ofPortal:
+		n.recycle(n.portals.confirm(c.name, c.port))
 	case bySQL:
 		n.unsettled--
 		n.apply(c.sql.an)
-		return
-	case definePortal, closePortal:
-		n.recycle(c.oldPort)
 	}
-	n.mark(c, -1, 0)
 }
 
-func (n *names) undo(c *change) {
+// undo takes a change back that the server did not make: ran says that it
+// tried and failed, otherwise it skipped the message.
+func (n *names) undo(c *change, ran bool) {
 	switch c.kind {
-	case noChange:
-		return
-	case bySQL:
-		// Some of its statements may have run: what they name is not known any
-		// more.
-		n.unsettled--
-		n.forget(c.sql.an)
-		return
-	case defineStatement, closeStatement:
-		n.restore(c.name, c.oldStmt)
-	case definePortal, closePortal:
-		if c.oldPort != nil {
-			n.portals[c.name] = c.oldPort
-		} else {
-			delete(n.portals, c.name)
+	case ofStatement:
+		n.statements.undo(c.name)
+		if ran && c.name == "" {
+			n.statements.unnamed.now = nil // it was given up for the new one
 		}
-	}
-	n.mark(c, -1, 0)
-}
-
-func (n *names) restore(name string, p *prepared) {
-	if p != nil {
-		n.statements[name] = p
-	} else {
-		delete(n.statements, name)
+	case ofPortal:
+		n.portals.undo(c.name)
+	case bySQL:
+		n.unsettled--
+		if ran && len(c.sql.an.Commands) > 1 {
+			n.forget(c.sql.an) // some of its statements may have run
+		}
 	}
 }
 
@@ -199,50 +219,55 @@ func (n *names) restore(name string, p *prepared) {
 func (n *names) apply(an *query.Analysis) {
 	n.drop(an)
 	for name, a := range an.Prepares {
-		if !slices.Contains(an.Deallocates, name) {
-			n.statements[name] = &prepared{name: name, st: &statement{an: a}}
-		}
+		n.statements.set(name, &prepared{name: name, st: &statement{an: a}})
 	}
 	for name, a := range an.Declares {
-		if !slices.Contains(an.Deallocates, name) {
-			n.portals[name] = &portal{name: name, st: &statement{an: a}, hold: true}
-		}
+		n.portals.set(name, &portal{name: name, st: &statement{an: a}, hold: true})
 	}
 }
 
+// forget makes the names of a text unknown.
 func (n *names) forget(an *query.Analysis) {
 	n.drop(an)
 	for name := range an.Prepares {
-		delete(n.statements, name)
+		n.statements.set(name, nil)
 	}
 	for name := range an.Declares {
-		delete(n.portals, name)
+		n.portals.set(name, nil)
 	}
 }
 
 func (n *names) drop(an *query.Analysis) {
 	for _, name := range an.Deallocates {
 		if name == "*" {
-			clear(n.statements)
-			clear(n.portals)
+			n.statements.clear()
+		} else {
+			n.statements.set(name, nil)
 		}
-		delete(n.statements, name)
-		delete(n.portals, name)
+	}
+	for _, name := range an.Closes {
+		if name == "*" {
+			n.portals.clear()
+		} else {
+			n.portals.set(name, nil)
+		}
 	}
 }
 
-// transactionEnded drops the portals that a transaction takes with it: those
-// made before seq.
-func (n *names) transactionEnded(seq uint64) {
-	if len(n.portals) > 0 {
-		maps.DeleteFunc(n.portals, func(_ string, p *portal) bool {
-			if p.hold || p.seq >= seq {
-				return false
-			}
-			n.recycle(p)
-			return true
-		})
+// transactionEnded drops the portals that a transaction takes with it.
+func (n *names) transactionEnded() {
+	n.recycle(n.portals.unnamed.now)
+	n.portals.unnamed.now = nil
+	if len(n.portals.named) == 0 {
+		return
 	}
+	maps.DeleteFunc(n.portals.named, func(_ string, sl *slot[portal]) bool {
+		if sl.now != nil && !sl.now.hold {
+			n.recycle(sl.now)
+			sl.now = nil
+		}
+		return sl.now == nil && sl.n == 0
+	})
 }
 
 // recycle keeps a portal that is no longer in the name space for the next

@@ -43,7 +43,6 @@ type step struct {
 	analyzer  query.Analyzer
 	copies    bool // it may start a COPY from the client
 	change    change
-	seq       uint64
 }
 
 // maxQueue bounds the steps under way; the client waits beyond it.
@@ -65,8 +64,8 @@ type queue struct {
 	moved    sync.Cond // something was answered, or over is set
 	steps    []step    // a ring
 	first, n int
-	seq      uint64 // of the latest step
 	batch    uint64 // Syncs sent so far
+	open     bool   // the latest answer left a batch open, in which an error makes the server skip
 	skipping bool   // the server skips all up to the next Sync
 	over     bool   // no answer will come any more
 	final    *refusal
@@ -81,13 +80,23 @@ func (q *queue) init() {
 	q.names.init()
 }
 
+// full reports whether push would wait.
+func (q *queue) full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.n >= maxQueue
+}
+
 // push adds a step before its message is sent. It returns false when the
-// server will skip the message: it need not be sent.
+// message need not be sent: the server will skip it, or answers no more.
 func (q *queue) push(s *step) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.n >= maxQueue && !q.over && !q.skipping {
 		q.moved.Wait()
+	}
+	if q.over {
+		return false
 	}
 	if s.kind == stepSync {
 		q.skipping = false
@@ -102,9 +111,7 @@ func (q *queue) push(s *step) bool {
 		q.copies++
 		q.copy = copyPending
 	}
-	q.seq++
-	s.seq = q.seq
-	q.names.predict(&s.change, q.batch, q.seq)
+	q.names.predict(&s.change, q.batch)
 	q.steps[(q.first+q.n)%len(q.steps)] = *s
 	q.n++
 	return true
@@ -142,6 +149,7 @@ func (q *queue) pop() (s step) {
 	q.steps[q.first] = step{}
 	q.first = (q.first + 1) % len(q.steps)
 	q.n--
+	q.open = !s.kind.alone()
 	if s.copies {
 		if q.copies--; q.copies == 0 {
 			q.copy = copyNone
@@ -169,24 +177,33 @@ func (q *queue) done() {
 func (q *queue) fail(skipped func(*step)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var undone []change
 	s := q.pop()
-	undone = append(undone, s.change)
+	q.names.undo(&s.change, true)
 	if !s.kind.alone() {
-		q.skipping = true
-		for q.n > 0 && q.steps[q.first].kind != stepSync {
-			s := q.pop()
-			undone = append(undone, s.change)
-			skipped(&s)
-		}
-		if q.n > 0 {
-			q.skipping = false
-		}
-	}
-	for i := len(undone) - 1; i >= 0; i-- {
-		q.names.undo(&undone[i])
+		q.skip(skipped)
 	}
 	q.moved.Broadcast()
+}
+
+// failed notes an error that answers no step. Within a batch the server then
+// skips what follows, as behind any error.
+func (q *queue) failed(skipped func(*step)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open {
+		q.skip(skipped)
+	}
+	q.moved.Broadcast()
+}
+
+// skip takes off the steps up to the next Sync; q.mu is held.
+func (q *queue) skip(skipped func(*step)) {
+	for q.n > 0 && q.steps[q.first].kind != stepSync {
+		s := q.pop()
+		q.names.undo(&s.change, false)
+		skipped(&s)
+	}
+	q.skipping = q.n == 0
 }
 
 // drained waits until every step is answered, or none will be.
@@ -215,6 +232,24 @@ func (q *queue) copying(s copyState) {
 	q.copy = s
 	q.moved.Broadcast()
 	q.mu.Unlock()
+}
+
+// copyEnds says that the client's data ends, if the server takes any.
+func (q *queue) copyEnds() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.copy != copyIn {
+		return false
+	}
+	q.copy = copyEnding
+	return true
+}
+
+// takesData reports whether a COPY needs the client's data, or may.
+func (q *queue) takesData() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.over && (q.copy == copyIn || q.copy == copyPending)
 }
 
 // copyFailed says that the oldest step, if it could start a COPY, has failed.

@@ -38,6 +38,7 @@ type refusal struct {
 
 	number uint64           // of the statement; 0: it has no record
 	record policy.Recording // of its number
+	fails  bool             // its event says that it was allowed: its outcome is an error
 }
 
 // append appends the ErrorResponse.

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"slices"
 	"time"
 
 	"sallyport.dev/sallyport/policy"
@@ -59,13 +58,16 @@ func (c *conn) refuseUnanalysed(simple bool, cause error) error {
 	return c.refuse(simple, r)
 }
 
-// step describes a statement that is about to be run.
+// step describes a statement that is about to be bound or run.
 func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Decision, now time.Time) *step {
 	an := st.an
 	s := &step{kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
-		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer,
-		copies: slices.Contains(an.Commands, "copy_from") || sc.Opaque && slices.Contains(an.Commands, "copy")}
-	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil {
+		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer}
+	if kind == stepBind {
+		return s // it does not run yet
+	}
+	s.copies = st.copies
+	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil || an.Closes != nil {
 		s.change = change{kind: bySQL, sql: st}
 	}
 	return s

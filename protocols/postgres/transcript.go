@@ -52,8 +52,8 @@ func (o *outcome) reset(number uint64) {
 // account takes note of bytes of a statement's result that are about to go
 // out, and records them.
 func (c *conn) account(s *step, b []byte) error {
-	if s.number == 0 || len(b) == 0 {
-		return nil
+	if s.number == 0 || len(b) == 0 || s.kind == stepBind && len(b) == headLen {
+		return nil // BindComplete tells nothing
 	}
 	o := c.reply.of(s)
 	o.bytes += int64(len(b))
@@ -79,8 +79,13 @@ func (c *conn) account(s *step, b []byte) error {
 	return c.s.Record(&events.Chunk{Number: s.number, Kind: events.ChunkResult, Time: time.Now(), Data: b})
 }
 
-// respond appends a statement's outcome.
+// respond appends a statement's outcome. Bind and the Execute that goes with
+// it have one.
 func (c *conn) respond(s *step) error {
+	if s.number == c.reply.ended {
+		return nil
+	}
+	c.reply.ended = s.number
 	o := c.reply.of(s)
 	e := &c.reply.event
 	*e = events.Event{Kind: events.Response, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code,
@@ -95,8 +100,17 @@ func (c *conn) respond(s *step) error {
 	return c.s.Event(e)
 }
 
-// skipped records that a statement was not run.
+// skipped records that a statement was not run. It belongs to the goroutine
+// that reads the server.
 func (c *conn) skipped(s *step) {
+	if s.statement && s.number != c.reply.ended {
+		c.reply.ended = s.number
+		c.skip(s)
+	}
+}
+
+// skip is skipped for a statement that has not even been sent.
+func (c *conn) skip(s *step) {
 	if s.statement {
 		// The journal keeps room for outcomes; where it fails for good, it
 		// records the end of this session as interrupted.

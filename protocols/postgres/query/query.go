@@ -65,11 +65,13 @@ type Analysis struct {
 	Sanitize bool
 	// DDL: the catalog may differ once it has run.
 	DDL bool
-	// Prepares, Deallocates, Declares name what the statements do to the
-	// session's name space once the server confirms them. "*" is all.
+	// Prepares and Declares, Deallocates and Closes name what the statements do
+	// to the session's prepared statements and cursors once the server confirms
+	// them: first these are dropped ("*": all), then those are there.
 	Prepares    map[string]*Analysis
 	Declares    map[string]*Analysis
 	Deallocates []string
+	Closes      []string
 
 	// Local: it depends on the session's names (EXECUTE, FETCH): not to be
 	// shared with other sessions or kept.

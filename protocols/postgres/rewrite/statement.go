@@ -40,11 +40,7 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 	case *pg.Node_FetchStmt:
 		w.fetch(x.FetchStmt, an)
 	case *pg.Node_ClosePortalStmt:
-		if x.ClosePortalStmt.Portalname == "" {
-			an.Deallocates = append(an.Deallocates, "*")
-		} else {
-			an.Deallocates = append(an.Deallocates, x.ClosePortalStmt.Portalname)
-		}
+		an.Closes = drop(an.Closes, an.Declares, x.ClosePortalStmt.Portalname)
 	case *pg.Node_TransactionStmt:
 		w.transaction(x.TransactionStmt)
 	case *pg.Node_VariableSetStmt:
@@ -53,7 +49,8 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 		w.show(x.VariableShowStmt)
 	case *pg.Node_DiscardStmt:
 		if x.DiscardStmt.Target == pg.DiscardMode_DISCARD_ALL {
-			an.Deallocates = append(an.Deallocates, "*")
+			an.Deallocates = drop(an.Deallocates, an.Prepares, "")
+			an.Closes = drop(an.Closes, an.Declares, "")
 		}
 		w.ddl = true // temporary tables go
 	case *pg.Node_LockStmt:
@@ -182,7 +179,7 @@ func (w *walker) named(what, name string, made map[string]*query.Analysis, gone 
 	dropped := slices.Contains(gone, name) || slices.Contains(gone, "*")
 	switch {
 	case dropped:
-		p = nil
+		p = nil // made again or not: one text is not taken at its word
 	case p == nil && session != nil:
 		p = session(name)
 	}
@@ -194,10 +191,21 @@ func (w *walker) named(what, name string, made map[string]*query.Analysis, gone 
 
 func (w *walker) deallocate(s *pg.DeallocateStmt, an *analysis) {
 	name := s.Name
-	if s.Isall || name == "" {
-		name = "*"
+	if s.Isall {
+		name = ""
 	}
-	an.Deallocates = append(an.Deallocates, name)
+	an.Deallocates = drop(an.Deallocates, an.Prepares, name)
+}
+
+// drop notes that a text drops a name, or all ("") of them, and forgets what
+// the text itself made of it before.
+func drop(gone []string, made map[string]*query.Analysis, name string) []string {
+	if name == "" {
+		clear(made)
+		return append(gone, "*")
+	}
+	delete(made, name)
+	return append(gone, name)
 }
 
 func (w *walker) declare(s *pg.DeclareCursorStmt, an *analysis) {
@@ -211,7 +219,7 @@ func (w *walker) declare(s *pg.DeclareCursorStmt, an *analysis) {
 // fetch: an open cursor keeps the plan that it was opened with, whatever
 // becomes of the catalog.
 func (w *walker) fetch(s *pg.FetchStmt, an *analysis) {
-	if p := w.named("cursor", s.Portalname, an.Declares, an.Deallocates, w.in.Cursor); p != nil {
+	if p := w.named("cursor", s.Portalname, an.Declares, an.Closes, w.in.Cursor); p != nil {
 		w.absorbAnalysis("cursor", s.Portalname, p)
 	}
 }
