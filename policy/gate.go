@@ -69,8 +69,8 @@ func scopeOf(e *Engine, s *Session, now time.Time) *Scope {
 // Decide evaluates the request and appends its event. Refusals and requests
 // that may write return after the event is durable; for the others the
 // caller holds the first reply byte on the Decision's Ticket. When err is not
-// nil the Decision refuses. A PrepareReq that is allowed reads and changes
-// nothing yet: it leaves no event, its executions do.
+// nil the Decision refuses. A PrepareReq that is allowed leaves no event: it
+// runs nothing, or only what has one.
 func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	now := g.now()
 	eval := g.evaluate(r, now)

@@ -17,15 +17,19 @@
 // # When a statement is decided
 //
 // A Query is decided when it arrives. A Parse is decided as a request to
-// prepare, which leaves no event unless it is refused; its statement is decided
-// again at Bind, and again, with an event, at each Execute.
+// prepare, which leaves no event unless it is refused. A Bind is decided again,
+// with an event, since planning may run code of the statement; the first
+// Execute of its portal goes with it if it is still allowed, and each further
+// one is a statement of its own. EXECUTE and FETCH are decided by what their
+// name stands for when they run.
 //
 // # Names
 //
 // SQL's PREPARE and DECLARE and the protocol's Parse and Bind share their names.
 // A name changes its meaning here when the server confirms it; a message that
 // uses a name whose change is still under way in another batch waits for it. A
-// name that is not known here is refused.
+// name that is not known here is refused. Where everything is relayed it is
+// passed on, and recorded as not known.
 //
 // # Not understood
 //

@@ -70,7 +70,7 @@ func (c *conn) describeClient(g *greeting) {
 	if c.pol.Database == "" {
 		c.pol.Database = c.pol.User
 	}
-	c.pol.Application = g.get("application_name")
+	c.pol.Application = g.get(applicationName)
 	e := c.pol.Event
 	e.User, e.Database, e.Application = c.pol.User, c.pol.Database, c.pol.Application
 	if c.scope().Opaque {
@@ -80,7 +80,7 @@ func (c *conn) describeClient(g *greeting) {
 	c.shown = ascii(c.pol.Application, 63)
 	mark := "sallyport:" + e.ID
 	c.sent = ascii(strings.TrimSpace(mark+" "+c.shown), 63)
-	g.set("application_name", c.sent)
+	g.set(applicationName, c.sent)
 }
 
 func ascii(s string, n int) string {
@@ -154,6 +154,9 @@ func (c *conn) authenticate() (ready bool, err error) {
 				msg = c.reply.buf
 			}
 		case 'K':
+			if c.cancel != nil {
+				return false, errUnexpected
+			}
 			c.p.remember(c, msg[headLen:])
 		case 'E', 'N', 'v':
 		case 'Z':

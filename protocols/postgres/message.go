@@ -10,7 +10,7 @@ import (
 // Limits of one message, in bytes.
 const (
 	maxMessage = 16 << 20 // a client's, other than CopyData
-	maxControl = 1 << 20  // a server's, other than DataRow and CopyData
+	maxControl = 64 << 20 // a server's, other than DataRow and CopyData: an error may quote what it was sent
 	maxAuth    = 64 << 10 // PG_MAX_AUTH_TOKEN_LENGTH is 65535
 	maxStartup = 10000    // MAX_STARTUP_PACKET_LENGTH
 )

@@ -141,13 +141,18 @@ func number(sql []byte, i int) (int, byte) {
 		}
 		return end, keptMark
 	}
-	for end < len(sql) && (identPart(sql[end]) || sql[end] == '.') {
+	for end < len(sql) && (identPart(sql[end]) || sql[end] == '.' || exponentSign(sql, end)) {
 		end++
 	}
 	if end < len(sql) && (sql[end] == '\'' || sql[end] == '"') {
 		return -1, 0
 	}
 	return end, keptMark
+}
+
+// exponentSign reports whether the byte at i is the sign in 1e+5.
+func exponentSign(sql []byte, i int) bool {
+	return (sql[i] == '+' || sql[i] == '-') && sql[i-1]|0x20 == 'e' && i+1 < len(sql) && digit(sql[i+1])
 }
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
@@ -239,7 +244,13 @@ func template(generated string, sql []byte, lits []span) ([]piece, bool) {
 		out = append(out, piece{generated[at:p.at], p.lit})
 		at = p.at + p.n
 	}
-	return append(out, piece{generated[at:], -1}), true
+	out = append(out, piece{generated[at:], -1})
+	for _, p := range out {
+		if strings.Contains(p.text, textStandIn) {
+			return nil, false // in a literal that was put together
+		}
+	}
+	return out, true
 }
 
 // touches reports whether the byte at i would make a token beside it another.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -90,22 +91,25 @@ func (g *greeting) parse(body []byte) error {
 	return nil
 }
 
-func (g *greeting) get(name string) string {
-	for _, p := range g.params {
-		if p.name == name {
-			return p.value
+// applicationName is a setting: unlike "user" its name is matched without
+// regard to case, and the last counts.
+const applicationName = "application_name"
+
+func (p *parameter) is(name string) bool {
+	return p.name == name || name == applicationName && strings.EqualFold(p.name, name)
+}
+
+func (g *greeting) get(name string) (value string) {
+	for i := range g.params {
+		if g.params[i].is(name) {
+			value = g.params[i].value
 		}
 	}
-	return ""
+	return value
 }
 
 func (g *greeting) set(name, value string) {
-	for i := range g.params {
-		if g.params[i].name == name {
-			g.params[i].value = value
-			return
-		}
-	}
+	g.params = slices.DeleteFunc(g.params, func(p parameter) bool { return p.is(name) })
 	g.params = append(g.params, parameter{name, value})
 }
 

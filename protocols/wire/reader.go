@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"syscall"
@@ -21,9 +20,6 @@ type Reader struct {
 	err error
 }
 
-// ErrTooLarge is returned by Need for more than its limit.
-var ErrTooLarge = errors.New("wire: the message is too large to be held whole")
-
 // NewReader returns a Reader of src, which must not be read by others. Where
 // src is a syscall.Conn (as net.TCPConn is) its descriptor is read from, so a
 // wrapper that changes what is read must not be one.
@@ -42,7 +38,7 @@ func NewReader(src io.Reader) *Reader {
 func (r *Reader) Window() []byte { return r.buf[r.r:r.w] }
 
 // Advance passes over the first n bytes of the window. The window's slices
-// may be used until the next Fill, Need or Release even so.
+// may be used until the next Fill or Release even so.
 func (r *Reader) Advance(n int) {
 	if n < 0 || n > r.w-r.r {
 		panic(fmt.Sprintf("wire: advance by %d in a window of %d", n, r.w-r.r))
@@ -52,7 +48,8 @@ func (r *Reader) Advance(n int) {
 
 // Fill waits until at least one more byte is in the window. At the end of the
 // stream it returns io.EOF. A window that is empty costs no buffer while it
-// waits; one that has no room left grows to the double, which Need bounds.
+// waits; one that has no room left grows to the double: what a buffer costs
+// follows what has arrived, not what was announced. The caller bounds it.
 func (r *Reader) Fill() error {
 	r.tidy()
 	if r.w == len(r.buf) && len(r.buf) > 0 {
@@ -131,27 +128,6 @@ func (r *Reader) fillPlain() error {
 		}
 	}
 	return io.ErrNoProgress
-}
-
-// Need makes the window hold at least n bytes, waiting for them. More than
-// limit bytes are refused with ErrTooLarge.
-func (r *Reader) Need(n, limit int) error {
-	if n > limit {
-		return ErrTooLarge
-	}
-	if n <= r.w-r.r {
-		return nil
-	}
-	r.tidy()
-	if n > Size && len(r.buf) < n {
-		r.resize(n)
-	}
-	for r.w-r.r < n {
-		if err := r.Fill(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (r *Reader) borrow() {
