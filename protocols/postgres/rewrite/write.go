@@ -150,6 +150,7 @@ func (w *walker) insert(s *pg.InsertStmt) {
 		w.expr(c.WhereClause)
 	}
 	w.targets(s.ReturningList)
+	w.seen(rels, s.OnConflictClause.GetWhereClause(), s.ReturningList)
 }
 
 // setTargets walks assignments, or an INSERT's column list.
@@ -187,11 +188,12 @@ func (w *walker) update(s *pg.UpdateStmt) {
 		w.refuse("UPDATE is not understood")
 		return
 	}
-	w.writeTo(s.Relation, policy.Update, false)
+	rels := w.writeTo(s.Relation, policy.Update, false)
 	w.from(s.FromClause)
 	w.setTargets(s.TargetList)
 	w.expr(s.WhereClause)
 	w.targets(s.ReturningList)
+	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 
 func (w *walker) delete(s *pg.DeleteStmt) {
@@ -201,10 +203,21 @@ func (w *walker) delete(s *pg.DeleteStmt) {
 		w.refuse("DELETE is not understood")
 		return
 	}
-	w.writeTo(s.Relation, policy.Delete, false)
+	rels := w.writeTo(s.Relation, policy.Delete, false)
 	w.from(s.UsingClause)
 	w.expr(s.WhereClause)
 	w.targets(s.ReturningList)
+	w.seen(rels, s.WhereClause, s.ReturningList)
+}
+
+// seen: a write that tests rows or returns them reads them, as the server's own
+// privileges have it.
+func (w *walker) seen(rels []*catalog.Relation, where *pg.Node, returning []*pg.Node) {
+	if where.GetNode() != nil || len(returning) > 0 {
+		for _, r := range rels {
+			w.object(r, policy.Read)
+		}
+	}
 }
 
 // merge is described, for rules on commands and relations, and refused.
