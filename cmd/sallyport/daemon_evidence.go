@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -56,6 +57,10 @@ func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_
 	}
 	n := cfg.Evidence.NATS
 	if n.URL == "" {
+		// The server itself tells of a port that is taken only by not starting.
+		if err := free(n.Listen); err != nil {
+			return nil, fmt.Errorf("embedded NATS: %w (evidence.nats.listen)", err)
+		}
 		if ev.server, err = jetstream.StartServer(jetstream.Options{Dir: filepath.Join(cfg.State, "nats"), Listen: n.Listen, Host: cfg.Host}); err != nil {
 			return nil, err
 		}
@@ -74,6 +79,14 @@ func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_
 		ev.wg.Go(func() { ev.ensure(ctx) })
 	}
 	return ev, nil
+}
+
+func free(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // connect dials the user's NATS with credentials that only the loader could

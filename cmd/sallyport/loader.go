@@ -20,7 +20,7 @@ import (
 
 const (
 	// lookEvery is the time between two looks at the guard.
-	lookEvery = 10 * time.Second
+	lookEvery = 5 * time.Second
 	// endTime is what the daemon has for its end beyond the drain.
 	endTime = 15 * time.Second
 )

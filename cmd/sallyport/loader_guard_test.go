@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,12 +77,18 @@ func TestOlderConnectionsEnd(t *testing.T) {
 	h.configure()
 	h.reload("msg=reloaded process=loader")
 	within(t, "the connection to the new resource ends", func() bool { return ended(clients[1]) })
-	within(t, "both are told", func() bool { return h.metric("sallyport_bypasses_total") == "2" })
+	within(t, "both are told", func() bool { return h.metric("sallyport_bypasses_total") >= "2" })
 	h.stop()
-	b := recorded(h.record(), events.Bypass)
-	for i, l := range servers {
-		if len(b) != 2 || b[i].Destination.String() != l.Addr().String() || !has(b[i].Message, "older than the guard") {
-			t.Errorf("%+v", b)
+	// Their last packets may have been dropped, and told, too.
+	told := map[string]int{}
+	for _, b := range recorded(h.record(), events.Bypass) {
+		if has(b.Message, "older than the guard") {
+			told[b.Destination.String()]++
+		}
+	}
+	for _, l := range servers {
+		if told[l.Addr().String()] != 1 || len(told) != 2 {
+			t.Errorf("%v", told)
 		}
 	}
 }
@@ -112,15 +117,7 @@ func TestGuardIsPutBack(t *testing.T) {
 	if covered() {
 		t.Fatal("covered at once: the test tests nothing")
 	}
-	for range 3 {
-		time.Sleep(lookEvery / 2)
-		if covered() {
-			break
-		}
-	}
-	if !covered() {
-		t.Error("it is not covered")
-	}
+	within(t, "it is covered", covered)
 	within(t, "the log tells", func() bool { return has(h.log.String(), "the guard was not whole") })
 	h.stop()
 	if a := recorded(h.record(), events.Alarm); len(a) != 1 || !has(a[0].Message, "guard: ", "a covered cgroup was removed") {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -93,33 +94,59 @@ func (h *host) psqlWith(token string, args ...string) (string, error) {
 	return string(out), err
 }
 
+// clusterDir holds a fresh server's data folder, made once and copied for each
+// test; TestMain removes it.
+var clusterDir string
+
+var cluster = sync.OnceValue(func() (err error) {
+	if clusterDir, err = os.MkdirTemp("", "sallyport-initdb"); err != nil {
+		return err
+	}
+	if err := os.Chown(clusterDir, pgUID, pgUID); err != nil {
+		return err
+	}
+	return asPostgres(clusterDir, "initdb", "-D", filepath.Join(clusterDir, "d"), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+})
+
+const pgUID = 65534 // initdb wants an account that the system knows
+
+func asPostgres(dir, name string, args ...string) error {
+	c := exec.Command("/usr/lib/postgresql/15/bin/"+name, args...)
+	c.Dir = dir
+	c.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: pgUID, Gid: pgUID}}
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, out)
+	}
+	return nil
+}
+
 // startPostgres starts a throwaway server and returns its address.
 func startPostgres(t *testing.T) string {
 	t.Helper()
-	const bin = "/usr/lib/postgresql/15/bin/"
-	const uid = 65534 // initdb wants an account that the system knows
+	if err := cluster(); err != nil {
+		t.Fatal(err)
+	}
 	dir, err := os.MkdirTemp("", "sallyport-pg")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chown(dir, uid, uid); err != nil {
+	if out, err := exec.Command("cp", "-a", filepath.Join(clusterDir, "d"), dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chown(dir, pgUID, pgUID); err != nil {
 		t.Fatal(err)
 	}
-	cmd := func(name string, args ...string) {
-		t.Helper()
-		c := exec.Command(bin+name, args...)
-		c.Dir = dir
-		c.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", name, err, out)
-		}
+	port, data := int(redirecttest.Port(t)), filepath.Join(dir, "d")
+	if err := asPostgres(dir, "pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "log"), "-o",
+		fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%d -c fsync=off -k %s", port, dir), "start"); err != nil {
+		t.Fatal(err)
 	}
-	port := int(redirecttest.Port(t))
-	data := filepath.Join(dir, "d")
-	cmd("initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
-	cmd("pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "log"), "-o", fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%d -c fsync=off -k %s", port, dir), "start")
-	t.Cleanup(func() { cmd("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop") })
+	t.Cleanup(func() {
+		if err := asPostgres(dir, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"); err != nil {
+			t.Error(err)
+		}
+	})
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }

@@ -31,7 +31,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv("SALLYPORT_TEST") != "" || parser.IsChild() || len(os.Args) > 1 && os.Args[1] == daemonCommand {
 		os.Exit(run(os.Args[1:]))
 	}
-	os.Exit(oidctest.Main(m))
+	code := oidctest.Main(m)
+	if clusterDir != "" {
+		os.RemoveAll(clusterDir)
+	}
+	os.Exit(code)
 }
 
 // Who is who on the test's host.
