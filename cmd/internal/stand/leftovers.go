@@ -28,11 +28,16 @@ const (
 	exemptCgroup = "/sallyport-stand.exempt" // unguarded commands, in host mode
 )
 
-// Leftovers reports what is still there of a stand that was stopped:
-// processes, programs in the kernel, cgroups, mounts, listening ports and
-// files. What the kernel takes away a little later is given its time.
-func (s *Stand) Leftovers() error {
-	if found := lasting(s.leftovers); len(found) > 0 {
+// Leftovers reports what is still there of the stand in a folder, after it was
+// stopped: processes, programs in the kernel, cgroups, mounts and files. What
+// the kernel takes away a little later is given its time. Whoever asks holds the
+// Lock: programs and cgroups have no names of their own.
+func Leftovers(dir string) error {
+	return left(func() []string { return leftovers(dir) })
+}
+
+func left(look func() []string) error {
+	if found := lasting(look); len(found) > 0 {
 		return fmt.Errorf("left behind: %s", strings.Join(found, "; "))
 	}
 	return nil
@@ -49,17 +54,23 @@ func lasting(look func() []string) (found []string) {
 	return found
 }
 
-func (s *Stand) leftovers() (found []string) {
-	for _, p := range processes(s.Dir, nil) {
+func leftovers(dir string) (found []string) {
+	for _, p := range processes(dir, nil) {
 		found = append(found, p.String())
 	}
 	found = append(found, guards()...)
-	if _, err := os.Lstat(s.Dir); !errors.Is(err, fs.ErrNotExist) {
-		found = append(found, "folder "+s.Dir)
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		found = append(found, "folder "+dir)
 	}
-	if b, err := os.ReadFile("/proc/self/mountinfo"); err != nil || bytes.Contains(b, []byte(s.Dir)) {
-		found = append(found, "a mount in "+s.Dir)
+	if b, err := os.ReadFile("/proc/self/mountinfo"); err != nil || bytes.Contains(b, []byte(dir+"/")) {
+		found = append(found, "a mount in "+dir)
 	}
+	return found
+}
+
+// leftovers are also the listeners that it had.
+func (s *Stand) leftovers() []string {
+	found := leftovers(s.Dir)
 	for _, addr := range s.addresses() {
 		if listening(addr) {
 			found = append(found, "a listener on "+addr)

@@ -11,9 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock waits until no other stand and no kernel test runs on this host; they
-// share the file. The guard attaches to the host's one cgroup2 root.
-func lock(ctx context.Context, waiting func()) (unlock func(), err error) {
+// Lock waits until no other stand and no kernel test runs on this host, and
+// keeps them out until unlock is called; they share the file. The guard attaches
+// to the host's one cgroup2 root. A Stand takes it itself. waiting, when not
+// nil, is called if there is somebody to wait for.
+func Lock(ctx context.Context, waiting func()) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(os.TempDir(), "sallyport-kernel.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err

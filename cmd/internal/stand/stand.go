@@ -87,7 +87,7 @@ func Start(ctx context.Context, o Options) (_ *Stand, err error) {
 			return nil, fmt.Errorf("%w (build it: make build)", err)
 		}
 	}
-	if s.unlock, err = lock(ctx, o.Waiting); err != nil {
+	if s.unlock, err = Lock(ctx, o.Waiting); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -195,7 +195,7 @@ func (s *Stand) stop() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return s.Leftovers()
+	return left(s.leftovers)
 }
 
 // servers are the processes that Stop ends in order.
