@@ -39,7 +39,7 @@ func tell(t *testing.T, dir string, s *story) {
 				s.logged0 = len(log)
 			}
 			e.Vars = append(e.Vars, "DIR="+s.Dir, "CONFIG="+s.Config, "STORE="+s.Store, "NATS="+s.NATS(), "SIEM="+s.Seed("siem"),
-				"METRICS="+s.Cfg.Metrics, fmt.Sprintf("PASSAGE=%d", s.Cfg.Interception.Port))
+				"METRICS="+s.Cfg.Metrics, fmt.Sprintf("PASSAGE=%d", s.Cfg.Interception.Port), fmt.Sprintf("PORT=%d", s.PG.Addr.Port()))
 			return s.settled()
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
