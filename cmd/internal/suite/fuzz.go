@@ -17,6 +17,7 @@ import (
 
 var (
 	fuzzFunc  = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+	fuzzBegun = regexp.MustCompile(`now fuzzing with|starting with empty corpus`)
 	fuzzStats = regexp.MustCompile(`elapsed: .*execs: .*`)
 )
 
@@ -117,7 +118,7 @@ type transcript struct {
 
 func (t *transcript) Write(b []byte) (int, error) {
 	t.all.Write(b)
-	if t.begun != nil && bytes.Contains(t.all.Bytes(), []byte("now fuzzing")) {
+	if t.begun != nil && fuzzBegun.Match(t.all.Bytes()) {
 		t.begun()
 		t.begun = nil
 	}

@@ -50,7 +50,7 @@ func sources(t *testing.T, f func(path string, text []byte)) {
 	}
 }
 
-func TestFileSizes(t *testing.T) {
+func TestRepoFileSizes(t *testing.T) {
 	sources(t, func(path string, text []byte) {
 		if filepath.Ext(path) == ".md" {
 			return // a reference is read by looking things up
@@ -61,7 +61,7 @@ func TestFileSizes(t *testing.T) {
 	})
 }
 
-func TestNoLooseEnds(t *testing.T) {
+func TestRepoLooseEnds(t *testing.T) {
 	sources(t, func(path string, text []byte) {
 		for i, line := range bytes.Split(text, []byte("\n")) {
 			if looseEnd.Match(line) {
@@ -72,7 +72,7 @@ func TestNoLooseEnds(t *testing.T) {
 }
 
 // Each package has one package comment, which begins as Go's conventions say.
-func TestPackageDocs(t *testing.T) {
+func TestRepoPackageDocs(t *testing.T) {
 	type pkg struct {
 		name string
 		docs []string
@@ -111,7 +111,7 @@ func TestPackageDocs(t *testing.T) {
 }
 
 // The targets that people know are explained by `make help`.
-func TestMakeHelp(t *testing.T) {
+func TestRepoMakeHelp(t *testing.T) {
 	out, err := exec.Command("make", "--no-print-directory", "help").CombinedOutput()
 	if err != nil {
 		t.Fatalf("make help: %v\n%s", err, out)
@@ -124,7 +124,7 @@ func TestMakeHelp(t *testing.T) {
 }
 
 // A dependency is named in docs/architecture.md, with what it is for.
-func TestDependenciesAreNamed(t *testing.T) {
+func TestRepoDependencies(t *testing.T) {
 	mod, err := os.ReadFile("go.mod")
 	if err != nil {
 		t.Fatal(err)

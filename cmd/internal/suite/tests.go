@@ -48,7 +48,7 @@ func kernel(ctx context.Context, s *suite) error {
 }
 
 func guards(ctx context.Context, s *suite) error {
-	return s.gotest(ctx, "./cmd/internal/suite")
+	return s.gotest(ctx, "-run", "^TestRepo", "./cmd/internal/suite")
 }
 
 // event is a line of `go test -json` (see `go doc test2json`).
@@ -76,7 +76,7 @@ func (s *suite) gotest(ctx context.Context, args ...string) error {
 	if err != nil {
 		return err
 	}
-	t := tally{out: s.out, said: map[string]map[string][]string{}, tests: map[string]int{}}
+	t := tally{out: s.out, said: map[string]map[string][]string{}, ran: map[string]count{}}
 	rerr := lines(r, t.line)
 	err = s.children.wait(cmd)
 	s.passed += t.passed
@@ -93,13 +93,15 @@ func (s *suite) gotest(ctx context.Context, args ...string) error {
 
 // tally counts top-level tests.
 type tally struct {
-	out            io.Writer
-	passed, failed int
-	skipped        []string
+	out io.Writer
+	count
+	skipped []string
 
-	said  map[string]map[string][]string // by package and top-level test, until they pass
-	tests map[string]int                 // of a package
+	said map[string]map[string][]string // by package and top-level test, until they pass
+	ran  map[string]count               // by package
 }
+
+type count struct{ passed, failed int }
 
 func (t *tally) line(line []byte) {
 	var e event
@@ -122,40 +124,51 @@ func (t *tally) line(line []byte) {
 		if verdict := strings.HasPrefix(e.Output, "FAIL") || strings.HasPrefix(e.Output, "ok "); root != "" || !verdict {
 			said[root] = append(said[root], e.Output)
 		}
-	case "pass":
+	case "pass", "fail":
 		switch {
 		case e.Test == "":
-			if t.tests[e.Package] == 0 {
-				t.skipped = append(t.skipped, e.Package)
-			}
-			fmt.Fprintf(t.out, "ok  \t%s\t%.3fs\t%d tests\n", e.Package, e.Elapsed, t.tests[e.Package])
-			delete(t.said, e.Package)
+			t.end(e, said)
 		case !sub:
-			t.passed++
-			t.tests[e.Package]++
-			delete(said, root)
+			t.test(e)
+			if e.Action == "pass" {
+				delete(said, root)
+			}
 		}
 	case "skip":
 		if e.Test != "" {
 			t.skipped = append(t.skipped, e.Package+"."+e.Test)
 		}
-	case "fail":
-		switch {
-		case e.Test == "":
-			t.fail(e, said)
-			delete(t.said, e.Package)
-		case !sub:
-			t.failed++
-		}
 	}
 }
 
-// fail prints what a failed package said that did not pass.
-func (t *tally) fail(e event, said map[string][]string) {
+func (t *tally) test(e event) {
+	n := t.ran[e.Package]
+	if e.Action == "pass" {
+		t.passed++
+		n.passed++
+	} else {
+		t.failed++
+		n.failed++
+	}
+	t.ran[e.Package] = n
+}
+
+// end prints what became of a package, and if it failed, what it said that did
+// not pass.
+func (t *tally) end(e event, said map[string][]string) {
+	delete(t.said, e.Package)
+	n := t.ran[e.Package]
+	if e.Action == "pass" {
+		if n.passed == 0 {
+			t.skipped = append(t.skipped, e.Package)
+		}
+		fmt.Fprintf(t.out, "ok  \t%s\t%.3fs\t%d tests\n", e.Package, e.Elapsed, n.passed)
+		return
+	}
 	for _, root := range slices.Sorted(maps.Keys(said)) {
 		fmt.Fprint(t.out, strings.Join(said[root], ""))
 	}
-	if len(said) <= 1 {
+	if n.failed == 0 {
 		t.failed++ // it was no test that failed, but the package
 	}
 	fmt.Fprintf(t.out, "FAIL\t%s\t%.3fs\n", e.Package, e.Elapsed)
