@@ -125,7 +125,7 @@ func TestDrainEnds(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("the statement went on")
 	}
-	if closed := recorded(h.record(), events.SessionClose); len(closed) != 1 || closed[0].Status == "ok" {
+	if closed := recorded(h.record(), events.SessionClose); len(closed) != 1 || closed[0].Status == "ok" || has(closed[0].Reason, "died") {
 		t.Errorf("%+v", closed)
 	}
 }
