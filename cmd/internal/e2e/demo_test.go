@@ -174,3 +174,22 @@ func TestDemoKilled(t *testing.T) {
 		t.Errorf("%s is still there", dir)
 	}
 }
+
+// A stand that can't be started says why, and leaves nothing behind.
+func TestStandFails(t *testing.T) {
+	s, err := stand.Start(t.Context(), stand.Options{Bin: bin, Policy: []byte("rules:\n  - name: typo\n    efect: allow\n")})
+	if err == nil {
+		_ = s.Stop()
+		t.Fatal("it started")
+	}
+	if !strings.Contains(err.Error(), "policy.yaml:3: ") {
+		t.Error(err)
+	}
+	clean(t, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	if s, err = stand.Start(ctx, stand.Options{Bin: bin, Prepare: func(context.Context, *stand.Stand) error { cancel(); return nil }}); err == nil {
+		_ = s.Stop()
+		t.Fatal("it started although nobody wanted it any more")
+	}
+	clean(t, "")
+}
