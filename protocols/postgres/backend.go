@@ -19,7 +19,6 @@ type replyState struct {
 	failed  bool // an error was among its answers
 	outcome outcome
 	event   events.Event
-	ended   uint64 // the latest statement with an outcome
 	buf     []byte // a message that takes another's place
 	inside  int    // bytes of a streamed message that are still to come
 }

@@ -46,6 +46,7 @@ type conn struct {
 
 	unsafe  atomic.Pointer[string] // why texts may mean something else than is understood
 	guarded atomic.Bool            // something is protected, as of the latest message
+	ended   atomic.Uint64          // the latest statement with an outcome
 
 	server   *wire.Reader
 	replyCtx context.Context
@@ -298,11 +299,13 @@ func (c *conn) push(st *step, d policy.Decision, msg []byte) error {
 			return err
 		}
 	}
-	if !c.queue.push(st) {
-		c.skip(st)
-		return nil
+	switch c.queue.push(st) {
+	case goes:
+		return c.s.Send(d, msg)
+	case skips:
+		c.skipped(st)
 	}
-	return c.s.Send(d, msg)
+	return nil
 }
 
 // refuse has a message fail at the server in its place.

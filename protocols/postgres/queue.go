@@ -87,22 +87,30 @@ func (q *queue) full() bool {
 	return q.n >= maxQueue
 }
 
-// push adds a step before its message is sent. It returns false when the
-// message need not be sent: the server will skip it, or answers no more.
-func (q *queue) push(s *step) bool {
+// fate is what becomes of a message.
+type fate uint8
+
+const (
+	goes  fate = iota // its step is in the queue: send it
+	skips             // the server will skip it
+	lost              // nothing is answered any more: the session's end is its outcome
+)
+
+// push adds a step before its message is sent.
+func (q *queue) push(s *step) fate {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.n >= maxQueue && !q.over && !q.skipping {
 		q.moved.Wait()
 	}
 	if q.over {
-		return false
+		return lost
 	}
 	if s.kind == stepSync {
 		q.skipping = false
 		q.batch++
 	} else if q.skipping {
-		return false
+		return skips
 	}
 	if q.n == len(q.steps) {
 		q.grow()
@@ -114,7 +122,7 @@ func (q *queue) push(s *step) bool {
 	q.names.predict(&s.change, q.batch)
 	q.steps[(q.first+q.n)%len(q.steps)] = *s
 	q.n++
-	return true
+	return goes
 }
 
 func (q *queue) grow() {

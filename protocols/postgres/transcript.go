@@ -82,10 +82,9 @@ func (c *conn) account(s *step, b []byte) error {
 // respond appends a statement's outcome. Bind and the Execute that goes with
 // it have one.
 func (c *conn) respond(s *step) error {
-	if s.number == c.reply.ended {
+	if c.ended.Swap(s.number) == s.number {
 		return nil
 	}
-	c.reply.ended = s.number
 	o := c.reply.of(s)
 	e := &c.reply.event
 	*e = events.Event{Kind: events.Response, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code,
@@ -100,18 +99,9 @@ func (c *conn) respond(s *step) error {
 	return c.s.Event(e)
 }
 
-// skipped records that a statement was not run. It belongs to the goroutine
-// that reads the server.
+// skipped records that a statement was not run.
 func (c *conn) skipped(s *step) {
-	if s.statement && s.number != c.reply.ended {
-		c.reply.ended = s.number
-		c.skip(s)
-	}
-}
-
-// skip is skipped for a statement that has not even been sent.
-func (c *conn) skip(s *step) {
-	if s.statement {
+	if s.statement && c.ended.Swap(s.number) != s.number {
 		// The journal keeps room for outcomes; where it fails for good, it
 		// records the end of this session as interrupted.
 		_ = c.s.Event(&events.Event{Kind: events.Response, Time: time.Now(), Number: s.number, Status: "skipped"})
