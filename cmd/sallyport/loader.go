@@ -21,6 +21,8 @@ import (
 const (
 	// lookEvery is the time between two looks at the guard.
 	lookEvery = 5 * time.Second
+	// answerTime is what the daemon has to prepare for a reload.
+	answerTime = time.Minute
 	// endTime is what the daemon has for its end beyond the drain.
 	endTime = 15 * time.Second
 )
@@ -40,6 +42,7 @@ type loader struct {
 
 	serving  bool
 	pending  *config.Config // sent to the daemon, not answered yet
+	asked    time.Time      // when
 	again    bool           // a reload was asked for meanwhile
 	stopping bool
 }

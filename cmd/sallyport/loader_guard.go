@@ -70,6 +70,11 @@ func alone(pins string) error {
 // back where it does not: a cgroup may have been removed and made again. The
 // host's own addresses are the guard's business too.
 func (l *loader) look() {
+	if l.pending != nil && l.serving && time.Since(l.asked) > answerTime {
+		// It holds new connections back, or worse.
+		l.log.Error("the daemon does not answer a reload: it is killed")
+		_ = l.child.Signal(os.Kill)
+	}
 	if l.stopping || l.pending != nil {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/render"
@@ -47,7 +48,7 @@ func (l *loader) send(cfg *config.Config, b *bundle) error {
 	if err := l.line.order(doPrepare, "", f); err != nil {
 		return fmt.Errorf("hand the daemon its configuration: %w", err)
 	}
-	l.pending = cfg
+	l.pending, l.asked = cfg, time.Now()
 	return nil
 }
 
