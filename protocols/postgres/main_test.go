@@ -1,29 +1,25 @@
 package postgres_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net"
 	"os"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"sallyport.dev/sallyport/events"
-	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/rules"
-	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/postgres"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 	"sallyport.dev/sallyport/protocols/postgres/parser"
 	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 	"sallyport.dev/sallyport/protocols/postgres/query"
 	"sallyport.dev/sallyport/protocols/postgres/rewrite"
+	"sallyport.dev/sallyport/protocols/protocoltest"
 	"sallyport.dev/sallyport/protocols/wire"
 )
 
@@ -43,7 +39,8 @@ func run(m *testing.M) int {
 	clinic, err := os.ReadFile("rewrite/testdata/clinic.sql")
 	if err == nil {
 		server, err = postgrestest.Start("CREATE ROLE agent SUPERUSER LOGIN; CREATE ROLE sallyport_catalog LOGIN;" +
-			"CREATE TABLE t (a int, b text); CREATE TABLE t2 (a int); CREATE TABLE t3 (a int);" + string(clinic))
+			"CREATE TABLE t (a int, b text); CREATE TABLE t2 (a int); CREATE TABLE t3 (a int);" +
+			"CREATE TABLE m0 AS SELECT 'm0' AS a; CREATE TABLE m1 AS SELECT 'm1' AS a; CREATE TABLE m2 AS SELECT 'm2' AS a;" + string(clinic))
 	}
 	if err == nil {
 		defer server.Stop()
@@ -58,95 +55,10 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// record is a journal in memory that keeps what it was given.
-type record struct {
-	mu     sync.Mutex
-	events []events.Event
-	chunks []events.Chunk
-	full   bool
-	slow   chan struct{} // nil: everything is durable at once
-	seq    uint64
-}
-
-func (r *record) Append(e *events.Event) (events.Ticket, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.full && e.Kind != events.Response && e.Kind != events.SessionClose {
-		return events.Ticket{}, events.ErrFull
-	}
-	c := *e
-	c.Rules, c.Masked, c.Objects = slices.Clone(e.Rules), slices.Clone(e.Masked), slices.Clone(e.Objects)
-	c.Literals, c.Normalized = slices.Clone(e.Literals), strings.Clone(e.Normalized)
-	r.events = append(r.events, c)
-	r.seq++
-	return events.NewTicket(r, r.seq), nil
-}
-
-func (r *record) Record(c *events.Chunk) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	k := *c
-	k.Data = bytes.Clone(c.Data)
-	r.chunks = append(r.chunks, k)
-	return nil
-}
-
-func (r *record) WaitDurable(ctx context.Context, _ uint64) error {
-	select {
-	case <-r.slow:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (r *record) Durable() uint64 {
-	if r.slow == nil {
-		return 1 << 62
-	}
-	select {
-	case <-r.slow:
-		return 1 << 62
-	default:
-		return 0
-	}
-}
-
-// kinds returns the events of a kind.
-func (r *record) kinds(k events.Kind) []events.Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []events.Event
-	for _, e := range r.events {
-		if e.Kind == k {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-func (r *record) transcript(k events.ChunkKind) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var b strings.Builder
-	for _, c := range r.chunks {
-		if c.Kind == k {
-			b.Write(c.Data)
-		}
-	}
-	return b.String()
-}
-
-// proxy is the passage without its kernel: it serves whoever connects as the
-// workload "agent".
+// proxy is the passage in front of the server.
 type proxy struct {
-	t      testing.TB
-	ln     net.Listener
-	gate   *policy.Gate
-	record *record
-	errs   chan error
-	stop   context.CancelFunc
-	dial   func(context.Context) (net.Conn, error)
+	*protocoltest.Passage
+	t testing.TB
 }
 
 const maskPolicy = `
@@ -199,84 +111,69 @@ func engine(t testing.TB, text string) policy.Engine {
 
 func start(t testing.TB, pol string) *proxy {
 	t.Helper()
-	return startOn(t, pol, nil)
+	return open(t, pol, protocoltest.Options{})
 }
 
-// startOn starts a proxy with a journal of the test's own; nil: one in memory.
+// startOn starts a proxy with a journal of the test's own.
 func startOn(t testing.TB, pol string, j events.Journal) *proxy {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &proxy{t: t, ln: ln, record: &record{}, errs: make(chan error, 100), stop: cancel}
-	p.dial = func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", server.Addr.String())
-	}
-	if j == nil {
-		j = p.record
-	}
-	p.gate = policy.NewGate(engine(t, pol), j, time.Now)
-	cat, err := catalog.Open(ctx, catalog.Options{
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", server.Addr.String())
-		},
-		User: "sallyport_catalog", Database: "postgres",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	an := rewrite.New(rewrite.Options{Parser: pool, Catalog: cat})
-	proto := postgres.New(postgres.Options{
-		Analyzer: func(context.Context, string, string) (query.Analyzer, func(), error) { return an, func() {}, nil },
-		Digest:   func(b []byte) events.Digest { s := sha256.Sum256(b); return events.Digest(s[:8]) },
-	})
-	var wg sync.WaitGroup
-	n := 0
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			n++
-			id := fmt.Sprintf("session-%d", n)
-			wg.Go(func() {
-				defer c.Close()
-				s := protocols.NewSession(protocols.Options{
-					Flow: &intercept.Flow{Conn: c, Destination: server.Addr}, Gate: p.gate, Journal: j,
-					Policy: &policy.Session{
-						Identity: intercept.Identity{Workload: "agent", Subject: "agent", Proof: "test", Expires: time.Now().Add(time.Hour)},
-						Resource: "clinic", Protocol: "postgres",
-						Event: &events.Session{ID: id, Host: "test", Protocol: "postgres", Resource: "clinic", Destination: server.Addr, Workload: "agent"},
-					},
-					Dial: func(ctx context.Context) (net.Conn, error) { return p.dial(ctx) },
-				})
-				err := proto.Serve(ctx, s)
-				_ = s.Close(err)
-				p.errs <- err
-			})
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		ln.Close()
-		done := make(chan struct{})
-		go func() { wg.Wait(); close(done) }()
-		select {
-		case <-done:
-		case <-time.After(20 * time.Second):
-			t.Error("a session did not end")
-		}
-		cat.Close()
-	})
-	return p
+	return open(t, pol, protocoltest.Options{Journal: j})
 }
 
+// open starts a proxy under a policy, with what o says besides.
+func open(t testing.TB, pol string, o protocoltest.Options) *proxy {
+	t.Helper()
+	cat, err := catalog.Open(t.Context(), catalog.Options{Dial: dialServer, User: "sallyport_catalog", Database: "postgres"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cat.Close() }) // after the sessions
+	an := rewrite.New(rewrite.Options{Parser: pool, Catalog: cat})
+	o.Protocol = postgres.New(postgres.Options{
+		Analyzer: func(context.Context, string, string) (query.Analyzer, func(), error) { return an, func() {}, nil },
+		Digest:   digest,
+	})
+	o.Engine, o.Server = engine(t, pol), server.Addr
+	return &proxy{Passage: protocoltest.Open(t, o), t: t}
+}
+
+func dialServer(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", server.Addr.String())
+}
+
+func digest(b []byte) events.Digest { s := sha256.Sum256(b); return events.Digest(s[:8]) }
+
 func (p *proxy) dsn(more string) string {
-	a := p.ln.Addr().(*net.TCPAddr)
-	return fmt.Sprintf("host=127.0.0.1 port=%d user=agent dbname=postgres sslmode=disable %s", a.Port, more)
+	host, port, _ := net.SplitHostPort(p.Addr)
+	return fmt.Sprintf("host=%s port=%s user=agent dbname=postgres sslmode=disable %s", host, port, more)
+}
+
+// settled waits until every statement on the record has its outcome, and
+// returns the journal.
+func (p *proxy) settled() *protocoltest.Journal {
+	p.t.Helper()
+	type statement struct {
+		session string
+		number  uint64
+	}
+	for range 1000 {
+		open := map[statement]bool{}
+		for _, e := range p.Journal.All() {
+			switch e.Kind {
+			case events.Statement:
+				open[statement{e.Session.ID, e.Number}] = true
+			case events.Response, events.SessionClose:
+				maps.DeleteFunc(open, func(s statement, _ bool) bool {
+					return s.session == e.Session.ID && (e.Kind == events.SessionClose || s.number <= e.Number)
+				})
+			}
+		}
+		if len(open) == 0 {
+			return p.Journal
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	p.t.Error("a statement has no outcome")
+	return p.Journal
 }

@@ -55,7 +55,7 @@ func dial(t testing.TB, address string, params ...string) *raw {
 	}
 }
 
-func (p *proxy) raw(params ...string) *raw { return dial(p.t, p.ln.Addr().String(), params...) }
+func (p *proxy) raw(params ...string) *raw { return dial(p.t, p.Addr, params...) }
 
 // next reads a message; type 0 is the end of the stream.
 func (r *raw) next() (byte, []byte) {
@@ -118,6 +118,39 @@ func enc(ms ...pgproto3.FrontendMessage) []byte {
 }
 
 func q(s string) *pgproto3.Query { return &pgproto3.Query{String: s} }
+
+func parse(name, sql string) *pgproto3.Parse { return &pgproto3.Parse{Name: name, Query: sql} }
+
+func bind(portal, name string, values ...string) *pgproto3.Bind {
+	b := &pgproto3.Bind{DestinationPortal: portal, PreparedStatement: name}
+	for _, v := range values {
+		b.Parameters = append(b.Parameters, []byte(v))
+	}
+	return b
+}
+
+func execute(portal string) *pgproto3.Execute { return &pgproto3.Execute{Portal: portal} }
+
+func describe(kind byte, name string) *pgproto3.Describe {
+	return &pgproto3.Describe{ObjectType: kind, Name: name}
+}
+
+func closing(kind byte, name string) *pgproto3.Close {
+	return &pgproto3.Close{ObjectType: kind, Name: name}
+}
+
+func data(s string) *pgproto3.CopyData { return &pgproto3.CopyData{Data: []byte(s)} }
+
+var (
+	sync_    = &pgproto3.Sync{}
+	flush    = &pgproto3.Flush{}
+	copyDone = &pgproto3.CopyDone{}
+)
+
+type (
+	message   = pgproto3.FrontendMessage
+	pgExecute = pgproto3.Execute
+)
 
 // conversations are what a client sends, with how many ReadyForQuery it gets.
 var conversations = []struct {
@@ -240,11 +273,11 @@ func TestEveryStatementHasOneOutcome(t *testing.T) {
 			r.until('Z', conv.z[i])
 		}
 		r.send(enc(&pgproto3.Terminate{}))
-		if err := <-p.errs; err != nil {
+		if err := p.End(); err != nil {
 			t.Errorf("%s: %v", conv.name, err)
 		}
 		var open []uint64
-		for _, e := range p.record.events {
+		for _, e := range p.Journal.All() {
 			switch e.Kind {
 			case events.Statement:
 				open = append(open, e.Number)
@@ -258,7 +291,7 @@ func TestEveryStatementHasOneOutcome(t *testing.T) {
 		if len(open) > 0 {
 			t.Errorf("%s: no outcome of %v", conv.name, open)
 		}
-		p.record.events = nil
+		p.Journal.Forget()
 	}
 }
 
@@ -273,7 +306,7 @@ func TestUnknownMessagesEndTheSession(t *testing.T) {
 		if out := r.until('Z', 1); !strings.HasPrefix(out, "E SFATAL") || !strings.HasSuffix(out, "EOF\n") {
 			t.Fatalf("type %d: %s", typ, out)
 		}
-		if err := <-p.errs; err == nil {
+		if err := p.End(); err == nil {
 			t.Fatalf("type %d: the session ended as if nothing was wrong", typ)
 		}
 	}

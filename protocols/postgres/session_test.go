@@ -38,11 +38,11 @@ func TestMaskedSelect(t *testing.T) {
 	if want := "1|[redacted]|***-**-0001|1951-01-01||Boston\n"; out != want {
 		t.Fatalf("got %q, want %q", out, want)
 	}
-	st := p.record.kinds(events.Statement)
+	st := p.settled().Events(events.Statement)
 	if len(st) != 1 || st[0].Verdict != events.Mask || len(st[0].Masked) != 4 {
 		t.Fatalf("%+v", st)
 	}
-	if tr := p.record.transcript(events.ChunkResult); !strings.Contains(tr, "***-**-0001") || strings.Contains(tr, "CANARY") {
+	if tr := p.Journal.Transcript(events.ChunkResult); !strings.Contains(tr, "***-**-0001") || strings.Contains(tr, "CANARY") {
 		t.Fatalf("transcript %q", tr)
 	}
 }
@@ -64,7 +64,7 @@ func TestSyntaxErrorsStayOffTheRecord(t *testing.T) {
 	if !strings.Contains(out, "syntax error at or near") {
 		t.Errorf("the client reads %q", out)
 	}
-	ev := p.record.kinds(events.Block)
+	ev := p.settled().Events(events.Block)
 	if len(ev) != 1 || !strings.Contains(ev[0].Reason, "not understood") || strings.Contains(ev[0].Reason, "CANARY") {
 		t.Errorf("recorded: %+v", ev)
 	}
@@ -82,10 +82,10 @@ func TestExtended(t *testing.T) {
 			t.Fatal(name, ssn)
 		}
 	}
-	if n := len(p.record.kinds(events.Statement)); n != 3 {
+	if n := len(p.settled().Events(events.Statement)); n != 3 {
 		t.Fatalf("%d statements", n)
 	}
-	if n := len(p.record.kinds(events.Response)); n != 3 {
+	if n := len(p.settled().Events(events.Response)); n != 3 {
 		t.Fatalf("%d responses", n)
 	}
 }

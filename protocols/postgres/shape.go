@@ -39,13 +39,14 @@ func shape(dst, sql []byte, lits []span) (key []byte, places []span, ok bool) {
 	if !shaped(sql) {
 		return dst, lits, false
 	}
-	high := false
+	high, after := false, byte(0) // after: the mark of the token before
 	for i := 0; i < len(sql); {
 		c := sql[i]
 		end, mark := i+1, byte(0)
 		switch {
 		case c == '\'':
-			if end = plainString(sql, i); end < 0 || i > 0 && (identPart(sql[i-1]) || sql[i-1] == '&') {
+			// Behind another one it may be the rest of it.
+			if end = plainString(sql, i); end < 0 || after == textMark || i > 0 && (identPart(sql[i-1]) || sql[i-1] == '&') {
 				return dst, lits, false
 			}
 			mark = textMark
@@ -77,6 +78,9 @@ func shape(dst, sql []byte, lits []span) (key []byte, places []span, ok bool) {
 		case c == '-' && end < len(sql) && sql[end] == '-', c == '/' && end < len(sql) && sql[end] == '*',
 			c == '\\', c < ' ' && c != '\n' && c != '\t' && c != '\r', c == 0x7f:
 			return dst, lits, false
+		}
+		if c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			after = mark
 		}
 		if mark != 0 {
 			if len(lits) == maxShapeLiterals {
@@ -141,7 +145,7 @@ func number(sql []byte, i int) (int, byte) {
 		}
 		return end, keptMark
 	}
-	for end < len(sql) && (identPart(sql[end]) || sql[end] == '.' || exponentSign(sql, end)) {
+	for end < len(sql) && (identPart(sql[end]) || sql[end] == '.' && !dots(sql, end) || exponentSign(sql, end)) {
 		end++
 	}
 	if end < len(sql) && (sql[end] == '\'' || sql[end] == '"') {
@@ -149,6 +153,9 @@ func number(sql []byte, i int) (int, byte) {
 	}
 	return end, keptMark
 }
+
+// dots reports whether two dots stand at i: they end a number.
+func dots(sql []byte, i int) bool { return i+1 < len(sql) && sql[i+1] == '.' }
 
 // exponentSign reports whether the byte at i is the sign in 1e+5.
 func exponentSign(sql []byte, i int) bool {
