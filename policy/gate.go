@@ -25,8 +25,11 @@ type Engine interface {
 var ErrUnrecorded = errors.New("the audit record cannot be written")
 
 // Memo keeps a cacheable evaluation beside an analysis that is cached under
-// its Scope's ID.
-type Memo struct{ p atomic.Pointer[memo] }
+// its Scope's ID, and the names of the objects that it is of.
+type Memo struct {
+	p     atomic.Pointer[memo]
+	names atomic.Pointer[[]string]
+}
 
 type memo struct {
 	engine *Engine
@@ -79,7 +82,8 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 		d.runs = true
 		return d, nil
 	}
-	ev := events.Event{
+	ev := &r.Session.scratch
+	*ev = events.Event{
 		Kind: eventKind(r.Kind, d.verdict), Time: now, Session: r.Session.Event,
 		Number: r.Number, Normalized: r.Normalized, Fingerprint: r.Fingerprint, Literals: r.Literals,
 		Writes: r.Writes, Verdict: d.verdict, Rules: eval.Rules, Masked: r.Masked,
@@ -90,13 +94,8 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	if !d.verdict.Runs() {
 		ev.Reason, ev.Remedy = eval.Reason, eval.Remedy
 	}
-	if n := len(r.Objects); n > 0 {
-		ev.Objects = make([]string, n)
-		for i, o := range r.Objects {
-			ev.Objects[i] = o.String()
-		}
-	}
-	t, err := g.journal.Append(&ev)
+	ev.Objects = r.objects()
+	t, err := g.journal.Append(ev)
 	if err == nil && (r.Writes || r.Kind == Login || !d.verdict.Runs()) {
 		err = t.Wait(ctx)
 	}
@@ -106,6 +105,26 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	d.ticket = t
 	d.runs = d.verdict.Runs()
 	return d, nil
+}
+
+// objects returns the names of what the request touches.
+func (r *Request) objects() []string {
+	if r.Memo != nil {
+		if p := r.Memo.names.Load(); p != nil {
+			return *p
+		}
+	}
+	if len(r.Objects) == 0 {
+		return nil
+	}
+	names := make([]string, len(r.Objects))
+	for i, o := range r.Objects {
+		names[i] = o.String()
+	}
+	if r.Memo != nil {
+		r.Memo.names.Store(&names)
+	}
+	return names
 }
 
 func (g *Gate) evaluate(r *Request, now time.Time) Evaluation {

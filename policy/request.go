@@ -21,8 +21,9 @@ type Session struct {
 
 	Event *events.Session // the same facts, as the record tells them
 
-	scope  *Scope // kept while it is static, for engine
-	engine *Engine
+	scope   *Scope // kept while it is static, for engine
+	engine  *Engine
+	scratch events.Event // of the Gate's latest decision
 }
 
 // Renew replaces the identity by a later proof of the same one.

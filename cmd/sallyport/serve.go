@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"strings"
 	"time"
 
@@ -168,27 +167,10 @@ var errFault = errors.New("a fault in sallyport ended the session")
 // told by place only: its value may be data.
 func (d *daemon) guarded(p *passage, s *protocols.Session) (err error) {
 	defer func() {
-		if recover() != nil {
+		if f := protocols.Caught(recover()); f != nil {
 			err = errFault
-			d.alarms.raise("fault", fmt.Sprintf("session %s of resource %s: %v at %s", p.event.ID, p.label(), errFault, faultPlace()))
+			d.alarms.raise("fault", fmt.Sprintf("session %s of resource %s: %v at %s", p.event.ID, p.label(), errFault, f.Place))
 		}
 	}()
 	return p.protocol.Serve(d.sessions.ctx, s)
-}
-
-// faultPlace names the functions that led to a panic, innermost first.
-func faultPlace() string {
-	pcs := make([]uintptr, 32)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
-	var places []string
-	for len(places) < 8 {
-		f, more := frames.Next()
-		if !strings.HasPrefix(f.Function, "runtime.") {
-			places = append(places, fmt.Sprintf("%s:%d", f.Function, f.Line))
-		}
-		if !more {
-			break
-		}
-	}
-	return strings.Join(places, " < ")
 }

@@ -9,6 +9,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/protocols"
 )
 
 // refused is why a connection is refused before its login: for the client and
@@ -93,9 +94,9 @@ func (d *daemon) recordRefusal(ctx context.Context, p *passage, r *refused, unco
 // tell is the protocol's own refusal; a fault in it is an alarm like any other.
 func (d *daemon) tell(ctx context.Context, p *passage, r *refused) (err error) {
 	defer func() {
-		if recover() != nil {
+		if f := protocols.Caught(recover()); f != nil {
 			err = errFault
-			d.alarms.raise("fault", fmt.Sprintf("refusal of session %s: %v at %s", p.event.ID, errFault, faultPlace()))
+			d.alarms.raise("fault", fmt.Sprintf("refusal of session %s: %v at %s", p.event.ID, errFault, f.Place))
 		}
 	}()
 	return p.protocol.Refuse(ctx, p.flow.Conn, r.reason, r.remedy)

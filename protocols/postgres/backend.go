@@ -19,6 +19,7 @@ type replyState struct {
 	failed  bool // an error was among its answers
 	outcome outcome
 	event   events.Event
+	chunk   events.Chunk
 	buf     []byte // a message that takes another's place
 	inside  int    // bytes of a streamed message that are still to come
 }
@@ -125,11 +126,11 @@ func (c *conn) write(w *window) error {
 
 func (c *conn) tell(b []byte) error {
 	err := c.s.Reply(c.replyCtx, b)
-	var op *net.OpError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &op):
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
 		return gone("client", err)
 	}
 	return unrecorded(err)

@@ -32,15 +32,16 @@ type conn struct {
 	ddl     bool            // the catalog may have changed
 	latest  policy.Decision // of the latest statement that was sent
 	input   inputRecord
+	chunk   events.Chunk
+	current step
 	key     []byte
 	lits    []span
 	digests []events.Digest
 	msg     []byte
 	req     policy.Request
 
-	analyzer    query.Analyzer
-	release     func()
-	analyzerKey uint64
+	analyzer query.Analyzer
+	release  func()
 
 	queue queue
 
@@ -92,12 +93,17 @@ func (c *conn) serve() error {
 	}
 
 	served := make(chan error, 1)
+	var fault *protocols.Fault
 	go func() {
-		err := c.serveServer()
-		c.queue.end(nil)
-		c.s.Interrupt() // nothing will be answered
-		_ = door.SetReadDeadline(time.Unix(1, 0))
-		served <- err
+		var err error
+		defer func() {
+			fault = protocols.Caught(recover())
+			c.queue.end(nil)
+			c.s.Interrupt() // nothing will be answered
+			_ = door.SetReadDeadline(time.Unix(1, 0))
+			served <- err
+		}()
+		err = c.serveServer()
 	}()
 	err = c.serveClient()
 	var r *ending
@@ -116,7 +122,11 @@ func (c *conn) serve() error {
 	default:
 		c.s.Interrupt()
 	}
-	if serr := <-served; err == nil || c.lost(serr) {
+	serr := <-served
+	if fault != nil {
+		panic(fault) // it ends this session alone, and the caller tells of it
+	}
+	if err == nil || c.lost(serr) {
 		err = serr
 	}
 	return err

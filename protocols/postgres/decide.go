@@ -33,7 +33,6 @@ func (c *conn) analyze(sql []byte, sc *policy.Scope, simple bool, types []uint32
 	}
 	c.key = c.key[:0]
 	c.key = binary.BigEndian.AppendUint64(c.key, version)
-	c.key = binary.BigEndian.AppendUint64(c.key, c.analyzerKey)
 	c.key = append(binary.BigEndian.AppendUint32(c.key, uint32(len(sc.ID))), sc.ID...)
 	c.key = append(c.key, b2i(simple)|b2i(sc.Opaque)<<1, byte(len(types)), byte(len(types)>>8))
 	for _, t := range types {
@@ -151,7 +150,7 @@ func (c *conn) analysis() error {
 		if err != nil {
 			return err
 		}
-		c.analyzer, c.release, c.analyzerKey = a, release, c.p.analyzerNumber(a)
+		c.analyzer, c.release = a, release
 	}
 	if !c.ddl {
 		return nil

@@ -29,13 +29,11 @@ type Protocol struct {
 
 	mu      sync.Mutex
 	cancels map[cancelKey]*conn
-	numbers map[query.Analyzer]uint64 // of analyzers, in cache keys
-	next    uint64
 }
 
 // New returns a Protocol.
 func New(o Options) *Protocol {
-	return &Protocol{o: o, cache: newCache(), cancels: map[cancelKey]*conn{}, numbers: map[query.Analyzer]uint64{}}
+	return &Protocol{o: o, cache: newCache(), cancels: map[cancelKey]*conn{}}
 }
 
 // Name implements protocols.Protocol.
@@ -62,23 +60,6 @@ func (p *Protocol) Refuse(ctx context.Context, client net.Conn, reason, remedy s
 	r := refusal{code: codeIdentity, message: "sallyport: refused: " + reason, hint: remedy}
 	_, err := client.Write(r.append(nil, "FATAL"))
 	return err
-}
-
-// analyzerNumber numbers an analyzer for the keys of the cache. What was kept
-// for one that is gone is never found again, and ages out.
-func (p *Protocol) analyzerNumber(a query.Analyzer) uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n, ok := p.numbers[a]
-	if !ok {
-		if len(p.numbers) > 1000 {
-			clear(p.numbers)
-		}
-		p.next++
-		n = p.next
-		p.numbers[a] = n
-	}
-	return n
 }
 
 var _ protocols.Protocol = (*Protocol)(nil)

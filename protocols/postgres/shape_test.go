@@ -248,3 +248,22 @@ func TestShapeAndTokensAgree(t *testing.T) {
 		}
 	}
 }
+
+// A stand-in is a literal of what was generated only as a token of its own.
+func TestTemplateRefuses(t *testing.T) {
+	sql := []byte("SELECT 'x', 5")
+	_, lits, _ := shape(nil, sql, nil)
+	text, number := string(standIn(nil, sql, lits[0], 0)), string(standIn(nil, sql, lits[1], 1))
+	if _, ok := template("SELECT "+text+", "+number, sql, lits); !ok {
+		t.Error("the plain case is refused")
+	}
+	for _, gen := range []string{
+		"SELECT E" + text + ", " + number, "SELECT U&" + text + ", " + number, "SELECT " + text + text + ", " + number,
+		"SELECT " + text + ", 1" + number, "SELECT " + text + ", " + number + "0", "SELECT " + text + ", 0." + number, "SELECT " + text + ", a" + number,
+		"SELECT " + text, "SELECT " + number, "SELECT " + text + ", '" + textStandIn + "Aa', 'x" + textStandIn + "Aa', " + number,
+	} {
+		if _, ok := template(gen, sql, lits); ok {
+			t.Errorf("taken apart: %s", gen)
+		}
+	}
+}

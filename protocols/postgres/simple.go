@@ -58,10 +58,11 @@ func (c *conn) refuseUnanalysed(simple bool, cause error) error {
 	return c.refuse(simple, r)
 }
 
-// step describes a statement that is about to be bound or run.
+// step describes a statement that is about to be bound or run, until the next.
 func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Decision, now time.Time) *step {
 	an := st.an
-	s := &step{kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
+	s := &c.current
+	*s = step{kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
 		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer}
 	if kind == stepBind {
 		return s // it does not run yet

@@ -17,13 +17,14 @@ func (c *conn) record(r policy.Recording, now time.Time, sql, binds []byte) erro
 		return nil
 	}
 	later := r.Level == policy.RecordFull
-	ch := events.Chunk{Number: c.number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: later || len(binds) > 0}
-	if err := c.s.Record(&ch); err != nil {
+	ch := &c.chunk
+	*ch = events.Chunk{Number: c.number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: later || len(binds) > 0}
+	if err := c.s.Record(ch); err != nil {
 		return unrecorded(err)
 	}
 	if len(binds) > 0 {
 		ch.Kind, ch.Data, ch.Later = events.ChunkBinds, binds, later
-		if err := c.s.Record(&ch); err != nil {
+		if err := c.s.Record(ch); err != nil {
 			return unrecorded(err)
 		}
 	}
@@ -76,7 +77,8 @@ func (c *conn) account(s *step, b []byte) error {
 		b = b[:rest]
 	}
 	o.recorded += int64(len(b))
-	return c.s.Record(&events.Chunk{Number: s.number, Kind: events.ChunkResult, Time: time.Now(), Data: b})
+	c.reply.chunk = events.Chunk{Number: s.number, Kind: events.ChunkResult, Time: time.Now(), Data: b}
+	return c.s.Record(&c.reply.chunk)
 }
 
 // respond appends a statement's outcome. Bind and the Execute that goes with

@@ -48,6 +48,9 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	return c, nil
 }
 
+// versions numbers the snapshots of all catalogs of this process.
+var versions atomic.Uint64
+
 // Snapshot returns the latest snapshot; never nil.
 func (c *Catalog) Snapshot() *Snapshot { return c.last.Load() }
 
@@ -95,12 +98,10 @@ func (c *Catalog) refresh(ctx context.Context) error {
 	}
 	sum := s.digest()
 	switch {
-	case old == nil:
-		s.Version = 1
-	case sum == c.sum:
+	case old != nil && sum == c.sum:
 		s.Version = old.Version // temporary relations only
 	default:
-		s.Version = old.Version + 1
+		s.Version = versions.Add(1)
 	}
 	c.sum = sum
 	c.print = print

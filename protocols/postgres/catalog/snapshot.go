@@ -2,7 +2,7 @@ package catalog
 
 // Snapshot is immutable.
 type Snapshot struct {
-	Version  uint64 // grows with each change seen, temporary relations apart
+	Version  uint64 // from 1; grows with each change seen, temporary relations apart; no two catalogs of a process have the same
 	Database string
 	Server   int // server_version_num, e.g. 150008
 

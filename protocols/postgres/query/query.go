@@ -18,8 +18,9 @@ type Analyzer interface {
 	// means that no analysis was possible (the parser died, the catalog could
 	// not be read) and refuses the statement.
 	Analyze(ctx context.Context, in Input) (*Analysis, error)
-	// Version identifies the catalog snapshot in use. Analyses of another
-	// version must be made again before their statement runs again.
+	// Version identifies the catalog snapshot in use, among those of all
+	// analyzers of the process. Analyses of another version must be made again
+	// before their statement runs again.
 	Version() uint64
 	// Refresh reads the catalog again if it changed: after DDL.
 	Refresh(ctx context.Context) error
