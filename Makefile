@@ -45,7 +45,7 @@ deps-run:
 
 .PHONY: test
 test: deps ## Run everything that a change must pass (as root)
-	@$(SUITE) format vet staticcheck modules vagrant generated unit kernel fuzz demo
+	@$(SUITE) format vet staticcheck modules vagrant generated unit allocs kernel fuzz demo
 
 .PHONY: check
 check: deps ## Check the sources: formatting, vet, staticcheck, modules, guards

@@ -145,7 +145,7 @@ func TestDigestsAreKeyed(t *testing.T) {
 		t.Error("digests do not tell values and keys apart")
 	}
 	v := []byte("value")
-	if n := testing.AllocsPerRun(100, func() { a.sum(v) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { a.sum(v) }); n > slack {
 		t.Errorf("%v allocations for a digest", n)
 	}
 }

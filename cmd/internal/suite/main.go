@@ -37,6 +37,7 @@ var stages = []stage{
 	{name: "vagrant", what: "the Vagrantfile is valid", run: vagrantfile},
 	{name: "generated", what: "the BPF objects are those of their sources", run: generated},
 	{name: "unit", what: "tests that need no kernel programs, with -race", tests: true, run: unit},
+	{name: "allocs", what: "tests that count allocations, without -race", tests: true, run: allocs},
 	{name: "kernel", what: "tests with the kernel and end to end, with -race", root: true, tests: true, run: kernel},
 	{name: "fuzz", what: "every fuzz target for a moment", tests: true, run: fuzz},
 	{name: "demo", what: "make demo", root: true, tests: true, run: demo},

@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -46,6 +48,41 @@ func kernel(ctx context.Context, s *suite) error {
 	}
 	return s.gotest(ctx, append([]string{"-race", "-p", "1"}, kernel...)...)
 }
+
+// allocs runs the tests that count allocations as they are meant: the race
+// detector makes some of its own.
+func allocs(ctx context.Context, s *suite) error {
+	var names, dirs []string
+	err := walk(func(path string) error {
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, f := range testFunc.FindAllSubmatch(text, -1) {
+			if countsAllocs.Match(f[0]) {
+				names, dirs = append(names, string(f[1])), append(dirs, "./"+filepath.Dir(path))
+			}
+		}
+		return nil
+	})
+	if err == nil && len(names) == 0 {
+		err = errors.New("no test that counts allocations found")
+	}
+	if err != nil {
+		return err
+	}
+	slices.Sort(dirs)
+	run := "^(" + strings.Join(names, "|") + ")$"
+	return s.gotest(ctx, append([]string{"-run", run}, slices.Compact(dirs)...)...)
+}
+
+var (
+	testFunc     = regexp.MustCompile(`(?ms)^func (Test\w+)\(.*?^}$`)
+	countsAllocs = regexp.MustCompile(`AllocsPerRun\(|\.Mallocs\b`)
+)
 
 func guards(ctx context.Context, s *suite) error {
 	return s.gotest(ctx, "-run", "^TestRepo", "./cmd/internal/suite")
