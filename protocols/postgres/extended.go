@@ -73,7 +73,7 @@ func (c *conn) parse(body []byte) error {
 		c.number++
 		return c.refuseUnanalysed(false, err)
 	}
-	d, err := c.decideAhead(st, sc, sql, nil, now)
+	d, err := c.decideAhead(st, sc, sql, c.digests, now)
 	if err != nil || !d.Allowed() {
 		return c.refuseAhead(st, d, err, now, sql, nil)
 	}

@@ -40,7 +40,7 @@ func run(m *testing.M) int {
 	if err == nil {
 		server, err = postgrestest.Start("CREATE ROLE agent SUPERUSER LOGIN; CREATE ROLE sallyport_catalog LOGIN;" +
 			"CREATE TABLE t (a int, b text); CREATE TABLE t2 (a int); CREATE TABLE t3 (a int);" +
-			"CREATE TABLE m0 AS SELECT 'm0' AS a; CREATE TABLE m1 AS SELECT 'm1' AS a; CREATE TABLE m2 AS SELECT 'm2' AS a;" + string(clinic))
+			"CREATE TABLE w (a text); CREATE TABLE m0 AS SELECT 'm0' AS a; CREATE TABLE m1 AS SELECT 'm1' AS a; CREATE TABLE m2 AS SELECT 'm2' AS a;" + string(clinic))
 	}
 	if err == nil {
 		defer server.Stop()
