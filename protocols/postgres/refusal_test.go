@@ -1,0 +1,313 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// skeleton is what was answered, without the words: types, SQLSTATEs,
+// transaction states.
+func skeleton(out string) string {
+	var b strings.Builder
+	for l := range strings.Lines(out) {
+		switch typ := l[0]; {
+		case typ == 'Z':
+			b.WriteString(l[:3])
+		case typ == 'E' && strings.Contains(l, "C25P02"):
+			b.WriteString("E:25P02")
+		default:
+			b.WriteByte(typ)
+		}
+		b.WriteByte(' ')
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// A refusal is to order, pipelines and transactions what a syntax error is to
+// the server: each script is held against the server's own answers to one that
+// has an error in the same place.
+func TestRefusalIsAnError(t *testing.T) {
+	const no = "DELETE FROM clinic.patients"
+	p := start(t, maskPolicy)
+	for _, c := range []struct {
+		name  string
+		ready int
+		say   func(bad string) []message
+	}{
+		{"simple", 2, func(bad string) []message { return []message{q(bad), q("SELECT 1")} }},
+		{"one of several in a text", 2, func(bad string) []message { return []message{q("SELECT 1; " + bad + "; SELECT 2"), q("SELECT 3")} }},
+		{"in a transaction", 5, func(bad string) []message {
+			return []message{q("BEGIN"), q("SELECT 1"), q(bad), q("SELECT 2"), q("ROLLBACK")}
+		}},
+		{"behind a savepoint", 6, func(bad string) []message {
+			return []message{q("BEGIN"), q("SAVEPOINT a"), q(bad), q("ROLLBACK TO a"), q("SELECT 2"), q("COMMIT")}
+		}},
+		{"extended", 2, func(bad string) []message { return append(extended(bad), extended("SELECT 1")...) }},
+		{"in the middle of a batch", 2, func(bad string) []message {
+			return []message{parse("", "SELECT 1"), bind("", ""), execute(""), parse("", bad), bind("", ""), execute(""), q("SELECT 2"), parse("", "SELECT 3"), sync_, q("SELECT 4")}
+		}},
+		{"batches behind it", 4, func(bad string) []message {
+			return append(append(append(extended("SELECT 1"), extended(bad)...), extended("SELECT 2")...), extended("SELECT 3")...)
+		}},
+		{"a batch in a transaction", 5, func(bad string) []message {
+			return append(append(append([]message{q("BEGIN")}, extended("SELECT 1")...), extended(bad)...), append(extended("SELECT 2"), q("ROLLBACK"))...)
+		}},
+		{"Flush shows it at once", 1, func(bad string) []message {
+			return []message{parse("", bad), flush, flush, bind("", ""), sync_}
+		}},
+		{"many in one pipeline", 41, func(bad string) (ms []message) {
+			for range 20 {
+				ms = append(append(ms, extended(bad)...), extended("SELECT 1")...)
+			}
+			return append(ms, q("SELECT 2"))
+		}},
+	} {
+		for _, stepwise := range []bool{false, true} {
+			run := func(r *raw, bad string) string {
+				if !stepwise {
+					return r.ask(c.ready, c.say(bad)...)
+				}
+				for _, m := range c.say(bad) {
+					r.send(enc(m))
+					time.Sleep(2 * time.Millisecond)
+				}
+				return r.until('Z', c.ready)
+			}
+			if stepwise && c.ready > 10 {
+				continue
+			}
+			p.Journal.Forget()
+			want := run(dial(t, server.Addr.String()), "SELEC")
+			r := p.raw()
+			got := run(r, no)
+			if skeleton(got) != skeleton(want) {
+				t.Errorf("%s: got\n%s\nwant\n%s", c.name, skeleton(got), skeleton(want))
+			}
+			refused := strings.Count(got, "Mrule \"no-deletes\"") + strings.Count(got, "no-deletes")
+			if blocks := p.Journal.Events(events.Block); refused == 0 || len(blocks) == 0 {
+				t.Errorf("%s: %d refusals, %d records\n%s", c.name, refused, len(blocks), got)
+			}
+			if strings.Contains(got, "sallyport_refused") || strings.Contains(got, "syntax error") {
+				t.Errorf("%s: the decoy shows: %s", c.name, got)
+			}
+			if out := r.ask(1, q("SELECT count(*) FROM clinic.patients")); !strings.Contains(out, "5") {
+				t.Errorf("%s: %s", c.name, out)
+			}
+			r.Close()
+			_ = p.End()
+		}
+	}
+	if !strings.Contains(server.Log(), "sallyport_refused session session-") {
+		t.Error("the server's log does not tell which session was refused")
+	}
+}
+
+// What a driver makes of a refusal.
+func TestRefusalInPgx(t *testing.T) {
+	p := start(t, maskPolicy)
+	c := connect(t, p, "")
+	ctx := t.Context()
+	tx, err := c.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *pgconn.PgError
+	if _, err := tx.Exec(ctx, "DELETE FROM clinic.patients WHERE id = $1", 1); !errors.As(err, &e) {
+		t.Fatal(err)
+	}
+	if e.Code != "42501" || !strings.Contains(e.Message, "never deleted") || e.Hint != "ask the clinic's administrator" || !strings.Contains(e.Detail, "no-deletes") || !strings.Contains(e.Detail, "Session session-1, statement") {
+		t.Errorf("%+v", e)
+	}
+	if c.PgConn().TxStatus() != 'E' {
+		t.Errorf("transaction state %c", c.PgConn().TxStatus())
+	}
+	if err := tx.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// In the middle of a pipeline of batches.
+	b := &pgx.Batch{}
+	b.Queue("SELECT 1")
+	b.Queue("DELETE FROM clinic.patients WHERE id = $1", 1)
+	b.Queue("SELECT 2")
+	if err := c.SendBatch(ctx, b).Close(); !errors.As(err, &e) || e.Code != "42501" {
+		t.Error(err)
+	}
+	pl := c.PgConn().StartPipeline(ctx)
+	for _, sql := range []string{"SELECT 1", "DELETE FROM clinic.patients", "SELECT 3"} {
+		pl.SendQueryParams(sql, nil, nil, nil, nil)
+		if err := pl.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for len(got) < 3 {
+		res, err := pl.GetResults()
+		switch x := res.(type) {
+		case *pgconn.ResultReader:
+			r := x.Read()
+			got = append(got, string(r.Rows[0][0]))
+		default:
+			if errors.As(err, &e) {
+				got = append(got, e.Code)
+			}
+		}
+	}
+	if err := pl.Close(); err != nil {
+		t.Error(err)
+	}
+	if strings.Join(got, " ") != "1 42501 3" {
+		t.Errorf("%q", got)
+	}
+	var n int
+	if err := c.QueryRow(ctx, "SELECT count(*) FROM clinic.patients").Scan(&n); err != nil || n != 5 {
+		t.Error(n, err)
+	}
+}
+
+// Ten thousand messages at once, of any kind, in one write: all are answered,
+// in order.
+func TestLongPipelines(t *testing.T) {
+	const n = 10_000
+	for _, pol := range []struct{ name, text string }{{"relayed", allowAll}, {"analysed", maskPolicy}} {
+		p := start(t, pol.text)
+		for _, c := range []struct {
+			name, want string
+			say        []message
+			end        []message
+		}{
+			{"Sync", "Z I", []message{sync_}, nil},
+			{"Query", "T D C Z I", []message{q("SELECT 1")}, nil},
+			{"batches", "1 2 T D C Z I", extended("SELECT 1"), nil},
+			{"one batch", "1 2 D C", []message{parse("", "SELECT 1"), bind("", ""), execute("")}, []message{sync_}},
+			{"Close", "3", []message{closing('S', "")}, []message{sync_}},
+			{"refusals", "E Z I", []message{q("SELECT pg_read_file('x')")}, nil},
+		} {
+			if c.name == "refusals" && pol.text == allowAll {
+				continue
+			}
+			t.Run(pol.name+"/"+c.name, func(t *testing.T) {
+				r := p.raw()
+				_ = r.SetDeadline(time.Now().Add(60 * time.Second))
+				go r.Write(append(bytes.Repeat(enc(c.say...), n), enc(c.end...)...))
+				want := strings.Fields(strings.ReplaceAll(c.want, "Z I", "Z"))
+				for i := range n {
+					for _, w := range want {
+						if typ, body := r.next(); typ != w[0] {
+							t.Fatalf("%d: a message of type %c, want %s: %s", i, typ, w, printable(body))
+						}
+					}
+				}
+				p.Journal.Forget()
+			})
+		}
+	}
+}
+
+// A message that is larger than what is looked at is refused like any other,
+// and costs no memory.
+func TestOversize(t *testing.T) {
+	const size = 17 << 20
+	large := func(typ byte, head string) []byte {
+		b := append([]byte{typ}, binary.BigEndian.AppendUint32(nil, size+4)...)
+		b = append(b, head...)
+		return append(b, make([]byte, size-len(head))...)
+	}
+	for _, pol := range []struct{ name, text string }{{"relayed", allowAll}, {"analysed", maskPolicy}} {
+		p := start(t, pol.text)
+		for _, c := range []struct {
+			name, want string
+			say        [][]byte
+			ready      int
+		}{
+			{"Query", "E Z I T D C Z I", [][]byte{large('Q', "SELECT '"), enc(q("SELECT 1"))}, 2},
+			{"Parse", "E Z I T D C Z I", [][]byte{large('P', ""), enc(bind("", ""), execute(""), sync_, q("SELECT 1"))}, 2},
+			{"Bind in a batch", "1 E Z I T D C Z I", [][]byte{enc(parse("", "SELECT $1::text")), large('B', ""), enc(execute(""), sync_, q("SELECT 1"))}, 2},
+			{"behind an error", "E Z I T D C Z I", [][]byte{enc(bind("", "nope")), large('P', ""), large('Q', ""), enc(sync_, q("SELECT 1"))}, 2},
+			{"FunctionCall", "E Z I", [][]byte{large('F', "")}, 1},
+			{"Describe", "E EOF", [][]byte{large('D', "")}, 1},
+			{"CopyFail", "E EOF", [][]byte{large('f', "")}, 1},
+		} {
+			t.Run(pol.name+"/"+c.name, func(t *testing.T) {
+				p.Journal.Forget()
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				r := p.raw()
+				go func() {
+					for _, b := range c.say {
+						_, _ = r.Write(b)
+					}
+				}()
+				out := r.until('Z', c.ready)
+				runtime.ReadMemStats(&after)
+				if got := skeleton(strings.ReplaceAll(out, "EOF\n", "X\n")); got != strings.ReplaceAll(c.want, "EOF", "X") {
+					t.Errorf("got %s, want %s\n%s", got, c.want, out)
+				}
+				if held := int64(after.HeapInuse) - int64(before.HeapInuse); held > 8<<20 {
+					t.Errorf("%d bytes of memory are held", held)
+				}
+				if c.name == "Query" && len(p.Journal.Events(events.Block, events.Statement)) != 2 {
+					t.Errorf("recorded: %+v", p.Journal.All())
+				}
+			})
+		}
+	}
+}
+
+// What a message announces costs nothing until it comes.
+func TestAnnouncedSize(t *testing.T) {
+	p := start(t, allowAll)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range 20 {
+		p.raw().send([]byte{'Q', 0, 0xff, 0xff, 0, 'S', 'E', 'L'})
+	}
+	time.Sleep(100 * time.Millisecond)
+	runtime.ReadMemStats(&after)
+	if n := int64(after.HeapAlloc) - int64(before.HeapAlloc); n > 10<<20 {
+		t.Errorf("%d bytes for 20 sessions", n)
+	}
+}
+
+// Settings of the role that change what a text means: nothing is understood,
+// so nothing is allowed, whatever it says.
+func TestUnsafeSettings(t *testing.T) {
+	p := start(t, maskPolicy)
+	for _, role := range []string{"backslash", "latin", "ascii_ok"} {
+		c, err := pgx.Connect(context.Background(), strings.Replace(p.dsn("default_query_exec_mode=simple_protocol"), "user=agent", "user="+role, 1))
+		if err != nil {
+			t.Fatal(role, err)
+		}
+		var e *pgconn.PgError
+		_, err = c.PgConn().Exec(t.Context(), `SELECT '\' FROM clinic.patients -- '`).ReadAll()
+		if role == "ascii_ok" {
+			if err != nil {
+				t.Error(role, err)
+			}
+		} else if !errors.As(err, &e) || e.Code != "0A000" || !strings.Contains(e.Message, "understood") {
+			t.Error(role, err)
+		}
+		c.Close(t.Context())
+	}
+	r := p.raw()
+	for _, set := range []string{"SET standard_conforming_strings = off", "SET client_encoding = 'LATIN1'", "SET NAMES 'SJIS'", "SELECT set_config('standard_conforming_strings', 'off', false)",
+		"SET LOCAL standard_conforming_strings TO off", "SET search_path = evil", "SET ROLE postgres", "SET SESSION AUTHORIZATION postgres", "SET log_min_messages = debug5", "SET client_min_messages = log"} {
+		if out := r.ask(1, q(set)); !strings.HasPrefix(out, "E SERROR") || !strings.Contains(out, "sallyport: refused") {
+			t.Errorf("%s: %s", set, out)
+		}
+	}
+	if out := r.ask(1, q("SELECT 'fine'")); !strings.Contains(out, "fine") {
+		t.Error(out)
+	}
+}
