@@ -114,6 +114,10 @@ func (j *Journal) write() error {
 			return err
 		}
 		n := int64(len(j.out))
+		if err := j.ahead(j.off + n); err != nil {
+			j.failed(err)
+			return err
+		}
 		j.mu.Lock()
 		seg := j.segments[len(j.segments)-1]
 		if l := len(seg.marks); l == 0 || j.off-seg.marks[l-1].off >= markEvery {
@@ -132,6 +136,29 @@ func (j *Journal) write() error {
 	return nil
 }
 
+var zeros [64 << 10]byte
+
+// ahead makes room behind off, where records now end, if they came to the end
+// of what there was. Where the disk is full there is none: that costs time only.
+func (j *Journal) ahead(off int64) error {
+	if j.o.AheadBytes <= 0 || off <= j.room {
+		return nil
+	}
+	j.room = off
+	for end := min(off+j.o.AheadBytes, j.o.SegmentBytes); j.room < end; {
+		n, err := j.file.WriteAt(zeros[:min(int64(len(zeros)), end-j.room)], j.room)
+		j.room += int64(n)
+		switch {
+		case err == nil:
+		case full(err):
+			return nil
+		default:
+			return fmt.Errorf("write ahead: %w", err)
+		}
+	}
+	return nil
+}
+
 // roll begins a new segment when the current one is long enough. The old one
 // is synced before the new one exists, so that only the last one can be torn.
 func (j *Journal) roll() error {
@@ -141,12 +168,24 @@ func (j *Journal) roll() error {
 	if j.off < j.o.SegmentBytes || len(j.out) > 0 {
 		return nil
 	}
-	if err := j.file.Sync(); err != nil {
+	err := j.trim()
+	if err == nil {
+		err = j.file.Sync()
+	}
+	if err != nil {
 		err = fmt.Errorf("sync: %w", err)
 		j.failed(err)
 		return err
 	}
 	return j.begins(header{chain: j.chain, first: j.written + 1, prev: j.head, salt: j.salt})
+}
+
+// trim takes away the room that is not used.
+func (j *Journal) trim() error {
+	if j.room <= j.off {
+		return nil
+	}
+	return j.file.Truncate(j.off)
 }
 
 // begins creates the next segment; the caller holds wmu.
@@ -161,7 +200,7 @@ func (j *Journal) begins(h header) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.file, j.off = f, headerSize
+	j.file, j.off, j.room = f, headerSize, headerSize
 	j.segments = append(j.segments, &segment{name: name, head: h, size: headerSize})
 	j.used += headerSize
 	return nil

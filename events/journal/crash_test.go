@@ -236,7 +236,7 @@ func TestPowerCuts(t *testing.T) {
 
 func TestDiskFullAndBack(t *testing.T) {
 	d := newDisk()
-	j, err := on(t, d, journal.Options{SegmentBytes: 4 << 10})
+	j, err := on(t, d, journal.Options{SegmentBytes: 4 << 10, AheadBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,8 @@ import (
 // durable is the highest record that was on stable storage when the frame was
 // made: it tells a tail that a power cut tore from damage to what was
 // promised. number is the statement's ordinal, for recovery. The salt keeps a
-// client from planting frames in its own data.
+// client from planting frames in its own data. Behind the last frame there may
+// be zeros: room that was made ahead.
 const (
 	headerSize = 8 + 32 + 8 + 32 + 4 + 4
 	frameHead  = 4 + 4 + 4
@@ -175,7 +176,8 @@ type walker struct {
 }
 
 // next returns the next frame; it is valid until the call after. io.EOF: a
-// clean end. errTorn: what stands at off is no whole frame.
+// clean end, before room that was made ahead (zeros) or at the file's. errTorn:
+// what stands at off is no whole frame.
 func (w *walker) next() (frame, error) {
 	want := frameHead
 	for {
@@ -185,6 +187,15 @@ func (w *walker) next() (frame, error) {
 		}
 		if len(b) == 0 {
 			return frame{}, io.EOF
+		}
+		if b[0] == 0 {
+			switch blank, err := w.blank(); {
+			case err != nil:
+				return frame{}, err
+			case blank:
+				return frame{}, io.EOF
+			}
+			return frame{}, errTorn // no frame begins with 0
 		}
 		f, n, err := parseFrame(b, w.salt, &w.names)
 		if err == nil {
@@ -199,6 +210,22 @@ func (w *walker) next() (frame, error) {
 		}
 		want = n
 	}
+}
+
+// blank reports whether all from off on is zeros.
+func (w *walker) blank() (bool, error) {
+	b := make([]byte, 64<<10)
+	for at := w.off; at < w.end; {
+		n, err := w.f.ReadAt(b[:min(int64(len(b)), w.end-at)], at)
+		if n == 0 && err != nil {
+			return err == io.EOF, err
+		}
+		if len(bytes.TrimLeft(b[:n], "\x00")) > 0 {
+			return false, nil
+		}
+		at += int64(n)
+	}
+	return true, nil
 }
 
 // peek returns at least n bytes from off on, fewer only at the end.

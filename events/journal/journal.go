@@ -30,7 +30,11 @@ type Options struct {
 	Host         string
 	MaxBytes     int64 // of the whole folder; full at this size; 4 GiB
 	SegmentBytes int64 // a new file is begun at this size; 64 MiB, at most MaxBytes/4
-	BufferBytes  int   // records that wait to be written; 8 MiB
+	// AheadBytes of zeros are written in front of the records, so that a sync
+	// has no change of the file's size to carry; 1 MiB, at most SegmentBytes/4,
+	// negative for none.
+	AheadBytes  int64
+	BufferBytes int // records that wait to be written; 8 MiB
 	// Sync: a record counts as durable after fdatasync. Without it, after
 	// write(2): it survives the process, not the machine.
 	Sync bool
@@ -81,6 +85,7 @@ type Journal struct {
 	wmu     sync.Mutex // the file; taken before mu
 	file    File
 	off     int64
+	room    int64  // where the zeros that were written ahead end
 	out     []byte // being written, or waiting for room on the disk
 	outSeq  uint64
 	outHash [32]byte
@@ -140,7 +145,9 @@ func Open(folder string, o Options) (*Journal, error) {
 	if o.MaxBytes < 64<<10 {
 		return nil, fmt.Errorf("journal: max_bytes %d: a journal needs at least 64 KiB", o.MaxBytes)
 	}
+	def(&o.AheadBytes, 1<<20)
 	o.SegmentBytes = min(o.SegmentBytes, o.MaxBytes/4)
+	o.AheadBytes = min(o.AheadBytes, o.SegmentBytes/4)
 	if o.FS == nil {
 		o.FS = Dir(folder)
 	}
@@ -195,6 +202,9 @@ func (j *Journal) Close() error {
 	j.give(&trouble{fmt.Errorf("%w: %w", events.ErrFull, ErrClosed), true})
 	j.wmu.Lock()
 	defer j.wmu.Unlock()
+	if err == nil {
+		err = j.trim()
+	}
 	return errors.Join(err, j.file.Close(), j.lock.Close())
 }
 

@@ -100,6 +100,9 @@ func (j *Journal) recover(names []string) error {
 			f.Close()
 		} else {
 			j.file, j.off = f, seg.size
+			if j.room, err = f.Size(); err != nil {
+				return fmt.Errorf("segment %s: %w", name, err)
+			}
 		}
 	}
 	if j.chain == "" { // a crash at the folder's birth
