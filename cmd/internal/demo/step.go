@@ -130,17 +130,6 @@ func has(says string, patterns ...string) check {
 	}}
 }
 
-func hasNot(says string, patterns ...string) check {
-	return check{says, func(r result) bool {
-		for _, p := range patterns {
-			if regexp.MustCompile(p).MatchString(r.out) {
-				return false
-			}
-		}
-		return true
-	}}
-}
-
 func masked() check {
 	return check{"no protected value comes back", func(r result) bool { return stand.Canary([]byte(r.out)) == "" }}
 }

@@ -76,20 +76,28 @@ func (d *demo) refusal(ctx context.Context) error {
 	_, err := d.step(ctx, step{
 		title: "A destructive statement", why: "The account may delete; the policy does not let it. The refusal is an ordinary error of\nPostgreSQL, and the session goes on.",
 		command: `agent psql -c "DELETE FROM patients" -c "SELECT count(*) AS still_there FROM patients"`,
-		checks: []check{has("refused with the rule, the reason and a remedy", `(?m)^ERROR: `, `no-destruction`, `(?m)^HINT: `),
-			has("the session is usable, and every patient is still there", fmt.Sprintf(`still_there\s+-+\s+%d\s`, patients))},
+		checks: []check{
+			has("refused with the rule, the reason and a remedy", `(?m)^ERROR: `, `no-destruction`, `(?m)^HINT: `),
+			has("the session is usable, and every patient is still there", fmt.Sprintf(`still_there\s+-+\s+%d\s`, patients)),
+		},
 	})
 	return err
 }
 
 func (d *demo) dodges(ctx context.Context) error {
 	for i, s := range []step{
-		{command: `agent psql -c "SELECT upper(name), reverse(ssn) FROM patients LIMIT 2" -c "SELECT p.ssn AS city FROM patients p LIMIT 2"`,
-			checks: []check{exits(0), masked(), has("functions and aliases see masks only", `\*\*`)}},
-		{command: `agent psql -c "COPY patients TO STDOUT"`,
-			checks: []check{exits(0), masked(), has("so does COPY", `(?m)^12\t.*\*\*\*-\*\*-0012`)}},
-		{command: `agent psql -c "SELECT ssn::int FROM patients"`,
-			checks: []check{masked(), has("and the error of a cast", `ERROR: `)}},
+		{
+			command: `agent psql -c "SELECT upper(name), reverse(ssn) FROM patients LIMIT 2" -c "SELECT p.ssn AS city FROM patients p LIMIT 2"`,
+			checks:  []check{exits(0), masked(), has("functions and aliases see masks only", `\*\*`)},
+		},
+		{
+			command: `agent psql -c "COPY patients TO STDOUT"`,
+			checks:  []check{exits(0), masked(), has("so does COPY", `(?m)^12\t.*\*\*\*-\*\*-0012`)},
+		},
+		{
+			command: `agent psql -c "SELECT ssn::int FROM patients"`,
+			checks:  []check{masked(), has("and the error of a cast", `ERROR: `)},
+		},
 	} {
 		if i == 0 {
 			s.title, s.why = "Attempts to dodge", "What the server masks at the source stays masked, however it is carried out."
@@ -125,8 +133,10 @@ func (d *demo) evidence(ctx context.Context) error {
 		title: "The audit stream, as a SIEM subscriber sees it", why: "Events come over NATS as OCSF JSON; here each on a line. They hold no data and no literals.",
 		command: fmt.Sprintf("sallyport events tail --nats %s --nkey %s --from-start --timeout 1s | grep -E ' (mask|block) '", d.NATS(), d.short(d.Seed(jetstream.RoleSIEM))),
 		settle:  5 * time.Second,
-		checks: []check{has("masked, refused and unknown, all are there", `mask\s.*clinic\.patients\.ssn`, `block\s.*no-destruction`, `agent-b`),
-			masked()},
+		checks: []check{
+			has("masked, refused and unknown, all are there", `mask\s.*clinic\.patients\.ssn`, `block\s.*no-destruction`, `agent-b`),
+			masked(),
+		},
 	}); err != nil {
 		return err
 	}

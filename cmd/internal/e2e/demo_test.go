@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,26 +19,28 @@ import (
 
 // demo is a running demo.
 type demo struct {
-	t   *testing.T
-	cmd *exec.Cmd
-	out lines
+	t    *testing.T
+	cmd  *exec.Cmd
+	out  lines
+	done chan struct{}
+	err  error // once done is closed
 }
 
 // lines is output that can be read while it is written.
 type lines struct {
+	mu sync.Mutex
 	b  bytes.Buffer
-	mu chan struct{}
 }
 
 func (l *lines) Write(p []byte) (int, error) {
-	l.mu <- struct{}{}
-	defer func() { <-l.mu }()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
 func (l *lines) String() string {
-	l.mu <- struct{}{}
-	defer func() { <-l.mu }()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l.b.String()
 }
 
@@ -48,13 +51,21 @@ func startDemo(t *testing.T, args ...string) *demo {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	d := &demo{t: t, out: lines{mu: make(chan struct{}, 1)}}
+	d := &demo{t: t, done: make(chan struct{})}
 	d.cmd = exec.Command(path, append([]string{"-bin", bin}, args...)...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		d.err = d.cmd.Wait()
+		close(d.done)
+	}()
+	t.Cleanup(func() { // it cleans up by itself
+		_ = d.cmd.Process.Signal(syscall.SIGINT)
+		<-d.done
+	})
 	return d
 }
 
@@ -62,24 +73,30 @@ func startDemo(t *testing.T, args ...string) *demo {
 func (d *demo) until(pattern string) []string {
 	d.t.Helper()
 	re := regexp.MustCompile(pattern)
-	for end := time.Now().Add(10 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for over := false; ; {
 		if m := re.FindStringSubmatch(d.out.String()); m != nil {
 			return m
 		}
-		if errors.Is(syscall.Kill(d.cmd.Process.Pid, 0), syscall.ESRCH) {
-			break
+		if over {
+			d.t.Fatalf("no %q in:\n%s", pattern, d.out.String())
+		}
+		select {
+		case <-d.done:
+			over = true
+		case <-d.t.Context().Done():
+			over = true
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	d.t.Fatalf("no %q in:\n%s", pattern, d.out.String())
-	return nil
 }
 
 // end waits for the demo's end, and returns its exit code.
 func (d *demo) end() int {
 	d.t.Helper()
+	<-d.done
 	var exit *exec.ExitError
-	if err := d.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		d.t.Fatal(err)
+	if d.err != nil && !errors.As(d.err, &exit) {
+		d.t.Fatal(d.err)
 	}
 	return d.cmd.ProcessState.ExitCode()
 }

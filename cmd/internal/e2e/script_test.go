@@ -44,7 +44,7 @@ func tell(t *testing.T, dir string, s *story) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"as": s.words("as"), "outside": s.words("outside"), "sallyport": s.words("sallyport"), "exits": s.exits,
-			"same": s.same, "sql": s.sql, "token": s.token, "masked": s.masked, "canary": s.canary,
+			"same": s.same, "sql": s.sql, "token": s.token, "masked": s.masked, "clean": s.clean,
 			"recorded": s.recorded, "published": s.published,
 			"daemon": s.daemon, "recorder": s.recorder, "nats": s.natsCmd, "policy": s.policy, "until": s.until, "tamper": s.tamper,
 			"begin": s.begin, "ended": s.ended, "id": s.id, "logged": s.logged, "covered": s.covered, "loose": s.loose,
@@ -218,12 +218,13 @@ func (s *story) masked(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// canary FILE...: nothing protected is in these files; ! canary for "there is".
-func (s *story) canary(ts *testscript.TestScript, neg bool, args []string) {
+// clean FILE...: nothing protected is in these files, nor what an agent
+// planted in its statements.
+func (s *story) clean(ts *testscript.TestScript, neg bool, args []string) {
 	for _, f := range args {
-		c := stand.Canary([]byte(ts.ReadFile(f)))
-		if (c == "") == neg {
-			ts.Fatalf("%s: found by canary: %q", f, c)
+		text := ts.ReadFile(f)
+		if c := stand.Canary([]byte(text)); c != "" || strings.Contains(text, "planted") {
+			ts.Fatalf("%s holds %q, or what was planted", f, c)
 		}
 	}
 }

@@ -131,8 +131,10 @@ func (p *Postgres) PID() int { return p.proc.cmd.Process.Pid }
 
 // environ makes an unmodified client find the clinic.
 func (p *Postgres) environ() []string {
-	return []string{"PGHOST=" + p.Addr.Addr().String(), "PGPORT=" + strconv.Itoa(int(p.Addr.Port())),
-		"PGDATABASE=" + p.Database, "PGUSER=" + p.User, "PGPASSWORD=" + p.Password, "PGCONNECT_TIMEOUT=10"}
+	return []string{
+		"PGHOST=" + p.Addr.Addr().String(), "PGPORT=" + strconv.Itoa(int(p.Addr.Port())),
+		"PGDATABASE=" + p.Database, "PGUSER=" + p.User, "PGPASSWORD=" + p.Password, "PGCONNECT_TIMEOUT=10",
+	}
 }
 
 func (p *Postgres) stop() error {

@@ -47,8 +47,10 @@ func (s *Stand) configure(ctx context.Context) error {
 		Metrics: loopback(ports[0]), Policy: filepath.Join(s.Dir, "policy.yaml"),
 		Log:          config.Log{Level: "info", Format: "text"},
 		Interception: config.Interception{Mode: s.o.Mode, Port: ports[1], Pins: filepath.Join(s.Dir, "bpf", "sallyport")},
-		Resources: []config.Resource{{Name: Resource, Protocol: "postgres", Addresses: []netip.AddrPort{s.PG.Addr},
-			Catalog: &config.Catalog{User: "sallyport_catalog", PasswordFile: password}}},
+		Resources: []config.Resource{{
+			Name: Resource, Protocol: "postgres", Addresses: []netip.AddrPort{s.PG.Addr},
+			Catalog: &config.Catalog{User: "sallyport_catalog", PasswordFile: password},
+		}},
 		Identity: config.Identity{Issuers: []config.Issuer{{URL: s.OIDC.Issuer, Audience: Audience, Skew: time.Second}}},
 		Limits:   config.Limits{Sessions: 5000, Drain: 5 * time.Second},
 		Evidence: config.Evidence{Recorder: key, NATS: config.NATS{Listen: loopback(ports[2])}},
