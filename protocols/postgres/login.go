@@ -26,21 +26,19 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 		c.req.Commands = []string{"replication"}
 		c.req.Opaque = "a replication session is not understood"
 	}
-	settings, serr := g.settings()
-	if serr == nil && !sc.Opaque {
-		serr = allowed(settings)
-	}
-	if serr != nil && c.req.Opaque == "" {
-		// No rule could allow it: it is recorded as what is not understood.
-		c.req.Kind, c.req.Opaque = policy.StatementReq, serr.Error()
-		c.req.Remedy = "connect without it, or have the administrator set it for the role or the database"
+	if !sc.Opaque && c.req.Opaque == "" {
+		settings, err := g.settings()
+		if err == nil {
+			err = allowed(settings)
+		}
+		if err != nil {
+			c.req.Opaque = err.Error()
+			c.req.Remedy = "connect without it, or have the administrator set it for the role or the database"
+		}
 	}
 	d, err := c.s.Decide(c.ctx, &c.req)
-	switch {
-	case err != nil || !d.Allowed():
+	if err != nil || !d.Allowed() {
 		return false, c.farewellEarly(c.refused(d, err, &query.Analysis{Opaque: c.req.Opaque}), err)
-	case serr != nil: // only where everything is allowed
-		return false, c.farewellEarly(&refusal{code: codeUnsupported, message: "sallyport: refused: " + serr.Error(), hint: c.req.Remedy}, serr)
 	}
 	if !sc.Opaque {
 		if err := c.analysis(); err != nil {

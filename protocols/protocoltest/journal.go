@@ -78,7 +78,7 @@ func (j *Journal) check(e *events.Event) {
 	id := e.Session.ID
 	switch e.Kind {
 	case events.Statement, events.Block:
-		if e.Number <= j.begun[id] {
+		if e.Number <= j.begun[id] && e.Number > 0 { // 0 is no statement
 			fault("number %d came before", j.begun[id])
 		}
 		j.begun[id] = e.Number

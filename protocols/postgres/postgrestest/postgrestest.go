@@ -106,3 +106,20 @@ func (s *Server) Stop() {
 	_ = s.run("pg_ctl", "-D", s.data, "-m", "immediate", "-w", "stop")
 	os.RemoveAll(s.Dir)
 }
+
+// Authenticate puts lines before those of pg_hba.conf, until the returned
+// function is called.
+func (s *Server) Authenticate(lines string) (undo func(), err error) {
+	name := filepath.Join(s.data, "pg_hba.conf")
+	before, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	set := func(b []byte) error {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			return err
+		}
+		return s.run("pg_ctl", "-D", s.data, "reload")
+	}
+	return func() { _ = set(before) }, set(append([]byte(lines), before...))
+}
