@@ -147,7 +147,8 @@ func (d *demo) evidence(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	ls, err := d.shell(ctx, "sallyport sessions ls --store $DEMO/recorder --workload agent-a --verdict block --limit 1 | awk 'NR == 2 { print $1 }'")
+	// The oldest: later ones may be of a token that expired in mid-session.
+	ls, err := d.shell(ctx, "sallyport sessions ls --store $DEMO/recorder --workload agent-a --verdict block | awk 'NR > 1 { id = $1 } END { print id }'")
 	if err != nil {
 		return err
 	}
