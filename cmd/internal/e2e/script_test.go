@@ -38,7 +38,11 @@ func tell(t *testing.T, dir string, s *story) {
 			if log, err := s.Log(); err == nil {
 				s.logged0 = len(log)
 			}
-			e.Vars = append(e.Vars, "DIR="+s.Dir, "CONFIG="+s.Config, "STORE="+s.Store, "NATS="+s.NATS(), "SIEM="+s.Seed("siem"),
+			root, err := filepath.Abs("../../..")
+			if err != nil {
+				return err
+			}
+			e.Vars = append(e.Vars, "ROOT="+root, "DIR="+s.Dir, "CONFIG="+s.Config, "STORE="+s.Store, "NATS="+s.NATS(), "SIEM="+s.Seed("siem"),
 				"METRICS="+s.Cfg.Metrics, fmt.Sprintf("PASSAGE=%d", s.Cfg.Interception.Port), fmt.Sprintf("PORT=%d", s.PG.Addr.Port()))
 			return s.settled()
 		},

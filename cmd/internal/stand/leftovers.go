@@ -22,7 +22,8 @@ const (
 	// prefix of the folders of stands, in the folder for temporary files.
 	prefix = "sallyport-stand-"
 
-	exemptCgroup = "/sallyport-stand.exempt" // unguarded commands, in host mode
+	guardedCgroup = "/sallyport.guarded"      // of sallyport exec
+	exemptCgroup  = "/sallyport-stand.exempt" // unguarded commands, in host mode
 )
 
 // Leftovers reports what is still there of the stand in a folder, after it was
@@ -107,7 +108,7 @@ func guards() (found []string) {
 }
 
 // cgroups are all that a guard and a stand make.
-var cgroups = []string{"/sallyport.daemon", "/sallyport.guarded", DemoCgroup, exemptCgroup}
+var cgroups = []string{"/sallyport.daemon", guardedCgroup, DemoCgroup, exemptCgroup}
 
 func (s *Stand) addresses() (out []string) {
 	if s.PG != nil {

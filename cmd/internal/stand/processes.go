@@ -24,8 +24,9 @@ type found struct {
 
 func (f found) String() string { return fmt.Sprintf("process %d (%s)", f.pid, f.command) }
 
-// processes finds those that a stand started, by its folder in their
-// environment or their arguments, and not those of spare and their children.
+// processes finds those that a stand started, by its mark in their environment,
+// and not those of spare and their children. The daemon's is not inherited: it
+// goes with its loader, and with its cgroup.
 func processes(dir string, spare map[int]bool) (out []found) {
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range procs {
@@ -34,9 +35,8 @@ func processes(dir string, spare map[int]bool) (out []found) {
 			continue
 		}
 		env, _ := os.ReadFile(filepath.Join(p, "environ"))
-		cmd, _ := os.ReadFile(filepath.Join(p, "cmdline"))
-		marked := slices.Contains(strings.Split(string(env), "\x00"), marker+dir)
-		if marked || bytes.Contains(cmd, []byte(dir+"/")) {
+		if slices.Contains(strings.Split(string(env), "\x00"), marker+dir) {
+			cmd, _ := os.ReadFile(filepath.Join(p, "cmdline"))
 			out = append(out, found{pid, strings.TrimSpace(strings.ReplaceAll(string(cmd), "\x00", " "))})
 		}
 	}
@@ -79,13 +79,13 @@ func endProcesses(dir string, spare map[int]bool) error {
 	return fmt.Errorf("could not be ended: %v", left)
 }
 
-// endCgroups kills the guarded commands, whoever started them.
-func endCgroups() error {
+// endCgroups kills all that is in cgroups, whoever started it.
+func endCgroups(names ...string) error {
 	root, err := redirect.Host{}.CgroupRoot()
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"/sallyport.guarded", DemoCgroup, exemptCgroup} {
+	for _, name := range names {
 		err := os.WriteFile(filepath.Join(root, name, "cgroup.kill"), []byte("1"), 0)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

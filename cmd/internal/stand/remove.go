@@ -17,7 +17,7 @@ func remove(dir string) error {
 	errs := []error{endProcesses(dir, nil)}
 	pins := filepath.Join(dir, "bpf")
 	if _, err := os.Stat(filepath.Join(pins, "sallyport")); err == nil {
-		errs = append(errs, endCgroups())
+		errs = append(errs, endCgroups(cgroups...))
 		// Processes that were killed may still be on their way out.
 		for range 100 {
 			if err = redirect.Down(filepath.Join(pins, "sallyport")); err == nil {

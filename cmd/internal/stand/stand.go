@@ -105,7 +105,10 @@ func Start(ctx context.Context, o Options) (_ *Stand, err error) {
 	if s.Dir, err = os.MkdirTemp("", prefix); err != nil {
 		return nil, err
 	}
-	return s, s.start(ctx)
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *Stand) start(ctx context.Context) error {
@@ -186,7 +189,7 @@ func (s *Stand) stop() error {
 	}
 	var errs []error
 	// Agents first: their cgroups must be empty when the guard goes.
-	errs = append(errs, endProcesses(s.Dir, s.servers()), endCgroups())
+	errs = append(errs, endProcesses(s.Dir, s.servers()), endCgroups(guardedCgroup, DemoCgroup, exemptCgroup))
 	errs = append(errs, s.StopSallyport(), s.StopRecorder(), s.OIDC.stop(), s.PG.stop(), s.notices.close())
 	if s.exempt != nil {
 		errs = append(errs, s.exempt.Close())
