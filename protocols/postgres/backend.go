@@ -31,6 +31,9 @@ var errUnexpected error = &ending{
 	errors.New("postgres: the server's answer does not fit what it was asked"),
 }
 
+// garbled is errUnexpected with what cannot be read.
+func garbled(why error) error { return &ending{errUnexpected.(*ending).refusal, why} }
+
 // serveServer walks the server's messages until there are no more. It alone
 // writes to the client, whole messages at a time.
 func (c *conn) serveServer() error {
@@ -146,8 +149,10 @@ func (c *conn) walk(w *window) error {
 			continue
 		}
 		typ, n, ok, err := head(w.b[w.i:])
-		if err != nil || !ok {
-			return err
+		if err != nil {
+			return garbled(err)
+		} else if !ok {
+			return nil
 		}
 		if !r.have {
 			w.seg = w.i
@@ -166,7 +171,7 @@ func (c *conn) walk(w *window) error {
 			continue
 		}
 		if n > maxControl {
-			return fmt.Errorf("postgres: a message of type %q with %d bytes from the server", typ, n)
+			return garbled(fmt.Errorf("postgres: a message of type %q with %d bytes from the server", typ, n))
 		}
 		if len(w.b)-w.i < n {
 			return nil
@@ -364,7 +369,7 @@ func (c *conn) checkRow(body []byte) error {
 		}
 	}
 	if !m.end() {
-		return malformed('T')
+		return garbled(malformed('T'))
 	}
 	return nil
 }
@@ -375,7 +380,7 @@ func (c *conn) reportError(msg []byte) (action, error) {
 	r := &c.reply
 	e, err := readReport(msg[headLen:])
 	if err != nil {
-		return 0, err
+		return 0, garbled(err)
 	}
 	sanitize, rewritten := c.guarded.Load(), false
 	if r.have {
@@ -424,7 +429,7 @@ func (c *conn) notice(typ byte, msg []byte) (action, error) {
 	}
 	e, err := readReport(msg[headLen:])
 	if err != nil {
-		return 0, err
+		return 0, garbled(err)
 	}
 	if protected {
 		e.sanitize()
@@ -440,7 +445,7 @@ func (c *conn) parameterStatus(msg []byte) (action, error) {
 	m := cursor{b: msg[headLen:]}
 	name, value := m.str(), m.str()
 	if !m.end() {
-		return 0, malformed('S')
+		return 0, garbled(malformed('S'))
 	}
 	if string(name) == "application_name" && c.sent != "" && string(value) == c.sent {
 		b, at := begin(c.reply.buf[:0], 'S')

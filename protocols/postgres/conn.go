@@ -84,6 +84,9 @@ func (c *conn) serve() error {
 	}
 	ready, err := c.start(&g)
 	if !ready {
+		if e := (*ending)(nil); errors.As(err, &e) {
+			return c.farewellEarly(e.refusal, e.why)
+		}
 		return err
 	}
 	defer c.p.forget(c)

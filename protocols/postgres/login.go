@@ -127,7 +127,7 @@ func (c *conn) authenticate() (ready bool, err error) {
 		typ, n, ok, err := head(w)
 		switch {
 		case err != nil:
-			return false, err
+			return false, garbled(err)
 		case ok && n > maxAuth:
 			return false, errUnexpected
 		case !ok || len(w) < n:
@@ -141,7 +141,7 @@ func (c *conn) authenticate() (ready bool, err error) {
 		switch typ {
 		case 'R':
 			if asks, done, err = authentication(msg[headLen:], done); err != nil {
-				return false, c.farewellEarly(&refusal{code: codeUnsupported, message: "sallyport: " + err.Error()}, err)
+				return false, err
 			}
 		case 'S':
 			act, err := c.parameterStatus(msg)
@@ -197,7 +197,9 @@ func authentication(body []byte, done bool) (asks, ok bool, err error) {
 	case kind == 12:
 		return false, false, nil
 	}
-	return false, false, fmt.Errorf("authentication method %d is not understood: use scram-sha-256, md5, password or trust for this host", kind)
+	why := fmt.Errorf("postgres: authentication method %d is not understood", kind)
+	return false, false, &ending{&refusal{code: codeUnsupported, message: "sallyport: the server asks for an authentication that is not understood",
+		hint: "Use scram-sha-256, md5, password or trust for this host."}, why}
 }
 
 // password relays the client's answer to an AuthenticationRequest. It is not
@@ -208,9 +210,9 @@ func (c *conn) password(r *wire.Reader) error {
 		typ, n, ok, err := head(w)
 		switch {
 		case err != nil:
-			return err
+			return violation(err)
 		case ok && (typ != 'p' || n > maxAuth):
-			return fmt.Errorf("postgres: a message of type %q during the login", typ)
+			return violation(fmt.Errorf("postgres: a message of type %q during the login", typ))
 		case !ok || len(w) < n:
 			if err := r.Fill(); err != nil {
 				return gone("client", err)

@@ -71,7 +71,7 @@ func Driver(server netip.AddrPort) *protocoltest.Driver {
 	large = append(append(large, "SELECT '"...), bytes.Repeat([]byte("x"), 17<<20-4-8-2)...)
 	d := &protocoltest.Driver{
 		Server: server,
-		Fake:   Fake, Admit: admit, Innocent: innocent, Whole: whole, Login: login, Greeted: greeted,
+		Fake:   Fake, Admit: Admit, Innocent: innocent, Whole: whole, Login: login, Greeted: greeted,
 		Hello: Encode(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersionNumber,
 			Parameters: map[string]string{"user": "postgres", "database": "postgres"}}),
 		Welcome: func(r *bufio.Reader) error {

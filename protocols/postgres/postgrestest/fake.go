@@ -26,8 +26,8 @@ func Ready() []byte { return Message('Z', "I") }
 
 func join(ms ...[]byte) []byte { return bytes.Join(ms, nil) }
 
-// admit reads a StartupMessage and lets its client in.
-func admit(c net.Conn) {
+// Admit reads a StartupMessage and lets its client in.
+func Admit(c net.Conn) {
 	var h [4]byte
 	if _, err := io.ReadFull(c, h[:]); err != nil {
 		return
@@ -42,7 +42,7 @@ func admit(c net.Conn) {
 // Fake is a server that knows nothing and has a fitting answer to everything.
 // Only for what no real server can be made to do, and for speed.
 func Fake(c net.Conn) {
-	admit(c)
+	Admit(c)
 	skipping, copying := false, false
 	for {
 		typ, msg, err := Read(c)
