@@ -45,9 +45,7 @@ func (w *walker) define(n *pg.Node) {
 	}
 	switch x := n.GetNode().(type) {
 	case *pg.Node_AlterTableStmt:
-		if t := x.AlterTableStmt.Objtype; t != pg.ObjectType_OBJECT_TABLE && t != pg.ObjectType_OBJECT_INDEX {
-			w.refuse("this ALTER is not understood")
-		}
+		w.alterTable(x.AlterTableStmt)
 	case *pg.Node_VacuumStmt:
 		for _, r := range x.VacuumStmt.Rels {
 			if v := r.GetVacuumRelation().GetRelation(); v != nil {
@@ -107,17 +105,7 @@ func (w *walker) createTable(s *pg.CreateStmt) {
 	for _, e := range s.TableElts {
 		switch x := e.GetNode().(type) {
 		case *pg.Node_ColumnDef:
-			d := x.ColumnDef
-			if d.RawDefault != nil || d.CookedDefault != nil || len(d.Fdwoptions) > 0 || d.IdentitySequence != nil {
-				w.refuse("a column definition is not understood")
-				return
-			}
-			if !w.serial(d.TypeName) {
-				w.typeName(d.TypeName)
-			}
-			for _, c := range d.Constraints {
-				w.constraint(c.GetConstraint())
-			}
+			w.column(x.ColumnDef, false)
 		case *pg.Node_Constraint:
 			w.constraint(x.Constraint)
 		default:
