@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func TestCancel(t *testing.T) {
 // One identity is more than its workload: issuer, subject and the whole chain
 // of actors.
 func TestCancelOfSomebodyAlike(t *testing.T) {
-	n := 0
+	var n atomic.Int32
 	others := []func(*intercept.Identity){
 		func(id *intercept.Identity) { id.Issuer = "another" }, func(id *intercept.Identity) { id.Subject = "another" },
 		func(id *intercept.Identity) { id.Actors = []string{"agent"} }, func(id *intercept.Identity) { id.Workload = "another" },
@@ -86,16 +87,17 @@ func TestCancelOfSomebodyAlike(t *testing.T) {
 	p := open(t, maskPolicy, protocoltest.Options{Identity: func(c int, id *intercept.Identity) {
 		id.Issuer = "issuer"
 		if c > 1 {
-			others[n](id)
+			others[n.Load()](id)
 		}
 	}})
 	r := p.raw()
-	for n = range others {
+	for i := range others {
+		n.Store(int32(i))
 		r.send(enc(q("SELECT pg_sleep(0.3), 'slept'")))
 		time.Sleep(50 * time.Millisecond)
 		cancelRequest(p.Dial(), r.key)
 		if out := r.until('Z', 1); !strings.Contains(out, "slept") {
-			t.Errorf("%d: %s", n, out)
+			t.Errorf("%d: %s", i, out)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (s *suite) clientCut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 			_, _ = c.Write(script[:i])
 			leave(c)
 			_ = p.End()

@@ -141,7 +141,7 @@ func (p *Passage) serve(ctx context.Context, o *Options, c net.Conn, n int) erro
 // Dial connects to the passage.
 func (p *Passage) Dial() net.Conn { return Dial(p.t, p.Addr) }
 
-// Dial connects for the time of the test, and at most 20 s.
+// Dial connects for the time of the test, and at most 60 s.
 func Dial(t testing.TB, addr string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -149,7 +149,7 @@ func Dial(t testing.TB, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 	return c
 }
 

@@ -233,7 +233,7 @@ func silent(t *testing.T, c *client) {
 	if b, err := c.r.Peek(1); err == nil {
 		t.Errorf("a byte comes before the record is durable: %q", b)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(60 * time.Second))
 }
 
 // journalFull: running sessions are refused too, and go on when there is room.
