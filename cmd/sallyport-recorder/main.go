@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/cmd/internal/cli"
 )
 
 func main() {
@@ -25,15 +27,8 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 func run(ctx context.Context, args []string) int {
-	root := &cobra.Command{
-		Use:           "sallyport-recorder",
-		Short:         "Keep the evidence of sallyport hosts",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
+	root := rootCmd()
 	root.SetArgs(args)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCmd(), keyCmd())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -43,4 +38,17 @@ func run(ctx context.Context, args []string) int {
 		return 2
 	}
 	return 1
+}
+
+func rootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sallyport-recorder",
+		Short:         "Keep the evidence of sallyport hosts",
+		Example:       `  sallyport-recorder run --store /var/lib/sallyport-recorder --nkey recorder.nk`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(runCmd(), keyCmd())
+	cli.Strict(root, func(err error) error { return usageError{err} })
+	return root
 }

@@ -90,13 +90,7 @@ func diagnose(h redirect.Host, path string) []finding {
 	check("bpffs", "for "+in.Pins, h.CheckBPFFS(in.Pins), "")
 	check("unprivileged BPF", "off", h.CheckUnprivileged(), "sysctl kernel.unprivileged_bpf_disabled=2")
 	check("port of the passage", fmt.Sprint(in.Port), h.CheckPort(in.Port), "")
-	programs, err := redirect.Probe()
-	if err != nil {
-		check("programs", "", err, "build the program again: its objects are broken")
-	}
-	for _, name := range slices.Sorted(maps.Keys(programs)) {
-		check("program "+name, "the kernel accepts it", programs[name], "boot Linux 6.1 or newer with CONFIG_CGROUP_BPF=y, and run as root")
-	}
+	probe(h, check)
 	detail, err := guardHealth(in.Pins)
 	check("guard", detail, err, "run `sallyport guard up`")
 	if root != "" {
@@ -104,6 +98,22 @@ func diagnose(h redirect.Host, path string) []finding {
 		check("agents", detail, err, "drop these capabilities from the workloads: with them nothing can hold an agent")
 	}
 	return list
+}
+
+// probe offers each program to the kernel. On a host that lacks what all of them
+// need, their errors would only say so again, and less clearly.
+func probe(h redirect.Host, check func(name, ok string, err error, remedy string)) {
+	if h.CheckKernel() != nil || h.CheckBTF() != nil || h.CheckCapabilities() != nil {
+		check("programs", "", errors.New("not tried: they need the kernel, BTF and capabilities"), "do what is said above first")
+		return
+	}
+	programs, err := redirect.Probe()
+	if err != nil {
+		check("programs", "", err, "build the program again: its objects are broken")
+	}
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		check("program "+name, "the kernel accepts it", programs[name], "boot Linux 6.1 or newer with CONFIG_CGROUP_BPF=y")
+	}
 }
 
 func guardHealth(pins string) (string, error) {

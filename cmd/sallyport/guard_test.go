@@ -91,13 +91,17 @@ func TestDoctorFailsWithRemedy(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 
-	// A machine that lacks all of it.
+	// A machine that lacks all of it: each once, and no program tried in vain.
 	empty := t.TempDir()
-	for _, f := range diagnose(redirect.Host{Proc: empty, Sys: empty}, file)[:8] {
+	list = diagnose(redirect.Host{Proc: empty, Sys: empty}, file)
+	for _, f := range list[:9] {
 		if f.OK || f.Remedy == "" || f.Detail == "" {
 			if f.Check != "bpffs" || !f.OK { // the real one's pins are checked
 				t.Errorf("%+v", f)
 			}
 		}
+	}
+	if list[8].Check != "programs" || list[9].Check != "guard" {
+		t.Errorf("%+v", list[8:])
 	}
 }

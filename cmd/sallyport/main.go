@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/cmd/internal/cli"
 )
 
 // exitError carries an exit code and a hint to main: 1 for a refusal or a
@@ -48,16 +50,19 @@ func run(args []string) int {
 
 func rootCmd() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "sallyport",
-		Short:         "Turn agents' connections into a passage that knows, decides, masks and records",
+		Use:   "sallyport",
+		Short: "Turn agents' connections into a passage that knows, decides, masks and records",
+		Example: `  sallyport doctor
+  sallyport run --config /etc/sallyport/sallyport.yaml
+  sallyport sessions ls --since 1h`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().StringP("config", "c", "/etc/sallyport/sallyport.yaml", "configuration file")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return configError(err) })
 	for _, c := range commands {
 		root.AddCommand(c())
 	}
+	cli.Strict(root, configError)
 	return root
 }
 

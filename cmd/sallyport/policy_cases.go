@@ -46,8 +46,27 @@ type policyCase struct {
 	line int
 }
 
+// caseFailure is a test that did not come out as wanted; with --json it is one
+// object.
+type caseFailure struct {
+	File      string   `json:"file"`
+	Line      int      `json:"line"`
+	Name      string   `json:"name"`
+	Verdict   string   `json:"verdict"`
+	Rules     []string `json:"rules"`
+	Want      string   `json:"want"`
+	WantRules []string `json:"want_rules,omitempty"`
+	Reason    string   `json:"reason"`
+}
+
+func (f *caseFailure) String() string {
+	return fmt.Sprintf("%s:%d: %s: %s by %s, want %s by %s; %s", f.File, f.Line, f.Name,
+		f.Verdict, strings.Join(f.Rules, ", "), f.Want, strings.Join(f.WantRules, ", "), f.Reason)
+}
+
 func policyTestCmd() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Run tables of requests against a policy",
 		Long: `Runs tests that stand beside a policy, in files named like policy.test.yaml. Each
@@ -56,7 +75,7 @@ docs/policy.md describes the form.
 
 Exit codes: 0 all as wanted, 1 not, 2 a bad file or policy.`,
 		Example: `  sallyport policy test /etc/sallyport/policy.test.yaml
-  sallyport policy test policy.d/*.test.yaml`,
+  sallyport policy test policy.d/*.test.yaml --json | jq '.failed[].name'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return configError(errors.New("name the files with tests"))
@@ -64,28 +83,38 @@ Exit codes: 0 all as wanted, 1 not, 2 a bad file or policy.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out, ran, failed := cmd.OutOrStdout(), 0, 0
+			out, ran, failed := cmd.OutOrStdout(), 0, []*caseFailure{}
 			for _, file := range args {
 				n, bad, err := runCases(file)
 				if err != nil {
 					return configError(err)
 				}
-				ran, failed = ran+n, failed+len(bad)
-				for _, b := range bad {
-					fmt.Fprintln(out, render.Line(b))
+				ran, failed = ran+n, append(failed, bad...)
+			}
+			if asJSON {
+				if err := printJSON(out, map[string]any{"ran": ran, "failed": failed}); err != nil {
+					return err
+				}
+			} else {
+				for _, f := range failed {
+					fmt.Fprintln(out, render.Line(f.String()))
 				}
 			}
-			if failed > 0 {
-				return fmt.Errorf("%d of %s failed", failed, count(ran, "test"))
+			if len(failed) > 0 {
+				return fmt.Errorf("%d of %s failed", len(failed), count(ran, "test"))
 			}
-			fmt.Fprintf(out, "%s passed\n", count(ran, "test"))
+			if !asJSON {
+				fmt.Fprintf(out, "%s passed\n", count(ran, "test"))
+			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
 }
 
 // runCases runs a file's tests and returns what is not as wanted.
-func runCases(file string) (ran int, failed []string, err error) {
+func runCases(file string) (ran int, failed []*caseFailure, err error) {
 	cases, err := readCases(file)
 	if err != nil {
 		return 0, nil, err
@@ -104,8 +133,7 @@ func runCases(file string) (ran int, failed []string, err error) {
 		slices.Sort(c.Rules)
 		got := slices.Sorted(slices.Values(x.Rules))
 		if x.Verdict != c.Want || len(c.Rules) > 0 && !slices.Equal(got, c.Rules) {
-			failed = append(failed, fmt.Sprintf("%s:%d: %s: %s by %s, want %s by %s; %s", file, c.line, c.Name,
-				x.Verdict, strings.Join(got, ", "), c.Want, strings.Join(c.Rules, ", "), x.Reason))
+			failed = append(failed, &caseFailure{File: file, Line: c.line, Name: c.Name, Verdict: x.Verdict, Rules: got, Want: c.Want, WantRules: c.Rules, Reason: x.Reason})
 		}
 	}
 	return len(cases.Tests), failed, nil

@@ -225,6 +225,14 @@ func TestPolicyTests(t *testing.T) {
 	if exitCode(err) != 1 || err.Error() != "1 of 2 tests failed" || !strings.HasPrefix(out, file+":3: billing sees the end of a number: allow by billing reads, want mask by billing reads, identifiers") {
 		t.Errorf("%q, %v", out, err)
 	}
+	out, err = command("policy", "test", "--json", file)
+	var rep struct {
+		Ran    int
+		Failed []caseFailure
+	}
+	if jerr := json.Unmarshal([]byte(out), &rep); jerr != nil || exitCode(err) != 1 || rep.Ran != 2 || len(rep.Failed) != 1 || rep.Failed[0].Line != 3 || rep.Failed[0].Verdict != "allow" {
+		t.Errorf("%q, %v, %v", out, err, jerr)
+	}
 	for text, want := range map[string]string{
 		"":                                 "it needs a policy",
 		"policy: policy.yaml\n":            "it needs a policy",
