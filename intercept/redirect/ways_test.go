@@ -108,12 +108,14 @@ const (
 
 // ringParams is struct io_uring_params.
 type ringParams struct {
-	sqEntries, cqEntries, flags, cpu, idle, features, wq uint32
-	_                                                    [3]uint32
-	sq                                                   struct{ head, tail, mask, entries, flags, dropped, array, _ uint32 }
-	_                                                    uint64
-	cq                                                   struct{ head, tail, mask, entries, overflow, cqes, flags, _ uint32 }
-	_                                                    uint64
+	sqEntries, cqEntries, flags uint32
+	_                           [2]uint32
+	features                    uint32
+	_                           [4]uint32
+	sq                          struct{ head, tail, mask, entries, flags, dropped, array, _ uint32 }
+	_                           uint64
+	cq                          struct{ head, tail, mask, entries, overflow, cqes, flags, _ uint32 }
+	_                           uint64
 }
 
 // ringConnect connects by a request in an io_uring.
