@@ -19,19 +19,21 @@ func init() { commands = append(commands, verifyCmd) }
 
 // verifyReport is what verify prints with --json; --expect reads it.
 type verifyReport struct {
-	Sound bool             `json:"sound"`
-	Store *recorder.Report `json:"store,omitempty"`
+	Sound   bool             `json:"sound"`
+	Store   *recorder.Report `json:"store,omitempty"`
+	Journal *journalReport   `json:"journal,omitempty"`
 }
 
 func verifyCmd() *cobra.Command {
-	var store, expect string
+	var store, folder, expect string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "verify --store DIR",
+		Use:   "verify --store DIR | --journal DIR",
 		Short: "Prove that no record was removed, changed, reordered or inserted",
 		Long: `Recompute the hash of every record and follow every chain from its first one.
 The first record of a chain that was removed, changed, reordered, inserted or cut
-off is named.
+off is named: of the recorder's store, or of a host's own journal (as root, on
+the host; it may be in use), whose signed checkpoints are held against its key.
 
 A chain that somebody made anew as a whole, with all hashes, is sound in itself:
 keep the output of --json elsewhere and give it to the next run as --expect.
@@ -39,17 +41,25 @@ keep the output of --json elsewhere and give it to the next run as --expect.
 Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 		Example: `  sallyport verify --store /var/lib/sallyport-recorder
   sallyport verify --store /srv/evidence --json > today.json
-  sallyport verify --store /srv/evidence --expect yesterday.json`,
+  sallyport verify --store /srv/evidence --expect yesterday.json
+  sallyport verify --journal /var/lib/sallyport/journal`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if store == "" {
-				return configError(errors.New("name what to verify: --store"))
+			if (store == "") == (folder == "") {
+				return configError(errors.New("name what to verify: --store or --journal"))
 			}
 			heads, err := readHeads(expect)
 			if err != nil {
 				return configError(err)
 			}
 			var rep verifyReport
+			if folder != "" {
+				if rep.Journal, err = verifyJournal(folder, heads); err != nil {
+					return err
+				}
+				rep.Sound = rep.Journal.Fault == nil
+				return rep.tell(cmd.OutOrStdout(), asJSON)
+			}
 			err = withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
 				r, err := recorder.Verify(ctx, s, heads)
 				rep.Store = &r
@@ -59,24 +69,35 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 				return err
 			}
 			rep.Sound = len(rep.Store.Faults) == 0
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), rep)
-			} else {
-				err = printReport(cmd.OutOrStdout(), rep.Store)
-			}
-			if err == nil && !rep.Sound {
-				err = errors.New("the evidence is not sound")
-			}
-			return err
+			return rep.tell(cmd.OutOrStdout(), asJSON)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&store, "store", "", "folder of the recorder's store")
+	f.StringVar(&folder, "journal", "", "folder of a host's journal")
 	f.StringVar(&expect, "expect", "", "an earlier run's --json output: its heads must still be there")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagDirname("journal")
 	cmd.MarkFlagFilename("expect", "json")
 	return cmd
+}
+
+// tell prints a report, and fails when it is not sound.
+func (r *verifyReport) tell(w io.Writer, asJSON bool) error {
+	var err error
+	switch {
+	case asJSON:
+		err = printJSON(w, r)
+	case r.Journal != nil:
+		err = printJournal(w, r.Journal)
+	default:
+		err = printReport(w, r.Store)
+	}
+	if err == nil && !r.Sound {
+		err = errors.New("the evidence is not sound")
+	}
+	return err
 }
 
 func readHeads(file string) ([]recorder.Head, error) {

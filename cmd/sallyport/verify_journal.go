@@ -1,0 +1,54 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/events/journal"
+	"sallyport.dev/sallyport/events/recorder"
+)
+
+// journalReport is a journal.Report with its hash as text.
+type journalReport struct {
+	journal.Report
+	Hash string `json:"hash"` // of the last record
+}
+
+// verifyJournal walks a host's own journal, which may be in use, and holds its
+// signed checkpoints against its key. heads are what was seen before.
+func verifyJournal(folder string, heads []recorder.Head) (*journalReport, error) {
+	key, err := journal.ReadHostKey(folder)
+	if err != nil {
+		return nil, err
+	}
+	ex := journal.Expect{HostKey: key, Message: func(payload []byte) (string, error) {
+		var e struct{ Message string }
+		err := json.Unmarshal(payload, &e)
+		return e.Message, err
+	}}
+	for _, h := range heads {
+		ex.Heads = append(ex.Heads, journal.Head{Chain: h.Chain, Seq: h.Seq, Hash: h.Hash})
+	}
+	r, err := journal.Verify(folder, ex)
+	if err != nil {
+		return nil, err
+	}
+	return &journalReport{Report: r, Hash: hex.EncodeToString(r.Hash[:])}, nil
+}
+
+func printJournal(w io.Writer, r *journalReport) error {
+	fmt.Fprintf(w, "journal, chain %s: records %d to %d in %d segments, %d signed checkpoints, %s\n",
+		render.Line(r.Chain), r.First, r.Last, r.Segments, r.Checkpoints, r.Hash)
+	if r.Torn > 0 {
+		fmt.Fprintf(w, "  %d bytes behind the last record were never finished\n", r.Torn)
+	}
+	if r.Fault != nil {
+		_, err := fmt.Fprintf(w, "NOT SOUND: %s\n", render.Line(r.Fault.String()))
+		return err
+	}
+	_, err := fmt.Fprintln(w, "sound: every record is there, unchanged and in its place")
+	return err
+}
