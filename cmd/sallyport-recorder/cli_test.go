@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"sallyport.dev/sallyport/cmd/internal/cli/clitest"
 )
 
 func TestCommandsAreExplained(t *testing.T) {
@@ -22,4 +24,8 @@ func TestBadUsage(t *testing.T) {
 	if code := run(t.Context(), []string{"completion", "bash"}); code != 0 {
 		t.Errorf("completion: exit code %d", code)
 	}
+}
+
+func TestDocumentedCommands(t *testing.T) {
+	clitest.Documents(t, rootCmd, 3, "../../*.md", "../../docs/*.md")
 }

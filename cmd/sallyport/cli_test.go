@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/cmd/internal/cli/clitest"
 )
 
 // Every command that people see says what it is for, with an example; what lists
@@ -70,4 +72,8 @@ func TestBadUsage(t *testing.T) {
 	if out, err := command("completion", "bash"); err != nil {
 		t.Errorf("completion: %v, %q", err, out)
 	}
+}
+
+func TestDocumentedCommands(t *testing.T) {
+	clitest.Documents(t, rootCmd, 30, "../../*.md", "../../docs/*.md")
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -92,7 +93,11 @@ func diagnose(h redirect.Host, path string) []finding {
 	check("port of the passage", fmt.Sprint(in.Port), h.CheckPort(in.Port), "")
 	probe(h, check)
 	detail, err := guardHealth(in.Pins)
-	check("guard", detail, err, "run `sallyport guard up`")
+	remedy := "run `sallyport guard up`"
+	if errors.Is(err, fs.ErrPermission) {
+		remedy = "run this as root"
+	}
+	check("guard", detail, err, remedy)
 	if root != "" {
 		detail, err = agents(h, append([]string{"/sallyport.guarded"}, in.Cgroups...))
 		check("agents", detail, err, "drop these capabilities from the workloads: with them nothing can hold an agent")

@@ -51,7 +51,7 @@ either. The cgroup is removed when its last process has ended.`,
 			path, _ := cmd.Flags().GetString("config")
 			cfg, err := config.Load(path)
 			if err != nil {
-				return configError(err)
+				return badConfig(err)
 			}
 			return execIn(cmd.Context(), filepath.Join(cfg.Run, "control.sock"), name, tokenFile, userName, args)
 		},

@@ -50,7 +50,7 @@ func commandConfig(cmd *cobra.Command) (*config.Config, error) {
 	}
 	cfg, err := config.Load(path)
 	if err != nil {
-		return nil, configError(err)
+		return nil, badConfig(err)
 	}
 	return cfg, nil
 }

@@ -25,6 +25,15 @@ func (e *exitError) Unwrap() error { return e.err }
 // configError marks err as the user's to correct: exit code 2.
 func configError(err error) error { return &exitError{code: 2, err: err} }
 
+// badConfig and badPolicy say besides where to read on.
+func badConfig(err error) error {
+	return &exitError{code: 2, hint: "docs/operations.md lists the fields of the configuration", err: err}
+}
+
+func badPolicy(err error) error {
+	return &exitError{code: 2, hint: "docs/policy.md is the manual of the language", err: fmt.Errorf("the policy is refused, as a whole:\n%w", err)}
+}
+
 func main() {
 	os.Exit(run(os.Args[1:]))
 }

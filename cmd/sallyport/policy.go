@@ -95,7 +95,7 @@ func checkPolicy(cmd *cobra.Command, args []string) (*checkReport, error) {
 		if len(rep.Errors) == 0 {
 			return nil, configError(err)
 		}
-		return rep, configError(fmt.Errorf("the policy is refused, as a whole:\n%w", err))
+		return rep, badPolicy(err)
 	}
 	rep.Good, rep.Rules = true, p.Rules()
 	if cfg != nil {

@@ -107,7 +107,7 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 	}
 	p, err := rules.Load(path)
 	if err != nil {
-		return nil, configError(fmt.Errorf("the policy is refused, as a whole:\n%w", err))
+		return nil, badPolicy(err)
 	}
 	sc := p.Scope(s, now)
 	x := &explanation{Request: "login"}
