@@ -395,8 +395,6 @@ func (c *conn) reportError(msg []byte) (action, error) {
 		}
 		sanitize, rewritten = s.sanitize, s.rewritten
 		c.queue.copyFailed(s)
-	} else if !e.fatal() {
-		c.queue.failed(c.skipped)
 	}
 	switch {
 	case sanitize:

@@ -202,9 +202,6 @@ func (n *names) undo(c *change, ran bool) {
 	switch c.kind {
 	case ofStatement:
 		n.statements.undo(c.name)
-		if ran && c.name == "" {
-			n.statements.unnamed.now = nil // it was given up for the new one
-		}
 	case ofPortal:
 		n.portals.undo(c.name)
 	case bySQL:

@@ -65,7 +65,6 @@ type queue struct {
 	steps    []step    // a ring
 	first, n int
 	batch    uint64 // Syncs sent so far
-	open     bool   // the latest answer left a batch open, in which an error makes the server skip
 	skipping bool   // the server skips all up to the next Sync
 	over     bool   // no answer will come any more
 	final    *refusal
@@ -157,7 +156,6 @@ func (q *queue) pop() (s step) {
 	q.steps[q.first] = step{}
 	q.first = (q.first + 1) % len(q.steps)
 	q.n--
-	q.open = !s.kind.alone()
 	if s.copies {
 		if q.copies--; q.copies == 0 {
 			q.copy = copyNone
@@ -188,17 +186,6 @@ func (q *queue) fail(skipped func(*step)) {
 	s := q.pop()
 	q.names.undo(&s.change, true)
 	if !s.kind.alone() {
-		q.skip(skipped)
-	}
-	q.moved.Broadcast()
-}
-
-// failed notes an error that answers no step. Within a batch the server then
-// skips what follows, as behind any error.
-func (q *queue) failed(skipped func(*step)) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.open {
 		q.skip(skipped)
 	}
 	q.moved.Broadcast()
