@@ -106,5 +106,6 @@ func kernel() string {
 	if err != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(b))
+	version, _, _ := strings.Cut(strings.TrimSpace(string(b)), "-")
+	return version
 }

@@ -41,6 +41,8 @@ rules:
       clinic.patients.birth_date: year
       clinic.patients.phone: "null"
       clinic.patients.email: {mask: redact, constant: hidden@example.org}
+      # As long as what it hides: the answers have the same size both ways.
+      public.wide.b: {mask: redact, constant: "................................"}
 `
 
 // way is one way to the server.

@@ -87,7 +87,7 @@ func (d *demo) refusal(ctx context.Context) error {
 func (d *demo) dodges(ctx context.Context) error {
 	for i, s := range []step{
 		{
-			command: `agent psql -c "SELECT upper(name), reverse(ssn) FROM patients LIMIT 2" -c "SELECT p.ssn AS city FROM patients p LIMIT 2"`,
+			command: `agent psql -c "SELECT upper(ssn), reverse(ssn) FROM patients LIMIT 2" -c "SELECT p.ssn AS city FROM patients p LIMIT 2"`,
 			checks:  []check{exits(0), masked(), has("functions and aliases see masks only", `\*\*`)},
 		},
 		{
