@@ -59,7 +59,7 @@ time can do that.`,
 			}
 			nc, err := jetstream.Connect(url, nkey)
 			if err != nil {
-				return err
+				return &exitError{code: 1, hint: "the daemon makes this host's keys at its first start; --nats and --nkey name others", err: err}
 			}
 			defer nc.Close()
 			n := 0
