@@ -255,6 +255,7 @@ func (a *actor) until(t *testing.T, line string) string {
 	for {
 		s, err := a.out.ReadString('\n')
 		if err != nil {
+			_ = a.Wait() // until all it said is there
 			t.Fatalf("actor ended before %q: %v: %s%s", line, err, all.String(), a.err)
 		}
 		if strings.TrimSpace(s) == line {

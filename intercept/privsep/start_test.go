@@ -3,6 +3,7 @@ package privsep_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -194,7 +195,10 @@ func TestDaemonDiesWithItsLoader(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	_ = l.Process.Kill()
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+	n, err := 0, error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+	}
 	if err != nil || n != 1 {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		t.Fatal("the daemon lives on", err)
