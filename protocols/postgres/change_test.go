@@ -35,8 +35,11 @@ func TestPolicyChanges(t *testing.T) {
 		name, before, after string
 		then                string // what a new statement shows
 	}{
-		{"other mask", maskPolicy, unmasked, "[redacted]"}, {"masks come", allowAll, maskPolicy, "***-**-0001"}, {"masks go", maskPolicy, allowAll, "911-47-0001"},
-		{"nothing is allowed", maskPolicy, readNothing, ""}, {"nothing is allowed any more", allowAll, readNothing, ""},
+		{"other mask", maskPolicy, unmasked, "[redacted]"},
+		{"masks come", allowAll, maskPolicy, "***-**-0001"},
+		{"masks go", maskPolicy, allowAll, "911-47-0001"},
+		{"nothing is allowed", maskPolicy, readNothing, ""},
+		{"nothing is allowed any more", allowAll, readNothing, ""},
 	} {
 		for at, when := range []string{"before Bind", "before Execute", "between Executes"} {
 			t.Run(c.name+"/"+when, func(t *testing.T) {

@@ -121,6 +121,8 @@ func limit(r policy.Recording) int64 {
 
 // unrecorded ends a session whose transcript cannot be written.
 func unrecorded(err error) error {
-	return &ending{&refusal{code: codeUnrecorded, message: "sallyport: " + policy.ErrUnrecorded.Error() + ": this connection ends",
-		hint: "Ask the administrator of this host to look at sallyport's journal (sallyport doctor)."}, err}
+	return &ending{&refusal{
+		code: codeUnrecorded, message: "sallyport: " + policy.ErrUnrecorded.Error() + ": this connection ends",
+		hint: "Ask the administrator of this host to look at sallyport's journal (sallyport doctor).",
+	}, err}
 }

@@ -40,8 +40,10 @@ func TestCopyOddities(t *testing.T) {
 		{"empty pieces", 3, []message{table, in, data(""), data("1"), data(""), data("\n"), data("2\n"), copyDone, q("SELECT count(*) FROM cccc")}},
 		{"no such table", 2, []message{in, data("1\n"), copyDone, q("SELECT 1")}},
 		{"Sync and Flush in the middle", 3, []message{table, in, sync_, data("1\n"), flush, sync_, data("2\n"), copyDone, q("SELECT count(*) FROM cccc")}},
-		{"several in one text", 2, []message{table, q("COPY cccc FROM STDIN; SELECT 1; COPY cccc FROM STDIN; COPY cccc TO STDOUT; COPY cccc FROM STDIN; SELECT sum(a) FROM cccc"),
-			data("1\n"), copyDone, data("2\n"), data("3\n"), copyDone, data("4\n"), copyDone}},
+		{"several in one text", 2, []message{
+			table, q("COPY cccc FROM STDIN; SELECT 1; COPY cccc FROM STDIN; COPY cccc TO STDOUT; COPY cccc FROM STDIN; SELECT sum(a) FROM cccc"),
+			data("1\n"), copyDone, data("2\n"), data("3\n"), copyDone, data("4\n"), copyDone,
+		}},
 		{"several, the second fails", 3, []message{table, q("COPY cccc FROM STDIN; COPY cccc FROM STDIN; COPY cccc FROM STDIN"), data("1\n"), copyDone, data("500\n"), copyDone, data("3\n"), copyDone, q("SELECT count(*) FROM cccc")}},
 		{"behind other statements", 2, []message{table, q("/* first */ BEGIN; INSERT INTO cccc VALUES (1); COPY cccc FROM STDIN; COMMIT"), data("2\n"), copyDone}},
 		{"extended", 2, append(append([]message{table}, ext("COPY cccc FROM STDIN")...), data("1\n"), copyDone, sync_)},

@@ -224,8 +224,10 @@ func recordable(an *query.Analysis) string {
 
 // refuseUndescribed refuses and records what cannot be described.
 func (c *conn) refuseUndescribed(simple bool, code, why, remedy string) error {
-	c.req = policy.Request{Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
-		Opaque: why, Remedy: remedy, Writes: true}
+	c.req = policy.Request{
+		Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
+		Opaque: why, Remedy: remedy, Writes: true,
+	}
 	d, err := c.s.Decide(c.ctx, &c.req)
 	r := c.refused(d, err, opaque)
 	if d.Allowed() {
@@ -246,8 +248,10 @@ func (c *conn) cannot(err error) (*refusal, error) {
 	case errors.As(err, &end), c.ctx.Err() != nil, errors.Is(err, context.Canceled):
 		return nil, err
 	case errors.Is(err, errUnsafe):
-		return &refusal{code: codeUnsupported, message: "sallyport: refused: " + *c.unsafe.Load(),
-			hint: "Use client_encoding UTF8 and standard_conforming_strings on."}, nil
+		return &refusal{
+			code: codeUnsupported, message: "sallyport: refused: " + *c.unsafe.Load(),
+			hint: "Use client_encoding UTF8 and standard_conforming_strings on.",
+		}, nil
 	}
 	return c.unanalysed(), nil
 }

@@ -81,8 +81,12 @@ func TestDrainBeforeLogin(t *testing.T) {
 // A client that ends its side only is answered, like one that says good-bye.
 func TestHalfClose(t *testing.T) {
 	p := start(t, maskPolicy)
-	for _, say := range [][]message{{q("SELECT pg_sleep(0.2), 'slept'")}, append(extended("SELECT pg_sleep(0.2)"), extended("SELECT 'slept'")...),
-		{q("SELECT 'slept'"), &pgproto3.Terminate{}, q("SELECT 'never'")}, {q("COPY (SELECT 'slept' FROM generate_series(1, 100000)) TO STDOUT")}} {
+	for _, say := range [][]message{
+		{q("SELECT pg_sleep(0.2), 'slept'")},
+		append(extended("SELECT pg_sleep(0.2)"), extended("SELECT 'slept'")...),
+		{q("SELECT 'slept'"), &pgproto3.Terminate{}, q("SELECT 'never'")},
+		{q("COPY (SELECT 'slept' FROM generate_series(1, 100000)) TO STDOUT")},
+	} {
 		r := p.raw()
 		r.send(enc(say...))
 		_ = r.Conn.(interface{ CloseWrite() error }).CloseWrite()

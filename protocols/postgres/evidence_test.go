@@ -277,7 +277,9 @@ func TestJournalFull(t *testing.T) {
 				}
 				p.Journal.Full(true)
 				for i, say := range [][]message{
-					{q("SELECT 1")}, extended("SELECT 1"), {bind("", "s"), execute(""), sync_},
+					{q("SELECT 1")},
+					extended("SELECT 1"),
+					{bind("", "s"), execute(""), sync_},
 					{bind("", "s"), execute(""), bind("", "s"), execute(""), q("SELECT 2"), sync_},
 				} {
 					out := r.ask(1, say...)

@@ -40,8 +40,10 @@ func lookUp[T any](c *conn, s *space[T], name []byte) *T {
 // unknown stands for a prepared statement whose text is not known. Only where
 // everything is relayed may it be used.
 func unknown(sc *policy.Scope) *prepared {
-	return &prepared{st: &statement{copies: true,
-		an: &query.Analysis{Commands: []string{"unknown"}, Writes: true, ScopeID: sc.ID}}}
+	return &prepared{st: &statement{
+		copies: true,
+		an:     &query.Analysis{Commands: []string{"unknown"}, Writes: true, ScopeID: sc.ID},
+	}}
 }
 
 // crowded reports whether the session has too many names.
@@ -77,8 +79,10 @@ func (c *conn) parse(body []byte) error {
 	if err != nil || !d.Allowed() {
 		return c.refuseAhead(st, d, err, now, sql, nil)
 	}
-	p := &prepared{name: string(name), sql: string(sql), types: types, st: st, record: d.Record(),
-		digests: append([]events.Digest(nil), c.digests...)}
+	p := &prepared{
+		name: string(name), sql: string(sql), types: types, st: st, record: d.Record(),
+		digests: append([]events.Digest(nil), c.digests...),
+	}
 	b, at := begin(c.msg[:0], 'P')
 	b = append(append(b, name...), 0)
 	from := len(b)
@@ -89,8 +93,10 @@ func (c *conn) parse(body []byte) error {
 	}
 	b = append(append(b, 0), body[len(name)+len(sql)+2:]...)
 	c.msg = finish(b, at)
-	return c.push(&step{kind: stepParse, sanitize: st.an.Sanitize, rewritten: st.an.SQL != "",
-		change: change{kind: ofStatement, name: p.name, stmt: p}}, d, c.msg)
+	return c.push(&step{
+		kind: stepParse, sanitize: st.an.Sanitize, rewritten: st.an.SQL != "",
+		change: change{kind: ofStatement, name: p.name, stmt: p},
+	}, d, c.msg)
 }
 
 // decideAhead decides whether a statement may be prepared, or whether what was

@@ -34,8 +34,10 @@ func FuzzServer(f *testing.F) {
 	m := postgrestest.Message
 	protocoltest.FuzzServer(f, relaying(), postgrestest.Driver(netip.AddrPort{}),
 		postgrestest.Ready(), postgrestest.Error("ERROR", "22012", "division by zero"), postgrestest.Error("FATAL", "57P01", "good-bye"),
-		bytes.Join([][]byte{m('T', "\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x19\xff\xff\xff\xff\xff\xff\x00\x00"), m('D', "\x00\x01\x00\x00\x00\x01x"),
-			m('N', "SNOTICE\x00Mhello\x00\x00"), m('C', "SELECT 1\x00"), postgrestest.Ready()}, nil),
+		bytes.Join([][]byte{
+			m('T', "\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x19\xff\xff\xff\xff\xff\xff\x00\x00"), m('D', "\x00\x01\x00\x00\x00\x01x"),
+			m('N', "SNOTICE\x00Mhello\x00\x00"), m('C', "SELECT 1\x00"), postgrestest.Ready(),
+		}, nil),
 		bytes.Join([][]byte{m('1', ""), m('2', ""), m('n', ""), m('I', ""), m('s', ""), m('3', ""), postgrestest.Ready()}, nil),
 		bytes.Join([][]byte{m('H', "\x00\x00\x01\x00\x00"), m('d', "1\n"), m('c', ""), m('C', "COPY 1\x00"), postgrestest.Ready()}, nil),
 		bytes.Join([][]byte{m('G', "\x00\x00\x01\x00\x00"), m('A', "\x00\x00\x00\x01channel\x00payload\x00"), m('S', "client_encoding\x00LATIN1\x00"), postgrestest.Ready()}, nil),
@@ -46,8 +48,14 @@ func FuzzGreeting(f *testing.F) {
 	d := postgrestest.Driver(netip.AddrPort{})
 	ssl, gss := []byte{0, 0, 0, 8, 4, 210, 22, 47}, []byte{0, 0, 0, 8, 4, 210, 22, 48}
 	cancel := []byte{0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 0, 0, 0, 2}
-	for _, b := range [][]byte{d.Hello, ssl, gss, cancel, append(bytes.Clone(ssl), d.Hello...), append(bytes.Clone(gss), append(bytes.Clone(ssl), cancel...)...),
-		{0, 0, 0, 9, 0, 3, 0, 0, 0}, {0xff, 0xff, 0xff, 0xff, 0, 3, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 8, 0, 3, 0, 0}, {0, 0, 0, 9, 0, 2, 0, 0, 0}} {
+	for _, b := range [][]byte{
+		d.Hello, ssl, gss, cancel, append(bytes.Clone(ssl), d.Hello...), append(bytes.Clone(gss), append(bytes.Clone(ssl), cancel...)...),
+		{0, 0, 0, 9, 0, 3, 0, 0, 0},
+		{0xff, 0xff, 0xff, 0xff, 0, 3, 0, 0},
+		{0, 0, 0, 0},
+		{0, 0, 0, 8, 0, 3, 0, 0},
+		{0, 0, 0, 9, 0, 2, 0, 0, 0},
+	} {
 		f.Add(b)
 	}
 	protocoltest.FuzzGreeting(f, relaying(), d)

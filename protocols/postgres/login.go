@@ -42,8 +42,10 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 	}
 	if !sc.Opaque {
 		if err := c.analysis(); err != nil {
-			return false, c.farewellEarly(&refusal{code: codeUnavailable, message: "sallyport: the database's catalog cannot be read, so nothing can be allowed",
-				hint: "Ask the administrator of this host to look at sallyport's log (resources.catalog)."}, fmt.Errorf("postgres: catalog: %w", err))
+			return false, c.farewellEarly(&refusal{
+				code: codeUnavailable, message: "sallyport: the database's catalog cannot be read, so nothing can be allowed",
+				hint: "Ask the administrator of this host to look at sallyport's log (resources.catalog).",
+			}, fmt.Errorf("postgres: catalog: %w", err))
 		}
 	}
 	c.login = d
@@ -51,8 +53,10 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 		if errors.Is(err, policy.ErrUnrecorded) {
 			return false, c.farewellEarly(c.refused(policy.Decision{}, err, plain), err)
 		}
-		return false, c.farewellEarly(&refusal{code: codeUnavailable, message: "sallyport: the server cannot be reached",
-			hint: "Try again later."}, gone("server", err))
+		return false, c.farewellEarly(&refusal{
+			code: codeUnavailable, message: "sallyport: the server cannot be reached",
+			hint: "Try again later.",
+		}, gone("server", err))
 	}
 	if err := c.s.Send(d, g.append(nil)); err != nil {
 		return false, err
@@ -198,8 +202,10 @@ func authentication(body []byte, done bool) (asks, ok bool, err error) {
 		return false, false, nil
 	}
 	why := fmt.Errorf("postgres: authentication method %d is not understood", kind)
-	return false, false, &ending{&refusal{code: codeUnsupported, message: "sallyport: the server asks for an authentication that is not understood",
-		hint: "Use scram-sha-256, md5, password or trust for this host."}, why}
+	return false, false, &ending{&refusal{
+		code: codeUnsupported, message: "sallyport: the server asks for an authentication that is not understood",
+		hint: "Use scram-sha-256, md5, password or trust for this host.",
+	}, why}
 }
 
 // password relays the client's answer to an AuthenticationRequest. It is not

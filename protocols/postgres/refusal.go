@@ -60,8 +60,10 @@ func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusa
 			hint:    "Ask the administrator of this host to look at sallyport's journal (sallyport doctor).",
 		}
 	}
-	r := &refusal{code: codePrivilege, message: "sallyport: refused: " + d.Reason(), hint: d.Remedy(),
-		number: c.number, record: d.Record()}
+	r := &refusal{
+		code: codePrivilege, message: "sallyport: refused: " + d.Reason(), hint: d.Remedy(),
+		number: c.number, record: d.Record(),
+	}
 	switch rules := d.Rules(); {
 	case len(rules) == 1 && rules[0] == "identity":
 		r.code = codeIdentity

@@ -212,7 +212,7 @@ func TestServerLogin(t *testing.T) {
 	for name, answer := range map[string][]byte{
 		"ready before it is in": postgrestest.Ready(), "in twice": join(ok, ok), "Kerberos": msg('R', "\x00\x00\x00\x02"), "GSSAPI": msg('R', "\x00\x00\x00\x07"), "SSPI": msg('R', "\x00\x00\x00\x09"),
 		"a row": join(ok, row), "a row first": row, "two keys": join(ok, key, key, postgrestest.Ready()), "no method": msg('R', ""), "nothing": nil, "nonsense": []byte("HTTP/1.1 400 Bad Request\r\n\r\n"),
-		"too long": []byte{'R', 0, 1, 0, 1}, "asked again when in": join(ok, msg('R', "\x00\x00\x00\x03")),
+		"too long": {'R', 0, 1, 0, 1}, "asked again when in": join(ok, msg('R', "\x00\x00\x00\x03")),
 	} {
 		p := against(t, maskPolicy, func(s net.Conn) {
 			_, _ = s.Read(make([]byte, 4<<10))

@@ -202,11 +202,13 @@ func TestTemplate(t *testing.T) {
 	for _, s := range shapes {
 		holdTemplate(t, s)
 	}
-	exprs := []string{"1", "-1", "'x'", "'it''s'", "a", "b.c", "$1", "1.5", "1e5", "'é'", "NULL", "true", "''", "0", "999999999", "'a' || 'b'", "ARRAY[1,'2']", "a[1]", "('x')::text", "7::float8", "interval '1 day'", "date '2020-01-01'",
+	exprs := []string{
+		"1", "-1", "'x'", "'it''s'", "a", "b.c", "$1", "1.5", "1e5", "'é'", "NULL", "true", "''", "0", "999999999", "'a' || 'b'", "ARRAY[1,'2']", "a[1]", "('x')::text", "7::float8", "interval '1 day'", "date '2020-01-01'",
 		"extract(year from d)", "extract('year' from d)", "substring('abc' from 1 for 2)", "trim(both 'x' from 'y')", "position('a' in 'b')", "overlay('a' placing 'b' from 1)", "a between 1 and 2", "a like 'x' escape 'y'",
 		"a in (1,2,3)", "a in ('x')", "coalesce(a, 'x')", "case a when 1 then 'x' else 'y' end", "a at time zone 'UTC'", "current_date - 5", "row(1,'x')", "(1,2) = (3,4)", "exists (select 1)", "a is distinct from 5", "'5'::int + 5",
 		"cast('t' as bool)", "bool 't'", "char 'x'", "a::varchar(5)", "a::numeric(5,2)", "a::interval(3)", "a collate \"C\"", "count(*) filter (where a = 5)", "sum(a) over (order by b rows 5 preceding)", "json '{}'", "a->'b'->>1", "- - 5", "+5", "5 - -5", "not 't'::bool",
-		"xmlelement(name a, 'x')", "greatest(1,2)", "nullif(1,'2')", "f(a => 5)", "x'1'::int", "a.b.c = 'x'", "time '10:00' with time zone", "'x' is null", "make_interval(days => 5)"}
+		"xmlelement(name a, 'x')", "greatest(1,2)", "nullif(1,'2')", "f(a => 5)", "x'1'::int", "a.b.c = 'x'", "time '10:00' with time zone", "'x' is null", "make_interval(days => 5)",
+	}
 	r := rand.New(rand.NewPCG(3, 4))
 	pick := func() string { return exprs[r.IntN(len(exprs))] }
 	for range 3000 {

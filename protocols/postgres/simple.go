@@ -50,8 +50,10 @@ func (c *conn) refuseUnanalysed(simple bool, cause error) error {
 	if err != nil {
 		return err
 	}
-	c.req = policy.Request{Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
-		Opaque: "the statement could not be analysed", Writes: true}
+	c.req = policy.Request{
+		Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
+		Opaque: "the statement could not be analysed", Writes: true,
+	}
 	if d, err := c.s.Decide(c.ctx, &c.req); err != nil {
 		r = c.refused(d, err, opaque)
 	}
@@ -62,8 +64,10 @@ func (c *conn) refuseUnanalysed(simple bool, cause error) error {
 func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Decision, now time.Time) *step {
 	an := st.an
 	s := &c.current
-	*s = step{kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
-		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer}
+	*s = step{
+		kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
+		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer,
+	}
 	if kind == stepBind {
 		return s // it does not run yet
 	}
@@ -87,8 +91,10 @@ func (c *conn) functionCall(body []byte) error {
 	now := time.Now()
 	c.number++
 	sc := c.scope()
-	c.req = policy.Request{Kind: policy.FunctionCall, Now: now, Number: c.number, Commands: []string{"function_call"}, Writes: true,
-		Opaque: "a function call by number is not understood", Remedy: "call the function in a statement"}
+	c.req = policy.Request{
+		Kind: policy.FunctionCall, Now: now, Number: c.number, Commands: []string{"function_call"}, Writes: true,
+		Opaque: "a function call by number is not understood", Remedy: "call the function in a statement",
+	}
 	d, err := c.s.Decide(c.ctx, &c.req)
 	if !d.Allowed() {
 		return c.refuse(true, c.refused(d, err, opaque))
@@ -99,6 +105,8 @@ func (c *conn) functionCall(body []byte) error {
 	b, at := begin(c.msg[:0], 'F')
 	c.msg = finish(append(b, body...), at)
 	c.latest = d
-	return c.push(&step{kind: stepFunction, statement: true, number: c.number, record: d.Record(), started: now,
-		sanitize: true, guard: protects(sc), analyzer: c.analyzer}, d, c.msg)
+	return c.push(&step{
+		kind: stepFunction, statement: true, number: c.number, record: d.Record(), started: now,
+		sanitize: true, guard: protects(sc), analyzer: c.analyzer,
+	}, d, c.msg)
 }

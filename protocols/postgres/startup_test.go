@@ -187,8 +187,11 @@ func TestStartupParameters(t *testing.T) {
 func TestApplicationName(t *testing.T) {
 	p := start(t, maskPolicy)
 	for _, params := range [][]string{
-		{"application_name", "mine"}, {"Application_Name", "mine"}, {"APPLICATION_NAME", "other", "application_name", "mine"},
-		{"application_name", "other", "APPLICATION_NAME", "mine"}, {"options", "-c application_name=other", "application_name", "mine"},
+		{"application_name", "mine"},
+		{"Application_Name", "mine"},
+		{"APPLICATION_NAME", "other", "application_name", "mine"},
+		{"application_name", "other", "APPLICATION_NAME", "mine"},
+		{"options", "-c application_name=other", "application_name", "mine"},
 	} {
 		r := &raw{t: t, Conn: p.Dial()}
 		r.send(startup(3<<16, append([]string{"user", "agent", "database", "postgres"}, params...)...))

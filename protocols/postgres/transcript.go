@@ -89,8 +89,10 @@ func (c *conn) respond(s *step) error {
 	}
 	o := c.reply.of(s)
 	e := &c.reply.event
-	*e = events.Event{Kind: events.Response, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code,
-		Rows: o.rows, Bytes: o.bytes, Recorded: o.recorded}
+	*e = events.Event{
+		Kind: events.Response, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code,
+		Rows: o.rows, Bytes: o.bytes, Recorded: o.recorded,
+	}
 	if o.rows == 0 {
 		e.Rows = o.changed
 	}

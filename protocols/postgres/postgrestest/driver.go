@@ -72,8 +72,10 @@ func Driver(server netip.AddrPort) *protocoltest.Driver {
 	d := &protocoltest.Driver{
 		Server: server,
 		Fake:   Fake, Admit: Admit, Innocent: innocent, Whole: whole, Login: login, Greeted: greeted,
-		Hello: Encode(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersionNumber,
-			Parameters: map[string]string{"user": "postgres", "database": "postgres"}}),
+		Hello: Encode(&pgproto3.StartupMessage{
+			ProtocolVersion: pgproto3.ProtocolVersionNumber,
+			Parameters:      map[string]string{"user": "postgres", "database": "postgres"},
+		}),
 		Welcome: func(r *bufio.Reader) error {
 			for {
 				switch typ, msg, err := Read(r); {
