@@ -28,6 +28,8 @@ type adder struct {
 	now    time.Time
 	chains map[[2]string]*chainState
 	alarms []Alarm
+	stmts  map[string]*sql.Stmt // of this transaction, by their text
+	opened map[[3]string]int64  // host, session and protocol noted in it, with their earliest time
 }
 
 // Add implements Store.
@@ -51,7 +53,7 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
-	return &adder{ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}}, nil
+	return &adder{ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}, stmts: map[string]*sql.Stmt{}, opened: map[[3]string]int64{}}, nil
 }
 
 // commit: a crash before it leaves nothing of the batch, which is delivered
@@ -75,8 +77,17 @@ func (a *adder) commit() (heads []Head, err error) {
 	return heads, nil
 }
 
+// exec runs a statement that is prepared once for the transaction.
 func (a *adder) exec(query string, args ...any) error {
-	_, err := a.tx.ExecContext(a.ctx, query, args...)
+	st := a.stmts[query]
+	if st == nil {
+		var err error
+		if st, err = a.tx.PrepareContext(a.ctx, query); err != nil {
+			return err
+		}
+		a.stmts[query] = st // closed with the transaction
+	}
+	_, err := st.ExecContext(a.ctx, args...)
 	return err
 }
 

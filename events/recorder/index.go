@@ -66,7 +66,13 @@ const maxCount = 1 << 53
 // count keeps what a host claims within what can be.
 func count(n int64) int64 { return min(max(n, 0), maxCount) }
 
+// session notes that a session was there at a time.
 func (a *adder) session(host string, r *events.Record, at int64) error {
+	key := [3]string{host, r.Session, r.Protocol}
+	if t, ok := a.opened[key]; ok && t <= at {
+		return nil
+	}
+	a.opened[key] = at
 	return a.exec(`INSERT INTO sessions (host, session, protocol, opened) VALUES (?,?,?,?)
 		ON CONFLICT DO UPDATE SET opened = min(opened, excluded.opened), protocol = iif(protocol = '', excluded.protocol, protocol)`,
 		host, r.Session, r.Protocol, at)
