@@ -3,6 +3,8 @@ package cli
 
 import (
 	"fmt"
+	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
@@ -12,11 +14,24 @@ import (
 // missing, wrong arguments, and commands that are not there, within groups too. A
 // group by itself shows its help.
 func Strict(root *cobra.Command, usage func(error) error) {
+	root.Version = version()
+	root.InitDefaultVersionFlag()
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	examples(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	strict(root, usage)
+}
+
+// version is what the program was built from.
+func version() string {
+	v := "dev"
+	if bi, ok := debug.ReadBuildInfo(); ok {
+		if m := bi.Main.Version; m != "" && m != "(devel)" {
+			v = m
+		}
+	}
+	return v + " (" + runtime.Version() + ")"
 }
 
 func strict(c *cobra.Command, usage func(error) error) {
