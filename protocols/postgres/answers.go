@@ -1,0 +1,197 @@
+package postgres
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
+
+type action uint8
+
+const (
+	passed action = iota
+	dropped
+	replaced // by c.reply.buf
+)
+
+// answers says which messages each kind of step may be answered with.
+var answers = [...]string{
+	stepQuery: "TCIGHcEZ", stepFunction: "VEZ", stepParse: "1E", stepBind: "2E", stepClose: "3E", stepSync: "EZ",
+	stepDescribeStatement: "tTnE", stepDescribePortal: "TnE", stepExecute: "CIsGHcE",
+}
+
+// answer looks at a message other than a row.
+func (c *conn) answer(typ byte, msg []byte) (action, error) {
+	r := &c.reply
+	switch typ {
+	case 'S':
+		return c.parameterStatus(msg)
+	case 'N', 'A':
+		return c.notice(typ, msg)
+	}
+	if typ == 'E' && !r.have {
+		return c.reportError(msg)
+	}
+	if !r.have || bytes.IndexByte(bytesOf(answers[r.cur.kind]), typ) < 0 {
+		return 0, errUnexpected
+	}
+	if r.cur.refusal != nil && typ != 'E' && !(typ == 'Z' && r.failed) {
+		return 0, errUnexpected // it ran!
+	}
+	switch typ {
+	case 'E':
+		return c.reportError(msg)
+	case 'T':
+		return passed, c.checkRow(msg[headLen:])
+	case 'G':
+		if !r.cur.copies {
+			return 0, errUnexpected
+		}
+		c.queue.copying(copyIn)
+	case 'H':
+		c.queue.copying(copyNone)
+	case 'C':
+		r.commandComplete(msg[headLen:])
+	case 'Z':
+		if len(msg) != headLen+1 {
+			return 0, errUnexpected
+		}
+		c.ready(msg[headLen])
+	}
+	return passed, nil
+}
+
+// ready notes the transaction's state.
+func (c *conn) ready(status byte) {
+	c.queue.mu.Lock()
+	c.queue.idle = status == 'I'
+	if c.queue.idle {
+		c.queue.names.transactionEnded()
+	}
+	c.queue.mu.Unlock()
+}
+
+// commandComplete reads the count of a command's tag.
+func (r *replyState) commandComplete(body []byte) {
+	tag := bytes.TrimRight(body, "\x00")
+	i := bytes.LastIndexByte(tag, ' ')
+	if i < 0 {
+		return
+	}
+	if n, err := strconv.ParseInt(string(tag[i+1:]), 10, 64); err == nil && !bytes.HasPrefix(tag, []byte("SELECT")) {
+		r.of(&r.cur).changed += n
+	}
+}
+
+// checkRow is the second layer: a column that goes out must not be a protected
+// one of a table. Masked columns are expressions and belong to none.
+func (c *conn) checkRow(body []byte) error {
+	s := &c.reply.cur
+	if s.guard == nil || s.analyzer == nil {
+		return nil
+	}
+	m := cursor{b: body}
+	for range m.int16() {
+		m.str()
+		table, attnum := uint32(m.int32()), int16(m.int16())
+		m.take(4 + 2 + 4 + 2)
+		if m.bad {
+			break
+		}
+		if s.analyzer.Protected(table, attnum, s.guard) {
+			why := fmt.Errorf("postgres: statement %d would show stored values of protected column %d of relation %d", s.number, attnum, table)
+			if err := c.s.Event(&events.Event{Kind: events.Alarm, Time: time.Now(), Number: s.number, Message: why.Error()}); err != nil {
+				return unrecorded(err)
+			}
+			return &ending{&refusal{code: codeInternal, message: "sallyport: what the server answers is not what was analysed: this connection ends"}, why}
+		}
+	}
+	if !m.end() {
+		return garbled(malformed('T'))
+	}
+	return nil
+}
+
+// reportError passes an ErrorResponse on, changes it, or puts a refusal in its
+// place.
+func (c *conn) reportError(msg []byte) (action, error) {
+	r := &c.reply
+	e, err := readReport(msg[headLen:])
+	if err != nil {
+		return 0, garbled(err)
+	}
+	sanitize, rewritten := c.guarded.Load(), false
+	if r.have {
+		s := &r.cur
+		r.failed = true
+		o := r.of(s)
+		o.status, o.code = "error", e.m.Code
+		if s.refusal != nil && !e.fatal() {
+			o.code = s.refusal.code
+			r.buf = s.refusal.append(r.buf[:0], "ERROR")
+			return replaced, nil
+		}
+		sanitize, rewritten = s.sanitize, s.rewritten
+		c.queue.copyFailed(s)
+	}
+	switch {
+	case sanitize:
+		e.sanitize()
+	case rewritten:
+		e.unmapped()
+	default:
+		return passed, nil
+	}
+	r.buf = e.append(r.buf[:0], 'E')
+	return replaced, nil
+}
+
+// notice passes a NoticeResponse or a NotificationResponse on, or takes its
+// words away.
+func (c *conn) notice(typ byte, msg []byte) (action, error) {
+	protected := c.guarded.Load()
+	if typ == 'A' {
+		if protected {
+			return dropped, nil // another session may have put anything there
+		}
+		return passed, nil
+	}
+	rewritten := false
+	if c.reply.have {
+		protected, rewritten = c.reply.cur.sanitize, c.reply.cur.rewritten
+	}
+	if !protected && !rewritten {
+		return passed, nil
+	}
+	e, err := readReport(msg[headLen:])
+	if err != nil {
+		return 0, garbled(err)
+	}
+	if protected {
+		e.sanitize()
+	}
+	e.unmapped()
+	c.reply.buf = e.append(c.reply.buf[:0], 'N')
+	return replaced, nil
+}
+
+// parameterStatus notes settings that alter what a text means, and gives the
+// client the application_name that it asked for.
+func (c *conn) parameterStatus(msg []byte) (action, error) {
+	m := cursor{b: msg[headLen:]}
+	name, value := m.str(), m.str()
+	if !m.end() {
+		return 0, garbled(malformed('S'))
+	}
+	if string(name) == "application_name" && c.sent != "" && string(value) == c.sent {
+		b, at := begin(c.reply.buf[:0], 'S')
+		c.reply.buf = finish(appendString(appendString(b, "application_name"), c.shown), at)
+		return replaced, nil
+	}
+	c.settings.note(string(name), string(value))
+	c.unsafe.Store(c.settings.problem())
+	return passed, nil
+}
