@@ -181,6 +181,7 @@ func (c *conn) serveClient() error {
 			if err = c.flush(); err != nil {
 				return err
 			}
+			c.msg, c.key = thrift(c.msg), thrift(c.key)
 			err = c.fill()
 			if c.ctx.Err() != nil && !c.queue.takesData() {
 				return c.drain()
@@ -202,6 +203,14 @@ func (c *conn) serveClient() error {
 			}
 		}
 	}
+}
+
+// thrift gives up a buffer that one large message needed.
+func thrift(b []byte) []byte {
+	if cap(b) > 4*wire.Size {
+		return nil
+	}
+	return b[:0]
 }
 
 // fill waits for more from the client. When the session is to end it still

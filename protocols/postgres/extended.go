@@ -20,7 +20,7 @@ func (c *conn) portalNamed(name []byte) *portal {
 
 // lookUp waits first for changes of the name whose failure would not stop what
 // uses it next.
-func lookUp[T any](c *conn, s *space[T], name []byte) *T {
+func lookUp[T any, P sized[T]](c *conn, s *space[T, P], name []byte) *T {
 	q := &c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -46,11 +46,18 @@ func unknown(sc *policy.Scope) *prepared {
 	}}
 }
 
-// crowded reports whether the session has too many names.
+// crowded reports whether the session has too many names, when all that is
+// under way has been answered.
 func (c *conn) crowded() bool {
-	c.queue.mu.Lock()
-	defer c.queue.mu.Unlock()
-	return c.queue.names.crowded()
+	q := &c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.names.crowded() && q.n > 0 {
+		q.mu.Unlock()
+		_ = c.barrier()
+		q.mu.Lock()
+	}
+	return q.names.crowded()
 }
 
 // parse decides whether a statement may be prepared.

@@ -53,8 +53,12 @@ const (
 	bySQL
 )
 
-// maxNames bounds each kind of name of a session.
-const maxNames = 50_000
+// maxNames bounds each kind of name of a session, maxHeld what is kept of them,
+// in bytes.
+const (
+	maxNames = 50_000
+	maxHeld  = 64 << 20
+)
 
 // maxName is the part of a name that the server looks at, in bytes
 // (NAMEDATALEN-1): two names that agree in it are one.
@@ -62,16 +66,40 @@ const maxName = 63
 
 // names is a session's name space.
 type names struct {
-	statements space[prepared]
-	portals    space[portal]
+	statements space[prepared, *prepared]
+	portals    space[portal, *portal]
 	unsettled  int // texts of SQL under way that change names
 	spare      []*portal
 }
 
+// size is about what is kept of it, in bytes.
+func (p *prepared) size() int {
+	switch {
+	case p == nil:
+		return 0
+	case p.st.an.SQL == "": // sent is the same
+		return len(p.sql) + 4*len(p.types)
+	}
+	return len(p.sql) + len(p.sent) + 4*len(p.types)
+}
+
+func (p *portal) size() int {
+	if p == nil {
+		return 0
+	}
+	return cap(p.binds)
+}
+
 // space is one kind of names.
-type space[T any] struct {
+type space[T any, P sized[T]] struct {
 	unnamed slot[T]
 	named   map[string]*slot[T]
+	held    int // bytes, of what names stand for and will stand for
+}
+
+type sized[T any] interface {
+	*T
+	size() int
 }
 
 // slot is what one name stands for.
@@ -90,7 +118,7 @@ func (s *slot[T]) value() *T {
 }
 
 // find returns a name's slot, nil when it stands for nothing.
-func (s *space[T]) find(name []byte) *slot[T] {
+func (s *space[T, P]) find(name []byte) *slot[T] {
 	if len(name) == 0 {
 		return &s.unnamed
 	}
@@ -98,7 +126,7 @@ func (s *space[T]) find(name []byte) *slot[T] {
 }
 
 // at returns a name's slot to change it.
-func (s *space[T]) at(name string) *slot[T] {
+func (s *space[T, P]) at(name string) *slot[T] {
 	if name == "" {
 		return &s.unnamed
 	}
@@ -112,41 +140,45 @@ func (s *space[T]) at(name string) *slot[T] {
 }
 
 // tidy forgets a name that stands for nothing.
-func (s *space[T]) tidy(name string, sl *slot[T]) {
+func (s *space[T, P]) tidy(name string, sl *slot[T]) {
 	if name != "" && sl.now == nil && sl.n == 0 {
 		delete(s.named, name[:min(len(name), maxName)])
 	}
 }
 
 // set says what a name stands for on the server.
-func (s *space[T]) set(name string, v *T) {
+func (s *space[T, P]) set(name string, v *T) {
 	sl := s.at(name)
+	s.held += P(v).size() - P(sl.now).size()
 	sl.now = v
 	s.tidy(name, sl)
 }
 
 // clear says that on the server no name stands for anything.
-func (s *space[T]) clear() {
-	s.unnamed.now = nil
+func (s *space[T, P]) clear() {
+	s.set("", nil)
 	maps.DeleteFunc(s.named, func(_ string, sl *slot[T]) bool {
+		s.held -= P(sl.now).size()
 		sl.now = nil
 		return sl.n == 0
 	})
 }
 
 // predict says what a name will stand for when the server has answered.
-func (s *space[T]) predict(name string, v *T, batch uint64) {
+func (s *space[T, P]) predict(name string, v *T, batch uint64) {
 	sl := s.at(name)
 	sl.next, sl.batch = v, batch
 	sl.n++
+	s.held += P(v).size()
 }
 
 // confirm says that the oldest change of a name was made, and returns what it
 // stood for before.
-func (s *space[T]) confirm(name string, v *T) (before *T) {
+func (s *space[T, P]) confirm(name string, v *T) (before *T) {
 	sl := s.at(name)
 	before, sl.now = sl.now, v
 	sl.n--
+	s.held -= P(before).size()
 	s.tidy(name, sl)
 	return before
 }
@@ -154,9 +186,10 @@ func (s *space[T]) confirm(name string, v *T) (before *T) {
 // undo says that the oldest change of a name was not made. Where that was the
 // latest as well the name keeps its meaning; where later ones are under way
 // they are of other batches, and stand.
-func (s *space[T]) undo(name string) {
+func (s *space[T, P]) undo(name string, v *T) {
 	sl := s.at(name)
 	sl.n--
+	s.held -= P(v).size()
 	s.tidy(name, sl)
 }
 
@@ -170,7 +203,7 @@ func (n *names) init() {
 
 // crowded reports whether there are too many names.
 func (n *names) crowded() bool {
-	return len(n.statements.named) >= maxNames || len(n.portals.named) >= maxNames
+	return len(n.statements.named) >= maxNames || len(n.portals.named) >= maxNames || n.statements.held+n.portals.held > maxHeld
 }
 
 func (n *names) predict(c *change, batch uint64) {
@@ -201,9 +234,9 @@ func (n *names) confirm(c *change) {
 func (n *names) undo(c *change, ran bool) {
 	switch c.kind {
 	case ofStatement:
-		n.statements.undo(c.name)
+		n.statements.undo(c.name, c.stmt)
 	case ofPortal:
-		n.portals.undo(c.name)
+		n.portals.undo(c.name, c.port)
 	case bySQL:
 		n.unsettled--
 		if ran && len(c.sql.an.Commands) > 1 {
@@ -254,13 +287,14 @@ func (n *names) drop(an *query.Analysis) {
 // transactionEnded drops the portals that a transaction takes with it.
 func (n *names) transactionEnded() {
 	n.recycle(n.portals.unnamed.now)
-	n.portals.unnamed.now = nil
+	n.portals.set("", nil)
 	if len(n.portals.named) == 0 {
 		return
 	}
 	maps.DeleteFunc(n.portals.named, func(_ string, sl *slot[portal]) bool {
 		if sl.now != nil && !sl.now.hold {
 			n.recycle(sl.now)
+			n.portals.held -= sl.now.size()
 			sl.now = nil
 		}
 		return sl.now == nil && sl.n == 0

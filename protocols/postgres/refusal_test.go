@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -317,5 +318,57 @@ func TestUnsafeSettings(t *testing.T) {
 	}
 	if out := r.ask(1, q("SELECT 'fine'")); !strings.Contains(out, "fine") {
 		t.Error(out)
+	}
+}
+
+// What a session may make the passage keep is bounded: names, and what they
+// stand for.
+func TestNamesAreBounded(t *testing.T) {
+	large := strings.Repeat("x", 1<<20)
+	for _, pol := range []struct{ name, text string }{{"relayed", allowAll}, {"analysed", maskPolicy}} {
+		t.Run(pol.name, func(t *testing.T) {
+			p := start(t, pol.text)
+			r := p.raw()
+			refused := func(out string) bool { return strings.Contains(out, "C53400") }
+			if pol.text == allowAll { // a text is not bounded by what can be analysed
+				n := 0
+				for ; n < 100; n++ {
+					if refused(r.ask(1, parse(fmt.Sprint("s", n), "SELECT '"+large+"'"), sync_)) {
+						break
+					}
+				}
+				if n < 50 || n > 70 {
+					t.Errorf("%d statements of 1 MiB are kept", n)
+				}
+				r.ask(1, q("DEALLOCATE ALL"))
+				if out := r.ask(1, parse("s0", "SELECT 1"), sync_); refused(out) {
+					t.Error(out)
+				}
+			}
+			r.ask(2, q("BEGIN"), parse("s", "SELECT $1::text"), sync_)
+			n := 0
+			for ; n < 100; n++ {
+				if refused(r.ask(1, bind(fmt.Sprint("p", n), "s", large), sync_)) {
+					break
+				}
+			}
+			if n < 50 || n > 70 {
+				t.Errorf("%d portals of 1 MiB are kept", n)
+			}
+			if out := r.ask(2, q("ROLLBACK"), bind("", "s", large), execute(""), sync_); refused(out) {
+				t.Error("the transaction took its portals with it: ", clip(out))
+			}
+			// What is replaced is not kept, in a pipeline either.
+			var say []message
+			for range 100 {
+				say = append(say, bind("", "s", large))
+			}
+			if out := r.ask(1, append(say, execute(""), sync_)...); refused(out) || !strings.Contains(out, "C SELECT 1") {
+				t.Error(clip(out))
+			}
+			if n := p.settled(); len(n.Faults()) > 0 {
+				t.Error(n.Faults())
+			}
+		})
 	}
 }

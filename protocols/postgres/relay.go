@@ -17,6 +17,9 @@ var reads = map[string]bool{
 	"reset": true, "empty": true, "declare": true, "close": true, "discard": true, "deallocate": true, "move": true,
 }
 
+// maxStatements of one text are told of.
+const maxStatements = 1000
+
 // relayed is what the first words of a text's statements tell of it, where
 // nothing is analysed. A literal or a function may hide more: what a statement
 // does to the session's names beyond that is not seen.
@@ -34,7 +37,11 @@ func relayed(norm, sql []byte, sc *policy.Scope) *query.Analysis {
 			an.Deallocates, an.Closes = []string{"*"}, []string{"*"}
 		}
 	}
+	whole := true
 	for s := range bytes.SplitSeq(norm, []byte(";")) {
+		if whole = len(an.Commands) < maxStatements; !whole {
+			break
+		}
 		s = bytes.TrimLeft(s, " (")
 		switch cmd := token.Command(s); {
 		case cmd != "":
@@ -44,8 +51,7 @@ func relayed(norm, sql []byte, sc *policy.Scope) *query.Analysis {
 		}
 	}
 	switch {
-	case bytes.Contains(sql, []byte(`\'`)):
-		// Where a literal ends depends on a setting.
+	case !whole, bytes.Contains(sql, []byte(`\'`)): // there, where a literal ends depends on a setting
 		note("unknown")
 		note("copy")
 	case an.Commands == nil:
