@@ -134,7 +134,7 @@ type tally struct {
 	count
 	skipped []string
 
-	said map[string]map[string][]string // by package and top-level test, until they pass
+	said map[string]map[string][]string // by package and test, until they pass
 	ran  map[string]count               // by package
 }
 
@@ -146,7 +146,6 @@ func (t *tally) line(line []byte) {
 		fmt.Fprintf(t.out, "%s\n", line) // not from the tests
 		return
 	}
-	root, _, sub := strings.Cut(e.Test, "/")
 	said := t.said[e.Package]
 	if said == nil {
 		said = map[string][]string{}
@@ -158,18 +157,19 @@ func (t *tally) line(line []byte) {
 			fmt.Fprint(t.out, e.Output)
 			return
 		}
-		if verdict := strings.HasPrefix(e.Output, "FAIL") || strings.HasPrefix(e.Output, "ok "); root != "" || !verdict {
-			said[root] = append(said[root], e.Output)
+		if verdict := strings.HasPrefix(e.Output, "FAIL") || strings.HasPrefix(e.Output, "ok "); e.Test != "" || !verdict {
+			said[e.Test] = append(said[e.Test], e.Output)
 		}
 	case "pass", "fail":
-		switch {
-		case e.Test == "":
+		if e.Test == "" {
 			t.end(e, said)
-		case !sub:
+			return
+		}
+		if e.Action == "pass" {
+			delete(said, e.Test)
+		}
+		if !strings.Contains(e.Test, "/") {
 			t.test(e)
-			if e.Action == "pass" {
-				delete(said, root)
-			}
 		}
 	case "skip":
 		if e.Test != "" {
@@ -202,8 +202,8 @@ func (t *tally) end(e event, said map[string][]string) {
 		fmt.Fprintf(t.out, "ok  \t%s\t%.3fs\t%d tests\n", e.Package, e.Elapsed, n.passed)
 		return
 	}
-	for _, root := range slices.Sorted(maps.Keys(said)) {
-		fmt.Fprint(t.out, strings.Join(said[root], ""))
+	for _, test := range slices.Sorted(maps.Keys(said)) {
+		fmt.Fprint(t.out, strings.Join(said[test], ""))
 	}
 	if n.failed == 0 {
 		t.failed++ // it was no test that failed, but the package
