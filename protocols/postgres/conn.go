@@ -362,7 +362,7 @@ func (c *conn) oversized(typ byte, n int) error {
 		return err
 	} else if go_ && !c.dead && !c.queue.skips() {
 		c.number++
-		if err := c.refuseUndescribed(typ == 'Q' || typ == 'F', codeUnsupported, fmt.Sprintf("a message of %d bytes is larger than what is analysed (%d)", n, maxMessage), "send less at once, or use COPY"); err != nil {
+		if err := c.refuseOpaque(typ == 'Q' || typ == 'F', codeUnsupported, fmt.Sprintf("a message of %d bytes is larger than what is analysed (%d)", n, maxMessage), "Send less at once, or use COPY.", nil, nil); err != nil {
 			return err
 		}
 	}

@@ -14,17 +14,27 @@ import (
 	"sallyport.dev/sallyport/protocols/postgres/token"
 )
 
-// errUnsafe: a setting of the session makes texts mean something else than
+// unsafeSetting: a setting of the session makes texts mean something else than
 // they are analysed to mean.
-var errUnsafe = errors.New("postgres: a setting of the session is not understood")
+type unsafeSetting struct{ why string }
+
+func (e *unsafeSetting) Error() string { return "postgres: " + e.why }
+
+// understood reports whether texts mean what they are analysed to mean.
+func (c *conn) understood() error {
+	if why := c.unsafe.Load(); why != nil {
+		return &unsafeSetting{*why}
+	}
+	return nil
+}
 
 // analyze returns what is known of a text: from the cache, by its shape or as
 // it is, or by analysing it. c.lits and c.digests then hold its literals.
 func (c *conn) analyze(sql []byte, sc *policy.Scope, simple bool, types []uint32) (*statement, error) {
 	version := uint64(0)
 	if !sc.Opaque {
-		if c.unsafe.Load() != nil {
-			return nil, errUnsafe
+		if err := c.understood(); err != nil {
+			return nil, err
 		}
 		if err := c.analysis(); err != nil {
 			return nil, err
@@ -222,38 +232,44 @@ func recordable(an *query.Analysis) string {
 	return an.Opaque
 }
 
-// refuseUndescribed refuses and records what cannot be described.
-func (c *conn) refuseUndescribed(simple bool, code, why, remedy string) error {
+// refuseOpaque refuses, and records, what is not understood or could not be
+// looked at. sql and binds are what the client sent, nil where that is too much.
+func (c *conn) refuseOpaque(simple bool, code, why, remedy string, sql, binds []byte) error {
+	now := time.Now()
+	norm, _ := token.Normalize(nil, unsafeString(sql), nil)
 	c.req = policy.Request{
-		Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
-		Opaque: why, Remedy: remedy, Writes: true,
+		Kind: policy.StatementReq, Now: now, Number: c.number, Commands: []string{"unknown"},
+		Normalized: string(norm), Fingerprint: token.Fingerprint(norm), Opaque: why, Remedy: remedy, Writes: true,
 	}
 	d, err := c.s.Decide(c.ctx, &c.req)
 	r := c.refused(d, err, opaque)
-	if d.Allowed() {
-		// Nothing can match here but an unconditional allow; it is refused for
-		// want of understanding all the same, which its outcome tells.
-		r.message, r.hint, r.fails = "sallyport: refused: "+why, remedy, true
-	}
 	if err == nil {
-		r.code = code
+		if sql != nil {
+			if err := c.record(d.Record(), now, sql, binds); err != nil {
+				return err
+			}
+		}
+		if d.Allowed() || slices.Contains(d.Rules(), "opaque") {
+			// Where only an unconditional allow can match it is refused for want
+			// of understanding all the same, which its outcome tells.
+			r.code, r.message, r.hint, r.fails = code, "sallyport: refused: "+why, remedy, d.Allowed()
+		}
 	}
 	return c.refuse(simple, r)
 }
 
-// cannot is the refusal of a statement whose analysis failed.
-func (c *conn) cannot(err error) (*refusal, error) {
+// refuseUnanalysed refuses a statement whose analysis failed.
+func (c *conn) refuseUnanalysed(simple bool, cause error, sql, binds []byte) error {
 	var end *ending
+	var set *unsafeSetting
 	switch {
-	case errors.As(err, &end), c.ctx.Err() != nil, errors.Is(err, context.Canceled):
-		return nil, err
-	case errors.Is(err, errUnsafe):
-		return &refusal{
-			code: codeUnsupported, message: "sallyport: refused: " + *c.unsafe.Load(),
-			hint: "Use client_encoding UTF8 and standard_conforming_strings on.",
-		}, nil
+	case errors.As(cause, &end), c.ctx.Err() != nil, errors.Is(cause, context.Canceled):
+		return cause
+	case errors.As(cause, &set):
+		return c.refuseOpaque(simple, codeUnsupported, set.why, "Use client_encoding UTF8 and standard_conforming_strings on.", sql, binds)
 	}
-	return c.unanalysed(), nil
+	return c.refuseOpaque(simple, codeUnavailable, "the statement could not be analysed",
+		"Try again; if it stays, ask the administrator of this host whether sallyport can read the database's catalog.", sql, binds)
 }
 
 func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

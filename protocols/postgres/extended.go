@@ -80,7 +80,7 @@ func (c *conn) parse(body []byte) error {
 	st, err := c.analyze(sql, sc, false, types)
 	if err != nil {
 		c.number++
-		return c.refuseUnanalysed(false, err)
+		return c.refuseUnanalysed(false, err, sql, nil)
 	}
 	d, err := c.decideAhead(st, sc, sql, c.digests, now)
 	if err != nil || !d.Allowed() {
@@ -136,8 +136,8 @@ func (c *conn) fresh(p *prepared, sc *policy.Scope) (*statement, error) {
 		if sc.Opaque {
 			return p.st, nil
 		}
-		if c.unsafe.Load() != nil {
-			return nil, errUnsafe
+		if err := c.understood(); err != nil {
+			return nil, err
 		}
 		if err := c.analysis(); err != nil {
 			return nil, err
@@ -160,9 +160,13 @@ func (c *conn) fresh(p *prepared, sc *policy.Scope) (*statement, error) {
 }
 
 // stale refuses what the server has as it was under another policy or catalog.
-func (c *conn) stale() error {
+func (c *conn) stale(p *prepared, binds []byte) error {
 	c.number++
-	return c.refuseUndescribed(false, codeNoStatement, "the policy or the catalog has changed since it was prepared", "prepare it again")
+	var sql []byte
+	if p != nil {
+		sql = []byte(p.sql)
+	}
+	return c.refuseOpaque(false, codeNoStatement, "the policy or the catalog has changed since it was prepared", "Prepare it again.", sql, binds)
 }
 
 // bind decides a statement with its parameters. The server may run code of it
@@ -202,11 +206,11 @@ func (c *conn) bind(body []byte) error {
 	now := time.Now()
 	st, err := c.fresh(p, sc)
 	if err == nil && st == nil {
-		return c.stale()
+		return c.stale(p, body)
 	}
 	c.number++
 	if err != nil {
-		return c.refuseUnanalysed(false, err)
+		return c.refuseUnanalysed(false, err, []byte(p.sql), body)
 	}
 	port.name, port.stmt, port.st = string(pname), p, st
 	port.number, port.started = c.number, now
@@ -334,15 +338,15 @@ func (c *conn) execute(body []byte) error {
 	now := time.Now()
 	st := p.st
 	if st.an.ScopeID != sc.ID {
-		return c.stale()
+		return c.stale(p.stmt, p.binds)
 	}
 	if st.an.Local {
 		var err error
 		if st, err = c.fresh(p.stmt, sc); err != nil {
 			c.number++
-			return c.refuseUnanalysed(false, err)
+			return c.refuseUnanalysed(false, err, []byte(p.stmt.sql), p.binds)
 		} else if st == nil {
-			return c.stale()
+			return c.stale(p.stmt, p.binds)
 		}
 	}
 	kind, started := policy.StatementReq, now

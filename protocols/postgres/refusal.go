@@ -80,16 +80,6 @@ func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusa
 	return r
 }
 
-// unanalysed is the refusal of a statement that could not be looked at.
-func (c *conn) unanalysed() *refusal {
-	return &refusal{
-		code:    codeUnavailable,
-		message: "sallyport: refused: the statement could not be analysed",
-		detail:  fmt.Sprintf("Session %s, statement %d.", c.pol.Event.ID, c.number),
-		hint:    "Try again; if it stays, ask the administrator of this host whether sallyport can read the database's catalog.",
-	}
-}
-
 // notKnown is the server's own error for a name that it does not know.
 func notKnown(portal bool, name []byte) *refusal {
 	name = name[:min(len(name), 256)]

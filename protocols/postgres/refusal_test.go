@@ -287,6 +287,32 @@ func TestAnnouncedSize(t *testing.T) {
 	}
 }
 
+// A statement that kills the parser is refused, whatever the protocol, and on
+// the record with its text; sessions go on.
+func TestUnanalysable(t *testing.T) {
+	p := start(t, maskPolicy)
+	deep := "SELECT 'CANARY', 1" + strings.Repeat("+1", 40_000)
+	r, other := p.raw(), p.raw()
+	for _, say := range [][]message{{q(deep)}, extended(deep)} {
+		p.Journal.Forget()
+		out := r.ask(1, say...)
+		if !strings.HasPrefix(out, "E SERROR|VERROR|C08006|Msallyport: refused: the statement could not be analysed") || !strings.HasSuffix(out, "Z I\n") {
+			t.Errorf("%s", clip(out))
+		}
+		if b := p.Journal.Events(events.Block); len(b) != 1 || !strings.HasPrefix(b[0].Normalized, "SELECT ?, ?+?") || strings.Contains(b[0].Normalized, "CANARY") || !b[0].Writes {
+			t.Errorf("recorded: %+v", b)
+		}
+		if text(p.Journal) != deep {
+			t.Errorf("the transcript holds %s", clip(text(p.Journal)))
+		}
+		for _, r := range []*raw{r, other} {
+			if out := r.ask(1, q("SELECT 'well'")); !strings.Contains(out, "well") {
+				t.Error(out)
+			}
+		}
+	}
+}
+
 // Settings of the role that change what a text means: nothing is understood,
 // so nothing is allowed, whatever it says.
 func TestUnsafeSettings(t *testing.T) {

@@ -28,7 +28,7 @@ func (c *conn) query(body []byte) error {
 	sc := c.scope()
 	st, err := c.analyze(sql, sc, true, nil)
 	if err != nil {
-		return c.refuseUnanalysed(true, err)
+		return c.refuseUnanalysed(true, err, sql, nil)
 	}
 	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, now)
 	if err == nil {
@@ -42,22 +42,6 @@ func (c *conn) query(body []byte) error {
 	b, at := begin(c.msg[:0], 'Q')
 	c.msg = finish(append(st.appendSQL(b, sql, c.lits), 0), at)
 	return c.run(c.step(stepQuery, st, sc, d, now), st, d)
-}
-
-// refuseUnanalysed refuses what could not be analysed, and records that.
-func (c *conn) refuseUnanalysed(simple bool, cause error) error {
-	r, err := c.cannot(cause)
-	if err != nil {
-		return err
-	}
-	c.req = policy.Request{
-		Kind: policy.StatementReq, Now: time.Now(), Number: c.number, Commands: []string{"unknown"},
-		Opaque: "the statement could not be analysed", Writes: true,
-	}
-	if d, err := c.s.Decide(c.ctx, &c.req); err != nil {
-		r = c.refused(d, err, opaque)
-	}
-	return c.refuse(simple, r)
 }
 
 // step describes a statement that is about to be bound or run, until the next.
