@@ -45,7 +45,7 @@ deps-run:
 
 .PHONY: test
 test: deps ## Run everything that a change must pass (as root)
-	@$(SUITE) format vet staticcheck modules vagrant generated unit allocs kernel fuzz demo
+	@$(SUITE) format vet staticcheck modules vagrant generated tests allocs fuzz demo
 
 .PHONY: check
 check: deps ## Check the sources: formatting, vet, staticcheck, modules, guards
@@ -56,8 +56,8 @@ fuzz: deps ## Run every fuzz target for FUZZTIME (default 1m), and keep what it 
 	@$(SUITE) -fuzztime $(or $(FUZZTIME),1m) -corpus $(CURDIR)/.cache/fuzz fuzz
 
 .PHONY: soak
-soak: deps ## Run all tests SOAK times (default 10), for those that fail now and then (as root)
-	@$(SUITE) -count $(or $(SOAK),10) unit kernel
+soak: deps ## Run all tests SOAK times (default 10), for what fails now and then (as root)
+	@$(SUITE) -count $(or $(SOAK),10) tests
 
 .PHONY: fmt
 fmt: ## Format Go and C

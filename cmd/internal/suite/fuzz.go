@@ -46,11 +46,11 @@ func fuzz(ctx context.Context, s *suite) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				s.failed++
+				s.add(0, 1)
 				fmt.Fprintf(s.out, "%sFAIL\t%s\t%s: %v\n", out, t.dir, t.name, err)
 				return fmt.Errorf("%s: %w", t.name, err)
 			}
-			s.passed++
+			s.add(1, 0)
 			stats := append([][]byte{nil}, fuzzStats.FindAll(out, -1)...)
 			fmt.Fprintf(s.out, "ok  \t%s\t%s\t%s\n", t.dir, t.name, stats[len(stats)-1])
 			return nil

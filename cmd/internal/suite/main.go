@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -37,8 +38,9 @@ var stages = []stage{
 	{name: "vagrant", what: "the Vagrantfile is valid", run: vagrantfile},
 	{name: "generated", what: "the BPF objects are those of their sources", run: generated},
 	{name: "unit", what: "tests that need no kernel programs, with -race", tests: true, run: unit},
-	{name: "allocs", what: "tests that count allocations, without -race", tests: true, run: allocs},
 	{name: "kernel", what: "tests with the kernel and end to end, with -race", root: true, tests: true, run: kernel},
+	{name: "tests", what: "both of these at once", root: true, tests: true, run: tests},
+	{name: "allocs", what: "tests that count allocations, without -race", tests: true, run: allocs},
 	{name: "fuzz", what: "every fuzz target for a moment", tests: true, run: fuzz},
 	{name: "demo", what: "make demo", root: true, tests: true, run: demo},
 }
@@ -52,8 +54,16 @@ type suite struct {
 	count    int    // how often tests are repeated
 
 	children children
-	passed   int
-	failed   int
+
+	mu             sync.Mutex
+	passed, failed int
+}
+
+func (s *suite) add(passed, failed int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passed += passed
+	s.failed += failed
 }
 
 func main() {

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Tests that import one of these take turns by the kernel's lock.
@@ -84,6 +85,16 @@ var (
 	countsAllocs = regexp.MustCompile(`AllocsPerRun\(|\.Mallocs\b`)
 )
 
+// tests runs both at once: those with the kernel wait most of the time.
+func tests(ctx context.Context, s *suite) error {
+	var wg sync.WaitGroup
+	var uerr error
+	wg.Go(func() { uerr = unit(ctx, s) })
+	kerr := kernel(ctx, s)
+	wg.Wait()
+	return errors.Join(uerr, kerr)
+}
+
 func guards(ctx context.Context, s *suite) error {
 	return s.gotest(ctx, "-run", "^TestRepo", "./cmd/internal/suite")
 }
@@ -116,10 +127,8 @@ func (s *suite) gotest(ctx context.Context, args ...string) error {
 	t := tally{out: s.out, said: map[string]map[string][]string{}, ran: map[string]count{}}
 	rerr := lines(r, t.line)
 	err = s.children.wait(cmd)
-	s.passed += t.passed
-	s.failed += t.failed
+	s.add(t.passed, t.failed+len(t.skipped))
 	if len(t.skipped) > 0 {
-		s.failed += len(t.skipped)
 		err = errors.Join(err, fmt.Errorf("skipped, where everything must run: %s", strings.Join(t.skipped, ", ")))
 	}
 	if err == nil && t.passed == 0 {
@@ -202,11 +211,12 @@ func (t *tally) end(e event, said map[string][]string) {
 		fmt.Fprintf(t.out, "ok  \t%s\t%.3fs\t%d tests\n", e.Package, e.Elapsed, n.passed)
 		return
 	}
+	var all strings.Builder
 	for _, test := range slices.Sorted(maps.Keys(said)) {
-		fmt.Fprint(t.out, strings.Join(said[test], ""))
+		all.WriteString(strings.Join(said[test], ""))
 	}
 	if n.failed == 0 {
 		t.failed++ // it was no test that failed, but the package
 	}
-	fmt.Fprintf(t.out, "FAIL\t%s\t%.3fs\n", e.Package, e.Elapsed)
+	fmt.Fprintf(t.out, "%sFAIL\t%s\t%.3fs\n", all.String(), e.Package, e.Elapsed)
 }
