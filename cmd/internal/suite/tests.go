@@ -13,10 +13,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
-// Tests that import one of these take turns by the kernel's lock.
-var needKernel = []string{"sallyport.dev/sallyport/intercept/redirect/redirecttest", "sallyport.dev/sallyport/cmd/internal/stand"}
+// These, and tests that import them, take turns by the kernel's lock.
+var needKernel = []string{
+	"sallyport.dev/sallyport/cmd/internal/stand",
+	"sallyport.dev/sallyport/cmd/internal/suite",
+	"sallyport.dev/sallyport/intercept/redirect/redirecttest",
+}
 
 // packages splits those that have tests by whether they need the kernel.
 func (s *suite) packages(ctx context.Context) (plain, kernel []string, err error) {
@@ -111,7 +116,8 @@ type event struct {
 // gotest runs go test. It prints a line for each package, and all that a
 // failed test or package has said.
 func (s *suite) gotest(ctx context.Context, args ...string) error {
-	args = append([]string{"test", "-json", "-timeout", "15m", fmt.Sprintf("-count=%d", s.count)}, args...)
+	limit := time.Duration(s.count) * 15 * time.Minute // of a package
+	args = append([]string{"test", "-json", "-timeout", limit.String(), fmt.Sprintf("-count=%d", s.count)}, args...)
 	cmd := s.command(ctx, ".", "go", args...)
 	r, w, err := os.Pipe()
 	if err != nil {
