@@ -64,6 +64,9 @@ func TestNames(t *testing.T) {
 		{"... of SQL's names too", maskPolicy, []message{
 			parse(long, "SELECT a FROM m0"), sync_, q("DEALLOCATE " + long + "x"), q("PREPARE " + long + "y AS SELECT a FROM m1"), bind("", long+"z"), execute(""), sync_,
 		}, 4, "DEALLOCATE " + long + "x | deallocate [] ok\nPREPARE " + long + "y AS SELECT a FROM m1 | prepare [public.m1] ok\n | select [public.m1] ok\n"},
+		{"... up to a whole character", maskPolicy, []message{
+			q("PREPARE " + long[1:] + "é AS SELECT a FROM m0"), closing('S', long[1:]), parse(long[1:], "SELECT a FROM m1"), sync_, q("EXECUTE " + long[1:] + "é"),
+		}, 3, "PREPARE " + long[1:] + "é AS SELECT a FROM m0 | prepare [public.m0] ok\nEXECUTE " + long[1:] + "é | select [public.m1] ok\n"},
 		{"EXECUTE runs what its name stands for by then", maskPolicy, []message{
 			parse("s", "SELECT a FROM m0"), parse("x", "EXECUTE s"), bind("x", "x"), closing('S', "s"), parse("s", "SELECT a FROM m1"), execute("x"), sync_,
 		}, 1, "EXECUTE s | select [public.m1] ok\n"},
