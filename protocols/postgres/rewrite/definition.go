@@ -10,11 +10,12 @@ import (
 
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
+	"sallyport.dev/sallyport/protocols/postgres/parser"
 )
 
 // expression parses an expression that the catalog printed.
 func (a *Analyzer) expression(ctx context.Context, sql string) (*pg.Node, error) {
-	tree, err := a.o.Parser.Parse(ctx, "SELECT "+sql)
+	tree, err := a.printed(ctx, "SELECT "+sql)
 	if err != nil {
 		return nil, err
 	}
@@ -24,6 +25,19 @@ func (a *Analyzer) expression(ctx context.Context, sql string) (*pg.Node, error)
 		}
 	}
 	return nil, errors.New("not one expression")
+}
+
+// printed parses what the catalog printed. What becomes of it is kept until the
+// catalog changes, so neither the end of the session that asks nor one bad
+// moment of the parser counts.
+func (a *Analyzer) printed(ctx context.Context, sql string) (tree *pg.ParseResult, err error) {
+	ctx = context.WithoutCancel(ctx)
+	for range 3 {
+		if tree, err = a.o.Parser.Parse(ctx, sql); err == nil || !errors.Is(err, parser.ErrDied) {
+			break
+		}
+	}
+	return tree, err
 }
 
 // inspect returns why an expression that the catalog printed is not known to
@@ -124,7 +138,7 @@ func (b *binding) code(ctx context.Context, r *catalog.Relation) string {
 func (b *binding) view(g *guard) {
 	r := g.rel
 	name := r.Schema + "." + r.Name
-	tree, err := b.a.o.Parser.Parse(context.Background(), r.Definition)
+	tree, err := b.a.printed(context.Background(), r.Definition)
 	if err != nil || len(tree.Stmts) != 1 {
 		g.opaque = fmt.Sprintf("the definition of view %s is not understood", name)
 		return
