@@ -158,9 +158,22 @@ func TestExactlyOnceThroughKills(t *testing.T) {
 func TestTwoRecordersOfOneStore(t *testing.T) {
 	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
 	startShipper(t, s, &jetstream.Shipper{}, c)
-	go feed(c, 3000, 0)
+	both, done := make(chan struct{}), make(chan struct{})
+	go func() { // there is something for the second, however fast the first is
+		defer close(done)
+		for {
+			select {
+			case <-both:
+				return
+			default:
+				feed(c, 10, 100*time.Microsecond)
+			}
+		}
+	}()
 	process(t, s, dir)
 	process(t, s, dir)
+	close(both)
+	<-done
 	feed(c, 500, 100*time.Microsecond)
 	time.Sleep(100 * time.Millisecond)
 	complete(t, dir, c)
