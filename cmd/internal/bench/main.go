@@ -56,6 +56,7 @@ type options struct {
 	idle    int
 	rows    int
 	only    string
+	alone   bool
 }
 
 func run(ctx context.Context) error {
@@ -65,6 +66,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.idle, "idle", 300, "idle connections whose memory is measured")
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
 	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this")
+	flag.BoolVar(&o.alone, "no-recorder", false, "without the recorder, which else runs on the same machine")
 	flag.Parse()
 	exe, err := os.Executable()
 	if err != nil {
@@ -72,7 +74,7 @@ func run(ctx context.Context) error {
 	}
 	b := &bench{o: o}
 	st, err := stand.Start(ctx, stand.Options{
-		Bin: filepath.Dir(exe), Policy: []byte(benchPolicy), Patients: 20_000, MaxConnections: o.idle + 100,
+		Bin: filepath.Dir(exe), Policy: []byte(benchPolicy), Patients: 20_000, MaxConnections: o.idle + 100, NoRecorder: o.alone,
 		Configure: configure, Prepare: b.prepare,
 		Waiting: func() { fmt.Fprintln(os.Stderr, "waiting for another stand on this host") },
 	})
