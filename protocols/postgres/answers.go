@@ -51,8 +51,6 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 			return 0, errUnexpected
 		}
 		c.queue.copying(copyIn)
-	case 'H':
-		c.queue.copying(copyNone)
 	case 'C':
 		r.commandComplete(msg[headLen:])
 	case 'Z':
