@@ -67,8 +67,12 @@ func (id *Identity) Principal() string {
 // Flow is one connection that was turned into the passage.
 type Flow struct {
 	Conn        net.Conn       // the client's door
-	Destination netip.AddrPort // where the client wanted to go
-	Peer        Peer
+	Destination netip.AddrPort // that the client asked for; zero for a unix socket
+	// Reached is where its connection would have gone without the passage: another
+	// address where a socket load balancer rewrites the one asked for.
+	Reached netip.AddrPort
+	Path    string // of the unix socket that the client asked for, else ""
+	Peer    Peer
 }
 
 // Listener hands out the flows of the passage. Connections without the
