@@ -43,7 +43,11 @@ func ParseDestination(s string) (d Destination, err error) {
 		d.Prefix, err = netip.ParsePrefix(host)
 	} else {
 		var a netip.Addr
-		if a, err = netip.ParseAddr(host); err == nil {
+		a, err = netip.ParseAddr(host)
+		if err == nil && a.Zone() != "" {
+			err = errors.New("an address with a zone")
+		}
+		if err == nil {
 			a = a.Unmap()
 			d.Prefix = netip.PrefixFrom(a, a.BitLen())
 		}
@@ -68,8 +72,8 @@ func ParseDestination(s string) (d Destination, err error) {
 func (d Destination) Check() error {
 	a := d.Prefix.Addr()
 	switch {
-	case !d.Prefix.IsValid() || a.Zone() != "":
-		return fmt.Errorf("destination %s: no address or prefix without a zone", d)
+	case !d.Prefix.IsValid():
+		return fmt.Errorf("destination %s: no address or prefix", d)
 	case a.Is4In6():
 		return fmt.Errorf("destination %s: write it as IPv4", d)
 	case d.Prefix != d.Prefix.Masked():
