@@ -11,10 +11,11 @@ import (
 )
 
 // Confine is the daemon's first act: it takes no_new_privs, makes itself
-// undumpable (no core, no ptrace or /proc/PID/mem by its own user), and proves
-// that every one of its threads is an unprivileged user without supplementary
-// groups and without any capability, bounding set included. On an error the
-// daemon must not go on.
+// undumpable (no core, no ptrace or /proc/PID/mem by its own user), keeps
+// itself to the system calls that it needs (seccomp), and proves that every
+// one of its threads is an unprivileged user without supplementary groups and
+// without any capability, bounding set included, under that filter. On an
+// error the daemon must not go on.
 func Confine() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
@@ -24,6 +25,9 @@ func Confine() error {
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
+	}
+	if err := daemonCalls.Load(); err != nil {
+		return err
 	}
 	tasks, err := filepath.Glob("/proc/self/task/*/status")
 	if err != nil || len(tasks) == 0 {
@@ -50,6 +54,7 @@ func unprivileged(status string) error {
 		"Uid": noRoot, "Gid": noRoot,
 		"Groups":     func(v []string) bool { return len(v) == 0 },
 		"NoNewPrivs": func(v []string) bool { return len(v) == 1 && v[0] == "1" },
+		"Seccomp":    func(v []string) bool { return len(v) == 1 && v[0] == "2" }, // a filter
 		"CapInh":     none, "CapPrm": none, "CapEff": none, "CapBnd": none, "CapAmb": none,
 	}
 	for line := range strings.Lines(status) {

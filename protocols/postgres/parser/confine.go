@@ -6,8 +6,9 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/elastic/go-seccomp-bpf"
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept/sandbox"
 )
 
 const (
@@ -56,43 +57,26 @@ func confine() error {
 			return fmt.Errorf("set limit %d: %w", l.resource, err)
 		}
 	}
-	return filter()
+	return calls.Load()
 }
 
-// filter lets memory, threads, time, signals to itself and the open
-// descriptors through. What can only be an attack kills; the rest fails.
-func filter() error {
-	f := seccomp.Filter{
-		NoNewPrivs: true,
-		Flag:       seccomp.FilterFlagTSync,
-		Policy: seccomp.Policy{
-			DefaultAction: seccomp.ActionErrno,
-			Syscalls: []seccomp.SyscallGroup{
-				{Action: seccomp.ActionKillProcess, Names: []string{
-					"execve", "execveat", "socket", "socketpair", "connect", "ptrace", "bpf", "process_vm_readv",
-					"process_vm_writev", "fork", "vfork", "keyctl", "io_uring_setup", "userfaultfd", "perf_event_open",
-				}},
-				// The C library then falls back to clone, whose flags can be seen.
-				{Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS), Names: []string{"clone3"}},
-				{Action: seccomp.ActionAllow, Names: []string{
-					"read", "write", "close", "fcntl", "lseek",
-					"mmap", "munmap", "mprotect", "madvise", "mremap", "brk", "mincore",
-					"futex", "sched_yield", "sched_getaffinity", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday",
-					"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "tgkill", "restart_syscall",
-					"getpid", "gettid", "set_robust_list", "rseq", "getrandom", "membarrier",
-					"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2", "timer_create", "timer_settime", "timer_delete",
-					"exit", "exit_group",
-				}, NamesWithCondtions: []seccomp.NameWithConditions{{
-					Name: "clone",
-					Conditions: seccomp.ArgumentConditions{
-						{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
-					},
-				}}},
-			},
-		},
-	}
-	if err := seccomp.LoadFilter(f); err != nil {
-		return fmt.Errorf("load the seccomp filter: %w: the kernel needs CONFIG_SECCOMP_FILTER", err)
-	}
-	return nil
+// calls are memory, threads, time, signals to itself and the open descriptors.
+// What can only be an attack kills; the rest fails.
+var calls = sandbox.Filter{
+	Kill: []string{
+		"execve", "execveat", "socket", "socketpair", "connect", "ptrace", "bpf", "process_vm_readv",
+		"process_vm_writev", "fork", "vfork", "keyctl", "io_uring_setup", "userfaultfd", "perf_event_open",
+	},
+	// The C library then falls back to clone, whose flags can be seen.
+	Absent: []string{"clone3"},
+	Allow: []string{
+		"read", "write", "close", "fcntl", "lseek",
+		"mmap", "munmap", "mprotect", "madvise", "mremap", "brk", "mincore",
+		"futex", "sched_yield", "sched_getaffinity", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday",
+		"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "tgkill", "restart_syscall",
+		"getpid", "gettid", "set_robust_list", "rseq", "getrandom", "membarrier",
+		"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2", "timer_create", "timer_settime", "timer_delete",
+		"exit", "exit_group",
+	},
+	AllowIf: []sandbox.Call{{Name: "clone", If: []sandbox.Condition{sandbox.HasSome(0, unix.CLONE_THREAD)}}},
 }
