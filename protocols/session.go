@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,6 +48,9 @@ type Options struct {
 	Renew func(context.Context) (intercept.Identity, error)
 	// Dial opens the server's door.
 	Dial func(context.Context) (net.Conn, error)
+	// Cut, when not nil, ends when a drain takes too long: what is in flight is
+	// no longer waited for, and the session ends in the protocol's own words.
+	Cut context.Context
 }
 
 // Session is one passage with two doors. Decide, Open, Send, Flush and
@@ -57,6 +61,7 @@ type Session struct {
 	server net.Conn
 	began  time.Time // zero: no SessionOpen is on the record
 	out    *[]byte   // queued for the server; nil while there is nothing
+	rest   atomic.Int64
 
 	mu       sync.Mutex
 	promised events.Ticket // the latest record that a reply may tell of
@@ -70,6 +75,27 @@ func (s *Session) Client() net.Conn { return s.o.Flow.Conn }
 
 // Policy returns who and where.
 func (s *Session) Policy() *policy.Session { return s.o.Policy }
+
+// Cut ends when what is in flight is no longer waited for; see Options.
+func (s *Session) Cut() context.Context {
+	if s.o.Cut == nil {
+		return context.Background()
+	}
+	return s.o.Cut
+}
+
+// Rest says that nothing is under way, no statement and no transaction, until
+// the next Send. The protocol calls it so that no later Send comes before it.
+func (s *Session) Rest() { s.rest.Store(time.Now().UnixNano()) }
+
+// Resting returns how long nothing has been under way, 0 while something is.
+func (s *Session) Resting() time.Duration {
+	since := s.rest.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(time.Since(time.Unix(0, since)), 0)
+}
 
 // Scope returns what is protected from this session right now.
 func (s *Session) Scope() *policy.Scope { return s.o.Gate.Scope(s.o.Policy) }
@@ -149,6 +175,9 @@ func (s *Session) Send(d policy.Decision, b []byte) error {
 	}
 	if s.server == nil {
 		return ErrClosed
+	}
+	if s.rest.Load() != 0 {
+		s.rest.Store(0)
 	}
 	s.promise(d)
 	if s.out == nil {

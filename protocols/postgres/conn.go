@@ -95,6 +95,12 @@ func (c *conn) serve() error {
 		_ = door.SetReadDeadline(time.Unix(1, 0))
 	}
 
+	cut := context.AfterFunc(c.s.Cut(), func() {
+		c.queue.end(closing())
+		c.s.Interrupt()
+	})
+	defer cut()
+
 	served := make(chan error, 1)
 	var fault *protocols.Fault
 	go func() {
@@ -246,7 +252,12 @@ func (c *conn) drain() error {
 	if err := c.barrier(); err != nil {
 		return err
 	}
-	return &ending{refusal: &refusal{code: codeShutdown, message: "sallyport: the passage is closing: this connection ends", hint: "Connect again."}}
+	return &ending{refusal: closing()}
+}
+
+// closing is what a client hears when the passage ends.
+func closing() *refusal {
+	return &refusal{code: codeShutdown, message: "sallyport: the passage is closing: this connection ends", hint: "Connect again."}
 }
 
 // barrier waits until everything that was sent is answered.

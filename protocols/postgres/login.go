@@ -166,6 +166,7 @@ func (c *conn) authenticate() (ready bool, err error) {
 				return false, errUnexpected
 			}
 			c.queue.idle = true
+			c.s.Rest()
 		default:
 			return false, errUnexpected
 		}

@@ -46,6 +46,7 @@ const startupTime = 60 * time.Second
 func (p *Protocol) Serve(ctx context.Context, s *protocols.Session) error {
 	c := &conn{p: p, s: s, pol: s.Policy(), ctx: ctx, replyCtx: context.WithoutCancel(ctx)}
 	c.queue.init()
+	c.queue.rested = s.Rest
 	return c.serve()
 }
 

@@ -69,8 +69,9 @@ type queue struct {
 	over     bool   // no answer will come any more
 	final    *refusal
 	copy     copyState
-	copies   int  // steps under way that may start a COPY
-	idle     bool // the last ReadyForQuery was outside of a transaction
+	copies   int    // steps under way that may start a COPY
+	idle     bool   // the last ReadyForQuery was outside of a transaction
+	rested   func() // nothing is under way; called with mu held
 	names    names
 }
 
@@ -175,7 +176,15 @@ func (q *queue) done() {
 	s := q.pop()
 	q.names.confirm(&s.change)
 	q.moved.Broadcast()
+	q.settle()
 	q.mu.Unlock()
+}
+
+// settle notes whether nothing is under way any more; q.mu is held.
+func (q *queue) settle() {
+	if q.n == 0 && q.idle && q.rested != nil {
+		q.rested()
+	}
 }
 
 // fail ends the oldest step as failed, and those that the server skips for it.
@@ -189,6 +198,7 @@ func (q *queue) fail(skipped func(*step)) {
 		q.skip(skipped)
 	}
 	q.moved.Broadcast()
+	q.settle()
 }
 
 // skip takes off the steps up to the next Sync; q.mu is held.
