@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -20,31 +22,166 @@ const (
 	maxBackoff = time.Second
 )
 
-type listener struct {
-	lns     []net.Listener
+// Listener hands out the flows of the passage's listeners, which it owns. It
+// implements intercept.Listener. Its methods may be called from many
+// goroutines.
+type Listener struct {
 	onStray func(local, remote netip.AddrPort)
 	flows   chan *intercept.Flow
 	closed  chan struct{}
-	close   sync.Once
-	wg      sync.WaitGroup
+
+	mu     sync.Mutex
+	lns    map[string]net.Listener
+	halt   chan struct{} // closed: who accepts ends; nil while paused
+	accept sync.WaitGroup
+
+	heldMu sync.Mutex
+	held   []*intercept.Flow // accepted, while paused
 }
 
-// NewListener hands out the flows of the passage's listeners, which it owns
-// from then on. A connection without the kernel's record is closed and told
-// to onStray, which may be nil. Errors of accept (no descriptors left) are
-// waited out; Accept fails only once the listener is closed or ctx ends.
-func NewListener(lns []net.Listener, onStray func(local, remote netip.AddrPort)) intercept.Listener {
+// NewListener hands out the flows of some listeners, named 0, 1, 2, and of
+// those that are added later. A connection without the kernel's record is
+// closed and told to onStray, which may be nil. Errors of accept (no
+// descriptors left) are waited out; Accept fails only once the listener is
+// closed or ctx ends.
+func NewListener(lns []net.Listener, onStray func(local, remote netip.AddrPort)) *Listener {
 	if onStray == nil {
 		onStray = func(_, _ netip.AddrPort) {}
 	}
-	l := &listener{lns: lns, onStray: onStray, flows: make(chan *intercept.Flow, waiting), closed: make(chan struct{})}
-	for _, ln := range lns {
-		l.wg.Go(func() { l.accept(ln) })
+	l := &Listener{
+		onStray: onStray, flows: make(chan *intercept.Flow, waiting), closed: make(chan struct{}),
+		lns: map[string]net.Listener{}, halt: make(chan struct{}),
+	}
+	for i, ln := range lns {
+		_ = l.Add(strconv.Itoa(i), ln) // a new one under a new name
 	}
 	return l
 }
 
-func (l *listener) accept(ln net.Listener) {
+// Add opens a further listener, in place of the one that had its name; it is
+// closed on an error. It must have SetDeadline, as those of package net do.
+func (l *Listener) Add(name string, ln net.Listener) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isClosed() {
+		ln.Close()
+		return net.ErrClosed
+	}
+	if old := l.lns[name]; old != nil {
+		old.Close()
+	}
+	l.lns[name] = ln
+	l.start(ln)
+	return nil
+}
+
+// Remove closes a listener, if there is one of the name. Connections that it
+// has accepted stay.
+func (l *Listener) Remove(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ln := l.lns[name]; ln != nil {
+		ln.Close()
+		delete(l.lns, name)
+	}
+}
+
+// Adopt takes over a connection that another process has accepted.
+func (l *Listener) Adopt(c net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isClosed() {
+		c.Close()
+		return
+	}
+	if f := l.flow(c); f != nil {
+		l.offer(f)
+	}
+}
+
+// Pause accepts no more, and returns the listeners by name and the flows that
+// were accepted and that no Accept has returned. All of them stay open and the
+// Listener's own, for Resume; more connections wait in the kernel's backlog.
+func (l *Listener) Pause() (map[string]net.Listener, []*intercept.Flow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stop()
+	all := map[string]net.Listener{}
+	for name, ln := range l.lns {
+		all[name] = ln
+	}
+	return all, slices.Clone(l.held)
+}
+
+// Resume accepts again.
+func (l *Listener) Resume() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.halt != nil || l.isClosed() {
+		return
+	}
+	l.halt = make(chan struct{})
+	for _, ln := range l.lns {
+		setDeadline(ln, time.Time{})
+		l.start(ln)
+	}
+	held := l.held
+	l.held = nil
+	for _, f := range held {
+		l.offer(f)
+	}
+}
+
+// start accepts from ln until the halt; l.mu is held.
+func (l *Listener) start(ln net.Listener) {
+	if halt := l.halt; halt != nil {
+		l.accept.Go(func() { l.acceptFrom(ln, halt) })
+	}
+}
+
+// offer has Accept return f; l.mu is held.
+func (l *Listener) offer(f *intercept.Flow) {
+	if halt := l.halt; halt != nil {
+		l.accept.Go(func() { l.hand(f, halt) })
+		return
+	}
+	l.hold(f)
+}
+
+// stop ends accepting, and holds what was accepted; l.mu is held.
+func (l *Listener) stop() {
+	if l.halt == nil {
+		return
+	}
+	close(l.halt)
+	l.halt = nil
+	for _, ln := range l.lns {
+		setDeadline(ln, time.Unix(1, 0))
+	}
+	l.accept.Wait()
+	for {
+		select {
+		case f := <-l.flows:
+			l.hold(f)
+		default:
+			return
+		}
+	}
+}
+
+func (l *Listener) hold(f *intercept.Flow) {
+	l.heldMu.Lock()
+	l.held = append(l.held, f)
+	l.heldMu.Unlock()
+}
+
+func setDeadline(ln net.Listener, t time.Time) {
+	if d, ok := ln.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = d.SetDeadline(t) // closed: then nobody waits for it
+	}
+}
+
+func (l *Listener) acceptFrom(ln net.Listener, halt <-chan struct{}) {
 	backoff := minBackoff
 	for {
 		c, err := ln.Accept()
@@ -53,29 +190,36 @@ func (l *listener) accept(ln net.Listener) {
 				return
 			}
 			select {
+			case <-halt:
+				return
 			case <-time.After(backoff):
 				backoff = min(2*backoff, maxBackoff)
 				continue
-			case <-l.closed:
-				return
 			}
 		}
 		backoff = minBackoff
-		f := l.flow(c)
-		if f == nil {
-			continue
+		if f := l.flow(c); f != nil {
+			l.hand(f, halt)
 		}
 		select {
-		case l.flows <- f:
-		case <-l.closed:
-			c.Close()
+		case <-halt:
 			return
+		default:
 		}
 	}
 }
 
+// hand waits until Accept takes f, or the halt.
+func (l *Listener) hand(f *intercept.Flow, halt <-chan struct{}) {
+	select {
+	case l.flows <- f:
+	case <-halt:
+		l.hold(f)
+	}
+}
+
 // flow returns the connection with its record, nil if it has none.
-func (l *listener) flow(c net.Conn) *intercept.Flow {
+func (l *Listener) flow(c net.Conn) *intercept.Flow {
 	tc, ok := c.(*net.TCPConn)
 	if ok {
 		peer, dst, err := Facts(tc)
@@ -98,7 +242,8 @@ func addrOf(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-func (l *listener) Accept(ctx context.Context) (*intercept.Flow, error) {
+// Accept implements intercept.Listener.
+func (l *Listener) Accept(ctx context.Context) (*intercept.Flow, error) {
 	select {
 	case f := <-l.flows:
 		return f, nil
@@ -109,23 +254,33 @@ func (l *listener) Accept(ctx context.Context) (*intercept.Flow, error) {
 	}
 }
 
+func (l *Listener) isClosed() bool {
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close ends the listeners and the connections that nobody accepted.
-func (l *listener) Close() error {
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isClosed() {
+		return nil
+	}
+	close(l.closed)
 	var errs []error
-	l.close.Do(func() {
-		close(l.closed)
-		for _, ln := range l.lns {
-			errs = append(errs, ln.Close())
-		}
-		l.wg.Wait()
-		for {
-			select {
-			case f := <-l.flows:
-				f.Conn.Close()
-			default:
-				return
-			}
-		}
-	})
+	for _, ln := range l.lns {
+		errs = append(errs, ln.Close())
+	}
+	l.stop()
+	for _, f := range l.held {
+		f.Conn.Close()
+	}
+	l.held = nil
 	return errors.Join(errs...)
 }
+
+var _ intercept.Listener = (*Listener)(nil)
