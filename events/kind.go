@@ -43,9 +43,10 @@ const (
 	Allow                  // runs as it is
 	Mask                   // runs with protected fields masked
 	Blocked                // a rule or the fail-closed default refused it
+	Observed               // runs as it is although it would be refused or masked: nothing is enforced
 )
 
-// String returns "deny", "allow", "mask" or "block".
+// String returns "deny", "allow", "mask", "block" or "observed".
 func (v Verdict) String() string {
 	switch v {
 	case Allow:
@@ -54,9 +55,11 @@ func (v Verdict) String() string {
 		return "mask"
 	case Blocked:
 		return "block"
+	case Observed:
+		return "observed"
 	}
 	return "deny"
 }
 
 // Runs reports whether a request with this verdict may be sent.
-func (v Verdict) Runs() bool { return v == Allow || v == Mask }
+func (v Verdict) Runs() bool { return v == Allow || v == Mask || v == Observed }

@@ -75,9 +75,9 @@ func sessionsLs() *cobra.Command {
 				f.Since = at
 			}
 			switch f.Verdict {
-			case "", "allow", "mask", "block", "deny":
+			case "", "allow", "mask", "block", "deny", "observed":
 			default:
-				return configError(fmt.Errorf("--verdict %q: must be allow, mask, block or deny", f.Verdict))
+				return configError(fmt.Errorf("--verdict %q: must be allow, mask, block, deny or observed", f.Verdict))
 			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
 				list, err := s.Sessions(ctx, f)
@@ -94,7 +94,7 @@ func sessionsLs() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.Workload, "workload", "", "only of this workload")
 	fl.StringVar(&f.Resource, "resource", "", "only with this resource")
-	fl.StringVar(&f.Verdict, "verdict", "", "only with a request that was so decided: allow, mask, block, deny")
+	fl.StringVar(&f.Verdict, "verdict", "", "only with a request that was so decided: allow, mask, block, deny, observed")
 	fl.StringVar(&since, "since", "", "only opened since: a duration (90m, 24h) or a time (RFC 3339)")
 	fl.IntVar(&f.Limit, "limit", 0, "at most so many (0: all)")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")

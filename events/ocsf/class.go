@@ -112,8 +112,8 @@ func severity(ev *events.Event) id {
 		return id{4, "High"}
 	case events.Block, events.Drift:
 		return id{3, "Medium"}
-	case events.Login:
-		if !ev.Verdict.Runs() {
+	case events.Login, events.Statement:
+		if !ev.Verdict.Runs() || ev.Verdict == events.Observed {
 			return id{3, "Medium"}
 		}
 	}
@@ -159,6 +159,8 @@ func control(v events.Verdict) (action, disposition id) {
 		return id{4, "Modified"}, id{other, "Masked"}
 	case events.Blocked:
 		return id{2, "Denied"}, id{2, "Blocked"}
+	case events.Observed:
+		return id{3, "Observed"}, id{17, "Logged"}
 	}
 	return id{2, "Denied"}, id{26, "Unauthorized"}
 }

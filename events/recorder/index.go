@@ -40,7 +40,7 @@ func (a *adder) index(host string, r *events.Record) error {
 			w.Resource, w.Destination, w.Workload, w.Actor, w.Principal, w.User, w.Database, host, r.Session); err != nil {
 			return err
 		}
-		if r.Kind == events.Login && f.Verdict != "" && f.Verdict != events.Allow.String() {
+		if r.Kind == events.Login && f.Verdict != "" && f.Verdict != events.Allow.String() && f.Verdict != events.Observed.String() {
 			// It ends with that. Where it had begun, its close comes yet.
 			if err := a.exec(`UPDATE sessions SET closed = ?, status = 'refused' WHERE host = ? AND session = ?`, at, host, r.Session); err != nil {
 				return err

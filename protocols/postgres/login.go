@@ -14,28 +14,9 @@ import (
 // start decides the login and carries it out. Unless it is ready for
 // statements the session is over, and err says why.
 func (c *conn) start(g *greeting) (ready bool, err error) {
-	now := time.Now()
 	c.describeClient(g)
 	sc := c.scope()
-	kind := policy.Login
-	if r := g.get("replication"); r != "" && r != "false" && r != "off" && r != "no" && r != "0" {
-		kind = policy.Replication
-	}
-	c.req = policy.Request{Kind: kind, Now: now, Commands: []string{"login"}}
-	if kind == policy.Replication {
-		c.req.Commands = []string{"replication"}
-		c.req.Opaque = "a replication session is not understood"
-	}
-	if !sc.Opaque && c.req.Opaque == "" {
-		settings, err := g.settings()
-		if err == nil {
-			err = allowed(settings)
-		}
-		if err != nil {
-			c.req.Opaque = err.Error()
-			c.req.Remedy = "connect without it, or have the administrator set it for the role or the database"
-		}
-	}
+	c.req = loginRequest(g, sc)
 	d, err := c.s.Decide(c.ctx, &c.req)
 	if err != nil || !d.Allowed() {
 		return false, c.farewellEarly(c.refused(d, err, &query.Analysis{Opaque: c.req.Opaque}), err)
@@ -62,6 +43,26 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 		return false, err
 	}
 	return c.authenticate()
+}
+
+// loginRequest is what a greeting asks for, in a scope.
+func loginRequest(g *greeting, sc *policy.Scope) policy.Request {
+	r := policy.Request{Kind: policy.Login, Now: time.Now(), Commands: []string{"login"}}
+	if v := g.get("replication"); v != "" && v != "false" && v != "off" && v != "no" && v != "0" {
+		r.Kind, r.Commands = policy.Replication, []string{"replication"}
+		r.Opaque = "a replication session is not understood"
+	}
+	if !sc.Opaque && r.Opaque == "" {
+		settings, err := g.settings()
+		if err == nil {
+			err = allowed(settings)
+		}
+		if err != nil {
+			r.Opaque = err.Error()
+			r.Remedy = "connect without it, or have the administrator set it for the role or the database"
+		}
+	}
+	return r
 }
 
 // describeClient notes what the client says of itself, and puts the session's
