@@ -112,12 +112,19 @@ func generated(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	_, line, ok := strings.Cut(string(doc), directive)
-	line, _, _ = strings.Cut(line, "\n")
-	args := strings.Fields(line)
-	if !ok || len(args) == 0 {
+	lines := strings.Split(string(doc), directive)[1:]
+	if len(lines) == 0 {
 		return fmt.Errorf("%s/doc.go: no line %q", dir, directive)
 	}
+	for _, line := range lines {
+		line, _, _ = strings.Cut(line, "\n")
+		err = errors.Join(err, s.generated(ctx, dir, strings.Fields(line)))
+	}
+	return err
+}
+
+// generated makes one object: args are those of go run.
+func (s *suite) generated(ctx context.Context, dir string, args []string) error {
 	out, err := os.MkdirTemp(s.tmp, dir)
 	if err != nil {
 		return err
