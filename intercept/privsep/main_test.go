@@ -57,6 +57,7 @@ var roles = map[string]func() error{
 	"enter":  enterRole,
 	"loader": loaderRole,
 	"squat":  squatRole,
+	"caller": callerRole,
 }
 
 func asNobody() *syscall.SysProcAttr {

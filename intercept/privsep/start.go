@@ -29,6 +29,10 @@ type Options struct {
 	Prover   intercept.Prover // answers the daemon's requests
 }
 
+// ErrForbidden: the kernel ended the daemon for a system call that it never
+// makes by itself.
+var ErrForbidden = errors.New("it made a system call that only somebody who has taken it over would make: look at what its sessions were sent")
+
 // Child is the running daemon.
 type Child struct {
 	process *os.Process
@@ -114,6 +118,9 @@ func (c *Child) run(cmd *exec.Cmd, conn *net.UnixConn, p intercept.Prover, start
 	}()
 	started <- nil
 	err := cmd.Wait()
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == unix.SIGSYS {
+		err = fmt.Errorf("%w (%w)", ErrForbidden, err)
+	}
 	cancel()
 	c.err = errors.Join(<-served, err)
 	close(c.done)

@@ -19,22 +19,22 @@ var daemonCalls = sandbox.Filter{
 		"mmap", "munmap", "mprotect", "madvise", "mremap", "brk", "mincore",
 		// Threads, time, signals.
 		"futex", "sched_yield", "sched_getaffinity", "nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres",
-		"gettimeofday", "time", "times", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sigaltstack", "tgkill",
+		"gettimeofday", "time", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sigaltstack", "tgkill",
 		"restart_syscall", "set_robust_list", "set_tid_address", "rseq", "arch_prctl", "membarrier", "getcpu",
 		"timer_create", "timer_settime", "timer_delete", "setitimer", "exit", "exit_group",
 		"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2",
 		"poll", "ppoll", "select", "pselect6", "pause",
 		// Who and where it is.
 		"getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid",
-		"getsid", "getpgid", "getpgrp", "getrusage", "getrlimit", "setrlimit", "prlimit64", "sysinfo", "uname", "getcwd", "capget", "getrandom",
+		"getsid", "getrusage", "getrlimit", "setrlimit", "prlimit64", "sysinfo", "uname", "getcwd", "capget", "getrandom",
 		// Files and pipes.
-		"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek",
+		"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "lseek",
 		"open", "openat", "openat2", "close", "close_range", "dup", "dup2", "dup3", "fcntl", "flock", "pipe", "pipe2",
 		"stat", "lstat", "fstat", "newfstatat", "fstatat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2",
 		"readlink", "readlinkat", "getdents64", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2",
-		"link", "linkat", "symlink", "symlinkat", "ftruncate", "truncate", "fallocate", "fsync", "fdatasync", "sync_file_range",
+		"ftruncate", "truncate", "fallocate", "fsync", "fdatasync", "sync_file_range",
 		"fadvise64", "readahead", "chmod", "fchmod", "fchmodat", "fchmodat2", "umask", "utimensat", "chdir", "fchdir",
-		"copy_file_range", "sendfile", "splice", "tee",
+		"copy_file_range", "sendfile", "splice",
 		// Sockets that are there.
 		"connect", "bind", "listen", "accept", "accept4", "getsockname", "getpeername", "setsockopt", "getsockopt", "shutdown",
 		"sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg",
@@ -59,7 +59,7 @@ var daemonCalls = sandbox.Filter{
 	Kill: []string{
 		"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp", "userfaultfd", "perf_event_open",
 		"mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
-		"setns", "unshare", "execveat", "personality", "open_by_handle_at", "name_to_handle_at",
+		"setns", "unshare", "execveat", "open_by_handle_at", "name_to_handle_at",
 		"io_uring_setup", "io_uring_enter", "io_uring_register",
 		"keyctl", "add_key", "request_key", "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module",
 		"setuid", "setgid", "setresuid", "setresgid", "setreuid", "setregid", "setfsuid", "setfsgid", "setgroups", "capset",

@@ -55,7 +55,11 @@ func HasSome(argument uint32, bits uint64) Condition {
 // and tells no error: who may have such threads looks at "Seccomp" in
 // /proc/self/task/*/status.
 func (f Filter) Load() error {
-	policy, err := f.policy()
+	here, err := arch.GetInfo("")
+	if err != nil {
+		return fmt.Errorf("seccomp: %w", err)
+	}
+	policy, err := f.policy(here)
 	if err != nil {
 		return fmt.Errorf("seccomp: %w", err)
 	}
@@ -65,11 +69,7 @@ func (f Filter) Load() error {
 	return nil
 }
 
-func (f Filter) policy() (p seccomp.Policy, err error) {
-	here, err := arch.GetInfo("")
-	if err != nil {
-		return p, err
-	}
+func (f Filter) policy(here *arch.Info) (p seccomp.Policy, err error) {
 	p.DefaultAction = seccomp.ActionErrno // EPERM
 	var errs []error
 	group := func(action seccomp.Action, names []string, calls []Call) {
