@@ -17,8 +17,13 @@ import (
 
 // Control serves `sallyport exec`: it puts the caller, proved by the socket
 // to be root, into a new guarded cgroup that carries the caller's token file,
-// and removes that cgroup when its last process has ended.
+// and removes that cgroup when its last process has ended. Other conversations
+// are the loader's.
 type Control struct {
+	// OnTalk is given what else root asks; set it before Serve. It owns the
+	// Talk. nil refuses all.
+	OnTalk func(*Talk)
+
 	ln     *net.UnixListener
 	prover *Prover
 
@@ -90,12 +95,7 @@ func (c *Control) Serve(ctx context.Context) error {
 			}
 			return fmt.Errorf("control socket: %w", err)
 		}
-		c.wg.Go(func() {
-			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(patience))
-			cgroup, err := c.answer(conn)
-			_, _ = conn.Write(appendEntered(nil, cgroup, err))
-		})
+		c.wg.Go(func() { c.serve(conn) })
 	}
 }
 
@@ -103,36 +103,88 @@ func (c *Control) Serve(ctx context.Context) error {
 // its context has ended.
 func (c *Control) Close() error { return c.ln.Close() }
 
-func (c *Control) answer(conn *net.UnixConn) (string, error) {
-	// Read first: a socket closed with unread bytes loses its answer.
-	buf := make([]byte, 16+2*maxString)
-	oob := make([]byte, unix.CmsgSpace(4*4))
-	n, oobn, flags, _, err := conn.ReadMsgUnix(buf, oob)
-	if err != nil {
-		return "", fmt.Errorf("read the request: %w", err)
+// Descriptor returns a further descriptor of the socket, for AdoptControl, and
+// belongs to the caller.
+func (c *Control) Descriptor() (fd int, err error) {
+	rc, err := c.ln.SyscallConn()
+	if err == nil {
+		cerr := rc.Control(func(s uintptr) { fd, err = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0) })
+		err = errors.Join(cerr, err)
 	}
-	fds := descriptors(oob[:oobn])
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-	}()
+	if err != nil {
+		return -1, fmt.Errorf("control socket: %w", err)
+	}
+	return fd, nil
+}
+
+// Leave is Close for a socket that has been handed over: it stays in its place.
+func (c *Control) Leave() error {
+	c.ln.SetUnlinkOnClose(false)
+	return c.ln.Close()
+}
+
+// AdoptControl takes over the control socket of another Control, whose callers
+// wait meanwhile. It closes fd.
+func AdoptControl(fd int, path string, p *Prover) (*Control, error) {
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	u, ok := ln.(*net.UnixListener)
+	if !ok || u.Addr().Network() != "unixpacket" || u.Addr().String() != path {
+		ln.Close()
+		return nil, fmt.Errorf("control socket: what was handed over is %s, not %s", ln.Addr(), path)
+	}
+	u.SetUnlinkOnClose(true)
+	return &Control{ln: u, prover: p}, nil
+}
+
+// serve answers one caller.
+func (c *Control) serve(conn *net.UnixConn) {
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	cgroup, talk, err := c.answer(conn)
+	if talk != nil {
+		_ = conn.SetDeadline(time.Time{})
+		c.OnTalk(talk)
+		return
+	}
+	_, _ = conn.Write(appendEntered(nil, cgroup, err))
+	conn.Close()
+}
+
+// answer reads what is asked and, unless it begins a Talk, does it.
+func (c *Control) answer(conn *net.UnixConn) (cgroup string, talk *Talk, err error) {
+	// Read first: a socket closed with unread bytes loses its answer.
+	packet, fds, err := readPacket(conn, maxTalk, 4)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the request: %w", err)
+	}
+	defer func() { closeFDs(fds) }()
 	who, err := callerOf(conn)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer unix.Close(who.pidfd)
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || len(fds) != 1 {
-		return "", errMalformed
+	if isTalk(packet) && c.OnTalk != nil {
+		mine := fds
+		fds = nil // the Talk's
+		talk, err = answerTalk(conn, who, packet, mine)
+		return "", talk, err
 	}
-	e, err := parseEnter(buf[:n])
+	if len(fds) != 1 {
+		return "", nil, errMalformed
+	}
+	e, err := parseEnter(packet)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if err := checkTokenFile(e.tokenFile, fds[0]); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return c.enter(e, who)
+	cgroup, err = c.enter(e, who)
+	return cgroup, nil, err
 }
 
 // caller is the process at the other end of the control socket.

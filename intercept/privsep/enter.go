@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -32,19 +30,11 @@ func Enter(ctx context.Context, socket, name, tokenFile string) (string, error) 
 		return "", fmt.Errorf("token file: %w", err)
 	}
 	defer f.Close()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unixpacket", socket)
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return "", fmt.Errorf("%s: only root can put a process into a guarded cgroup: use sudo", socket)
-	case err != nil:
-		return "", fmt.Errorf("sallyport does not run here (%w): start it with `sallyport run`", err)
+	conn, err := dialControl(ctx, socket)
+	if err != nil {
+		return "", err
 	}
-	defer c.Close()
-	conn := c.(*net.UnixConn)
-	if cred, err := credentials(conn); err != nil || cred.Uid != 0 {
-		return "", fmt.Errorf("%s: does not belong to a loader run by root: look who made it", socket)
-	}
+	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(2 * patience))
 	// The loader may refuse before it has read the request.
 	_, _, werr := conn.WriteMsgUnix(appendEnter(nil, enter{name, path}), unix.UnixRights(int(f.Fd())), nil)
