@@ -10,11 +10,13 @@ import (
 // the first event that carries it and not changed afterwards, so that it can
 // be read without a lock.
 type Session struct {
-	ID          string // unique; also put into the server's own log
-	Host        string // the interceptor's name in the fleet
-	Protocol    string // "postgres"; "" before it is known
-	Resource    string // the resource's name in sallyport.yaml
-	Destination netip.AddrPort
+	ID          string         // unique; also put into the server's own log
+	Host        string         // the interceptor's name in the fleet
+	Protocol    string         // "postgres"; "" before it is known
+	Resource    string         // the resource's name in sallyport.yaml
+	Destination netip.AddrPort // that the client asked for; zero for a unix socket
+	Reached     netip.AddrPort // where that would have led it without the passage; zero where nobody can tell
+	Path        string         // of the unix socket that it asked for
 	Opened      time.Time
 
 	// Who, from proofs that the agent cannot choose.

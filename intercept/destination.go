@@ -55,17 +55,27 @@ func ParseDestination(s string) (d Destination, err error) {
 	if err != nil {
 		return d, fmt.Errorf("destination %q: %w", s, err)
 	}
-	first, last, isRange := strings.Cut(ports, "-")
-	if !isRange {
-		last = first
+	if d.First, d.Last, err = ParsePorts(ports); err != nil {
+		return d, fmt.Errorf("destination %q: %w", s, err)
 	}
-	f, err1 := strconv.ParseUint(first, 10, 16)
-	l, err2 := strconv.ParseUint(last, 10, 16)
-	if err := errors.Join(err1, err2); err != nil {
-		return d, fmt.Errorf("destination %q: port: %w", s, err)
-	}
-	d.First, d.Last = uint16(f), uint16(l)
 	return d, d.Check()
+}
+
+// ParsePorts reads one port, or a range of them (5432-5440).
+func ParsePorts(s string) (first, last uint16, err error) {
+	from, to, isRange := strings.Cut(s, "-")
+	if !isRange {
+		to = from
+	}
+	f, err1 := strconv.ParseUint(from, 10, 16)
+	l, err2 := strconv.ParseUint(to, 10, 16)
+	switch err := errors.Join(err1, err2); {
+	case err != nil:
+		return 0, 0, fmt.Errorf("port: %w", err)
+	case f == 0 || l < f:
+		return 0, 0, fmt.Errorf("ports %q: they run from 1 to 65535, the first before the last", s)
+	}
+	return uint16(f), uint16(l), nil
 }
 
 // Check returns why d can't be protected, nil where it can.

@@ -94,7 +94,7 @@ func (a *analyzers) commit(s *setting) {
 	clear(a.access)
 	for _, r := range s.cfg.Resources {
 		if c := r.Catalog; c != nil {
-			a.access[r.Name] = access{r.Name, r.Addresses[0], c.User, s.passwords[c.PasswordFile], c.Refresh}
+			a.access[r.Name] = access{r.Name, c.Address, c.User, s.passwords[c.PasswordFile], c.Refresh}
 		}
 	}
 	for key, e := range a.open {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/netip"
 	"reflect"
 	"time"
 
@@ -16,12 +15,13 @@ import (
 	"sallyport.dev/sallyport/policy/rules"
 )
 
-// setting is what a reload replaces as a whole. Immutable.
+// setting is what a reload replaces as a whole. Immutable, but for what DNS
+// names lead to.
 type setting struct {
 	cfg       *config.Config
 	engine    policy.Engine
 	policySum string // of the policy's text: which one was in force
-	resources map[netip.AddrPort]*config.Resource
+	resources *routes
 	verifier  identity.Verifier
 	binder    intercept.Binder
 	passwords map[string]string // by password_file
@@ -34,15 +34,13 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 	if err != nil {
 		return nil, configError(err)
 	}
-	s := &setting{cfg: cfg, resources: map[netip.AddrPort]*config.Resource{}, passwords: map[string]string{}}
+	s := &setting{cfg: cfg, passwords: map[string]string{}}
 	if s.engine, err = rules.Parse(b.Policy...); err != nil {
 		return nil, configError(err)
 	}
 	s.policySum = sumOf(b.Policy)
-	for i := range cfg.Resources {
-		for _, a := range cfg.Resources[i].Addresses {
-			s.resources[netip.AddrPortFrom(a.Addr().Unmap(), a.Port())] = &cfg.Resources[i]
-		}
+	if s.resources, err = newRoutes(cfg); err != nil {
+		return nil, configError(err)
 	}
 	for file, secret := range b.Passwords {
 		s.passwords[file] = trimNewline(secret)

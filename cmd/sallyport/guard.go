@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -38,9 +40,27 @@ func guardConfig(cfg *config.Config) redirect.Config {
 		Covered: cfg.Interception.Cgroups, Exempt: cfg.Interception.Exempt,
 	}
 	for _, r := range cfg.Resources {
-		rc.Destinations = append(rc.Destinations, r.Addresses...)
+		for _, a := range r.Addresses {
+			if a.Name == "" {
+				protect(&rc.Destinations, a.Destination)
+			}
+		}
 	}
 	return rc
+}
+
+// protect adds a destination in the guard's own form.
+func protect[T any](to *[]T, d intercept.Destination) {
+	switch to := any(to).(type) {
+	case *[]intercept.Destination:
+		*to = append(*to, d)
+	case *[]netip.AddrPort:
+		e, ok := d.Single()
+		if !ok {
+			panic("the guard takes single endpoints only")
+		}
+		*to = append(*to, e)
+	}
 }
 
 func commandConfig(cmd *cobra.Command) (*config.Config, error) {

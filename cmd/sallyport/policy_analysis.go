@@ -74,20 +74,20 @@ func (a *analysis) close() {
 func serverAddress(server string, res *config.Resource) (network, address string, err error) {
 	switch {
 	case server == "":
-		return "tcp", res.Addresses[0].String(), nil
+		return "tcp", res.Catalog.Address.String(), nil
 	case !strings.HasPrefix(server, "/"):
 		if _, _, err := net.SplitHostPort(server); err != nil {
 			return "", "", fmt.Errorf("--server %q: write HOST:PORT, or the folder of a unix socket", server)
 		}
 		return "tcp", server, nil
 	}
-	usual := filepath.Join(server, fmt.Sprintf(".s.PGSQL.%d", res.Addresses[0].Port()))
+	usual := filepath.Join(server, fmt.Sprintf(".s.PGSQL.%d", res.Catalog.Address.Port()))
 	if _, err := os.Stat(usual); err == nil {
 		return "unix", usual, nil
 	}
 	found, _ := filepath.Glob(filepath.Join(server, ".s.PGSQL.*[0-9]"))
 	if len(found) != 1 {
-		return "", "", fmt.Errorf("--server %s: %d servers have a socket there, none of them on port %d", server, len(found), res.Addresses[0].Port())
+		return "", "", fmt.Errorf("--server %s: %d servers have a socket there, none of them on port %d", server, len(found), res.Catalog.Address.Port())
 	}
 	return "unix", found[0], nil
 }

@@ -25,6 +25,8 @@ type View struct {
 	Protocol    string         `json:"protocol,omitempty"`
 	Resource    string         `json:"resource,omitempty"`
 	Destination netip.AddrPort `json:"destination,omitzero"`
+	Reached     netip.AddrPort `json:"reached,omitzero"` // unless it is the destination
+	Path        string         `json:"path,omitempty"`   // of a unix socket
 	Workload    string         `json:"workload,omitempty"`
 	Actor       string         `json:"actor,omitempty"`
 	Principal   string         `json:"principal,omitempty"`
@@ -168,6 +170,8 @@ type wire struct {
 		ProcCgroup  string         `json:"process_cgroup"`
 		Source      netip.AddrPort `json:"source"`
 		Target      netip.AddrPort `json:"target"`
+		Reached     netip.AddrPort `json:"reached"`
+		Path        string         `json:"path"`
 		Transport   string         `json:"transport"`
 	} `json:"unmapped"`
 }
@@ -191,6 +195,7 @@ func Decode(b []byte) (View, error) {
 	v := View{
 		UID: m.UID, Seq: m.Sequence, Kind: m.EventCode, Time: w.Time, Host: w.Device.Hostname,
 		Session: m.Correlation, Protocol: u.Protocol, Resource: u.Resource, Destination: o.Dst.addr(),
+		Reached: u.Reached, Path: u.Path,
 		Workload: u.Workload, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors, Issuer: u.Issuer,
 		Proof: u.Proof, User: u.User, Database: u.Database, Application: u.Application,
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
@@ -238,6 +243,7 @@ func Revive(payload []byte) (*events.Session, error) {
 	}
 	return &events.Session{
 		ID: v.Session, Host: v.Host, Protocol: v.Protocol, Resource: v.Resource, Destination: v.Destination,
+		Reached: v.Reached, Path: v.Path,
 		Opened: v.Opened, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal, Actors: v.Actors,
 		Issuer: v.Issuer, Proof: v.Proof, Expires: v.Expires, Process: v.Process,
 		User: v.User, Database: v.Database, Application: v.Application,

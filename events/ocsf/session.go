@@ -97,6 +97,11 @@ func encodeSession(s *events.Session) []byte {
 		u.num("gid", int64(s.Process.GID))
 	}
 	u.str("cgroup", s.Process.Cgroup, capName)
+	if s.Reached.IsValid() && s.Reached != s.Destination {
+		u.key("reached")
+		u.b = append(s.Reached.AppendTo(append(u.b, '"')), '"')
+	}
+	u.str("path", s.Path, capName)
 	b := append(objects, 0)
 	b = append(b, u.b[1:]...)
 	if u.cut {

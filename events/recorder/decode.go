@@ -31,7 +31,7 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 			User: v.User, Database: v.Database, Application: v.Application,
 		},
 	}
-	if v.Destination.IsValid() {
+	if f.Who.Destination = v.Path; v.Destination.IsValid() {
 		f.Who.Destination = v.Destination.String()
 	}
 	return f, nil

@@ -80,6 +80,7 @@ func (c *checker) config(cfg *Config) {
 	}
 	c.oneOf(cfg.Log.Level, []string{"debug", "info", "warn", "error"}, "log", "level")
 	c.oneOf(cfg.Log.Format, []string{"text", "json"}, "log", "format")
+	c.enforcement(cfg)
 	c.interception(&cfg.Interception)
 	c.resources(cfg.Resources, cfg.Interception.Port)
 	c.identity(&cfg.Identity)
@@ -116,27 +117,13 @@ func (c *checker) limits(l *Limits) {
 	}
 }
 
-// addresses checks those of the resources as the file spells them.
-func (c *checker) addresses() {
-	if c.doc.Kind != yaml.DocumentNode {
-		return
-	}
-	rs := child(c.doc.Content[0], "resources")
-	for i := 0; rs != nil && child(rs, i) != nil; i++ {
-		list := child(child(rs, i), "addresses")
-		for k := 0; list != nil && child(list, k) != nil; k++ {
-			a := child(list, k)
-			if _, err := netip.ParseAddrPort(a.Value); a.Kind == yaml.ScalarNode && err != nil {
-				c.bad(fmt.Sprintf("address %q: must be an ip:port like 192.0.2.7:5432 or [2001:db8::7]:5432; names are not resolved", a.Value), "resources", i, "addresses", k)
-			}
-		}
-	}
-}
-
 func (c *checker) interception(i *Interception) {
 	c.oneOf(i.Mode, []string{"host", "cgroup"}, "interception", "mode")
 	if i.Mode == "cgroup" && len(i.Cgroups) == 0 {
 		c.bad("mode cgroup covers nothing: list cgroups, or use mode host", "interception", "mode")
+	}
+	if i.OldAddresses < time.Minute || i.OldAddresses > 366*24*time.Hour {
+		c.bad(fmt.Sprintf("old_addresses %s: must be between 1m and 8784h", i.OldAddresses), "interception", "old_addresses")
 	}
 	for k, g := range i.Cgroups {
 		if len(g) < 2 || g[0] != '/' {
@@ -154,31 +141,20 @@ func (c *checker) resources(rs []Resource, passage uint16) {
 	if len(rs) == 0 {
 		c.bad("no resources: name at least one protected service", "resources")
 	}
-	names, addrs := map[string]bool{}, map[netip.AddrPort]bool{}
+	c.destinations(rs, passage)
+	c.sockets(rs)
+	names := map[string]bool{}
 	for i, r := range rs {
 		if !name.MatchString(r.Name) || names[r.Name] {
 			c.bad(fmt.Sprintf("resource name %q: must be unique, of letters, digits, - and _", r.Name), "resources", i, "name")
 		}
 		names[r.Name] = true
 		c.oneOf(r.Protocol, Protocols, "resources", i, "protocol")
-		if len(r.Addresses) == 0 {
-			c.bad("no addresses: list the address:port pairs that agents dial", "resources", i, "addresses")
-		}
-		for k, a := range r.Addresses {
-			ip := a.Addr().Unmap()
-			a = netip.AddrPortFrom(ip, a.Port())
-			if !a.IsValid() || a.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" || addrs[a] {
-				c.bad(fmt.Sprintf("address %q: must be a concrete ip:port that no other resource has", a), "resources", i, "addresses", k)
-			}
-			if ip.IsLoopback() && a.Port() == passage {
-				c.bad(fmt.Sprintf("address %q: is the passage itself: choose another interception.port", a), "resources", i, "addresses", k)
-			}
-			addrs[a] = true
-		}
 		if r.Catalog != nil {
 			if r.Catalog.User == "" {
 				c.bad("user: required: the role of the side connection that reads the catalog", "resources", i, "catalog")
 			}
+			c.catalogAddress(i, r.Catalog)
 			if d := r.Catalog.Refresh; d < 100*time.Millisecond || d > time.Minute {
 				c.bad(fmt.Sprintf("refresh %s: must be between 100ms and 1m: it is how long another session's DDL can go unseen", d), "resources", i, "catalog", "refresh")
 			}
@@ -187,9 +163,6 @@ func (c *checker) resources(rs []Resource, passage uint16) {
 }
 
 func (c *checker) identity(id *Identity) {
-	if len(id.Issuers) == 0 {
-		c.bad("no issuers: nobody could prove who they are, and every connection would be refused", "identity", "issuers")
-	}
 	var urls []string
 	for i, is := range id.Issuers {
 		u, err := url.Parse(is.URL)

@@ -28,6 +28,9 @@ type Config struct {
 	Policy  string `yaml:"policy"`  // file or folder, relative to this file
 	Log     Log    `yaml:"log"`
 
+	// Enforcement is Enforce (the default) or Observe: of the whole host.
+	Enforcement string `yaml:"enforcement"`
+
 	Interception Interception `yaml:"interception"`
 	Resources    []Resource   `yaml:"resources"`
 	Identity     Identity     `yaml:"identity"`
@@ -53,22 +56,28 @@ type Interception struct {
 	Exempt  []string `yaml:"exempt"`  // not covered, in host mode
 	Port    uint16   `yaml:"port"`    // the passage's port on loopback
 	Pins    string   `yaml:"pins"`    // folder on bpffs
+
+	// OldAddresses is how long an address stays protected that a name does not
+	// lead to any more.
+	OldAddresses time.Duration `yaml:"old_addresses"`
 }
 
 // Resource is one protected service.
 type Resource struct {
 	Name      string            `yaml:"name"`
 	Protocol  string            `yaml:"protocol"`
-	Addresses []netip.AddrPort  `yaml:"addresses"` // as agents dial it
+	Addresses []Address         `yaml:"addresses"` // as agents dial it
+	Unix      []string          `yaml:"unix"`      // paths of its unix sockets
 	Labels    map[string]string `yaml:"labels"`
 	Catalog   *Catalog          `yaml:"catalog"`
 }
 
 // Catalog is the side connection that reads a database's catalog.
 type Catalog struct {
-	User         string        `yaml:"user"`
-	PasswordFile string        `yaml:"password_file"` // "" where the server asks for none
-	Refresh      time.Duration `yaml:"refresh"`       // polling for foreign DDL
+	Address      netip.AddrPort `yaml:"address"` // of the server; default: the first single one that agents dial
+	User         string         `yaml:"user"`
+	PasswordFile string         `yaml:"password_file"` // "" where the server asks for none
+	Refresh      time.Duration  `yaml:"refresh"`       // polling for foreign DDL
 }
 
 // Identity says which tokens are believed, from whom.
@@ -204,11 +213,13 @@ func (c *Config) defaults() error {
 	def(&c.Run, "/run/sallyport")
 	def(&c.User, "sallyport")
 	def(&c.Policy, "policy.yaml")
+	def(&c.Enforcement, Enforce)
 	def(&c.Log.Level, "info")
 	def(&c.Log.Format, "text")
 	def(&c.Interception.Mode, "host")
 	def(&c.Interception.Port, 15432)
 	def(&c.Interception.Pins, "/sys/fs/bpf/sallyport")
+	def(&c.Interception.OldAddresses, 24*time.Hour)
 	def(&c.Evidence.Journal.MaxBytes, 4<<30)
 	def(&c.Evidence.Journal.SegmentBytes, 64<<20)
 	def(&c.Evidence.Journal.Sync, "fsync")
@@ -226,6 +237,7 @@ func (c *Config) defaults() error {
 	for i := range c.Resources {
 		if cat := c.Resources[i].Catalog; cat != nil {
 			def(&cat.Refresh, 2*time.Second)
+			def(&cat.Address, c.Resources[i].single())
 		}
 	}
 	files := []*string{&c.Policy, &c.Evidence.Recorder, &c.Evidence.NATS.Credentials}

@@ -37,7 +37,7 @@ func TestDefaults(t *testing.T) {
 		"journal":   c.Evidence.Journal == config.Journal{MaxBytes: 4 << 30, SegmentBytes: 64 << 20, Sync: "fsync"},
 		"nats":      c.Evidence.NATS == config.NATS{Listen: "127.0.0.1:4222"},
 		"limits":    c.Limits == config.Limits{Sessions: 10_000, PerWorkload: 5_000, Drain: 30 * time.Second},
-		"addresses": c.Resources[0].Addresses[0] == netip.MustParseAddrPort("192.0.2.7:5432"),
+		"addresses": c.Resources[0].Addresses[0] == config.Endpoint(netip.MustParseAddrPort("192.0.2.7:5432")),
 	} {
 		if !ok {
 			t.Errorf("%s: %+v", what, c)
@@ -102,10 +102,13 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		"duration":         {small + "limits: {drain: soon}\n", []string{"9: cannot unmarshal !!str `soon` into time.Duration"}},
 		"host":             {replaced("host: h", "host: a.b"), []string{`1: host "a.b": use letters`}},
 		"protocol":         {replaced("postgres", "gopher"), []string{`4: protocol "gopher": must be one of [postgres]`}},
-		"address is none":  {replaced("192.0.2.7:5432", "db.example:5432"), []string{`5: address "db.example:5432": must be an ip:port`}},
-		"address, no port": {replaced("192.0.2.7:5432", "192.0.2.7:0"), []string{`5: address "192.0.2.7:0": must be a concrete`}},
+		"address is none":  {replaced("192.0.2.7:5432", "db..example:5432"), []string{`5: address "db..example:5432": must be like`}},
+		"address, no port": {replaced("192.0.2.7:5432", "192.0.2.7:0"), []string{`5: address "192.0.2.7:0": must be like`}},
+		"name, no port":    {replaced("192.0.2.7:5432", "db.example"), []string{`5: address "db.example": must be like`}},
+		"prefix":           {replaced("192.0.2.7:5432", "192.0.2.7/24:5432"), []string{`5: address "192.0.2.7/24:5432": must be like`, "write 192.0.2.0/24"}},
+		"ports":            {replaced("192.0.2.7:5432", "db:9-8"), []string{`5: address "db:9-8": must be like`}},
 		"any address":      {replaced("192.0.2.7:5432", "0.0.0.0:5432"), []string{`5: address "0.0.0.0:5432"`}},
-		"address twice":    {replaced(`"192.0.2.7:5432"`, `"192.0.2.7:5432", "[::ffff:192.0.2.7]:5432"`), []string{`5: address "192.0.2.7:5432": must be a concrete ip:port that no other`}},
+		"address twice":    {replaced(`"192.0.2.7:5432"`, `"192.0.2.7:5432", "[::ffff:192.0.2.7]:5432"`), []string{`5: address "192.0.2.7:5432": overlaps "192.0.2.7:5432" of resource clinic (s.yaml:5)`}},
 		"the passage":      {replaced("192.0.2.7:5432", "127.0.0.1:15432"), []string{`5: address "127.0.0.1:15432": is the passage itself`}},
 		"no addresses":     {replaced(`["192.0.2.7:5432"]`, "[]"), []string{"5: no addresses"}},
 		"resource name":    {replaced("name: clinic", "name: a b"), []string{`3: resource name "a b"`}},

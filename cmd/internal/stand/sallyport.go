@@ -48,7 +48,7 @@ func (s *Stand) configure(ctx context.Context) error {
 		Log:          config.Log{Level: "info", Format: "text"},
 		Interception: config.Interception{Mode: s.o.Mode, Port: ports[1], Pins: filepath.Join(s.Dir, "bpf", "sallyport")},
 		Resources: []config.Resource{{
-			Name: Resource, Protocol: "postgres", Addresses: []netip.AddrPort{s.PG.Addr},
+			Name: Resource, Protocol: "postgres", Addresses: []config.Address{config.Endpoint(s.PG.Addr)},
 			Catalog: &config.Catalog{User: "sallyport_catalog", PasswordFile: password},
 		}},
 		Identity: config.Identity{Issuers: []config.Issuer{{URL: s.OIDC.Issuer, Audience: Audience, Skew: time.Second}}},
