@@ -17,4 +17,5 @@ const enum mode *unused_mode __attribute__((unused));
 const enum role *unused_role __attribute__((unused));
 const enum reason *unused_reason __attribute__((unused));
 const enum counter *unused_counter __attribute__((unused));
+const struct birth *unused_birth __attribute__((unused));
 const struct report *unused_report __attribute__((unused));

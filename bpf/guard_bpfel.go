@@ -13,6 +13,14 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type GuardBirth struct {
+	_     structs.HostLayout
+	Netns uint64
+	Start uint64
+	Tgid  uint32
+	Zero  uint32
+}
+
 type GuardCounter uint32
 
 const (
@@ -42,11 +50,12 @@ type GuardFlowKey struct {
 }
 
 type GuardListener struct {
-	_    structs.HostLayout
-	Port uint16
-	V4   uint8
-	V6   uint8
-	Zero uint32
+	_     structs.HostLayout
+	Port  uint16
+	V4    uint8
+	V6    uint8
+	Local uint8
+	Zero  [3]uint8
 }
 
 type GuardMode uint32
@@ -63,6 +72,22 @@ type GuardOrigin struct {
 	Key    GuardFlowKey
 }
 
+type GuardPorts struct {
+	_  structs.HostLayout
+	N  uint32
+	At [32]struct {
+		_     structs.HostLayout
+		First uint16
+		Last  uint16
+	}
+}
+
+type GuardPrefix struct {
+	_    structs.HostLayout
+	Bits uint32
+	Addr [4]uint32
+}
+
 type GuardProcess struct {
 	_        structs.HostLayout
 	Start    uint64
@@ -74,6 +99,13 @@ type GuardProcessKey struct {
 	_    structs.HostLayout
 	Tgid uint32
 	Role uint32
+}
+
+type GuardQuestion struct {
+	_      structs.HostLayout
+	Socket uint64
+	Dst    GuardEndpoint
+	Zero   uint32
 }
 
 type GuardRate struct {
@@ -94,6 +126,7 @@ const (
 	GuardReasonREASON_FULL        GuardReason = 7
 	GuardReasonREASON_ALIAS       GuardReason = 8
 	GuardReasonREASON_INTERNAL    GuardReason = 9
+	GuardReasonREASON_UNIX        GuardReason = 10
 )
 
 type GuardRecord struct {
@@ -114,7 +147,7 @@ type GuardRecord struct {
 	ExeDev     uint32
 	PidNs      uint32
 	Dst        GuardEndpoint
-	Zero       uint32
+	Reached    GuardEndpoint
 	Comm       [16]uint8
 }
 
@@ -127,6 +160,7 @@ type GuardRepeat struct {
 type GuardRepeatKey struct {
 	_      structs.HostLayout
 	Cgroup uint64
+	Start  uint64
 	Tgid   uint32
 	Reason uint32
 	Dst    GuardEndpoint
@@ -161,13 +195,16 @@ type GuardSettings struct {
 	Mode         uint32
 	DaemonCgroup uint64
 	Port         uint16
-	Zero         [6]uint8
+	UnixList     uint8
+	Zero         [5]uint8
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	GuardMapBirths        = "births"
+	GuardMapBorn          = "born"
 	GuardMapConfig        = "config"
 	GuardMapCounters      = "counters"
 	GuardMapCovered       = "covered"
@@ -177,9 +214,12 @@ const (
 	GuardMapListeners     = "listeners"
 	GuardMapOrigins       = "origins"
 	GuardMapProcesses     = "processes"
+	GuardMapQuestions     = "questions"
 	GuardMapRates         = "rates"
 	GuardMapRepeats       = "repeats"
 	GuardMapReports       = "reports"
+	GuardProgAsked4       = "asked4"
+	GuardProgAsked6       = "asked6"
 	GuardProgBind4        = "bind4"
 	GuardProgBind6        = "bind6"
 	GuardProgConnect4     = "connect4"
@@ -192,6 +232,7 @@ const (
 	GuardProgSendmsg6     = "sendmsg6"
 	GuardProgSockCreate   = "sock_create"
 	GuardProgSockOps      = "sock_ops"
+	GuardVarUnusedBirth   = "unused_birth"
 	GuardVarUnusedCounter = "unused_counter"
 	GuardVarUnusedMode    = "unused_mode"
 	GuardVarUnusedReason  = "unused_reason"
@@ -241,6 +282,8 @@ type GuardSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type GuardProgramSpecs struct {
+	Asked4       *ebpf.ProgramSpec `ebpf:"asked4"`
+	Asked6       *ebpf.ProgramSpec `ebpf:"asked6"`
 	Bind4        *ebpf.ProgramSpec `ebpf:"bind4"`
 	Bind6        *ebpf.ProgramSpec `ebpf:"bind6"`
 	Connect4     *ebpf.ProgramSpec `ebpf:"connect4"`
@@ -259,6 +302,8 @@ type GuardProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type GuardMapSpecs struct {
+	Births       *ebpf.MapSpec `ebpf:"births"`
+	Born         *ebpf.MapSpec `ebpf:"born"`
 	Config       *ebpf.MapSpec `ebpf:"config"`
 	Counters     *ebpf.MapSpec `ebpf:"counters"`
 	Covered      *ebpf.MapSpec `ebpf:"covered"`
@@ -268,6 +313,7 @@ type GuardMapSpecs struct {
 	Listeners    *ebpf.MapSpec `ebpf:"listeners"`
 	Origins      *ebpf.MapSpec `ebpf:"origins"`
 	Processes    *ebpf.MapSpec `ebpf:"processes"`
+	Questions    *ebpf.MapSpec `ebpf:"questions"`
 	Rates        *ebpf.MapSpec `ebpf:"rates"`
 	Repeats      *ebpf.MapSpec `ebpf:"repeats"`
 	Reports      *ebpf.MapSpec `ebpf:"reports"`
@@ -277,6 +323,7 @@ type GuardMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type GuardVariableSpecs struct {
+	UnusedBirth   *ebpf.VariableSpec `ebpf:"unused_birth"`
 	UnusedCounter *ebpf.VariableSpec `ebpf:"unused_counter"`
 	UnusedMode    *ebpf.VariableSpec `ebpf:"unused_mode"`
 	UnusedReason  *ebpf.VariableSpec `ebpf:"unused_reason"`
@@ -304,6 +351,8 @@ func (o *GuardObjects) Close() error {
 //
 // It can be passed to LoadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type GuardMaps struct {
+	Births       *ebpf.Map `ebpf:"births"`
+	Born         *ebpf.Map `ebpf:"born"`
 	Config       *ebpf.Map `ebpf:"config"`
 	Counters     *ebpf.Map `ebpf:"counters"`
 	Covered      *ebpf.Map `ebpf:"covered"`
@@ -313,6 +362,7 @@ type GuardMaps struct {
 	Listeners    *ebpf.Map `ebpf:"listeners"`
 	Origins      *ebpf.Map `ebpf:"origins"`
 	Processes    *ebpf.Map `ebpf:"processes"`
+	Questions    *ebpf.Map `ebpf:"questions"`
 	Rates        *ebpf.Map `ebpf:"rates"`
 	Repeats      *ebpf.Map `ebpf:"repeats"`
 	Reports      *ebpf.Map `ebpf:"reports"`
@@ -320,6 +370,8 @@ type GuardMaps struct {
 
 func (m *GuardMaps) Close() error {
 	return _GuardClose(
+		m.Births,
+		m.Born,
 		m.Config,
 		m.Counters,
 		m.Covered,
@@ -329,6 +381,7 @@ func (m *GuardMaps) Close() error {
 		m.Listeners,
 		m.Origins,
 		m.Processes,
+		m.Questions,
 		m.Rates,
 		m.Repeats,
 		m.Reports,
@@ -339,6 +392,7 @@ func (m *GuardMaps) Close() error {
 //
 // It can be passed to LoadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type GuardVariables struct {
+	UnusedBirth   *ebpf.Variable `ebpf:"unused_birth"`
 	UnusedCounter *ebpf.Variable `ebpf:"unused_counter"`
 	UnusedMode    *ebpf.Variable `ebpf:"unused_mode"`
 	UnusedReason  *ebpf.Variable `ebpf:"unused_reason"`
@@ -350,6 +404,8 @@ type GuardVariables struct {
 //
 // It can be passed to LoadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type GuardPrograms struct {
+	Asked4       *ebpf.Program `ebpf:"asked4"`
+	Asked6       *ebpf.Program `ebpf:"asked6"`
 	Bind4        *ebpf.Program `ebpf:"bind4"`
 	Bind6        *ebpf.Program `ebpf:"bind6"`
 	Connect4     *ebpf.Program `ebpf:"connect4"`
@@ -366,6 +422,8 @@ type GuardPrograms struct {
 
 func (p *GuardPrograms) Close() error {
 	return _GuardClose(
+		p.Asked4,
+		p.Asked6,
 		p.Bind4,
 		p.Bind6,
 		p.Connect4,

@@ -26,14 +26,19 @@ SEC("cgroup/sock_create")
 int sock_create(struct bpf_sock *ctx)
 {
 	__u32 raw = ctx->type == SOCK_RAW, protocol = ctx->protocol;
+	__u64 netns = bpf_get_netns_cookie(ctx);
 	struct endpoint none = {};
 
-	if (!raw && protocol != SCTP && protocol != DCCP)
+	if (!raw && protocol != SCTP && protocol != DCCP) {
+		/* The earliest sign of a namespace: no connect was refused yet. */
+		if (!bpf_map_lookup_elem(&listeners, &netns) && current_covered(the_settings(), NULL))
+			tell_birth(netns);
 		return 1;
+	}
 	if (raw && control(protocol) && !current_in(&covered))
 		return 1;
 	if (!current_covered(the_settings(), NULL))
 		return 1;
-	refuse(REASON_SOCKET, protocol, &none, bpf_get_netns_cookie(ctx));
+	refuse(REASON_SOCKET, protocol, &none, netns);
 	return 0;
 }

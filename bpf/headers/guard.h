@@ -8,8 +8,9 @@
 
 #include "kernel.h"
 
-#define LAYOUT	   1
+#define LAYOUT	   2
 #define MAX_LEVELS 32	       /* cgroup levels looked at, from the root */
+#define RANGES	   32	       /* ranges of ports that one prefix can have */
 #define HEAD	   128	       /* bytes of a dropped packet that are reported */
 #define TICK	   10000000ULL /* ns in a clock tick of /proc/PID/stat */
 
@@ -27,6 +28,7 @@ enum role {
 enum side {
 	SIDE_CLIENT = 1,
 	SIDE_PASSAGE = 2,
+	SIDE_ASKED = 3, /* connect is under way: only dst is filled */
 };
 
 enum reason {
@@ -39,6 +41,7 @@ enum reason {
 	REASON_FULL = 7,	/* the hand-over has no room */
 	REASON_ALIAS = 8,	/* another local address of a protected one */
 	REASON_INTERNAL = 9,	/* no memory for the record, not set up */
+	REASON_UNIX = 10,	/* a unix socket that is not on the allow-list */
 };
 
 enum counter {
@@ -56,7 +59,27 @@ struct settings {
 	__u32 mode;	     /* enum mode */
 	__u64 daemon_cgroup; /* cgroup2 id */
 	__u16 port;	     /* of the passage, host order */
-	__u8 zero[6];
+	__u8 unix_list;	     /* 1: only listed unix sockets may be connected to */
+	__u8 zero[5];
+};
+
+/*
+ * A protected prefix with all its ports, those of shorter prefixes included:
+ * the longest match alone decides. Prefix ::/128 holds the ports that some
+ * address of this host is protected at.
+ */
+struct prefix {
+	__u32 bits;
+	__be32 addr[4]; /* IPv4 as ::ffff:a.b.c.d */
+};
+
+struct range {
+	__u16 first, last; /* host order */
+};
+
+struct ports {
+	__u32 n;
+	struct range at[RANGES];
 };
 
 struct endpoint {
@@ -77,9 +100,9 @@ struct process {
 };
 
 struct listener {
-	__u16 port;  /* host order */
-	__u8 v4, v6; /* families that it serves */
-	__u32 zero;
+	__u16 port;	    /* host order */
+	__u8 v4, v6, local; /* families that it serves; local: AF_UNIX */
+	__u8 zero[3];
 };
 
 struct flow_key {
@@ -99,14 +122,14 @@ struct record {
 	__u64 cgroup;	   /* current task's, cgroup2 id */
 	__u64 sock_cgroup; /* socket's, cgroup2 id */
 	__u64 exe_inode;
-	__u64 netns;	     /* cookie */
-	__u64 client;	     /* socket cookie of the client's socket */
-	__u32 tgid, pid;     /* initial pid namespace */
-	__u32 uid, gid;	     /* initial user namespace */
-	__u32 exe_dev;	     /* kernel's encoding: major << 20 | minor */
-	__u32 pid_ns;	     /* inode number */
-	struct endpoint dst; /* as asked for */
-	__u32 zero;
+	__u64 netns;		 /* cookie */
+	__u64 client;		 /* socket cookie of the client's socket */
+	__u32 tgid, pid;	 /* initial pid namespace */
+	__u32 uid, gid;		 /* initial user namespace */
+	__u32 exe_dev;		 /* kernel's encoding: major << 20 | minor */
+	__u32 pid_ns;		 /* inode number */
+	struct endpoint dst;	 /* as asked for */
+	struct endpoint reached; /* after other programs changed it */
 	__u8 comm[16];
 };
 
@@ -132,6 +155,7 @@ struct report {
 
 struct repeat_key {
 	__u64 cgroup; /* socket's, or the task's where it has none */
+	__u64 start;  /* of the process, where it is known */
 	__u32 tgid;
 	__u32 reason;
 	struct endpoint dst;
@@ -146,6 +170,48 @@ struct repeat {
 struct rate {
 	__u64 second;
 	__u64 count;
+};
+
+/* The address of a connect that is under way, where it is not protected. */
+struct question {
+	__u64 socket; /* cookie */
+	struct endpoint dst;
+	__u32 zero;
+};
+
+/* A network namespace that has covered processes and no passage. */
+struct birth {
+	__u64 netns; /* cookie */
+	__u64 start; /* of a process in it, ns since boot */
+	__u32 tgid;
+	__u32 zero;
+};
+
+#define PATH 108 /* sizeof(sun_path) */
+
+/*
+ * A unix socket's name, for the longest match: kind, then the bytes. An exact
+ * path ends with its NUL, a prefix does not. An abstract name is exact: its
+ * length stands first.
+ */
+struct path {
+	__u32 bits;
+	__u8 kind; /* 'p' path, 'a' abstract */
+	__u8 name[PATH + 1];
+	__u8 zero[2];
+};
+
+enum naming {
+	UNIX_ALLOWED = 1,
+	UNIX_PROTECTED = 2,
+};
+
+/* What a client of a unix socket asked for. */
+struct local {
+	struct record record;
+	__u64 length;
+	__u8 name[PATH];
+	__u8 zero[4];
 };
 
 #endif

@@ -16,14 +16,20 @@
 /* A hash of one, because its update is atomic and an array's is not. */
 MAP(config, BPF_MAP_TYPE_HASH, __u32, struct settings, 1);
 
-/*
- * Protected endpoints. Port 0: some port of the address is protected.
- * Address :: some address of this host is protected at the port.
- */
-MAP(destinations, BPF_MAP_TYPE_HASH, struct endpoint, __u32, 4096);
+#define TRIE(name, k, v, n)                                                                                  \
+	struct {                                                                                             \
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                                                         \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                                        \
+		__type(key, k);                                                                              \
+		__type(value, v);                                                                            \
+		__uint(max_entries, n);                                                                      \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                                                         \
+	} name SEC(".maps")
 
-MAP(covered, BPF_MAP_TYPE_HASH, __u64, __u32, 1024); /* cgroup2 ids */
-MAP(exempt, BPF_MAP_TYPE_HASH, __u64, __u32, 1024);  /* cgroup2 ids, host mode */
+TRIE(destinations, struct prefix, struct ports, 65536);
+
+MAP(covered, BPF_MAP_TYPE_HASH, __u64, __u32, 16384); /* cgroup2 ids */
+MAP(exempt, BPF_MAP_TYPE_HASH, __u64, __u32, 16384);  /* cgroup2 ids, host mode */
 MAP(processes, BPF_MAP_TYPE_HASH, struct process_key, struct process, 64);
 MAP(listeners, BPF_MAP_TYPE_HASH, __u64, struct listener, 4096); /* by netns cookie */
 
@@ -38,6 +44,8 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } origins SEC(".maps");
 
+MAP(questions, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct question, 1);
+
 MAP(counters, BPF_MAP_TYPE_ARRAY, __u32, __u64, COUNTERS);
 
 struct {
@@ -46,9 +54,20 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } reports SEC(".maps");
 
-/* Only to say the same thing once a second: what it evicts is said again. */
-MAP(repeats, BPF_MAP_TYPE_LRU_HASH, struct repeat_key, struct repeat, 1024);
+/*
+ * To say the same thing once a second. The loader takes out what is over, and
+ * tells the rest of the count.
+ */
+MAP(repeats, BPF_MAP_TYPE_HASH, struct repeat_key, struct repeat, 16384);
 MAP(rates, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct rate, 1);
+
+/* For the loader: where a passage is missing. What is evicted is told again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 16);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} births SEC(".maps");
+MAP(born, BPF_MAP_TYPE_LRU_HASH, __u64, __u64, 1024); /* netns cookie, when told */
 
 static __always_inline void count(enum counter which)
 {

@@ -48,8 +48,10 @@ static __always_inline struct report *tell(enum reason reason, __u32 proto, stru
 	struct report *r;
 	__u32 n = 0;
 
-	if (known)
+	if (known) {
 		key.tgid = current_task()->tgid;
+		key.start = current_task()->group_leader->start_boottime;
+	}
 	if (!may_tell(&key, now, &n))
 		return NULL;
 	r = bpf_ringbuf_reserve(&reports, sizeof(*r), 0);
@@ -71,6 +73,25 @@ static __always_inline struct report *tell(enum reason reason, __u32 proto, stru
 	r->who.sock_cgroup = sock_cgroup;
 	r->who.dst = *dst;
 	return r;
+}
+
+/* Tells the loader that a covered process is where there is no passage. */
+static __always_inline void tell_birth(__u64 netns)
+{
+	__u64 now = bpf_ktime_get_boot_ns(), *told = bpf_map_lookup_elem(&born, &netns);
+	struct birth *b;
+
+	if (told && now - *told < SECOND / 20)
+		return;
+	bpf_map_update_elem(&born, &netns, &now, BPF_ANY);
+	b = bpf_ringbuf_reserve(&births, sizeof(*b), 0);
+	if (!b)
+		return;
+	b->netns = netns;
+	b->tgid = current_task()->tgid;
+	b->start = current_task()->group_leader->start_boottime;
+	b->zero = 0;
+	bpf_ringbuf_submit(b, 0);
 }
 
 /* Reports a refused system call of the current task. */

@@ -32,6 +32,7 @@ const (
 	ReasonFull       = Reason(bpf.GuardReasonREASON_FULL)
 	ReasonAlias      = Reason(bpf.GuardReasonREASON_ALIAS)
 	ReasonInternal   = Reason(bpf.GuardReasonREASON_INTERNAL)
+	ReasonUnix       = Reason(bpf.GuardReasonREASON_UNIX)
 
 	// Of user space.
 	ReasonSwept Reason = 100 // a connection older than the guard: destroyed
@@ -48,6 +49,7 @@ var reasons = map[Reason]string{
 	ReasonFull:       "connection not handed over: too many are waiting",
 	ReasonAlias:      "connection to another local address of a protected destination refused",
 	ReasonInternal:   "connection refused: the kernel had no room for its record",
+	ReasonUnix:       "connection to a unix socket that is not allowed refused",
 	ReasonSwept:      "connection older than the guard destroyed",
 	ReasonLost:       "reports of dropped packets and refused calls were lost: more came than could be kept",
 }
@@ -74,6 +76,7 @@ type Bypass struct {
 	Transport   string         // "tcp", "udp", "sctp", ..., "ip" with an unknown number
 	Bytes       int            // of the packet
 	Repeats     uint64         // like ones before it that were not reported
+	Rest        bool           // it stands for the Repeats alone
 }
 
 // Event is the record of the attempt: a Bypass, or an Alarm where reports
@@ -86,7 +89,9 @@ func (b *Bypass) Event() events.Event {
 	if b.Reason == ReasonLost {
 		e.Kind = events.Alarm
 	}
-	if b.Repeats > 0 {
+	if b.Rest {
+		e.Message += fmt.Sprintf(" (%d more)", b.Repeats)
+	} else if b.Repeats > 0 {
 		e.Message += fmt.Sprintf(" (%d more before it)", b.Repeats)
 	}
 	if e.Process == nil && b.Peer.SockCgroup != 0 {

@@ -129,14 +129,12 @@ func TestPassageSeesTheClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range lns {
-		defer l.Close()
-	}
+	defer lns.Close()
 	cmd := start(t, guarded, "dial", nil, "tcp", dst.String())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := lns[0].AcceptTCP()
+	c, err := lns.TCP[0].AcceptTCP()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte{16, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Add(make([]byte, 120))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _ = answers(b, func(*diagMsg, uint64) {})
+		_, _ = answers(b, func(*diagMsg) {})
 	})
 }
 

@@ -17,32 +17,25 @@ func Down(pins string) error {
 	if pins == "" {
 		pins = DefaultPins
 	}
-	dir, err := findPins(pins)
-	if errors.Is(err, ErrNotUp) {
-		_ = os.Remove(pins) // if it is empty
-		return downCgroups()
-	}
+	older, err := checkLayout(pins)
 	if err != nil {
 		return fmt.Errorf("guard down: %w", err)
 	}
-	unlock, err := lock(dir)
-	if err != nil {
-		return fmt.Errorf("guard down: %w", err)
-	}
-	defer unlock()
-	// Links are in nobody's hands but the pins': removing one detaches it.
-	// First the hooks, then the maps that they read.
 	var errs []error
-	for i := len(hooks) - 1; i >= 0; i-- {
-		if err := os.Remove(hooks[i].pin(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+	for _, dir := range append(older, pinFolder(pins)) {
+		unlock, err := lock(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return fmt.Errorf("guard down: %w", err)
+		}
+		// Links are in nobody's hands but the pins': removing one detaches it.
+		errs = append(errs, unpin(dir))
+		unlock()
 	}
-	if len(errs) == 0 {
-		errs = append(errs, os.RemoveAll(dir))
-		if err := os.Remove(pins); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+	if err := os.Remove(pins); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
 	}
 	errs = append(errs, downCgroups())
 	if err := errors.Join(errs...); err != nil {

@@ -9,7 +9,7 @@ var (
 	ErrCgroup2    = errors.New("no cgroup2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with systemd.unified_cgroup_hierarchy=1")
 	ErrCapability = errors.New("the process lacks CAP_BPF, CAP_NET_ADMIN or CAP_SYS_ADMIN: run it as root, or give the unit these capabilities")
 	ErrBPFFS      = errors.New("no bpf file system for the pins: mount -t bpf bpf /sys/fs/bpf")
-	ErrLayout     = errors.New("the pins were made by another version: run that version's `sallyport guard down` first")
+	ErrLayout     = errors.New("the pins were made by a newer version: run that version, or its `sallyport guard down` first")
 	ErrPort       = errors.New("the passage's port can't be opened: another process holds it; end that process or choose another interception.port")
 	ErrPortRange  = errors.New("the passage's port is in net.ipv4.ip_local_port_range: choose an interception.port outside it, or add it to net.ipv4.ip_local_reserved_ports")
 

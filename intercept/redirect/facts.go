@@ -13,20 +13,24 @@ import (
 	"sallyport.dev/sallyport/intercept"
 )
 
-// LEVEL and RECORD of the programs.
+// LEVEL, RECORD and LOCAL of the programs.
 const (
 	factsLevel  = 0x53504f52
 	factsRecord = 1
+	factsLocal  = 2
 )
 
 // Facts returns who made an accepted connection, and where it was going, from
 // the kernel's record that came with the socket. It needs no capability, but
 // only processes in the daemon's cgroup get an answer. ErrStray: there is no
 // record, close the connection.
-func Facts(c *net.TCPConn) (peer intercept.Peer, dst netip.AddrPort, err error) {
+//
+// Reached is where the connection would have gone without the passage: another
+// address than dst where other programs rewrite what clients ask for.
+func Facts(c *net.TCPConn) (peer intercept.Peer, dst, reached netip.AddrPort, err error) {
 	rc, err := c.SyscallConn()
 	if err != nil {
-		return peer, dst, err
+		return peer, dst, reached, err
 	}
 	var r bpf.GuardRecord
 	size := uint32(unsafe.Sizeof(r))
@@ -35,15 +39,15 @@ func Facts(c *net.TCPConn) (peer intercept.Peer, dst netip.AddrPort, err error) 
 		_, _, errno = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, factsLevel, factsRecord,
 			uintptr(unsafe.Pointer(&r)), uintptr(unsafe.Pointer(&size)), 0)
 	}); err != nil {
-		return peer, dst, err
+		return peer, dst, reached, err
 	}
 	if errno != 0 {
-		return peer, dst, fmt.Errorf("%w (%v)", ErrStray, errno)
+		return peer, dst, reached, fmt.Errorf("%w (%v)", ErrStray, errno)
 	}
 	if size != uint32(unsafe.Sizeof(r)) || r.Layout != layout {
-		return peer, dst, fmt.Errorf("%w (the record has layout %d)", ErrLayout, r.Layout)
+		return peer, dst, reached, fmt.Errorf("%w (the record has layout %d)", ErrLayout, r.Layout)
 	}
-	return peerOf(&r), addrPort(r.Dst), nil
+	return peerOf(&r), addrPort(r.Dst), addrPort(r.Reached), nil
 }
 
 func peerOf(r *bpf.GuardRecord) intercept.Peer {

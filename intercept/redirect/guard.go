@@ -16,13 +16,20 @@ type Guard struct {
 	dir      string // of the pins
 	root     string // of cgroup2
 	maps     bpf.GuardMaps
+	unix     *bpf.UnixMaps // nil before kernel 6.7
 	daemonID uint64
 	swept    []Bypass
 	sweepErr error
 }
 
 // Close lets go of the guard. It stays pinned and in force.
-func (g *Guard) Close() error { return g.maps.Close() }
+func (g *Guard) Close() error {
+	err := g.maps.Close()
+	if g.unix != nil {
+		err = errors.Join(err, g.unix.Close())
+	}
+	return err
+}
 
 // DaemonCgroup returns the cgroup that the daemon must run in, as a path
 // below the cgroup2 root, and its id.
@@ -87,6 +94,40 @@ func (g *Guard) forgetDead() error {
 		if err := g.maps.Processes.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("forget process %d: %w", k.Tgid, err)
 		}
+	}
+	return nil
+}
+
+// Cover covers one more cgroup, with all below it, in either mode. The next Up
+// keeps it only if its Config names it.
+func (g *Guard) Cover(id uint64) error {
+	if err := g.maps.Covered.Put(id, uint32(1)); err != nil {
+		return fmt.Errorf("cover cgroup %d: %w", id, err)
+	}
+	return nil
+}
+
+// Uncover forgets a cgroup that Cover named: one that is gone.
+func (g *Guard) Uncover(id uint64) error {
+	if err := g.maps.Covered.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("uncover cgroup %d: %w", id, err)
+	}
+	return nil
+}
+
+// Release takes one more cgroup, with all below it, out of the cover of host
+// mode, until the next Up.
+func (g *Guard) Release(id uint64) error {
+	if err := g.maps.Exempt.Put(id, uint32(1)); err != nil {
+		return fmt.Errorf("exempt cgroup %d: %w", id, err)
+	}
+	return nil
+}
+
+// Retain undoes Release.
+func (g *Guard) Retain(id uint64) error {
+	if err := g.maps.Exempt.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("cover cgroup %d again: %w", id, err)
 	}
 	return nil
 }

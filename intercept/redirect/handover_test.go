@@ -97,7 +97,7 @@ func converseOnce(family int, to netip.AddrPort, pid uint32) string {
 
 func pinned(t *testing.T, pins, name string) *ebpf.Map {
 	t.Helper()
-	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v1", name), nil)
+	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v2", name), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,26 +156,22 @@ func TestDeadClientsLeaveNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range lns {
-		defer l.Close()
-	}
+	defer lns.Close()
 	handover := pinned(t, cfg.Pins, bpf.GuardMapHandover)
 	_ = start(t, guarded, "vanish", nil, "200", dst.String()).Run()
 	eventually(t, "records of dead clients are gone", func() bool { return waitingRecords(t, handover) == 0 })
 
 	// What they left in the backlog has its record still, and nobody else's;
 	// and this process, outside the daemon's cgroup, can't read it.
-	c, err := lns[0].AcceptTCP()
+	c, err := lns.TCP[0].AcceptTCP()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if peer, dst, err := redirect.Facts(c); !errors.Is(err, redirect.ErrStray) {
+	if peer, dst, _, err := redirect.Facts(c); !errors.Is(err, redirect.ErrStray) {
 		t.Errorf("facts read outside the daemon's cgroup: %+v %s %v", peer, dst, err)
 	}
-	for _, l := range lns {
-		l.Close()
-	}
+	lns.Close()
 	_ = start(t, guarded, "vanish", nil, "50", dst.String()).Run() // nobody listens
 	eventually(t, "records of refused clients are gone", func() bool { return waitingRecords(t, handover) == 0 })
 }

@@ -1,71 +1,175 @@
 package redirect
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/bpf"
+)
+
+// place is where a program stands among others at the same hook.
+type place int
+
+const (
+	anywhere place = iota // each of them must agree, in whatever order
+	first                 // sees the address that the caller asked for
+	last                  // sees the address that others left, and has the last word
 )
 
 // hook is one program at the cgroup2 root, pinned by its name.
 type hook struct {
 	name   string
 	attach ebpf.AttachType
+	place  place
 }
 
 // hooks in the order of their attachment: what the passage needs stands
 // before the first connection is turned, and the backstop closes the set.
 var hooks = []hook{
-	{bpf.GuardProgBind4, ebpf.AttachCGroupInet4Bind},
-	{bpf.GuardProgBind6, ebpf.AttachCGroupInet6Bind},
-	{bpf.GuardProgSockOps, ebpf.AttachCGroupSockOps},
-	{bpf.GuardProgFacts, ebpf.AttachCGroupGetsockopt},
-	{bpf.GuardProgGetpeername4, ebpf.AttachCgroupInet4GetPeername},
-	{bpf.GuardProgGetpeername6, ebpf.AttachCgroupInet6GetPeername},
-	{bpf.GuardProgSockCreate, ebpf.AttachCGroupInetSockCreate},
-	{bpf.GuardProgSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
-	{bpf.GuardProgSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
-	{bpf.GuardProgConnect4, ebpf.AttachCGroupInet4Connect},
-	{bpf.GuardProgConnect6, ebpf.AttachCGroupInet6Connect},
-	{bpf.GuardProgEgress, ebpf.AttachCGroupInetEgress},
+	{bpf.GuardProgBind4, ebpf.AttachCGroupInet4Bind, anywhere},
+	{bpf.GuardProgBind6, ebpf.AttachCGroupInet6Bind, anywhere},
+	{bpf.GuardProgSockOps, ebpf.AttachCGroupSockOps, anywhere},
+	{bpf.GuardProgFacts, ebpf.AttachCGroupGetsockopt, anywhere},
+	{bpf.GuardProgGetpeername4, ebpf.AttachCgroupInet4GetPeername, anywhere},
+	{bpf.GuardProgGetpeername6, ebpf.AttachCgroupInet6GetPeername, anywhere},
+	{bpf.GuardProgSockCreate, ebpf.AttachCGroupInetSockCreate, anywhere},
+	{bpf.GuardProgSendmsg4, ebpf.AttachCGroupUDP4Sendmsg, anywhere},
+	{bpf.GuardProgSendmsg6, ebpf.AttachCGroupUDP6Sendmsg, anywhere},
+	{bpf.GuardProgAsked4, ebpf.AttachCGroupInet4Connect, first},
+	{bpf.GuardProgAsked6, ebpf.AttachCGroupInet6Connect, first},
+	{bpf.GuardProgConnect4, ebpf.AttachCGroupInet4Connect, last},
+	{bpf.GuardProgConnect6, ebpf.AttachCGroupInet6Connect, last},
+	{bpf.GuardProgEgress, ebpf.AttachCGroupInetEgress, anywhere},
 }
 
-func (h hook) pin(dir string) string { return filepath.Join(dir, "link_"+h.name) }
+// unixHooks are there from kernel 6.7 on.
+var unixHooks = []hook{
+	{bpf.UnixProgFactsUnix, ebpf.AttachCGroupGetsockopt, anywhere},
+	{bpf.UnixProgGetpeernameUnix, ebpf.AttachCgroupUnixGetpeername, anywhere},
+	{bpf.UnixProgConnectUnix, ebpf.AttachCgroupUnixConnect, last},
+}
+
+// Flags of BPF_LINK_CREATE and BPF_PROG_QUERY, linux/bpf.h.
+const (
+	fBefore         = 1 << 3 // kernel 6.17 for cgroups: before all others
+	fPreorder       = 1 << 6 // kernel 6.15: before programs of sub-cgroups
+	queryEffective  = 1 << 0
+	linkPinPrefix   = "link_"
+	linkSparePrefix = "spare_"
+)
+
+func (h hook) pin(dir string) string { return filepath.Join(dir, linkPinPrefix+h.name) }
 
 // install puts prog in place: by an atomic update of the pinned link when it
-// sits on this cgroup, else by a new link.
+// sits on this cgroup and in its place, else by a new link.
 func (h hook) install(dir, root string, rootID uint64, prog *ebpf.Program) error {
 	pin := h.pin(dir)
 	if l, err := link.LoadPinnedLink(pin, nil); err == nil {
 		defer l.Close()
-		if info, err := l.Info(); err == nil && info.Cgroup() != nil && info.Cgroup().CgroupId == rootID {
+		info, err := l.Info()
+		if err == nil && info.Cgroup() != nil && info.Cgroup().CgroupId == rootID {
 			if err := l.Update(prog); err != nil {
 				return fmt.Errorf("update %s: %w", h.name, err)
 			}
-			return nil
+			if placed, err := h.placed(root, l); err != nil || placed {
+				return err
+			}
 		}
 	}
 	// Attach first, then replace the pin: never a moment without a program.
-	l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: h.attach, Program: prog})
+	l, err := h.link(root, prog)
 	if err != nil {
 		return fmt.Errorf("attach %s to %s: %w", h.name, root, err)
 	}
 	defer l.Close()
-	if err := os.Remove(pin); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("replace %s: %w", pin, err)
+	spare := filepath.Join(dir, linkSparePrefix+h.name)
+	if err := os.Remove(spare); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("replace %s: %w", spare, err)
 	}
-	if err := l.Pin(pin); err != nil {
+	if err := l.Pin(spare); err != nil {
+		return fmt.Errorf("pin %s: %w", h.name, err)
+	}
+	if err := os.Rename(spare, pin); err != nil {
 		return fmt.Errorf("pin %s: %w", h.name, err)
 	}
 	return nil
 }
 
+// link attaches prog, first as near to its place as the kernel can put it.
+func (h hook) link(root string, prog *ebpf.Program) (link.Link, error) {
+	f, err := os.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	flags := []uint32{0}
+	if h.place == first {
+		flags = []uint32{fPreorder | fBefore, fPreorder, 0}
+	}
+	for _, fl := range flags {
+		var l *link.RawLink
+		l, err = link.AttachRawLink(link.RawLinkOptions{Target: int(f.Fd()), Program: prog, Attach: h.attach, Flags: fl})
+		if err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, unix.EINVAL) {
+			break
+		}
+	}
+	return nil, err
+}
+
+// order returns the programs that the kernel runs at a cgroup, in their order.
+func (h hook) order(cgroup string) ([]ebpf.ProgramID, error) {
+	f, err := os.Open(cgroup)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	live, err := link.QueryPrograms(link.QueryOptions{Target: int(f.Fd()), Attach: h.attach, QueryFlags: queryEffective})
+	if err != nil {
+		return nil, fmt.Errorf("ask the kernel: %w", err)
+	}
+	var ids []ebpf.ProgramID
+	for _, p := range live.Programs {
+		ids = append(ids, p.ID)
+	}
+	return ids, nil
+}
+
+// placed reports whether the link's program stands where it must at root, as
+// far as this kernel can do anything about it.
+func (h hook) placed(root string, l link.Link) (bool, error) {
+	if h.place == anywhere {
+		return true, nil
+	}
+	info, err := l.Info()
+	if err != nil {
+		return false, err
+	}
+	ids, err := h.order(root)
+	if err != nil {
+		return false, err
+	}
+	i := slices.Index(ids, info.Program)
+	switch {
+	case i < 0:
+		return false, nil
+	case h.place == last:
+		return i == len(ids)-1, nil
+	}
+	return i == 0 || !haveBefore(), nil
+}
+
 // attached reports whether the pinned link's program is among those that the
-// kernel runs at the live cgroup2 root.
+// kernel runs at the live cgroup2 root, and in its place.
 func (h hook) attached(dir, root string, rootID uint64) error {
 	l, err := link.LoadPinnedLink(h.pin(dir), nil)
 	if err != nil {
@@ -79,19 +183,29 @@ func (h hook) attached(dir, root string, rootID uint64) error {
 	if cg := info.Cgroup(); cg == nil || cg.CgroupId != rootID {
 		return fmt.Errorf("attached to another cgroup than %s", root)
 	}
-	f, err := os.Open(root)
+	ids, err := h.order(root)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	live, err := link.QueryPrograms(link.QueryOptions{Target: int(f.Fd()), Attach: h.attach})
-	if err != nil {
-		return fmt.Errorf("ask the kernel: %w", err)
+	if !slices.Contains(ids, info.Program) {
+		return fmt.Errorf("not attached to %s", root)
 	}
-	for _, p := range live.Programs {
-		if p.ID == info.Program {
-			return nil
-		}
+	if placed, err := h.placed(root, l); err != nil || !placed {
+		return errors.Join(err, errPlace)
 	}
-	return fmt.Errorf("not attached to %s", root)
+	return nil
+}
+
+var errPlace = errors.New("another program stands where it must stand: the next `sallyport guard up` puts it back")
+
+// haveBefore reports whether the kernel can put a program before others of
+// its cgroup.
+func haveBefore() bool {
+	var u unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&u); err != nil {
+		return false
+	}
+	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	return err == nil && (major > 6 || major == 6 && minor >= 17)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -13,50 +15,159 @@ import (
 	"sallyport.dev/sallyport/bpf"
 )
 
-// Listen opens the passage's listeners in this network namespace, 127.0.0.1
-// and, where there is IPv6, ::1, and then lets connections be turned to them.
-// The loader hands them to the daemon and closes its own copies, so that they
-// die with the daemon.
+// passageName is the abstract unix address that the passage listens at, as
+// unix.c has it.
+const passageName = "@sallyport.passage"
+
+// Passage is the listening sockets of one network namespace. The loader hands
+// them to the daemon and closes its own copies, so that they die with it.
+type Passage struct {
+	Netns uint64             // cookie
+	TCP   []*net.TCPListener // 127.0.0.1 and, where there is IPv6, ::1
+	Unix  *net.UnixListener  // nil unless unix sockets are protected
+}
+
+// Listen opens the passage in the caller's network namespace, and then lets
+// connections be turned to it.
+func (g *Guard) Listen() (*Passage, error) { return g.ListenIn(nil) }
+
+// ListenIn is Listen for the network namespace that a file names. It works
+// before the namespace's loopback is up.
 //
-// They are not MPTCP, where an accepted socket would lose its record.
-func (g *Guard) Listen() ([]*net.TCPListener, error) {
-	var open []*net.TCPListener
-	fail := func(err error) ([]*net.TCPListener, error) {
-		for _, l := range open {
-			l.Close()
-		}
+// The listeners are not MPTCP, where an accepted socket would lose its record.
+func (g *Guard) ListenIn(ns *os.File) (*Passage, error) {
+	p := &Passage{}
+	err := inNetns(ns, func() error { return p.open(g.cfg.Port, g.unixPassage()) })
+	if err == nil {
+		err = g.register(p)
+	}
+	if err != nil {
+		p.Close()
 		return nil, fmt.Errorf("passage: %w", err)
 	}
-	var lc net.ListenConfig
+	return p, nil
+}
+
+// register lets connections of the namespace be turned to p.
+func (g *Guard) register(p *Passage) error {
+	entry := bpf.GuardListener{Port: g.cfg.Port, V4: 1}
+	if len(p.TCP) > 1 {
+		entry.V6 = 1
+	}
+	if p.Unix != nil {
+		entry.Local = 1
+	}
+	if err := g.maps.Listeners.Put(p.Netns, entry); err != nil {
+		return fmt.Errorf("register: %w", err)
+	}
+	return nil
+}
+
+// Adopt lets connections be turned to listeners that another loader opened,
+// once it is proved that they are what Listen makes: loopback, the
+// passage's port, plain TCP. They must be of one network namespace.
+func (g *Guard) Adopt(p *Passage) error {
+	for i, l := range p.TCP {
+		a := addrOf(l.Addr())
+		want := netip.AddrPortFrom(loopbacks[min(i, len(loopbacks)-1)], g.cfg.Port)
+		if i >= len(loopbacks) || a != want {
+			return fmt.Errorf("passage: a listener at %s is not one at %s", a, want)
+		}
+		cookie, proto, err := socketFacts(l)
+		if err != nil {
+			return fmt.Errorf("passage: %w", err)
+		}
+		if proto != unix.IPPROTO_TCP {
+			return fmt.Errorf("passage: the listener at %s is of protocol %d: only plain TCP keeps the kernel's record", a, proto)
+		}
+		if i > 0 && cookie != p.Netns {
+			return errors.New("passage: listeners of several network namespaces")
+		}
+		p.Netns = cookie
+	}
+	if len(p.TCP) == 0 {
+		return errors.New("passage: no listener")
+	}
+	if err := g.register(p); err != nil {
+		return fmt.Errorf("passage: %w", err)
+	}
+	return nil
+}
+
+var loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+
+func (p *Passage) open(port uint16, local bool) error {
+	// Free to bind: a namespace is born with its loopback down.
+	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
+		var err error
+		cerr := c.Control(func(fd uintptr) {
+			if network == "tcp6" {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
+			} else {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
+			}
+		})
+		return errors.Join(cerr, err)
+	}}
 	lc.SetMultipathTCP(false)
-	for _, a := range []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()} {
-		l, err := lc.Listen(context.Background(), "tcp", netip.AddrPortFrom(a, g.cfg.Port).String())
+	for _, a := range loopbacks {
+		l, err := lc.Listen(context.Background(), "tcp", netip.AddrPortFrom(a, port).String())
 		switch {
 		case err == nil:
-			open = append(open, l.(*net.TCPListener))
+			p.TCP = append(p.TCP, l.(*net.TCPListener))
 		case a.Is6() && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)):
 			// No IPv6 here: connections to IPv6 destinations are refused.
 		case errors.Is(err, unix.EADDRINUSE):
-			return fail(fmt.Errorf("%w (%v)", ErrPort, err))
+			return fmt.Errorf("%w (%v)", ErrPort, err)
 		default:
-			return fail(err)
+			return err
 		}
 	}
-	cookie, err := netnsCookie(open[0])
-	if err != nil {
-		return fail(err)
+	if local {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: passageName, Net: "unix"})
+		if errors.Is(err, unix.EADDRINUSE) {
+			return fmt.Errorf("the passage's unix address %s can't be opened: another process holds it; end that process (ss -xlp)", passageName)
+		}
+		if err != nil {
+			return err
+		}
+		p.Unix = l
 	}
-	entry := bpf.GuardListener{Port: g.cfg.Port, V4: 1}
-	if len(open) > 1 {
-		entry.V6 = 1
-	}
-	if err := g.maps.Listeners.Put(cookie, entry); err != nil {
-		return fail(fmt.Errorf("register: %w", err))
-	}
-	return open, nil
+	var err error
+	p.Netns, _, err = socketFacts(p.TCP[0])
+	return err
 }
 
-// Withdraw takes the passage of this network namespace out of use: covered
+// Files returns duplicates of the sockets, to be handed over.
+func (p *Passage) Files() (files []*os.File, err error) {
+	add := func(f *os.File, ferr error) {
+		if ferr == nil {
+			files = append(files, f)
+		}
+		err = errors.Join(err, ferr)
+	}
+	for _, l := range p.TCP {
+		add(l.File())
+	}
+	if p.Unix != nil {
+		add(p.Unix.File())
+	}
+	return files, err
+}
+
+// Close closes the caller's copies.
+func (p *Passage) Close() error {
+	var errs []error
+	for _, l := range p.TCP {
+		errs = append(errs, l.Close())
+	}
+	if p.Unix != nil {
+		errs = append(errs, p.Unix.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Withdraw takes the passages of all network namespaces out of use: covered
 // connections to protected destinations are refused from then on.
 func (g *Guard) Withdraw() error {
 	all, err := content[uint64, bpf.GuardListener](g.maps.Listeners)
@@ -64,23 +175,34 @@ func (g *Guard) Withdraw() error {
 		return fmt.Errorf("withdraw: %w", err)
 	}
 	for cookie := range all {
-		if err := g.maps.Listeners.Delete(cookie); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("withdraw: %w", err)
+		if err := g.Unlisten(cookie); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func netnsCookie(l *net.TCPListener) (cookie uint64, err error) {
+// Unlisten takes the passage of one network namespace out of use.
+func (g *Guard) Unlisten(cookie uint64) error {
+	if err := g.maps.Listeners.Delete(cookie); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("withdraw: %w", err)
+	}
+	return nil
+}
+
+// socketFacts returns a socket's network namespace and its protocol.
+func socketFacts(l *net.TCPListener) (cookie uint64, proto int, err error) {
 	rc, err := l.SyscallConn()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	cerr := rc.Control(func(fd uintptr) {
-		cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		if cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
+			proto, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		}
 	})
 	if err := errors.Join(cerr, err); err != nil {
-		return 0, fmt.Errorf("network namespace: %w", err)
+		return 0, 0, fmt.Errorf("network namespace: %w", err)
 	}
-	return cookie, nil
+	return cookie, proto, nil
 }

@@ -220,13 +220,17 @@ func (l *Listener) hand(f *intercept.Flow, halt <-chan struct{}) {
 
 // flow returns the connection with its record, nil if it has none.
 func (l *Listener) flow(c net.Conn) *intercept.Flow {
-	tc, ok := c.(*net.TCPConn)
-	if ok {
-		peer, dst, err := Facts(tc)
+	switch c := c.(type) {
+	case *net.TCPConn:
+		peer, dst, reached, err := Facts(c)
 		if err == nil {
-			return &intercept.Flow{Conn: tc, Destination: dst, Peer: peer}
+			return &intercept.Flow{Conn: c, Destination: dst, Reached: reached, Peer: peer}
 		}
-		_ = tc.SetLinger(0) // nothing of a stray is worth a graceful end
+		_ = c.SetLinger(0) // nothing of a stray is worth a graceful end
+	case *net.UnixConn:
+		if peer, path, err := UnixFacts(c); err == nil {
+			return &intercept.Flow{Conn: c, Path: path, Peer: peer}
+		}
 	}
 	local, remote := addrOf(c.LocalAddr()), addrOf(c.RemoteAddr())
 	c.Close()

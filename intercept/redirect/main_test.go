@@ -139,6 +139,18 @@ type passage struct {
 // config protects addresses in cgroup mode.
 func config(t testing.TB, dst ...netip.AddrPort) redirect.Config {
 	t.Helper()
+	return configOf(t, endpoints(dst...)...)
+}
+
+func endpoints(all ...netip.AddrPort) (dst []intercept.Destination) {
+	for _, a := range all {
+		dst = append(dst, intercept.Endpoint(a))
+	}
+	return dst
+}
+
+func configOf(t testing.TB, dst ...intercept.Destination) redirect.Config {
+	t.Helper()
 	redirecttest.Lock(t)
 	return redirect.Config{
 		Mode: "cgroup", Port: redirecttest.Port(t), Pins: redirecttest.TempPins(t),
@@ -170,15 +182,13 @@ func (p *passage) run(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var files []*os.File
-	for _, l := range lns {
-		f, err := l.File()
-		if err != nil {
-			t.Fatal(err)
-		}
+	defer lns.Close()
+	files, err := lns.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
 		defer f.Close()
-		defer l.Close()
-		files = append(files, f)
 	}
 	path, id := p.DaemonCgroup()
 	p.daemon = start(t, path, "daemon", files, strconv.Itoa(len(files)))

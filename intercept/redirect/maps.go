@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
@@ -29,43 +28,6 @@ func addrPort(e bpf.GuardEndpoint) netip.AddrPort {
 		binary.NativeEndian.PutUint32(b[4*i:], w)
 	}
 	return netip.AddrPortFrom(netip.AddrFrom16(b).Unmap(), e.Port)
-}
-
-// Values of the destinations map.
-const (
-	isDestination uint32 = 1 // as configured
-	isAddress     uint32 = 2 // port 0: some port of the address is protected
-	isLocalPort   uint32 = 3 // address ::, some local address is protected at the port
-)
-
-// destinationKeys returns the map's whole content for the destinations.
-func destinationKeys(dst []netip.AddrPort) (map[bpf.GuardEndpoint]uint32, error) {
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("own addresses: %w", err)
-	}
-	keys := map[bpf.GuardEndpoint]uint32{}
-	for _, d := range dst {
-		a := d.Addr().Unmap().WithZone("")
-		if !d.IsValid() || d.Port() == 0 || a.IsUnspecified() || a.IsMulticast() {
-			return nil, fmt.Errorf("destination %s: must be a concrete ip:port", d)
-		}
-		keys[endpoint(netip.AddrPortFrom(a, d.Port()))] = isDestination
-		keys[endpoint(netip.AddrPortFrom(a, 0))] = isAddress
-		if a.IsLoopback() || isOwn(a, own) {
-			keys[endpoint(netip.AddrPortFrom(netip.IPv6Unspecified(), d.Port()))] = isLocalPort
-		}
-	}
-	return keys, nil
-}
-
-func isOwn(a netip.Addr, own []net.Addr) bool {
-	for _, o := range own {
-		if p, err := netip.ParsePrefix(o.String()); err == nil && p.Addr().Unmap() == a {
-			return true
-		}
-	}
-	return false
 }
 
 // replace gives m exactly the content of want. What is new enters before what is

@@ -152,17 +152,19 @@ func inherit(t *testing.T, dst netip.AddrPort) {
 // protect adds a destination behind the loader's back, so without a sweep.
 func protect(t *testing.T, pins string, dst netip.AddrPort) {
 	t.Helper()
-	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v1", bpf.GuardMapDestinations), nil)
+	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v2", bpf.GuardMapDestinations), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
 	addr := dst.Addr().As16()
-	key := bpf.GuardEndpoint{Port: dst.Port()}
+	key := bpf.GuardPrefix{Bits: 128}
 	for i := range key.Addr {
 		key.Addr[i] = binary.NativeEndian.Uint32(addr[4*i:])
 	}
-	if err := m.Put(key, uint32(1)); err != nil {
+	ports := bpf.GuardPorts{N: 1}
+	ports.At[0].First, ports.At[0].Last = dst.Port(), dst.Port()
+	if err := m.Put(key, ports); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -7,13 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
 // layout is LAYOUT of the programs: the shape of the pinned maps.
-const layout = 1
+const layout = 2
 
 // DefaultPins is where the guard is pinned unless configured otherwise.
 const DefaultPins = "/sys/fs/bpf/sallyport"
@@ -22,20 +23,42 @@ func pinFolder(pins string) string { return filepath.Join(pins, "v"+strconv.Itoa
 
 var layoutName = regexp.MustCompile(`^v([0-9]+)$`)
 
-// checkLayout refuses pins of another layout.
-func checkLayout(pins string) error {
+// checkLayout refuses pins of a newer layout and returns the folders of older
+// ones.
+func checkLayout(pins string) (older []string, err error) {
 	entries, err := os.ReadDir(pins)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("pins %s: %w", pins, err)
+		return nil, fmt.Errorf("pins %s: %w", pins, err)
 	}
 	for _, e := range entries {
 		m := layoutName.FindStringSubmatch(e.Name())
 		if m == nil || m[1] == strconv.Itoa(layout) {
 			continue
 		}
-		return fmt.Errorf("%w (%s has layout %s, this program makes %d)", ErrLayout, pins, m[1], layout)
+		if n, err := strconv.Atoi(m[1]); err != nil || n > layout {
+			return nil, fmt.Errorf("%w (%s has layout %s, this program makes %d)", ErrLayout, pins, m[1], layout)
+		}
+		older = append(older, filepath.Join(pins, e.Name()))
 	}
-	return nil
+	return older, nil
+}
+
+// unpin removes a folder of pins, and so detaches what only they hold: first
+// the hooks, the last one first, then the maps that they read.
+func unpin(dir string) error {
+	names := []string{}
+	for _, h := range slices.Concat(hooks, unixHooks) {
+		names = append(names, h.name)
+	}
+	slices.Reverse(names)
+	for _, prefix := range []string{linkPinPrefix, linkSparePrefix} {
+		for _, name := range names {
+			if err := os.Remove(filepath.Join(dir, prefix+name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(dir)
 }
 
 // makePins returns the folder for the pins, mounting bpffs where it is
@@ -50,7 +73,7 @@ func makePins(pins string) (string, error) {
 			return "", fmt.Errorf("%w (%v)", ErrBPFFS, err)
 		}
 	}
-	if err := checkLayout(pins); err != nil {
+	if _, err := checkLayout(pins); err != nil {
 		return "", err
 	}
 	dir := pinFolder(pins)
@@ -75,11 +98,15 @@ func onBPFFS(path string) (bool, error) {
 
 // findPins returns the folder of pins that Up made, or ErrNotUp.
 func findPins(pins string) (string, error) {
-	if err := checkLayout(pins); err != nil {
+	older, err := checkLayout(pins)
+	if err != nil {
 		return "", err
 	}
 	dir := pinFolder(pins)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if older != nil {
+			return "", fmt.Errorf("%w (only %s, of an older version, is there)", ErrNotUp, older[0])
+		}
 		return "", ErrNotUp
 	} else if err != nil {
 		return "", fmt.Errorf("pins: %w", err)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
 )
@@ -163,7 +164,7 @@ func TestNoDaemonNoWay(t *testing.T) {
 		t.Fatalf("guard without a daemon: %+v", d)
 	}
 	s, err := redirect.GetStatus(cfg.Pins)
-	if err != nil || !s.Up || s.Daemon || len(s.Destinations) != 1 || s.Destinations[0] != dst || s.Counters.Refused == 0 {
+	if err != nil || !s.Up || s.Daemon || len(s.Destinations) != 1 || s.Destinations[0] != intercept.Endpoint(dst) || s.Counters.Refused == 0 {
 		t.Fatalf("status %+v, %v", s, err)
 	}
 	p := &passage{Guard: g, port: cfg.Port, pins: cfg.Pins}

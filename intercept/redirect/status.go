@@ -2,7 +2,6 @@ package redirect
 
 import (
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -10,22 +9,25 @@ import (
 	"github.com/cilium/ebpf"
 
 	"sallyport.dev/sallyport/bpf"
+	"sallyport.dev/sallyport/intercept"
 )
 
 // Status is what the kernel says of a guard, not what anybody remembers.
 type Status struct {
-	Up           bool             `json:"up"` // every program is attached to the live cgroup2 root
-	Mode         string           `json:"mode"`
-	Port         uint16           `json:"port"`
-	Root         string           `json:"cgroup2"` // where cgroup2 is mounted
-	Programs     []ProgramStatus  `json:"programs"`
-	Destinations []netip.AddrPort `json:"destinations"`
-	Covered      []string         `json:"covered"` // cgroups; "#id" for one that is gone
-	Exempt       []string         `json:"exempt"`
-	Listening    int              `json:"listening"` // network namespaces with a passage
-	Daemon       bool             `json:"daemon"`    // an exempted daemon is alive
-	DaemonPID    uint32           `json:"daemon_pid,omitempty"`
-	Counters     Counters         `json:"counters"`
+	Up           bool                    `json:"up"` // every program is attached to the live cgroup2 root
+	Mode         string                  `json:"mode"`
+	Port         uint16                  `json:"port"`
+	Root         string                  `json:"cgroup2"` // where cgroup2 is mounted
+	Programs     []ProgramStatus         `json:"programs"`
+	Destinations []intercept.Destination `json:"destinations"`
+	UnixPaths    []string                `json:"unix_paths,omitempty"` // protected unix sockets
+	Neighbours   []Neighbour             `json:"neighbours,omitempty"` // programs of others
+	Covered      []string                `json:"covered"`              // cgroups; "#id" for one that is gone
+	Exempt       []string                `json:"exempt"`
+	Listening    int                     `json:"listening"` // network namespaces with a passage
+	Daemon       bool                    `json:"daemon"`    // an exempted daemon is alive
+	DaemonPID    uint32                  `json:"daemon_pid,omitempty"`
+	Counters     Counters                `json:"counters"`
 }
 
 // ProgramStatus is one program's.
@@ -59,13 +61,20 @@ func status(pins string) (s Status, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.Up, s.Destinations = true, []netip.AddrPort{}
-	for _, h := range hooks {
+	s.Up = true
+	installed := hooks
+	if HaveUnix() == nil {
+		installed = slices.Concat(hooks, unixHooks)
+	}
+	for _, h := range installed {
 		p := ProgramStatus{Name: h.name, Attached: true}
 		if err := h.attached(dir, s.Root, rootID); err != nil {
 			s.Up, p.Attached, p.Problem = false, false, err.Error()
 		}
 		s.Programs = append(s.Programs, p)
+	}
+	if s.Neighbours, err = neighbours(dir, s.Root); err != nil {
+		return s, err
 	}
 	return s, s.read(dir)
 }
@@ -95,16 +104,14 @@ func (s *Status) read(dir string) error {
 		}
 	}
 	s.Port = settings.Port
-	keys, err := content[bpf.GuardEndpoint, uint32](destinations)
+	keys, err := content[bpf.GuardPrefix, bpf.GuardPorts](destinations)
 	if err != nil {
 		return fmt.Errorf("destinations: %w", err)
 	}
-	for k, v := range keys {
-		if v == isDestination {
-			s.Destinations = append(s.Destinations, addrPort(k))
-		}
+	s.Destinations = destinationsOf(keys)
+	if s.UnixPaths, err = protectedPaths(dir); err != nil {
+		return err
 	}
-	slices.SortFunc(s.Destinations, netip.AddrPort.Compare)
 	if s.Covered, err = s.cgroups(covered); err != nil {
 		return err
 	}

@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/bpf"
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept"
 )
 
@@ -43,19 +47,61 @@ type diagMsg struct {
 	id                            diagSockID
 	expires, rqueue, wqueue       uint32
 	uid, inode                    uint32
+
+	cgroup uint64 // of an attribute behind it
 }
 
-// sweep destroys covered connections to protected destinations in this
-// network namespace. The guard is attached already: no new one can appear.
+// diagMsgSize is what the kernel sends of a diagMsg.
+const diagMsgSize = int(unsafe.Offsetof(diagMsg{}.cgroup))
+
+// sweep destroys covered connections to protected destinations, in every
+// network namespace that has a process. The guard is attached already: no new
+// one can appear.
 func (g *Guard) sweep() ([]Bypass, error) {
-	destinations, err := content[bpf.GuardEndpoint, uint32](g.maps.Destinations)
-	if err != nil {
-		return nil, fmt.Errorf("sweep: %w", err)
-	}
 	covered, err := g.coverage()
 	if err != nil {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
+	all, err := namespaces()
+	if err != nil {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
+	var swept []Bypass
+	var inodes []uint32
+	var errs []error
+	for _, ns := range all {
+		errs = append(errs, inNetns(ns.file, func() error {
+			found, serr := g.sweepHere(covered)
+			for _, m := range found {
+				inodes = append(inodes, m.inode)
+				swept = append(swept, Bypass{
+					Time: time.Now(), Reason: ReasonSwept, Transport: "tcp",
+					Source:      sockAddr(m.family, m.id.src, m.id.sport),
+					Destination: sockAddr(m.family, m.id.dst, m.id.dport),
+					Peer:        intercept.Peer{SockCgroup: m.cgroup, UID: m.uid},
+				})
+			}
+			return serr
+		}))
+		ns.file.Close()
+	}
+	wanted := map[uint32]bool{}
+	for _, inode := range inodes {
+		wanted[inode] = true
+	}
+	owners := ownersOf(wanted)
+	for i := range swept {
+		if pid := owners[inodes[i]]; pid != 0 {
+			swept[i].Process = describe(pid)
+		}
+	}
+	return swept, errors.Join(errs...)
+}
+
+// sweepHere destroys those of the thread's own network namespace and returns
+// them. A connection's descriptor stays with its process, so that its owner
+// can be found afterwards.
+func (g *Guard) sweepHere(covered func(cgroup uint64) bool) ([]diagMsg, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("sweep: %w", err)
@@ -65,34 +111,63 @@ func (g *Guard) sweep() ([]Bypass, error) {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
 	var found []diagMsg
-	var swept []Bypass
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		req := diagReq{family: family, protocol: unix.IPPROTO_TCP, states: ^uint32(1<<tcpListen | 1<<tcpClose)}
-		err := diag(fd, sockDiagByFamily, unix.NLM_F_DUMP, &req, func(m *diagMsg, cgroup uint64) {
-			dst := sockAddr(m.family, m.id.dst, m.id.dport)
-			if destinations[endpoint(dst)] != isDestination || !covered(cgroup) {
+		var lerr error
+		err := diag(fd, sockDiagByFamily, unix.NLM_F_DUMP, &req, func(m *diagMsg) {
+			if !covered(m.cgroup) {
 				return
 			}
-			found = append(found, *m)
-			swept = append(swept, Bypass{
-				Time: time.Now(), Reason: ReasonSwept, Transport: "tcp",
-				Source: sockAddr(m.family, m.id.src, m.id.sport), Destination: dst,
-				Peer: intercept.Peer{SockCgroup: cgroup, UID: m.uid},
-			})
+			protected, err := g.protects(sockAddr(m.family, m.id.dst, m.id.dport))
+			if protected {
+				found = append(found, *m)
+			}
+			lerr = errors.Join(lerr, err)
 		})
-		if err != nil {
-			return swept, fmt.Errorf("sweep: list connections: %w", err)
+		if err := errors.Join(err, lerr); err != nil {
+			return found, fmt.Errorf("sweep: list connections: %w", err)
 		}
 	}
 	var errs []error
 	for i := range found {
-		req := diagReq{family: found[i].family, protocol: unix.IPPROTO_TCP, id: found[i].id}
+		m := &found[i]
+		req := diagReq{family: m.family, protocol: unix.IPPROTO_TCP, id: m.id}
 		err := diag(fd, sockDestroy, unix.NLM_F_ACK, &req, nil)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, fmt.Errorf("sweep: destroy %s -> %s: %w (its packets are dropped; end its process)", swept[i].Source, swept[i].Destination, err))
+			errs = append(errs, fmt.Errorf("sweep: destroy %s -> %s: %w (its packets are dropped; end its process)",
+				sockAddr(m.family, m.id.src, m.id.sport), sockAddr(m.family, m.id.dst, m.id.dport), err))
 		}
 	}
-	return swept, errors.Join(errs...)
+	return found, errors.Join(errs...)
+}
+
+// protects asks the map that the programs ask.
+func (g *Guard) protects(a netip.AddrPort) (bool, error) {
+	var ports bpf.GuardPorts
+	err := g.maps.Destinations.Lookup(prefixKey(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())), &ports)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return false, nil
+	}
+	return err == nil && hasPort(&ports, a.Port()), err
+}
+
+// describe names a live process as far as /proc tells.
+func describe(pid uint32) *events.Process {
+	p := &events.Process{PID: pid}
+	p.Start, _ = StartBoottime(pid)
+	p.Exe, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil {
+		p.Comm = strings.TrimSpace(string(comm))
+	}
+	if cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err == nil {
+		_, rest, _ := strings.Cut("\n"+string(cgroup), "\n0::")
+		p.Cgroup, _, _ = strings.Cut(rest, "\n")
+	}
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d", pid), &st) == nil {
+		p.UID, p.GID = st.Uid, st.Gid
+	}
+	return p
 }
 
 // coverage returns whether sockets of a cgroup are covered, as the egress
@@ -139,7 +214,7 @@ func sockAddr(family uint8, a [16]byte, port [2]byte) netip.AddrPort {
 }
 
 // diag sends one request and reads all its answers.
-func diag(fd int, kind, flags uint16, req *diagReq, each func(*diagMsg, uint64)) error {
+func diag(fd int, kind, flags uint16, req *diagReq, each func(*diagMsg)) error {
 	body := unsafe.Slice((*byte)(unsafe.Pointer(req)), unsafe.Sizeof(*req))
 	h := unix.NlMsghdr{Len: uint32(unix.SizeofNlMsghdr + len(body)), Type: kind, Flags: unix.NLM_F_REQUEST | flags}
 	msg := slices.Concat(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unix.SizeofNlMsghdr), body)
@@ -160,7 +235,7 @@ func diag(fd int, kind, flags uint16, req *diagReq, each func(*diagMsg, uint64))
 }
 
 // answers walks the messages of one datagram; done after the last of a dump.
-func answers(b []byte, each func(*diagMsg, uint64)) (done bool, err error) {
+func answers(b []byte, each func(*diagMsg)) (done bool, err error) {
 	for len(b) >= unix.SizeofNlMsghdr {
 		size := int(binary.NativeEndian.Uint32(b))
 		if size < unix.SizeofNlMsghdr || size > len(b) {
@@ -180,11 +255,12 @@ func answers(b []byte, each func(*diagMsg, uint64)) (done bool, err error) {
 			return true, nil
 		case sockDiagByFamily:
 			var m diagMsg
-			if len(body) < int(unsafe.Sizeof(m)) {
+			if len(body) < diagMsgSize {
 				return true, errors.New("netlink: a socket is cut short")
 			}
-			copy(unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m)), body)
-			each(&m, attribute(body[unsafe.Sizeof(m):], diagCgroupID))
+			copy(unsafe.Slice((*byte)(unsafe.Pointer(&m)), diagMsgSize), body)
+			m.cgroup = attribute(body[diagMsgSize:], diagCgroupID)
+			each(&m)
 		}
 		b = b[min((size+3)&^3, len(b)):]
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/bpf"
+	"sallyport.dev/sallyport/intercept"
 )
 
 // Config says what is guarded. The zero Config is refused.
@@ -22,7 +23,10 @@ type Config struct {
 	Pins         string   // folder on bpffs; "" is DefaultPins
 	Covered      []string // cgroups covered in cgroup mode, below the cgroup2 root
 	Exempt       []string // cgroups not covered in host mode
-	Destinations []netip.AddrPort
+	CoveredIDs   []uint64 // more of them, by their cgroup2 ids
+	ExemptIDs    []uint64
+	Destinations []intercept.Destination
+	Unix         Unix
 	Host         Host // the machine's own unless a test says otherwise
 }
 
@@ -38,13 +42,18 @@ func (c *Config) check() error {
 	if c.Port == 0 {
 		return errors.New("port 0: the passage needs a fixed port outside net.ipv4.ip_local_port_range")
 	}
-	if c.Mode == "cgroup" && len(c.Covered) == 0 {
-		return errors.New("mode cgroup covers nothing: list cgroups, or use mode host")
-	}
 	for _, d := range c.Destinations {
-		if d.Port() == c.Port && d.Addr().Unmap().IsLoopback() {
-			return fmt.Errorf("destination %s is the passage itself: choose another interception.port", d)
+		if err := d.Check(); err != nil {
+			return err
 		}
+		for _, a := range loopbacks {
+			if d.Contains(netip.AddrPortFrom(a, c.Port)) {
+				return fmt.Errorf("destination %s is the passage itself: choose another interception.port", d)
+			}
+		}
+	}
+	if err := c.Unix.check(); err != nil {
+		return err
 	}
 	if c.Pins == "" {
 		c.Pins = DefaultPins
@@ -118,13 +127,29 @@ func up(cfg Config) (_ *Guard, err error) {
 			g.Close()
 		}
 	}()
+	var local bpf.UnixPrograms
+	if err := g.loadUnix(&local, opts); err != nil {
+		return nil, err
+	}
+	defer local.Close()
 	if err := g.fill(); err != nil {
 		return nil, err
 	}
-	byName := programs(&progs)
-	for _, h := range hooks {
+	byName := programs(&progs, &local)
+	for _, h := range g.hooks() {
 		if err := h.install(dir, root, rootID, byName[h.name]); err != nil {
 			return nil, err
+		}
+	}
+	// An older layout's programs stand until ours do: nobody slips through, and
+	// what is under way between them is refused.
+	older, err := checkLayout(cfg.Pins)
+	if err != nil {
+		return nil, err
+	}
+	for _, old := range older {
+		if err := unpin(old); err != nil {
+			return nil, fmt.Errorf("remove the pins of an older version: %w", err)
 		}
 	}
 	g.swept, g.sweepErr = g.sweep()
@@ -152,8 +177,14 @@ func (g *Guard) fill() error {
 			covered[id] = 1
 		}
 	}
+	for _, id := range g.cfg.CoveredIDs {
+		covered[id] = 1
+	}
 	exempt := map[uint64]uint32{}
 	if g.cfg.Mode == "host" {
+		for _, id := range g.cfg.ExemptIDs {
+			exempt[id] = 1
+		}
 		for _, path := range g.cfg.Exempt {
 			id, err := cgroupID(g.root, path)
 			if errors.Is(err, fs.ErrNotExist) {
@@ -164,8 +195,15 @@ func (g *Guard) fill() error {
 			exempt[id] = 1
 		}
 	}
-	keys, err := destinationKeys(g.cfg.Destinations)
+	own, err := ownAddresses()
 	if err != nil {
+		return err
+	}
+	keys, err := destinationKeys(g.cfg.Destinations, own)
+	if err != nil {
+		return err
+	}
+	if err := g.fillUnix(); err != nil {
 		return err
 	}
 	if err := errors.Join(replace(g.maps.Destinations, keys), replace(g.maps.Covered, covered), replace(g.maps.Exempt, exempt)); err != nil {
@@ -178,22 +216,26 @@ func (g *Guard) fill() error {
 			return err
 		}
 	}
-	settings := bpf.GuardSettings{Layout: layout, Mode: modes[g.cfg.Mode], DaemonCgroup: g.daemonID, Port: g.cfg.Port}
+	settings := bpf.GuardSettings{Layout: layout, Mode: modes[g.cfg.Mode], DaemonCgroup: g.daemonID, Port: g.cfg.Port, UnixList: g.cfg.Unix.list()}
 	if err := g.maps.Config.Put(uint32(0), settings); err != nil {
 		return fmt.Errorf("fill settings: %w", err)
 	}
 	return g.trust(uint32(os.Getpid()), bpf.GuardRoleROLE_LOADER, 0, 0)
 }
 
-func programs(p *bpf.GuardPrograms) map[string]*ebpf.Program {
+func programs(p *bpf.GuardPrograms, u *bpf.UnixPrograms) map[string]*ebpf.Program {
 	return map[string]*ebpf.Program{
 		bpf.GuardProgBind4: p.Bind4, bpf.GuardProgBind6: p.Bind6,
 		bpf.GuardProgSockOps: p.SockOps, bpf.GuardProgFacts: p.Facts,
 		bpf.GuardProgGetpeername4: p.Getpeername4, bpf.GuardProgGetpeername6: p.Getpeername6,
 		bpf.GuardProgSockCreate: p.SockCreate,
 		bpf.GuardProgSendmsg4:   p.Sendmsg4, bpf.GuardProgSendmsg6: p.Sendmsg6,
+		bpf.GuardProgAsked4: p.Asked4, bpf.GuardProgAsked6: p.Asked6,
 		bpf.GuardProgConnect4: p.Connect4, bpf.GuardProgConnect6: p.Connect6,
-		bpf.GuardProgEgress: p.Egress,
+		bpf.GuardProgEgress:         p.Egress,
+		bpf.UnixProgFactsUnix:       u.FactsUnix,
+		bpf.UnixProgGetpeernameUnix: u.GetpeernameUnix,
+		bpf.UnixProgConnectUnix:     u.ConnectUnix,
 	}
 }
 
