@@ -55,7 +55,7 @@ func TestGuardUpStatusDown(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &s); err != nil {
 		t.Fatal(err)
 	}
-	if err != nil || !s.Up || s.Daemon || s.Mode != "cgroup" || len(s.Destinations) != 1 || s.Destinations[0].Addr() != netip.MustParseAddr("127.0.0.1") {
+	if err != nil || !s.Up || s.Daemon || s.Mode != "cgroup" || len(s.Destinations) != 1 || s.Destinations[0].Prefix.Addr() != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("status %+v, %v", s, err)
 	}
 	if out, err := command("guard", "status", "-c", file); err != nil || !strings.Contains(out, "covered connections are refused") {

@@ -19,9 +19,9 @@ import (
 // unix.c has it.
 const passageName = "@sallyport.passage"
 
-// Passage is the listening sockets of one network namespace. The loader hands
+// Listeners are the listening sockets of one network namespace. The loader hands
 // them to the daemon and closes its own copies, so that they die with it.
-type Passage struct {
+type Listeners struct {
 	Netns uint64             // cookie
 	TCP   []*net.TCPListener // 127.0.0.1 and, where there is IPv6, ::1
 	Unix  *net.UnixListener  // nil unless unix sockets are protected
@@ -29,14 +29,14 @@ type Passage struct {
 
 // Listen opens the passage in the caller's network namespace, and then lets
 // connections be turned to it.
-func (g *Guard) Listen() (*Passage, error) { return g.ListenIn(nil) }
+func (g *Guard) Listen() (*Listeners, error) { return g.ListenIn(nil) }
 
 // ListenIn is Listen for the network namespace that a file names. It works
 // before the namespace's loopback is up.
 //
 // The listeners are not MPTCP, where an accepted socket would lose its record.
-func (g *Guard) ListenIn(ns *os.File) (*Passage, error) {
-	p := &Passage{}
+func (g *Guard) ListenIn(ns *os.File) (*Listeners, error) {
+	p := &Listeners{}
 	err := inNetns(ns, func() error { return p.open(g.cfg.Port, g.unixPassage()) })
 	if err == nil {
 		err = g.register(p)
@@ -49,7 +49,7 @@ func (g *Guard) ListenIn(ns *os.File) (*Passage, error) {
 }
 
 // register lets connections of the namespace be turned to p.
-func (g *Guard) register(p *Passage) error {
+func (g *Guard) register(p *Listeners) error {
 	entry := bpf.GuardListener{Port: g.cfg.Port, V4: 1}
 	if len(p.TCP) > 1 {
 		entry.V6 = 1
@@ -63,40 +63,9 @@ func (g *Guard) register(p *Passage) error {
 	return nil
 }
 
-// Adopt lets connections be turned to listeners that another loader opened,
-// once it is proved that they are what Listen makes: loopback, the
-// passage's port, plain TCP. They must be of one network namespace.
-func (g *Guard) Adopt(p *Passage) error {
-	for i, l := range p.TCP {
-		a := addrOf(l.Addr())
-		want := netip.AddrPortFrom(loopbacks[min(i, len(loopbacks)-1)], g.cfg.Port)
-		if i >= len(loopbacks) || a != want {
-			return fmt.Errorf("passage: a listener at %s is not one at %s", a, want)
-		}
-		cookie, proto, err := socketFacts(l)
-		if err != nil {
-			return fmt.Errorf("passage: %w", err)
-		}
-		if proto != unix.IPPROTO_TCP {
-			return fmt.Errorf("passage: the listener at %s is of protocol %d: only plain TCP keeps the kernel's record", a, proto)
-		}
-		if i > 0 && cookie != p.Netns {
-			return errors.New("passage: listeners of several network namespaces")
-		}
-		p.Netns = cookie
-	}
-	if len(p.TCP) == 0 {
-		return errors.New("passage: no listener")
-	}
-	if err := g.register(p); err != nil {
-		return fmt.Errorf("passage: %w", err)
-	}
-	return nil
-}
-
 var loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
 
-func (p *Passage) open(port uint16, local bool) error {
+func (p *Listeners) open(port uint16, local bool) error {
 	// Free to bind: a namespace is born with its loopback down.
 	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
 		var err error
@@ -139,7 +108,7 @@ func (p *Passage) open(port uint16, local bool) error {
 }
 
 // Files returns duplicates of the sockets, to be handed over.
-func (p *Passage) Files() (files []*os.File, err error) {
+func (p *Listeners) Files() (files []*os.File, err error) {
 	add := func(f *os.File, ferr error) {
 		if ferr == nil {
 			files = append(files, f)
@@ -156,7 +125,7 @@ func (p *Passage) Files() (files []*os.File, err error) {
 }
 
 // Close closes the caller's copies.
-func (p *Passage) Close() error {
+func (p *Listeners) Close() error {
 	var errs []error
 	for _, l := range p.TCP {
 		errs = append(errs, l.Close())
