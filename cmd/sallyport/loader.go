@@ -139,10 +139,14 @@ func (l *loader) listen(files *[]*os.File) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer lns.Close()
-	open, err := lns.Files()
-	*files = append(*files, open...)
-	return len(open), err
+	for _, ln := range lns {
+		f, ferr := ln.File()
+		if ferr == nil {
+			*files = append(*files, f)
+		}
+		err = errors.Join(err, ferr, ln.Close())
+	}
+	return len(lns), err
 }
 
 // daemonEnv is what of the environment concerns the daemon: how it reaches
