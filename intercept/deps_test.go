@@ -54,7 +54,7 @@ func contains(words, word string) bool {
 
 // Who proves and binds identities does so without a program in the kernel.
 func TestLinksNoEBPF(t *testing.T) {
-	for _, pkg := range []string{"privsep", "identity", "identity/oidc"} {
+	for _, pkg := range []string{"privsep", "workload", "identity", "identity/oidc"} {
 		deps := list(t, "-deps", "./"+pkg)
 		if len(deps) < 10 {
 			t.Fatalf("go list does not tell the imports of %s", pkg)

@@ -1,0 +1,161 @@
+package workload
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// appeared judges a cgroup that came. What is below one that matches is not
+// followed on its own.
+func (t *Tracker) appeared(n *node) (descend bool) {
+	t.judge(n)
+	t.soon(n)
+	return !n.group.matched
+}
+
+// judge finds out whether a selector matches a cgroup, none of those above
+// which is matched.
+func (t *Tracker) judge(n *node) {
+	d, err := describePath(n.path)
+	if err != nil {
+		return
+	}
+	index, ok := -1, t.always[n.path]
+	if !ok && len(t.set.all) > 0 {
+		if t.set.state {
+			d, err = t.o.Host.Describe(n.path)
+		}
+		n.group.unsure = err != nil
+		index, ok = t.set.Match(&d)
+	}
+	if !ok {
+		if !n.group.unsure {
+			n.group.told = false
+		}
+		return
+	}
+	n.group = group{matched: true, index: index, due: n.group.due}
+	t.matched[n.path] = n
+	if !t.set.state { // its name is good to know all the same
+		d, _ = t.o.Host.Describe(n.path)
+	}
+	t.emit(CgroupMatched{Path: n.path, ID: n.id, Selector: index, Description: d})
+}
+
+func (t *Tracker) gone(n *node) {
+	if n.group.matched && t.matched[n.path] == n {
+		delete(t.matched, n.path)
+		t.emit(CgroupGone{Path: n.path, ID: n.id})
+	}
+	n.id = 0 // for looks that are waiting
+}
+
+// changed looks at a cgroup whose processes are others now.
+func (t *Tracker) changed(n *node) {
+	t.lookInto(n)
+	t.soon(n)
+}
+
+// rejudge holds a cgroup and those below it against new selectors.
+func (t *Tracker) rejudge(n *node, below bool) {
+	was := n.group
+	n.group = group{due: was.due}
+	if !below {
+		if was.matched {
+			delete(t.matched, n.path)
+		}
+		before := len(t.out)
+		t.judge(n)
+		switch {
+		case was.matched && n.group.matched:
+			t.out = slices.Delete(t.out, before, before+1) // as before
+		case was.matched:
+			t.emit(CgroupGone{Path: n.path, ID: n.id})
+		}
+	} else if was.matched {
+		delete(t.matched, n.path)
+		t.emit(CgroupGone{Path: n.path, ID: n.id})
+	}
+	below = below || n.group.matched
+	for _, c := range n.children {
+		t.rejudge(c, below)
+	}
+	if !below && !n.descended {
+		t.w.descend(n)
+	}
+}
+
+// soon has a cgroup looked at again.
+func (t *Tracker) soon(n *node) {
+	if n.group.due > 0 {
+		return
+	}
+	now := time.Now()
+	for i, after := range again {
+		t.queues[i] = append(t.queues[i], due{now.Add(after), n})
+		n.group.due++
+	}
+}
+
+// nextLook returns when the next look is due. Each queue is in order: its
+// looks wait equally long.
+func (t *Tracker) nextLook() (at time.Time, ok bool) {
+	for _, q := range t.queues {
+		if len(q) > 0 && (!ok || q[0].at.Before(at)) {
+			at, ok = q[0].at, true
+		}
+	}
+	return at, ok
+}
+
+func (t *Tracker) lookAgain(now time.Time) {
+	for i := range t.queues {
+		for len(t.queues[i]) > 0 && !t.queues[i][0].at.After(now) {
+			n := t.queues[i][0].n
+			t.queues[i] = t.queues[i][1:]
+			n.group.due--
+			if n.id == 0 {
+				continue
+			}
+			t.reconsider(n, i == len(again)-1)
+			t.lookInto(n)
+		}
+	}
+}
+
+// reconsider judges a cgroup again that could not be described.
+func (t *Tracker) reconsider(n *node, last bool) {
+	if !n.group.unsure || t.under(n.parent) {
+		return
+	}
+	t.judge(n)
+	if last && n.group.unsure && !n.group.told {
+		n.group.told = true
+		if _, err := t.o.Host.Describe(n.path); errors.Is(err, ErrNotDescribed) {
+			t.emit(Undescribed{Path: n.path, ID: n.id, Err: err})
+		}
+	}
+}
+
+// retry judges all that could not be described.
+func (t *Tracker) retry() {
+	var walk func(*node)
+	walk = func(n *node) {
+		t.reconsider(n, true)
+		for _, c := range n.children {
+			walk(c)
+		}
+	}
+	walk(t.w.top)
+}
+
+// under reports whether a cgroup or one above it is matched.
+func (t *Tracker) under(n *node) bool {
+	for ; n != nil; n = n.parent {
+		if n.group.matched {
+			return true
+		}
+	}
+	return false
+}

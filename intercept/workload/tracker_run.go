@@ -1,0 +1,252 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	rescanEvery = 10 * time.Second // the whole hierarchy, should a notice be lost
+	sweepEvery  = time.Second      // the namespaces of all processes
+	maxQueued   = 16 << 10         // events that nobody takes
+)
+
+// again are the times after a cgroup appeared, or got its first process, at
+// which it is looked at once more: a container's state and its namespace are
+// made around the same time as its cgroup.
+var again = [...]time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
+
+// group is what the tracker knows of a cgroup.
+type group struct {
+	matched bool
+	index   int
+	unsure  bool // it looks like a container and was not described
+	told    bool // that it was not
+	due     int  // looks that are waiting
+}
+
+// due is a look that is waiting.
+type due struct {
+	at time.Time
+	n  *node
+}
+
+// Tracker follows which cgroups selectors match, and which network namespaces
+// covered processes are in.
+type Tracker struct {
+	o      Options
+	set    Set
+	always map[string]bool
+	own    uint64 // network namespace
+	w      *watch
+
+	matched map[string]*node // by path
+	queues  [len(again)][]due
+	spaces  map[uint64]*space
+	out     []Event
+	trouble string // told last
+
+	events chan Event
+	ask    chan func()
+	looks  chan int
+	done   chan struct{}
+}
+
+// NewTracker checks the options. Nothing is followed before Run.
+func NewTracker(o Options) (*Tracker, error) {
+	if o.Host.Cgroups == "" {
+		return nil, errors.New("workload: Options.Host.Cgroups: name the folder where cgroup2 is mounted")
+	}
+	t := &Tracker{
+		o: o, matched: map[string]*node{}, spaces: map[uint64]*space{},
+		events: make(chan Event), ask: make(chan func()), looks: make(chan int, 256), done: make(chan struct{}),
+	}
+	var err error
+	if t.own, err = o.Host.netnsOfSelf(); err != nil {
+		return nil, fmt.Errorf("workload: own network namespace: %w", err)
+	}
+	if err := t.choose(o.Selectors, o.Always); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Tracker) choose(ss []Selector, always []string) error {
+	set, err := Compile(ss)
+	if err != nil {
+		return err
+	}
+	t.set, t.always = set, map[string]bool{}
+	for _, p := range always {
+		t.always[p] = true
+	}
+	return nil
+}
+
+// Events returns the channel of events, which is closed when Run returns.
+// Events wait for their reader; the tracker does not.
+func (t *Tracker) Events() <-chan Event { return t.events }
+
+// Look has a process, or a thread by its number, looked at now: the kernel
+// refused it because no listener was in its namespace. It never waits.
+func (t *Tracker) Look(pid int) {
+	select {
+	case t.looks <- pid:
+	default: // the next sweep finds it
+	}
+}
+
+// SetSelectors replaces selectors and always. When it returns, the events that
+// follow from it are on their way: CgroupGone for what matches no more,
+// CgroupMatched for what does now. On an error the old ones stay.
+func (t *Tracker) SetSelectors(ss []Selector, always []string) error {
+	answer := make(chan error, 1)
+	select {
+	case t.ask <- func() {
+		err := t.choose(ss, always)
+		if err == nil {
+			t.rejudge(t.w.top, false)
+			t.sweep(true)
+		}
+		answer <- err
+	}:
+		return <-answer
+	case <-t.done:
+		return errors.New("workload: the tracker does not run")
+	}
+}
+
+// Run follows cgroups and namespaces until ctx ends (nil) or the kernel's
+// notices can't be read. Its first events are of what is there already; then
+// comes Ready. Call it once.
+func (t *Tracker) Run(ctx context.Context) error {
+	defer close(t.events)
+	defer close(t.done)
+	if err := t.begin(); err != nil {
+		return err
+	}
+	defer t.end()
+	t.emit(Ready{})
+
+	notices, failed := make(chan []byte), make(chan error, 1)
+	stop := make(chan struct{})
+	go func() { failed <- t.w.raw(notices, stop) }()
+	defer func() {
+		close(stop)
+		t.w.close()
+		<-failed
+	}()
+	rescan, sweep := time.NewTicker(rescanEvery), time.NewTicker(sweepEvery)
+	defer rescan.Stop()
+	defer sweep.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		var out chan<- Event
+		var head Event
+		in, ask := notices, t.ask
+		if len(t.out) > 0 {
+			out, head = t.events, t.out[0]
+		}
+		if len(t.out) > maxQueued { // the kernel keeps notices, or says that it could not
+			in, ask = nil, nil
+		}
+		if at, ok := t.nextLook(); ok {
+			next.Reset(time.Until(at))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			failed <- nil
+			return err
+		case out <- head:
+			t.out = t.out[1:]
+		case b := <-in:
+			if t.w.handle(b) {
+				t.w.rescan()
+			}
+		case f := <-ask:
+			f()
+		case pid := <-t.looks:
+			t.lookAt(pid, false)
+		case <-next.C:
+			t.lookAgain(time.Now())
+		case <-rescan.C:
+			t.w.rescan()
+			t.retry()
+			t.sweep(true)
+		case <-sweep.C:
+			if t.w.full != nil {
+				t.w.rescan()
+			}
+			t.sweep(false)
+		}
+		t.tellTrouble()
+	}
+}
+
+func (t *Tracker) begin() (err error) {
+	if t.w, err = newWatch(t.o.Host.Cgroups); err != nil {
+		return err
+	}
+	t.w.appeared, t.w.gone, t.w.changed = t.appeared, t.gone, t.changed
+	if err := t.w.begin(); err != nil {
+		t.w.close()
+		return err
+	}
+	t.sweep(false)
+	return nil
+}
+
+// end closes what nobody took.
+func (t *Tracker) end() {
+	for _, e := range t.out {
+		if n, ok := e.(NetnsAppeared); ok {
+			n.File.Close()
+		}
+	}
+	t.out = nil
+	for _, s := range t.spaces {
+		s.file.Close()
+	}
+}
+
+func (t *Tracker) emit(e Event) { t.out = append(t.out, e) }
+
+func (t *Tracker) tellTrouble() {
+	text := ""
+	if t.w.full != nil {
+		text = t.w.full.Error()
+	}
+	if text != t.trouble {
+		if t.trouble = text; text != "" {
+			t.emit(Trouble{t.w.full})
+		}
+	}
+}
+
+// Find returns the cgroups that selectors match now.
+func Find(o Options) ([]CgroupMatched, error) {
+	t, err := NewTracker(o)
+	if err != nil {
+		return nil, err
+	}
+	if t.w, err = newWatch(o.Host.Cgroups); err != nil {
+		return nil, err
+	}
+	defer t.w.close()
+	t.w.appeared, t.w.gone, t.w.changed = t.appeared, t.gone, t.changed
+	if err := t.w.begin(); err != nil {
+		return nil, err
+	}
+	var found []CgroupMatched
+	for _, e := range t.out {
+		if m, ok := e.(CgroupMatched); ok {
+			found = append(found, m)
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,194 @@
+package workload_test
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept/workload"
+)
+
+func matched(path string) func(workload.CgroupMatched) bool {
+	return func(e workload.CgroupMatched) bool { return e.Path == path }
+}
+
+func goneID(id uint64) func(workload.CgroupGone) bool {
+	return func(e workload.CgroupGone) bool { return e.ID == id }
+}
+
+// What was there before is told first; what appears is told at once; of nested
+// ones only the outermost.
+func TestOutermostMatch(t *testing.T) {
+	base := top(t)
+	mkdir(t, base+"/agents.slice/agent@1.service/inner")
+	f := follow(t, workload.Options{Selectors: []workload.Selector{{Cgroup: "/nowhere"}, {Cgroup: base + "/**.service/**"}, {Cgroup: base + "/**.service"}}})
+	if !has(f, matched(base+"/agents.slice/agent@1.service")) || has(f, matched(base+"/agents.slice/agent@1.service/inner")) {
+		t.Fatalf("%#v", f.seen)
+	}
+	mkdir(t, base+"/agents.slice/agent@2.service/inner/deep.service")
+	e := until(f, "the second service", matched(base+"/agents.slice/agent@2.service"))
+	if e.ID != id(t, e.Path) || e.Selector != 2 {
+		t.Fatalf("%+v", e)
+	}
+	mkdir(t, base+"/marker.service")
+	until(f, "the marker", matched(base+"/marker.service"))
+	for _, p := range []string{"/agents.slice/agent@2.service/inner", "/agents.slice/agent@2.service/inner/deep.service"} {
+		if has(f, matched(base+p)) {
+			t.Errorf("%s is below a match and was told", p)
+		}
+	}
+}
+
+// The cgroup of a service that restarts has the same name and another id.
+func TestRemovedAndMadeAgain(t *testing.T) {
+	base := top(t)
+	path := base + "/agent.service"
+	mkdir(t, path)
+	f := follow(t, workload.Options{Selectors: []workload.Selector{{Cgroup: path}}})
+	var slowest time.Duration
+	for range 50 {
+		old := id(t, path)
+		if err := unix.Rmdir(cgroupRoot(t) + path); err != nil {
+			t.Fatal(err)
+		}
+		mkdir(t, path)
+		made := time.Now()
+		now := id(t, path)
+		e := until(f, "the new one", func(e workload.CgroupMatched) bool { return e.ID == now })
+		slowest = max(slowest, time.Since(made))
+		if e.Path != path || !has(f, goneID(old)) {
+			t.Fatalf("%+v; told: %#v", e, f.seen)
+		}
+	}
+	t.Logf("slowest of 50: %v", slowest)
+}
+
+// A storm of cgroups overflows the kernel's queue of notices and loses nobody.
+func TestOverflow(t *testing.T) {
+	b, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/proc/sys/fs/inotify/max_queued_events", []byte("16"), 0); err != nil {
+		t.Fatal(err)
+	}
+	base := top(t)
+	f := follow(t, workload.Options{Selectors: []workload.Selector{{Cgroup: base + "/*/x"}}})
+	if err := os.WriteFile("/proc/sys/fs/inotify/max_queued_events", b, 0); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{}
+	for i := range 300 {
+		p := base + "/" + strconv.Itoa(i) + "/x"
+		mkdir(t, p)
+		want[p] = true
+	}
+	for len(want) > 0 {
+		e := until(f, "all of them", func(e workload.CgroupMatched) bool { return true })
+		delete(want, e.Path)
+	}
+}
+
+func TestNetworkNamespaces(t *testing.T) {
+	base := top(t)
+	covered, other := base+"/covered", base+"/other"
+	mkdir(t, covered+"/sub")
+	mkdir(t, other)
+	f := follow(t, workload.Options{Selectors: []workload.Selector{{Cgroup: covered}}})
+	mine := sleeper(t, covered+"/sub", syscall.CLONE_NEWNET)
+	theirs := sleeper(t, other, syscall.CLONE_NEWNET)
+	ino := netns(t, mine)
+	e := until(f, "its namespace", func(e workload.NetnsAppeared) bool { return e.Inode == ino })
+	if e.PID != mine.Process.Pid || e.Own || e.Path != covered+"/sub" {
+		t.Fatalf("%+v", e)
+	}
+	end(mine)
+	until(f, "its end", func(e workload.NetnsGone) bool { return e.Inode == ino })
+	stranger := netns(t, theirs)
+	if has(f, func(e workload.NetnsAppeared) bool { return e.Inode == stranger }) {
+		t.Error("the namespace of an uncovered process was told")
+	}
+	// Moved into the covered cgroup, by another process's write.
+	if err := os.WriteFile(cgroupRoot(t)+covered+"/cgroup.procs", []byte(strconv.Itoa(theirs.Process.Pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	until(f, "that of the one that moved", func(e workload.NetnsAppeared) bool { return e.Inode == stranger })
+}
+
+// The opened file leads into the namespace, with the process long gone.
+func TestNamespaceFileOutlivesProcess(t *testing.T) {
+	base := top(t)
+	tr, err := workload.NewTracker(workload.Options{Host: workload.Host{Cgroups: cgroupRoot(t)}, Always: []string{base}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	ctx := t.Context()
+	go func() { done <- tr.Run(ctx) }()
+	p := sleeper(t, base, syscall.CLONE_NEWNET)
+	ino := netns(t, p)
+	for e := range tr.Events() {
+		n, ok := e.(workload.NetnsAppeared)
+		if !ok || n.Inode != ino {
+			continue
+		}
+		defer n.File.Close()
+		end(p)
+		var st unix.Stat_t
+		if err := unix.Fstat(int(n.File.Fd()), &st); err != nil || st.Ino != ino {
+			t.Fatal(st.Ino, err)
+		}
+		return
+	}
+}
+
+func TestHostMode(t *testing.T) {
+	base := top(t)
+	mkdir(t, base+"/exempt")
+	mkdir(t, base+"/agent")
+	f := follow(t, workload.Options{HostMode: true, Selectors: []workload.Selector{{Cgroup: base + "/exempt"}}})
+	if !has(f, func(e workload.NetnsAppeared) bool { return e.Own }) {
+		t.Error("the host's own namespace was not told, where uncovered processes are")
+	}
+	out := sleeper(t, base+"/exempt", syscall.CLONE_NEWNET)
+	in := sleeper(t, base+"/agent", syscall.CLONE_NEWNET)
+	ino, not := netns(t, in), netns(t, out)
+	until(f, "the agent's namespace", func(e workload.NetnsAppeared) bool { return e.Inode == ino })
+	mkdir(t, base+"/exempt2")
+	if err := f.SetSelectors([]workload.Selector{{Cgroup: base + "/exempt2"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	until(f, "the end of the exemption", goneID(id(t, base+"/exempt")))
+	until(f, "the new exemption", matched(base+"/exempt2"))
+	until(f, "the namespace of the one that is covered now", func(e workload.NetnsAppeared) bool { return e.Inode == not })
+}
+
+func TestSetSelectors(t *testing.T) {
+	base := top(t)
+	mkdir(t, base+"/a/b")
+	f := follow(t, workload.Options{Selectors: []workload.Selector{{Cgroup: base + "/a/b"}}})
+	if err := f.SetSelectors([]workload.Selector{{}}, nil); err == nil {
+		t.Fatal("an empty selector was taken")
+	}
+	if err := f.SetSelectors([]workload.Selector{{Cgroup: base + "/a"}}, []string{base + "/c"}); err != nil {
+		t.Fatal(err)
+	}
+	until(f, "the outer one", matched(base+"/a"))
+	until(f, "the end of the inner one", goneID(id(t, base+"/a/b")))
+	mkdir(t, base+"/c")
+	if e := until(f, "the one without a selector", matched(base+"/c")); e.Selector != -1 {
+		t.Errorf("%+v", e)
+	}
+	if err := f.SetSelectors([]workload.Selector{{Cgroup: base + "/a/b"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	until(f, "the inner one again", matched(base+"/a/b"))
+	found, err := workload.Find(workload.Options{Host: workload.Host{Cgroups: cgroupRoot(t)}, Selectors: []workload.Selector{{Cgroup: base + "/*"}}})
+	if err != nil || len(found) != 2 {
+		t.Errorf("%+v %v", found, err)
+	}
+}
