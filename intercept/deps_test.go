@@ -23,7 +23,8 @@ func TestImports(t *testing.T) {
 	may := map[string]string{
 		"intercept":               "",
 		"intercept/redirect":      "intercept events bpf",
-		"intercept/privsep":       "intercept intercept/sandbox",
+		"intercept/privsep":       "intercept intercept/sandbox intercept/workload",
+		"intercept/workload":      "",
 		"intercept/sandbox":       "",
 		"intercept/identity":      "intercept",
 		"intercept/identity/oidc": "intercept intercept/identity",
