@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -67,10 +66,22 @@ func Start(o Options) (*Child, error) {
 		return nil, err
 	}
 	defer theirs.Close()
+	cmd := o.command(append([]*os.File{theirs}, o.Files...))
+	c := &Child{done: make(chan struct{})}
+	started := make(chan error)
+	go c.run(cmd, func(ctx context.Context) error { return serve(ctx, ours, o.Prover) }, started)
+	if err := <-started; err != nil {
+		ours.Close()
+		return nil, fmt.Errorf("start the daemon: %w", err)
+	}
+	return c, nil
+}
+
+// command is the process with these descriptors from 3 on.
+func (o *Options) command(files []*os.File) *exec.Cmd {
 	cmd := &exec.Cmd{
 		Path: o.Path, Args: o.Args, Env: append([]string{}, o.Env...), Dir: "/",
-		Stdout: o.Stdout, Stderr: o.Stderr,
-		ExtraFiles: append([]*os.File{theirs}, o.Files...),
+		Stdout: o.Stdout, Stderr: o.Stderr, ExtraFiles: files,
 		SysProcAttr: &syscall.SysProcAttr{
 			Credential: &syscall.Credential{Uid: o.UID, Gid: o.GID},
 			Pdeathsig:  syscall.SIGKILL,
@@ -81,27 +92,21 @@ func Start(o Options) (*Child, error) {
 		cmd.SysProcAttr.UseCgroupFD = true
 		cmd.SysProcAttr.CgroupFD = int(o.Cgroup.Fd())
 	}
-	c := &Child{done: make(chan struct{})}
-	started := make(chan error)
-	go c.run(cmd, ours, o.Prover, started)
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start the daemon: %w", err)
-	}
-	return c, nil
+	return cmd
 }
 
 // run starts the daemon from a thread that has already given up what the
 // daemon must not have, and stays on it: the parent's death signal is tied to
 // the thread. It is never unlocked, so the runtime ends it with this goroutine.
-func (c *Child) run(cmd *exec.Cmd, conn *net.UnixConn, p intercept.Prover, started chan<- error) {
+//
+// serve answers the child until ctx ends; its error ends the child.
+func (c *Child) run(cmd *exec.Cmd, serve func(context.Context) error, started chan<- error) {
 	runtime.LockOSThread()
 	if err := renounce(); err != nil {
-		conn.Close()
 		started <- err
 		return
 	}
 	if err := cmd.Start(); err != nil {
-		conn.Close()
 		started <- err
 		return
 	}
@@ -109,7 +114,7 @@ func (c *Child) run(cmd *exec.Cmd, conn *net.UnixConn, p intercept.Prover, start
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		err := serve(ctx, conn, p)
+		err := serve(ctx)
 		if err != nil {
 			// What speaks another language is not the daemon that was started.
 			_ = cmd.Process.Kill()
@@ -129,33 +134,7 @@ func (c *Child) run(cmd *exec.Cmd, conn *net.UnixConn, p intercept.Prover, start
 // renounce clears the calling thread's bounding, inheritable and ambient
 // capabilities and forbids new ones. The permitted ones stay: fork and the
 // change of user need them, and clear them.
-func renounce() error {
-	for c := uintptr(0); ; c++ {
-		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
-		if err == unix.EINVAL && c > 0 {
-			break // past the kernel's last one
-		}
-		if err != nil {
-			return fmt.Errorf("drop capability %d from the bounding set: %w", c, err)
-		}
-	}
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fmt.Errorf("clear ambient capabilities: %w", err)
-	}
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&head, &data[0]); err != nil {
-		return fmt.Errorf("capget: %w", err)
-	}
-	data[0].Inheritable, data[1].Inheritable = 0, 0
-	if err := unix.Capset(&head, &data[0]); err != nil {
-		return fmt.Errorf("clear inheritable capabilities: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
-	}
-	return nil
-}
+func renounce() error { return restrict(0, ^uint64(0)) }
 
 // PID returns the daemon's process id.
 func (c *Child) PID() int { return c.process.Pid }
