@@ -37,7 +37,7 @@ and only "guard down" takes it away.`,
 func guardConfig(cfg *config.Config) redirect.Config {
 	rc := redirect.Config{
 		Mode: cfg.Interception.Mode, Port: cfg.Interception.Port, Pins: cfg.Interception.Pins,
-		Covered: cfg.Interception.Cgroups, Exempt: cfg.Interception.Exempt,
+		Covered: cfg.Interception.CoveredPaths(), Exempt: cfg.Interception.ExemptPaths(),
 	}
 	for _, r := range cfg.Resources {
 		for _, a := range r.Addresses {

@@ -82,6 +82,7 @@ func (c *checker) config(cfg *Config) {
 	c.oneOf(cfg.Log.Format, []string{"text", "json"}, "log", "format")
 	c.enforcement(cfg)
 	c.interception(&cfg.Interception)
+	c.workloads(&cfg.Interception, &cfg.Identity)
 	c.resources(cfg.Resources, cfg.Interception.Port)
 	c.identity(&cfg.Identity)
 	c.oneOf(cfg.Evidence.Journal.Sync, []string{"fsync", "write"}, "evidence", "journal", "sync")
@@ -119,21 +120,8 @@ func (c *checker) limits(l *Limits) {
 
 func (c *checker) interception(i *Interception) {
 	c.oneOf(i.Mode, []string{"host", "cgroup"}, "interception", "mode")
-	if i.Mode == "cgroup" && len(i.Cgroups) == 0 {
-		c.bad("mode cgroup covers nothing: list cgroups, or use mode host", "interception", "mode")
-	}
 	if i.OldAddresses < time.Minute || i.OldAddresses > 366*24*time.Hour {
 		c.bad(fmt.Sprintf("old_addresses %s: must be between 1m and 8784h", i.OldAddresses), "interception", "old_addresses")
-	}
-	for k, g := range i.Cgroups {
-		if len(g) < 2 || g[0] != '/' {
-			c.bad(fmt.Sprintf("cgroup %q: give its path below the cgroup2 root, starting with /", g), "interception", "cgroups", k)
-		}
-	}
-	for k, g := range i.Exempt {
-		if len(g) < 2 || g[0] != '/' {
-			c.bad(fmt.Sprintf("cgroup %q: give its path below the cgroup2 root, starting with /", g), "interception", "exempt", k)
-		}
 	}
 }
 
@@ -194,9 +182,6 @@ func (c *checker) identity(id *Identity) {
 		seen[w.Name] = true
 		if len(w.Subjects) == 0 {
 			at("subjects: list those that this workload may present; a token is transferable otherwise")
-		}
-		if w.Match == (Match{}) {
-			at("match: give at least one of cgroup, uid, exe")
 		}
 		if w.Issuer != "" && !slices.Contains(urls, w.Issuer) {
 			at(fmt.Sprintf("issuer %q is not among identity.issuers", w.Issuer), "issuer")

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"sallyport.dev/sallyport/intercept/workload"
 )
 
 // Config is one host's sallyport.yaml, defaults filled in and checked.
@@ -53,9 +55,11 @@ type Log struct {
 type Interception struct {
 	Mode    string   `yaml:"mode"`    // "host" (default) or "cgroup"
 	Cgroups []string `yaml:"cgroups"` // covered, in cgroup mode; below the cgroup2 root
-	Exempt  []string `yaml:"exempt"`  // not covered, in host mode
+	Exempt  []Exempt `yaml:"exempt"`  // not covered, in host mode
 	Port    uint16   `yaml:"port"`    // the passage's port on loopback
 	Pins    string   `yaml:"pins"`    // folder on bpffs
+
+	Workloads []workload.Selector `yaml:"workloads"` // covered, in cgroup mode
 
 	// OldAddresses is how long an address stays protected that a name does not
 	// lead to any more.
@@ -108,6 +112,11 @@ type Match struct {
 	Cgroup string  `yaml:"cgroup"` // glob over the path below the cgroup2 root; ** crosses slashes
 	UID    *uint32 `yaml:"uid"`
 	Exe    string  `yaml:"exe"` // path
+
+	// What its cgroup is; see workload.Selector.
+	Systemd    string               `yaml:"systemd"`
+	Container  *workload.Container  `yaml:"container"`
+	Kubernetes *workload.Kubernetes `yaml:"kubernetes"`
 }
 
 // Evidence configures the record.

@@ -56,7 +56,7 @@ func (s *Stand) configure(ctx context.Context) error {
 		Evidence: config.Evidence{Recorder: key, NATS: config.NATS{Listen: loopback(ports[2])}},
 	}
 	if s.o.Mode == "host" {
-		s.Cfg.Interception.Exempt = []string{exemptCgroup}
+		s.Cfg.Interception.Exempt = config.ExemptPaths(exemptCgroup)
 	} else {
 		s.Cfg.Interception.Cgroups = []string{DemoCgroup}
 	}
