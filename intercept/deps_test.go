@@ -26,6 +26,7 @@ func TestImports(t *testing.T) {
 		"intercept/privsep":       "intercept intercept/sandbox intercept/workload",
 		"intercept/workload":      "",
 		"intercept/sandbox":       "",
+		"intercept/discover":      "bpf",
 		"intercept/identity":      "intercept",
 		"intercept/identity/oidc": "intercept intercept/identity",
 	}

@@ -1,0 +1,366 @@
+package discover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"sallyport.dev/sallyport/bpf"
+)
+
+// Options of an inventory.
+type Options struct {
+	CgroupRoot string // where cgroup2 is mounted
+	// Every is the time between two looks at the sockets of the host; 0 is ten
+	// seconds. Connections over unix sockets are seen only by such a look.
+	Every time.Duration
+	// Progress, when set, is called after each look.
+	Progress func(contacts, forwarders int)
+}
+
+// row is what makes two connections one Contact.
+type row struct {
+	who    Process
+	target string
+}
+
+// collector gathers an inventory. It belongs to one goroutine.
+type collector struct {
+	inv      Inventory
+	rows     map[row]*Contact
+	known    map[bpf.DiscoverReach]Process // looked at while they lived
+	reaches  map[uint32]map[string]Service // targets by process id
+	open     map[[2]uint64]bool            // connections that were seen: namespace or device, inode
+	problems map[string]bool
+	cgroups  map[uint64]string
+	root     string
+	home     uint32              // this process's network namespace
+	local    map[netip.Addr]bool // its addresses
+
+	// Of the latest look.
+	listeners []Listener
+	serves    map[uint32]map[uint16]Service // by namespace and port
+}
+
+// Take takes an inventory until ctx ends. The programs are in place before
+// the first look at what exists, so that nothing falls between.
+func Take(ctx context.Context, o Options) (*Inventory, error) {
+	if o.Every == 0 {
+		o.Every = 10 * time.Second
+	}
+	wall, err := clock()
+	if err != nil {
+		return nil, err
+	}
+	p, err := attach(o.CgroupRoot)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	c := &collector{
+		rows: map[row]*Contact{}, known: map[bpf.DiscoverReach]Process{}, reaches: map[uint32]map[string]Service{},
+		open: map[[2]uint64]bool{}, problems: map[string]bool{}, root: o.CgroupRoot,
+		home: namespace(filepath.Join(procfs, "self")), local: addresses(),
+	}
+	c.inv.Since = time.Now()
+	arrivals, stopped := make(chan bpf.DiscoverFresh, 256), make(chan error, 1)
+	go func() {
+		for {
+			f, err := p.arrival()
+			if err != nil {
+				stopped <- err
+				close(arrivals)
+				return
+			}
+			arrivals <- f
+		}
+	}()
+	look := func(first bool) error {
+		if err := c.look(first); err != nil {
+			return err
+		}
+		if o.Progress != nil {
+			o.Progress(len(c.rows)+len(c.known), len(c.forwarders()))
+		}
+		return nil
+	}
+	// Arrivals are looked at beside: a process may not live long.
+	every := time.NewTicker(o.Every)
+	defer every.Stop()
+	err = look(true)
+	for err == nil && ctx.Err() == nil {
+		select {
+		case f := <-arrivals:
+			c.arrived(&f)
+		case <-every.C:
+			err = look(false)
+		case <-ctx.Done():
+		}
+	}
+	p.detach()
+	p.ring.Close()
+	for f := range arrivals {
+		c.arrived(&f)
+	}
+	if rerr := <-stopped; !errors.Is(rerr, ringbuf.ErrClosed) {
+		err = errors.Join(err, rerr)
+	}
+	if err == nil {
+		err = look(false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.finish(p, wall)
+}
+
+// arrived looks at the process of a kind that was not seen before.
+func (c *collector) arrived(f *bpf.DiscoverFresh) {
+	who, alive := look(f.Tgid)
+	if !alive || born(f.Tgid) != f.Start/ticks || who.Exe == "" {
+		who = Process{Comm: text(f.Comm[:])} // gone, or its number is another's
+	} else {
+		c.reach(f.Tgid, destination(&f.Key).String(), byPort(f.Key.Port))
+	}
+	who.UID, who.NetNS = f.Key.Uid, f.Key.Netns
+	c.known[f.Key] = who
+}
+
+func text(b []byte) string {
+	for i, ch := range b {
+		if ch == 0 {
+			return string(b[:i])
+		}
+	}
+	return string(b)
+}
+
+func (c *collector) reach(pid uint32, target string, s Service) {
+	if c.reaches[pid] == nil {
+		c.reaches[pid] = map[string]Service{}
+	}
+	c.reaches[pid][target] = s
+}
+
+// look lists the sockets of all namespaces. Connections found by the first
+// look are older than the programs; later ones were counted by them.
+func (c *collector) look(first bool) error {
+	all, err := pids()
+	if err != nil {
+		return fmt.Errorf("list processes: %w", err)
+	}
+	by := holders(all)
+	now := time.Now()
+	c.listeners, c.serves = nil, map[uint32]map[uint16]Service{}
+	found := map[uint32][]socket{}
+	for ns, pid := range namespaces(all) {
+		socks, err := socketsIn(pid)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			c.problem(fmt.Sprintf("network namespace %d: %v", ns, err))
+		}
+		found[ns] = socks
+		c.serves[ns] = map[uint16]Service{}
+		for i := range socks {
+			c.listens(ns, &socks[i], by)
+		}
+	}
+	paths := map[uint32]string{} // of servers' ends of unix sockets, by the client's inode
+	for _, socks := range found {
+		for i := range socks {
+			if s := &socks[i]; !s.listens && s.peer != 0 && byPath(s.path).Protocol != "" {
+				paths[s.peer] = s.path
+			}
+		}
+	}
+	for ns, socks := range found {
+		for i := range socks {
+			c.connected(ns, &socks[i], by, first, now)
+		}
+	}
+	for inode, path := range paths {
+		c.connectedPath(inode, path, by, first, now)
+	}
+	return nil
+}
+
+func (c *collector) problem(text string) {
+	if !c.problems[text] {
+		c.problems[text] = true
+		c.inv.Problems = append(c.inv.Problems, text)
+	}
+}
+
+// listens notes a listening socket. Of unix sockets only those of databases.
+func (c *collector) listens(ns uint32, s *socket, by map[uint32]uint32) {
+	if !s.listens || s.path != "" && byPath(s.path).Protocol == "" {
+		return
+	}
+	pid := by[s.inode]
+	who, _ := look(pid)
+	l := Listener{Process: who, PID: pid, Path: s.path}
+	l.NetNS = ns
+	if s.path != "" {
+		l.Service = byPath(s.path)
+		if strong := byServer(who.Exe, 0); strong.Protocol != "" {
+			l.Service = strong
+		}
+	} else {
+		l.Address = s.local
+		l.Service = byServer(who.Exe, s.local.Port())
+		c.serves[ns][s.local.Port()] = l.Service
+	}
+	c.listeners = append(c.listeners, l)
+}
+
+// connected notes a TCP connection's client.
+func (c *collector) connected(ns uint32, s *socket, by map[uint32]uint32, first bool, now time.Time) {
+	if s.listens || s.path != "" || !s.remote.IsValid() {
+		return
+	}
+	if _, served := c.serves[ns][s.local.Port()]; served {
+		return // the server's end
+	}
+	pid, ok := by[s.inode]
+	if !ok {
+		return // nobody's: it is on its way out
+	}
+	service := c.service(ns, s.remote)
+	c.reach(pid, s.remote.String(), service)
+	if !first {
+		return
+	}
+	who, alive := look(pid)
+	if !alive {
+		return
+	}
+	who.NetNS = ns
+	c.add(Contact{Process: who, Service: service, Destination: s.remote, Connections: 1, Existing: 1, First: now, Last: now})
+}
+
+func (c *collector) connectedPath(inode uint32, path string, by map[uint32]uint32, first bool, now time.Time) {
+	pid, ok := by[inode]
+	if !ok {
+		return
+	}
+	service := byPath(path)
+	c.reach(pid, path, service)
+	key := [2]uint64{uint64(pid), uint64(inode)}
+	if c.open[key] {
+		return
+	}
+	c.open[key] = true
+	who, alive := look(pid)
+	if !alive {
+		return
+	}
+	n := uint64(0)
+	if first {
+		n = 1
+	}
+	c.add(Contact{Process: who, Service: service, Path: path, Connections: 1, Existing: n, First: now, Last: now})
+}
+
+// service names what is served at an address, as seen from a namespace.
+func (c *collector) service(ns uint32, a netip.AddrPort) Service {
+	if !a.Addr().IsLoopback() {
+		if !c.local[a.Addr()] {
+			return byPort(a.Port())
+		}
+		ns = c.home
+	}
+	if s, ok := c.serves[ns][a.Port()]; ok && s.Protocol != "" {
+		return s
+	}
+	return byPort(a.Port())
+}
+
+// addresses returns those of this network namespace, loopback apart.
+func addresses() map[netip.Addr]bool {
+	all := map[netip.Addr]bool{}
+	list, _ := net.InterfaceAddrs()
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+			all[p.Addr().Unmap()] = true
+		}
+	}
+	return all
+}
+
+// add counts a connection with others of its kind.
+func (c *collector) add(n Contact) {
+	key := row{n.Process, n.Target()}
+	have := c.rows[key]
+	if have == nil {
+		c.rows[key] = &n
+		return
+	}
+	have.Connections += n.Connections
+	have.Existing += n.Existing
+	if n.First.Before(have.First) {
+		have.First = n.First
+	}
+	if n.Last.After(have.Last) {
+		have.Last = n.Last
+	}
+}
+
+// finish puts what the programs counted to the rest.
+func (c *collector) finish(p *programs, wall func(uint64) time.Time) (*Inventory, error) {
+	counts, err := p.counts()
+	if err != nil {
+		return nil, fmt.Errorf("read what was counted: %w", err)
+	}
+	var ferr, rerr error
+	c.inv.Missed, ferr = p.unseen(bpf.DiscoverUnseenUNSEEN_FULL)
+	c.inv.Untold, rerr = p.unseen(bpf.DiscoverUnseenUNSEEN_RING)
+	if err := errors.Join(ferr, rerr); err != nil {
+		return nil, fmt.Errorf("read what was not counted: %w", err)
+	}
+	for k, v := range counts {
+		who, ok := c.known[k]
+		if !ok {
+			who = Process{UID: k.Uid, NetNS: k.Netns}
+		}
+		if who.Cgroup == "" {
+			who.place(c.cgroup(k.Cgroup))
+		}
+		dst := destination(&k)
+		c.add(Contact{
+			Process: who, Service: c.service(k.Netns, dst), Destination: dst,
+			Connections: v.Count, First: wall(v.First), Last: wall(v.Last),
+		})
+	}
+	for _, r := range c.rows {
+		c.inv.Contacts = append(c.inv.Contacts, *r)
+	}
+	c.inv.Listeners, c.inv.Forwarders = c.listeners, c.forwarders()
+	c.inv.Until = time.Now()
+	c.inv.sort()
+	return &c.inv, nil
+}
+
+// cgroup returns the path of a cgroup by its id, "" when it is gone.
+func (c *collector) cgroup(id uint64) string {
+	if c.cgroups == nil {
+		c.cgroups = map[uint64]string{}
+		_ = filepath.WalkDir(c.root, func(p string, d os.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return nil // gone meanwhile
+			}
+			if fi, err := d.Info(); err == nil {
+				rel, _ := filepath.Rel(c.root, p)
+				c.cgroups[fi.Sys().(*syscall.Stat_t).Ino] = filepath.Clean("/" + rel)
+			}
+			return nil
+		})
+	}
+	return c.cgroups[id]
+}

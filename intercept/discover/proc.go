@@ -1,0 +1,166 @@
+package discover
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const procfs = "/proc"
+
+// container is the id that runtimes put into the cgroup's path: docker-ID.scope,
+// cri-containerd-ID.scope, crio-ID.scope, libpod-ID.scope, /docker/ID.
+var container = regexp.MustCompile(`(?:^|[/-])([0-9a-f]{64})(?:\.scope)?(?:/|$)`)
+
+// look returns what /proc tells of a process; ok is false when it is gone.
+func look(pid uint32) (p Process, ok bool) {
+	dir := filepath.Join(procfs, strconv.FormatUint(uint64(pid), 10))
+	cgroup, err := os.ReadFile(filepath.Join(dir, "cgroup"))
+	if err != nil {
+		return p, false
+	}
+	for line := range strings.Lines(string(cgroup)) {
+		if path, found := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); found {
+			p.place(path)
+		}
+	}
+	if status, err := os.ReadFile(filepath.Join(dir, "status")); err == nil {
+		// Not the folder's owner: that is root where a process can't be dumped.
+		if _, after, found := bytes.Cut(status, []byte("\nUid:\t")); found {
+			var effective uint64
+			if _, err := fmt.Sscanf(string(after), "%d %d", new(uint64), &effective); err == nil {
+				p.UID = uint32(effective)
+			}
+		}
+	}
+	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil {
+		p.Exe = strings.TrimSuffix(exe, " (deleted)")
+	}
+	if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
+		p.Comm = string(bytes.TrimSuffix(comm, []byte("\n")))
+	}
+	p.NetNS = namespace(dir)
+	return p, true
+}
+
+// place notes a cgroup, and what its path tells.
+func (p *Process) place(path string) {
+	p.Cgroup = path
+	if m := container.FindStringSubmatch(path); m != nil {
+		p.Container = m[1]
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") {
+			p.Unit = part // the innermost
+		}
+	}
+}
+
+// namespace returns the inode number of a process's network namespace.
+func namespace(dir string) uint32 {
+	var st unix.Stat_t
+	if unix.Stat(filepath.Join(dir, "ns/net"), &st) != nil {
+		return 0
+	}
+	return uint32(st.Ino)
+}
+
+// born returns a process's start in ticks of /proc/PID/stat, 0 if it is gone.
+func born(pid uint32) uint64 {
+	b, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", procfs, pid))
+	if err != nil {
+		return 0
+	}
+	// The name in brackets may hold anything; field 22 counts from before it.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 20 {
+		return 0
+	}
+	n, _ := strconv.ParseUint(fields[19], 10, 64)
+	return n
+}
+
+// pids lists the processes of the host.
+func pids() (all []uint32, err error) {
+	d, err := os.Open(procfs)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	for _, n := range names {
+		if pid, err := strconv.ParseUint(n, 10, 32); err == nil {
+			all = append(all, uint32(pid))
+		}
+	}
+	return all, err
+}
+
+// holders returns which process holds a socket, by the socket's inode. Of
+// several the one with the lowest number: the parent that opened it.
+func holders(all []uint32) map[uint32]uint32 {
+	by := map[uint32]uint32{}
+	for _, pid := range all {
+		dir := filepath.Join(procfs, strconv.FormatUint(uint64(pid), 10), "fd")
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			continue // gone, or a kernel thread
+		}
+		for _, fd := range fds {
+			to, err := os.Readlink(filepath.Join(dir, fd.Name()))
+			if err != nil || !strings.HasPrefix(to, "socket:[") {
+				continue
+			}
+			inode, err := strconv.ParseUint(to[len("socket:["):len(to)-1], 10, 32)
+			if err != nil {
+				continue
+			}
+			if have, ok := by[uint32(inode)]; !ok || pid < have {
+				by[uint32(inode)] = pid
+			}
+		}
+	}
+	return by
+}
+
+// namespaces returns one process of each network namespace.
+func namespaces(all []uint32) map[uint32]uint32 {
+	by := map[uint32]uint32{}
+	for _, pid := range all {
+		if ns := namespace(filepath.Join(procfs, strconv.FormatUint(uint64(pid), 10))); ns != 0 {
+			if _, ok := by[ns]; !ok {
+				by[ns] = pid
+			}
+		}
+	}
+	return by
+}
+
+// socketsIn lists the sockets of the namespace that a process is in.
+func socketsIn(pid uint32) (all []socket, err error) {
+	ns, err := os.Open(fmt.Sprintf("%s/%d/ns/net", procfs, pid))
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Never unlocked: the thread is in another namespace and ends with this.
+		runtime.LockOSThread()
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("enter the network namespace of process %d: %w", pid, err)
+			return
+		}
+		all, err = sockets()
+	}()
+	<-done
+	return all, err
+}
