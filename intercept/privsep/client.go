@@ -71,6 +71,26 @@ func Inherited(n int) ([]*os.File, error) {
 
 // Prove implements intercept.Prover by asking the loader.
 func (c *Client) Prove(ctx context.Context, peer *intercept.Peer) (intercept.Proof, error) {
+	pr, err := c.ask(ctx, askProof, peer)
+	if err == nil && len(pr.Token) == 0 {
+		return intercept.Proof{}, errMalformed
+	}
+	return pr, err
+}
+
+// Name asks the loader what Prover.Name says: whose process the kernel
+// refused. It proves nothing.
+func (c *Client) Name(ctx context.Context, peer *intercept.Peer) (intercept.Proof, error) {
+	p := *peer
+	if p.CgroupID == 0 {
+		p.CgroupID = p.SockCgroup // which does not travel
+	}
+	pr, err := c.ask(ctx, askName, &p)
+	pr.Token = nil
+	return pr, err
+}
+
+func (c *Client) ask(ctx context.Context, what uint32, peer *intercept.Peer) (intercept.Proof, error) {
 	ch := make(chan answer, 1)
 	c.mu.Lock()
 	if c.err != nil {
@@ -86,7 +106,7 @@ func (c *Client) Prove(ctx context.Context, peer *intercept.Peer) (intercept.Pro
 		delete(c.pending, id)
 		c.mu.Unlock()
 	}()
-	if _, _, err := c.conn.WriteMsgUnix(appendRequest(nil, id, peer), nil, nil); err != nil {
+	if _, _, err := c.conn.WriteMsgUnix(appendRequest(nil, what, id, peer), nil, nil); err != nil {
 		return intercept.Proof{}, fmt.Errorf("%w (%v)", ErrLoaderGone, err)
 	}
 	select {

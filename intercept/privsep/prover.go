@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
+	"io/fs"
 	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/workload"
 )
 
 // Workload is who a process is taken for, and where its token stands.
@@ -27,6 +28,16 @@ type Match struct {
 	// Exe is a path of the host: the executable must be this very file. The
 	// path that a process's own namespace shows for it is not looked at.
 	Exe string
+	// What its cgroup is; see workload.Selector.
+	Systemd    string
+	Container  *workload.Container
+	Kubernetes *workload.Kubernetes
+}
+
+// selector is the part that the cgroup's description is held against.
+func (m *Match) selector() (s workload.Selector, ok bool) {
+	s = workload.Selector{Systemd: m.Systemd, Container: m.Container, Kubernetes: m.Kubernetes}
+	return s, s != (workload.Selector{})
 }
 
 // Limits of a workload's requests: beyond running ones wait, beyond waiting
@@ -36,9 +47,10 @@ const (
 	waiting = 256
 )
 
-type workload struct {
+type entry struct {
 	Workload
-	cgroup *regexp.Regexp
+	cgroup workload.Glob // matches nothing where Match has none
+	what   workload.Set  // the same
 	slots  chan struct{}
 	queued atomic.Int32
 }
@@ -48,7 +60,8 @@ type workload struct {
 type Prover struct {
 	root      string // where cgroup2 is mounted
 	guarded   string // parent of the cgroups that sallyport exec makes
-	workloads atomic.Pointer[[]*workload]
+	workloads atomic.Pointer[[]*entry]
+	described descriptions
 }
 
 // NewProver returns a Prover. cgroupRoot is where cgroup2 is mounted, guarded
@@ -59,13 +72,14 @@ func NewProver(cgroupRoot, guarded string, ws []Workload) (*Prover, error) {
 		return nil, fmt.Errorf("privsep: no cgroup2 at %q: mount it (mount -t cgroup2 none DIR)", cgroupRoot)
 	}
 	p := &Prover{root: cgroupRoot, guarded: guarded}
+	p.described.host = workload.Host{Cgroups: cgroupRoot}
 	return p, p.SetWorkloads(ws)
 }
 
 // SetWorkloads replaces the workloads for all later proofs; on an error the
 // old ones stay.
 func (p *Prover) SetWorkloads(ws []Workload) error {
-	var out []*workload
+	var out []*entry
 	seen := map[string]bool{}
 	for _, w := range ws {
 		if w.Name == "" || len(w.Name) > maxString || seen[w.Name] {
@@ -73,16 +87,25 @@ func (p *Prover) SetWorkloads(ws []Workload) error {
 		}
 		seen[w.Name] = true
 		if w.Match == (Match{}) {
-			return fmt.Errorf("workload %s: match: give at least one of cgroup, uid, exe", w.Name)
+			return fmt.Errorf("workload %s: match: give at least one of cgroup, uid, exe, systemd, container, kubernetes", w.Name)
 		}
 		if err := checkTemplate(w.TokenFile); err != nil {
 			return fmt.Errorf("workload %s: %w", w.Name, err)
 		}
-		c := &workload{Workload: w, slots: make(chan struct{}, running)}
+		c := &entry{Workload: w, slots: make(chan struct{}, running)}
 		if w.Match.Cgroup != "" {
 			var err error
 			if c.cgroup, err = compileGlob(w.Match.Cgroup); err != nil {
 				return fmt.Errorf("workload %s: %w", w.Name, err)
+			}
+		}
+		if sel, ok := w.Match.selector(); ok {
+			err := sel.Check()
+			if err == nil {
+				c.what, err = workload.Compile([]workload.Selector{sel})
+			}
+			if err != nil {
+				return fmt.Errorf("workload %s: match: %w", w.Name, err)
 			}
 		}
 		out = append(out, c)
@@ -96,6 +119,7 @@ func (p *Prover) SetWorkloads(ws []Workload) error {
 type facts struct {
 	uid         uint32
 	cgroup      string
+	cgroupID    uint64
 	exe         string
 	dev, inode  uint64
 	exeReplaced bool
@@ -142,6 +166,7 @@ func (p *Prover) facts(proc *process, peer *intercept.Peer) (f facts, err error)
 	if err != nil || id != peer.CgroupID {
 		return f, fmt.Errorf("the process has left the cgroup that it connected from (now %s): connect again", f.cgroup)
 	}
+	f.cgroupID = id
 	if f.dev, f.inode, f.exe, err = proc.exe(); err != nil {
 		return f, err
 	}
@@ -177,28 +202,56 @@ func (p *Prover) openCgroup(path string) (int, error) {
 	return unix.Openat2(root, "."+path, &how)
 }
 
-func (p *Prover) match(f facts) (*workload, error) {
-	var found []*workload
-	if ws := p.workloads.Load(); ws != nil {
-		for _, w := range *ws {
-			if w.matches(f) {
-				found = append(found, w)
-			}
-		}
+// match finds the one workload that facts match.
+func (p *Prover) match(f facts) (*entry, error) {
+	found, unknown := p.matching(f)
+	if unknown != nil && !errors.Is(unknown, fs.ErrNotExist) {
+		// A workload that would match too is not seen: whose is it?
+		return nil, fmt.Errorf("what runs in its cgroup can't be told: %w", unknown)
 	}
 	switch len(found) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, fmt.Errorf("no workload matches this process (exe %q, uid %d, cgroup %q): name it in identity.workloads", f.exe, f.uid, f.cgroup)
+		err := fmt.Errorf("no workload matches this process (exe %q, uid %d, cgroup %q): name it in identity.workloads", f.exe, f.uid, f.cgroup)
+		if unknown != nil {
+			err = fmt.Errorf("%w; what runs in its cgroup is unknown: %w", err, unknown)
+		}
+		return nil, err
 	}
 	return nil, fmt.Errorf("workloads %s and %s both match this process (exe %q, uid %d, cgroup %q): make their match exclusive",
 		found[0].Name, found[1].Name, f.exe, f.uid, f.cgroup)
 }
 
-func (w *workload) matches(f facts) bool {
+// matching returns all workloads that facts match; unknown is why its cgroup
+// could not be described, if one asked for that.
+func (p *Prover) matching(f facts) (found []*entry, unknown error) {
+	ws := p.workloads.Load()
+	if ws == nil {
+		return nil, nil
+	}
+	for _, w := range *ws {
+		if !w.matches(f) {
+			continue
+		}
+		if _, ok := w.Match.selector(); ok {
+			d, err := p.described.of(f.cgroupID, f.cgroup)
+			if err != nil {
+				unknown = err
+			}
+			if _, ok := w.what.Match(&d); !ok {
+				continue
+			}
+		}
+		found = append(found, w)
+	}
+	return found, unknown
+}
+
+// matches holds facts against what needs no description.
+func (w *entry) matches(f facts) bool {
 	m := w.Match
-	if w.cgroup != nil && !w.cgroup.MatchString(f.cgroup) || m.UID != nil && *m.UID != f.uid {
+	if m.Cgroup != "" && !w.cgroup.Match(f.cgroup) || m.UID != nil && *m.UID != f.uid {
 		return false
 	}
 	if m.Exe == "" {
@@ -212,7 +265,7 @@ func (w *workload) matches(f facts) bool {
 // process's cgroup, else the one that the template names. A token file may
 // hang (it can stand on a file system that the workload serves): then only
 // this workload's slots are taken.
-func (p *Prover) token(ctx context.Context, w *workload, proc *process, f facts) ([]byte, error) {
+func (p *Prover) token(ctx context.Context, w *entry, proc *process, f facts) ([]byte, error) {
 	if w.queued.Add(1) > waiting {
 		w.queued.Add(-1)
 		return nil, errors.New("too many processes of it ask at once: try again")

@@ -45,7 +45,7 @@ func serve(ctx context.Context, conn *net.UnixConn, p intercept.Prover) error {
 		if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 			return fmt.Errorf("%w: oversized, or with descriptors", errMalformed)
 		}
-		id, peer, err := parseRequest(buf[:n])
+		what, id, peer, err := parseRequest(buf[:n])
 		if err != nil {
 			return err
 		}
@@ -54,11 +54,31 @@ func serve(ctx context.Context, conn *net.UnixConn, p intercept.Prover) error {
 			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(ctx, patience)
 			defer cancel()
-			pr, err := p.Prove(ctx, &peer)
 			// A write fails only when the daemon is gone, and reading notices.
-			_, _, _ = conn.WriteMsgUnix(appendAnswer(nil, id, pr, err), nil, nil)
+			_, _, _ = conn.WriteMsgUnix(answerTo(ctx, p, what, id, &peer), nil, nil)
 		})
 	}
+}
+
+// namer is what a prover may do besides; see Prover.Name.
+type namer interface {
+	Name(context.Context, *intercept.Peer) (intercept.Proof, error)
+}
+
+func answerTo(ctx context.Context, p intercept.Prover, what uint32, id uint64, peer *intercept.Peer) []byte {
+	if what == askName {
+		n, ok := p.(namer)
+		if !ok {
+			return appendNamed(nil, id, intercept.Proof{})
+		}
+		pr, err := n.Name(ctx, peer)
+		if err != nil {
+			return appendAnswer(nil, id, pr, err)
+		}
+		return appendNamed(nil, id, pr)
+	}
+	pr, err := p.Prove(ctx, peer)
+	return appendAnswer(nil, id, pr, err)
 }
 
 // pair returns both ends of the line: a connection for the loader, a file to

@@ -142,7 +142,7 @@ func TestLoaderEndsALiar(t *testing.T) {
 	copy(good, "SPQ1")
 	for name, b := range map[string][]byte{
 		"empty (hangs up)": {}, "short": good[:71], "long": append(good[:72:72], 0), "huge": append(good[:72:72], make([]byte, 10_000)...),
-		"magic": append([]byte("XXXX"), good[4:]...), "reserved": append([]byte("SPQ1\x01"), good[5:]...),
+		"magic": append([]byte("XXXX"), good[4:]...), "question": append([]byte("SPQ1\x02"), good[5:]...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

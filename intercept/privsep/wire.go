@@ -11,7 +11,7 @@ import (
 // One packet of a SOCK_SEQPACKET socket is one message; integers are
 // little-endian, strings have a 32-bit length before them.
 //
-//	request: magic u32, 0 u32, id u64, tgid u32, pid u32, start u64,
+//	request: magic u32, what u32, id u64, tgid u32, pid u32, start u64,
 //	         pid inode u64, uid u32, gid u32, cgroup u64, exe device u64,
 //	         exe inode u64
 //	answer:  magic u32, status u32, id u64, strings
@@ -20,8 +20,12 @@ const (
 	magicAnswer  = 0x31415053 // "SPA1"
 	magicEnter   = 0x31455053 // "SPE1"
 
+	askProof = 0 // answered with statusOK
+	askName  = 1 // with statusNamed
+
 	statusOK      = 1 // strings: workload, exe, cgroup, token
 	statusRefused = 2 // strings: reason
+	statusNamed   = 3 // strings: workload, exe, cgroup; each may be empty
 
 	requestSize = 72
 	maxString   = 4096
@@ -32,10 +36,10 @@ const (
 
 var errMalformed = errors.New("privsep: malformed message")
 
-func appendRequest(b []byte, id uint64, p *intercept.Peer) []byte {
+func appendRequest(b []byte, what uint32, id uint64, p *intercept.Peer) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, magicRequest)
-	b = le.AppendUint32(b, 0)
+	b = le.AppendUint32(b, what)
 	b = le.AppendUint64(b, id)
 	b = le.AppendUint32(b, p.TGID)
 	b = le.AppendUint32(b, p.PID)
@@ -48,10 +52,10 @@ func appendRequest(b []byte, id uint64, p *intercept.Peer) []byte {
 	return le.AppendUint64(b, p.ExeInode)
 }
 
-func parseRequest(b []byte) (id uint64, p intercept.Peer, err error) {
+func parseRequest(b []byte) (what uint32, id uint64, p intercept.Peer, err error) {
 	le := binary.LittleEndian
-	if len(b) != requestSize || le.Uint32(b) != magicRequest || le.Uint32(b[4:]) != 0 {
-		return 0, p, fmt.Errorf("%w: %d bytes are no request", errMalformed, len(b))
+	if len(b) != requestSize || le.Uint32(b) != magicRequest || le.Uint32(b[4:]) > askName {
+		return 0, 0, p, fmt.Errorf("%w: %d bytes are no request", errMalformed, len(b))
 	}
 	p = intercept.Peer{
 		TGID: le.Uint32(b[16:]), PID: le.Uint32(b[20:]),
@@ -59,7 +63,7 @@ func parseRequest(b []byte) (id uint64, p intercept.Peer, err error) {
 		UID: le.Uint32(b[40:]), GID: le.Uint32(b[44:]),
 		CgroupID: le.Uint64(b[48:]), ExeDev: le.Uint64(b[56:]), ExeInode: le.Uint64(b[64:]),
 	}
-	return le.Uint64(b[8:]), p, nil
+	return le.Uint32(b[4:]), le.Uint64(b[8:]), p, nil
 }
 
 func appendHead(b []byte, magic, status uint32, id uint64) []byte {
@@ -92,6 +96,14 @@ func appendAnswer(b []byte, id uint64, pr intercept.Proof, err error) []byte {
 	return appendString(b, pr.Token, MaxToken)
 }
 
+// appendNamed is the answer to askName: a proof without a token proves nothing.
+func appendNamed(b []byte, id uint64, pr intercept.Proof) []byte {
+	b = appendHead(b, magicAnswer, statusNamed, id)
+	b = appendString(b, pr.Workload, maxString)
+	b = appendString(b, pr.Exe, maxString)
+	return appendString(b, pr.Cgroup, maxString)
+}
+
 // parseAnswer returns the refusal in refused; err means a broken message.
 func parseAnswer(b []byte) (id uint64, pr intercept.Proof, refused, err error) {
 	r := reader{b: b}
@@ -103,6 +115,8 @@ func parseAnswer(b []byte) (id uint64, pr intercept.Proof, refused, err error) {
 	case status == statusOK:
 		pr.Workload, pr.Exe, pr.Cgroup = r.text(maxString), r.text(maxString), r.text(maxString)
 		pr.Token = []byte(r.text(MaxToken))
+	case status == statusNamed:
+		pr.Workload, pr.Exe, pr.Cgroup = r.text(maxString), r.text(maxString), r.text(maxString)
 	case status == statusRefused:
 		refused = errors.New(r.text(maxString))
 	default:

@@ -49,7 +49,7 @@ func TestGlob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if re.MatchString(c.path) != c.want {
+		if re.Match(c.path) != c.want {
 			t.Errorf("%q on %q: want %v", c.pattern, c.path, c.want)
 		}
 	}
@@ -63,7 +63,7 @@ func FuzzGlob(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got := re.MatchString(path)
+		got := re.Match(path)
 		if !strings.ContainsAny(pattern, "*?") && got != (pattern == path) {
 			t.Fatalf("%q on %q: %v", pattern, path, got)
 		}
@@ -78,11 +78,11 @@ func FuzzGlob(f *testing.F) {
 
 // What the daemon sends is read by the loader, as root.
 func FuzzParseRequest(f *testing.F) {
-	f.Add(appendRequest(nil, 7, &intercept.Peer{TGID: 1, PID: 2, Start: 3, PidInode: 4, UID: 5, GID: 6, CgroupID: 7, ExeDev: 8, ExeInode: 9}))
+	f.Add(appendRequest(nil, askName, 7, &intercept.Peer{TGID: 1, PID: 2, Start: 3, PidInode: 4, UID: 5, GID: 6, CgroupID: 7, ExeDev: 8, ExeInode: 9}))
 	f.Add([]byte("SPQ1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		id, p, err := parseRequest(b)
-		if err == nil && !bytes.Equal(appendRequest(nil, id, &p), b) {
+		what, id, p, err := parseRequest(b)
+		if err == nil && !bytes.Equal(appendRequest(nil, what, id, &p), b) {
 			t.Fatalf("%x is read as something else", b)
 		}
 	})
@@ -91,15 +91,20 @@ func FuzzParseRequest(f *testing.F) {
 func FuzzParseAnswer(f *testing.F) {
 	f.Add(appendAnswer(nil, 7, intercept.Proof{Workload: "w", Exe: "/x", Cgroup: "/", Token: []byte("t")}, nil))
 	f.Add(appendAnswer(nil, 7, intercept.Proof{}, errors.New("no")))
+	f.Add(appendNamed(nil, 7, intercept.Proof{Workload: "w", Exe: "/x", Cgroup: "/"}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		id, p, refused, err := parseAnswer(b)
 		if err != nil {
 			return
 		}
-		if refused == nil && (p.Workload == "" || len(p.Token) == 0) {
+		if len(p.Token) != 0 && p.Workload == "" {
 			t.Fatal("a proof of nothing")
 		}
-		if !bytes.Equal(appendAnswer(nil, id, p, refused), b) {
+		again := appendAnswer(nil, id, p, refused)
+		if refused == nil && len(p.Token) == 0 { // names, and proves nothing
+			again = appendNamed(nil, id, p)
+		}
+		if !bytes.Equal(again, b) {
 			t.Fatalf("%x is read as something else", b)
 		}
 	})
@@ -219,7 +224,7 @@ func TestLineRefusesDescriptors(t *testing.T) {
 	defer theirs.Close()
 	r, w, _ := os.Pipe()
 	defer r.Close()
-	if err := unix.Sendmsg(int(theirs.Fd()), appendRequest(nil, 1, new(intercept.Peer)), unix.UnixRights(int(w.Fd())), nil, 0); err != nil {
+	if err := unix.Sendmsg(int(theirs.Fd()), appendRequest(nil, askProof, 1, new(intercept.Peer)), unix.UnixRights(int(w.Fd())), nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	w.Close()

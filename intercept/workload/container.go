@@ -88,5 +88,5 @@ func (h Host) confirm(d *Description, c candidate) error {
 		}
 		missing = append(missing, r)
 	}
-	return fmt.Errorf("no state of it with %s on this host", strings.Join(missing, " or "))
+	return fmt.Errorf("no state of it with %s on this host: %w", strings.Join(missing, " or "), fs.ErrNotExist)
 }
