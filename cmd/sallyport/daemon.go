@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept/names"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/policy"
@@ -38,26 +38,29 @@ type daemon struct {
 	analyzers *analyzers
 
 	setting atomic.Pointer[setting]
+	names   names.Map // what DNS names lead to, by the loader's latest word; of obey alone
 	// hold is locked from a reload's preparation to its end: who is bound
 	// meanwhile would be proved and judged by different configurations.
 	hold sync.RWMutex
 
+	front    front
 	sessions sessions
+	observed openDoors // relayed while nothing is enforced
 	alarms   alarms
 	fatal    chan error
+	finish   chan string // the loader's order to end, and why
 }
 
 // inherited are the descriptors after the line to the loader's prover.
 type inherited struct {
-	line      *line
-	reports   int
-	counters  int
-	listeners []net.Listener
+	line     *line
+	reports  int
+	counters int
 }
 
 // runDaemon is the daemon's process. It ends the process itself when the
 // loader was told why, so that nothing is said twice.
-func runDaemon(listeners int) error {
+func runDaemon() error {
 	if err := privsep.Confine(); err != nil {
 		return err
 	}
@@ -65,7 +68,7 @@ func runDaemon(listeners int) error {
 	if err != nil {
 		return err
 	}
-	in, err := inherit(listeners)
+	in, err := inherit()
 	if err != nil {
 		return err
 	}
@@ -73,19 +76,20 @@ func runDaemon(listeners int) error {
 	signal.Ignore(unix.SIGHUP)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
-	d := &daemon{prover: prover, line: in.line, metrics: newMetrics(), fatal: make(chan error, 1)}
+	d := &daemon{prover: prover, line: in.line, metrics: newMetrics(), fatal: make(chan error, 1), finish: make(chan string, 1)}
+	d.front.Listener = redirect.NewListener(nil, d.stray)
 	if err := d.begin(in); err != nil {
 		var ee *exitError
-		if aerr := d.line.answer(verdict{Err: err.Error(), Config: errors.As(err, &ee) && ee.code == 2}); aerr != nil {
+		if aerr := d.line.answer(verdict{To: doPrepare, Err: err.Error(), Config: errors.As(err, &ee) && ee.code == 2}); aerr != nil {
 			return errors.Join(err, aerr)
 		}
 		os.Exit(1)
 	}
-	return d.run(in, signals)
+	return d.run(signals)
 }
 
-func inherit(listeners int) (in inherited, err error) {
-	files, err := privsep.Inherited(3 + listeners)
+func inherit() (in inherited, err error) {
+	files, err := privsep.Inherited(3)
 	if err != nil {
 		return in, err
 	}
@@ -99,26 +103,18 @@ func inherit(listeners int) (in inherited, err error) {
 		}
 		f.Close()
 	}
-	for _, f := range files[3:] {
-		l, err := net.FileListener(f)
-		if err != nil {
-			return in, fmt.Errorf("inherited listener: %w", err)
-		}
-		f.Close()
-		in.listeners = append(in.listeners, l)
-	}
 	return in, nil
 }
 
 // begin waits for the first bundle and opens what it names. Nothing is
 // accepted yet.
 func (d *daemon) begin(in inherited) error {
-	o, file, err := d.line.next()
+	o, fds, err := d.line.next()
 	if err != nil || o.Do != doPrepare {
+		closeAll(fds)
 		return fmt.Errorf("the loader's first order is %q (%v)", o.Do, err)
 	}
-	defer file.Close()
-	b, err := openBundle(file)
+	b, err := openBundle(fds[0])
 	if err != nil {
 		return err
 	}
@@ -172,9 +168,9 @@ func (d *daemon) started(s *setting) error {
 	return err
 }
 
-// run serves until a signal, a failure, or the loader's end.
-func (d *daemon) run(in inherited, signals <-chan os.Signal) error {
-	if err := d.line.answer(verdict{}); err != nil {
+// run serves until a signal, an order, a failure, or the loader's end.
+func (d *daemon) run(signals <-chan os.Signal) error {
+	if err := d.line.answer(verdict{To: doPrepare}); err != nil {
 		return err
 	}
 	orders := make(chan error, 1)
@@ -185,23 +181,24 @@ func (d *daemon) run(in inherited, signals <-chan os.Signal) error {
 	case err := <-orders:
 		return err
 	case <-signals:
-		return d.end(nil, signals)
+		return d.end(stopped, signals)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go d.watchJournal(ctx)
-	passage := redirect.NewListener(in.listeners, d.stray)
-	go d.accept(passage)
 	var why error
+	last := stopped
 	select {
 	case s := <-signals:
 		d.log.Info("stopping", "signal", s.String())
+	case last = <-d.finish:
+		d.log.Info("stopping", "why", last)
 	case why = <-d.fatal:
 		d.log.Error("stopping", "error", why)
 	case why = <-orders:
 		// The loader is gone: nobody can be proved, and the kernel ends us.
 	}
-	return errors.Join(why, d.end(passage, signals))
+	return errors.Join(why, d.end(last, signals))
 }
 
 // obey follows the loader's orders until the line is cut. The first commit is
@@ -209,7 +206,7 @@ func (d *daemon) run(in inherited, signals <-chan os.Signal) error {
 func (d *daemon) obey(committed chan<- struct{}) error {
 	var next *setting
 	for {
-		o, file, err := d.line.next()
+		o, fds, err := d.line.next()
 		if errors.Is(err, io.EOF) {
 			return privsep.ErrLoaderGone
 		}
@@ -218,12 +215,13 @@ func (d *daemon) obey(committed chan<- struct{}) error {
 		}
 		switch o.Do {
 		case doPrepare:
-			if next, err = d.ready(file); err != nil {
+			if next, err = d.ready(fds[0]); err != nil {
 				d.refusedReload(err.Error())
 			}
-			err = d.line.answer(verdictOf(err))
+			err = d.line.answer(verdictOf(doPrepare, err))
 		case doCommit:
 			if committed != nil {
+				d.open()
 				close(committed)
 				committed = nil
 			} else if next != nil {
@@ -238,12 +236,8 @@ func (d *daemon) obey(committed chan<- struct{}) error {
 				next = nil
 			}
 			d.refusedReload(o.Text)
-		case doAlarm:
-			d.alarms.raise("guard", o.Text)
-		case doSwept:
-			err = d.swept(o.Text)
 		default:
-			err = fmt.Errorf("order %q is not known: loader and daemon are of different versions", o.Do)
+			err = d.follow(&o, fds)
 		}
 		if err != nil {
 			return err
@@ -251,7 +245,45 @@ func (d *daemon) obey(committed chan<- struct{}) error {
 	}
 }
 
-func verdictOf(err error) (v verdict) {
+// follow does what is not about settings.
+func (d *daemon) follow(o *order, fds []int) error {
+	switch o.Do {
+	case doAlarm:
+		d.alarms.raise("guard", o.Text)
+	case doSwept:
+		return d.swept(o.Text)
+	case doNames:
+		return d.learnNames(fds[0])
+	case doNote:
+		return d.line.answer(verdictOf(doNote, d.recordNote(o.Text)))
+	case doListen:
+		return d.listen(o.Names, fds)
+	case doUnlisten:
+		for _, name := range o.Names {
+			d.front.Remove(name)
+		}
+	case doAdopt:
+		return d.adopt(o.Names, fds)
+	case doPause:
+		return d.pause()
+	case doResume:
+		d.resume()
+	case doDrain:
+		limit, err := time.ParseDuration(o.Text)
+		if err != nil {
+			return fmt.Errorf("order %s: %w", o.Do, err)
+		}
+		d.startDrain(limit)
+	case doFinish:
+		d.finish <- o.Text
+	default:
+		return fmt.Errorf("order %q is not known: loader and daemon are of different versions", o.Do)
+	}
+	return nil
+}
+
+func verdictOf(do string, err error) verdict {
+	v := verdict{To: do}
 	if err != nil {
 		v.Err = err.Error()
 	}
@@ -259,8 +291,7 @@ func verdictOf(err error) (v verdict) {
 }
 
 // ready prepares a reload, and returns with new connections held back.
-func (d *daemon) ready(file *os.File) (*setting, error) {
-	defer file.Close()
+func (d *daemon) ready(file int) (*setting, error) {
 	b, err := openBundle(file)
 	if err != nil {
 		return nil, err
@@ -280,7 +311,9 @@ func (d *daemon) ready(file *os.File) (*setting, error) {
 func (d *daemon) commit(s *setting) {
 	d.gate.SetEngine(s.engine)
 	d.analyzers.commit(s)
+	s.resources.learn(d.names)
 	d.setting.Store(s)
+	d.enforcement(s)
 }
 
 func (d *daemon) reloaded(s *setting) {

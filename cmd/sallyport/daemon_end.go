@@ -7,18 +7,19 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/events"
-	"sallyport.dev/sallyport/intercept"
 )
 
+// stopped is the last word of the record unless something better is known.
+const stopped = "the daemon stopped: covered connections are refused"
+
 // end ends in order: nobody new, sessions finish their statement, the record
-// is made durable and shipped. A signal meanwhile ends the waiting.
-func (d *daemon) end(passage intercept.Listener, signals <-chan os.Signal) error {
-	if passage != nil {
-		passage.Close()
-	}
+// is made durable, with its last word, and shipped. A signal meanwhile ends the
+// waiting.
+func (d *daemon) end(last string, signals <-chan os.Signal) error {
+	d.front.Close()
 	done := d.sessions.close()
 	d.await(done, signals)
-	e := events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "stop", Message: "the daemon stopped: covered connections are refused"}
+	e := events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "stop", Message: last}
 	t, err := d.events.Append(&e)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTime)
@@ -39,9 +40,15 @@ func (d *daemon) await(done <-chan struct{}, signals <-chan os.Signal) {
 	case <-late:
 	case <-signals:
 	}
-	if n := d.sessions.hangUp(); n > 0 {
+	if n := d.sessions.cutAll(); n > 0 {
 		d.log.Warn("sessions did not end by themselves", "sessions", n)
 	}
+	select {
+	case <-done:
+		return
+	case <-time.After(graceTime):
+	}
+	d.sessions.hangUp()
 	select {
 	case <-done:
 	case <-time.After(5 * time.Second):

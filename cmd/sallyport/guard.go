@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/render"
-	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -33,36 +31,6 @@ and only "guard down" takes it away.`,
 	return cmd
 }
 
-// guardConfig is the kernel's part of a configuration.
-func guardConfig(cfg *config.Config) redirect.Config {
-	rc := redirect.Config{
-		Mode: cfg.Interception.Mode, Port: cfg.Interception.Port, Pins: cfg.Interception.Pins,
-		Covered: cfg.Interception.CoveredPaths(), Exempt: cfg.Interception.ExemptPaths(),
-	}
-	for _, r := range cfg.Resources {
-		for _, a := range r.Addresses {
-			if a.Name == "" {
-				protect(&rc.Destinations, a.Destination)
-			}
-		}
-	}
-	return rc
-}
-
-// protect adds a destination in the guard's own form.
-func protect[T any](to *[]T, d intercept.Destination) {
-	switch to := any(to).(type) {
-	case *[]intercept.Destination:
-		*to = append(*to, d)
-	case *[]netip.AddrPort:
-		e, ok := d.Single()
-		if !ok {
-			panic("the guard takes single endpoints only")
-		}
-		*to = append(*to, e)
-	}
-}
-
 func commandConfig(cmd *cobra.Command) (*config.Config, error) {
 	path, err := cmd.Flags().GetString("config")
 	if err != nil {
@@ -76,13 +44,18 @@ func commandConfig(cmd *cobra.Command) (*config.Config, error) {
 }
 
 func guardUpCmd() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Guard the configured services, before and without a daemon",
 		Long: `Loads the configuration, attaches and pins the programs, and ends connections
 to protected services that are older than the guard. Until a daemon runs, every
 covered connection to them is refused. A guard that is up already is brought to
-this configuration without a gap. Run it at boot, before any agent.`,
+this configuration without a gap. Run it at boot, before any agent.
+
+A note about it is left for the next daemon to record, beside the state in a
+folder of root's. Where it can't be written, the guard is up all the same, and
+the exit code is 1.`,
 		Example:           `  sallyport guard up --config /etc/sallyport/sallyport.yaml`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -91,43 +64,31 @@ this configuration without a gap. Run it at boot, before any agent.`,
 			if err != nil {
 				return err
 			}
-			g, err := redirect.Up(guardConfig(cfg))
+			known, nameErr := newNames(cfg)
+			g, err := known.bringNames(cfg)
 			if err != nil {
 				return err
 			}
 			defer g.Close()
 			out := cmd.OutOrStdout()
 			swept, err := g.Swept()
-			for _, b := range swept {
-				fmt.Fprintf(out, "ended a connection older than the guard: %s -> %s (uid %d)\n", b.Source, b.Destination, b.Peer.UID)
-			}
+			printSwept(out, swept)
 			fmt.Fprintf(out, "the guard is up: %s mode, %d resources\n", cfg.Interception.Mode, len(cfg.Resources))
-			return err
-		},
-	}
-}
-
-func guardDownCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "down",
-		Short: "Take the guard away: agents reach the services directly again",
-		Long: `Detaches and unpins the programs and removes the cgroups that the guard made.
-From then on nothing is turned, refused or recorded.`,
-		Example:           `  sallyport guard down`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := commandConfig(cmd)
+			n := noteBySelf(guardUp)
+			n.Ended = len(swept)
 			if err != nil {
-				return err
+				n.Error = err.Error()
 			}
-			if err := redirect.Down(cfg.Interception.Pins); err != nil {
-				return err
+			nerr := n.leave(cfg.State)
+			if nerr != nil && force {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %v\n", nerr)
+				nerr = nil
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "the guard is down")
-			return nil
+			return errors.Join(err, nerr, nameErr, known.resolveNow(out, cfg, g))
 		},
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "exit code 0 even if that can't be recorded")
+	return cmd
 }
 
 func guardStatusCmd() *cobra.Command {

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,31 +38,70 @@ type loader struct {
 	child   *privsep.Child
 	line    *line
 
+	names nameWatch
+
+	held      []socket // of the passage, not the daemon's yet
+	inherited int      // control socket of the loader before this one; -1 for none
+
+	signals  chan os.Signal
+	verdicts chan verdict       // of the daemon; closed when it is gone
+	talks    chan *privsep.Talk // that others begin
+
 	serving  bool
 	pending  *config.Config // sent to the daemon, not answered yet
 	asked    time.Time      // when
 	again    bool           // a reload was asked for meanwhile
 	stopping bool
+	late     <-chan time.Time // then the daemon is killed
+	onEnd    func() error     // when the daemon has ended in order, nil for nothing
 }
 
-// runLoader returns nil when a signal has ended it in order.
+// runLoader returns nil when a signal, a guard down or a take-over has ended it
+// in order.
 func runLoader(cfg *config.Config, log *slog.Logger) error {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	defer signal.Stop(signals)
-	l := &loader{log: log, cfg: cfg}
+	l := &loader{
+		log: log, cfg: cfg, inherited: -1,
+		signals: make(chan os.Signal, 8), verdicts: make(chan verdict), talks: make(chan *privsep.Talk),
+	}
+	signal.Notify(l.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	defer signal.Stop(l.signals)
 	defer l.close()
+	l.fromSupervisor()
+	b, bad := check(cfg)
+	// Over a running one nothing is touched before all is known to be well.
+	// Without one, whatever is wrong, the guard comes up first: it refuses.
+	if _, err := l.takeOver(bad); err != nil {
+		return err
+	}
 	if err := l.raise(); err != nil {
 		return err
 	}
-	b, err := gather(cfg)
-	if err != nil {
-		return configError(err)
+	if bad != nil {
+		return configError(bad)
 	}
 	if err := l.start(b); err != nil {
 		return err
 	}
-	return l.wait(signals)
+	return l.wait()
+}
+
+// check reads all that the configuration names, and what can be said of it
+// without a daemon.
+func check(cfg *config.Config) (*bundle, error) {
+	b, err := gather(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := daemonUser(cfg.User); err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.At("user"), err)
+	}
+	if err := new(loader).prove(cfg); err != nil {
+		return nil, err
+	}
+	if _, err := prepare(b, nil, nil); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // start opens the passage and starts the daemon behind it.
@@ -82,9 +119,10 @@ func (l *loader) start(b *bundle) error {
 	if err := l.prove(l.cfg); err != nil {
 		return configError(err)
 	}
-	if l.control, err = privsep.ListenControl(filepath.Join(l.cfg.Run, "control.sock"), l.prover); err != nil {
+	if err := l.openControl(); err != nil {
 		return err
 	}
+	l.startNames()
 	var theirs *os.File
 	if l.line, theirs, err = newLine(); err != nil {
 		return err
@@ -104,8 +142,7 @@ func (l *loader) start(b *bundle) error {
 		}
 		files = append(files, os.NewFile(uintptr(dup), "map"))
 	}
-	listeners, err := l.listen(&files)
-	if err != nil {
+	if err := l.listeners(); err != nil {
 		return fail(err)
 	}
 	path, id := l.guard.DaemonCgroup()
@@ -115,7 +152,7 @@ func (l *loader) start(b *bundle) error {
 	}
 	defer cgroup.Close()
 	l.child, err = privsep.Start(privsep.Options{
-		Path: "/proc/self/exe", Args: []string{"sallyport", daemonCommand, strconv.Itoa(listeners)},
+		Path: "/proc/self/exe", Args: []string{"sallyport", daemonCommand},
 		Env: daemonEnv(), UID: uid, GID: gid, Cgroup: cgroup, Files: files, Stderr: os.Stderr, Prover: l.prover,
 	})
 	if err != nil {
@@ -130,23 +167,34 @@ func (l *loader) start(b *bundle) error {
 	if err := l.guard.Exempt(tgid, born, id); err != nil {
 		return err
 	}
-	return l.send(l.cfg, b)
+	if err := l.send(l.cfg, b); err != nil {
+		return err
+	}
+	l.tellNames(l.names.known())
+	return l.handListeners()
 }
 
-// listen opens the passage and adds its listeners to the daemon's files.
-func (l *loader) listen(files *[]*os.File) (n int, err error) {
-	lns, err := l.guard.Listen()
+// openControl opens the control socket, or goes on with the one before.
+func (l *loader) openControl() (err error) {
+	path := controlPath(l.cfg)
+	if fd := l.inherited; fd >= 0 {
+		l.inherited = -1
+		l.control, err = privsep.AdoptControl(fd, path, l.prover)
+	} else {
+		l.control, err = privsep.ListenControl(path, l.prover)
+	}
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for _, ln := range lns {
-		f, ferr := ln.File()
-		if ferr == nil {
-			*files = append(*files, f)
+	l.control.OnTalk = func(t *privsep.Talk) {
+		select {
+		case l.talks <- t:
+		case <-time.After(stepTime):
+			_ = t.Send(privsep.Message{Do: sayRefused, Text: "sallyport is busy: try again"})
+			t.Close()
 		}
-		err = errors.Join(err, ferr, ln.Close())
 	}
-	return len(lns), err
+	return nil
 }
 
 // daemonEnv is what of the environment concerns the daemon: how it reaches
@@ -160,8 +208,8 @@ func daemonEnv() (env []string) {
 	return env
 }
 
-// wait serves until a signal or the daemon's death ends it.
-func (l *loader) wait(signals <-chan os.Signal) error {
+// wait serves until a signal, another loader, or the daemon's death ends it.
+func (l *loader) wait() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- l.control.Serve(ctx) }()
@@ -169,60 +217,51 @@ func (l *loader) wait(signals <-chan os.Signal) error {
 		cancel()
 		<-served
 	}()
-	verdicts := make(chan verdict)
-	go func() {
-		defer close(verdicts)
-		for {
-			v, err := l.line.verdict()
-			if err != nil {
-				return // the daemon is gone, which its end tells
-			}
-			select {
-			case verdicts <- v:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	go l.listenToDaemon(ctx)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	var failed error // why the daemon was told to end, nil for a signal
-	var late <-chan time.Time
-	stop := func(sig os.Signal) {
-		l.stopping = true
-		notify("STOPPING=1")
-		_ = l.child.Signal(sig) // gone already: then its end tells
-		if late == nil {
-			late = time.After(l.cfg.Limits.Drain + endTime)
-		}
-	}
 	for {
 		select {
-		case s := <-signals:
-			if s != unix.SIGHUP {
-				stop(s)
-			} else if !l.stopping {
+		case s := <-l.signals:
+			switch {
+			case s == unix.SIGHUP && !l.stopping:
 				l.reload()
+			case s != unix.SIGHUP:
+				if s == unix.SIGTERM && !l.stopping {
+					l.store()
+				}
+				l.stop(s)
 			}
-		case v, ok := <-verdicts:
+		case v, ok := <-l.verdicts:
 			if !ok {
-				verdicts = nil
+				l.verdicts = nil
 			} else if err := l.answered(v); err != nil {
 				failed = err
-				stop(unix.SIGTERM)
+				l.stop(unix.SIGTERM)
 			}
+		case t := <-l.talks:
+			l.talk(t)
 		case <-look.C:
 			l.look()
+		case a, ok := <-l.names.answers:
+			l.learnName(a, ok)
+		case <-l.names.soon:
+			l.applyNames()
+		case <-l.names.look:
+			l.lookAtNames()
 		case err := <-served:
 			served <- nil
-			failed = fmt.Errorf("control socket: %w", err)
-			stop(unix.SIGTERM)
-		case <-late:
+			if l.onEnd == nil {
+				failed = fmt.Errorf("control socket: %w", err)
+				l.stop(unix.SIGTERM)
+			}
+		case <-l.late:
 			l.log.Error("the daemon does not end: it is killed")
 			_ = l.child.Signal(os.Kill)
 		case <-l.child.Done():
-			for verdicts != nil { // its last word may say why
-				v, ok := <-verdicts
+			for l.verdicts != nil { // its last word may say why
+				v, ok := <-l.verdicts
 				if !ok {
 					break
 				}
@@ -235,27 +274,94 @@ func (l *loader) wait(signals <-chan os.Signal) error {
 	}
 }
 
+// listenToDaemon gives what the daemon says to the loop.
+func (l *loader) listenToDaemon(ctx context.Context) {
+	verdicts := l.verdicts
+	defer close(verdicts)
+	for {
+		v, err := l.line.verdict()
+		if err != nil {
+			return // the daemon is gone, which its end tells
+		}
+		select {
+		case verdicts <- v:
+		case <-ctx.Done():
+			closeAll(v.fds)
+			return
+		}
+	}
+}
+
+// stop has the daemon end, by a signal; nil for an order that it has.
+func (l *loader) stop(sig os.Signal) {
+	l.stopping = true
+	notify("STOPPING=1")
+	if sig != nil {
+		_ = l.child.Signal(sig) // gone already: then its end tells
+	}
+	if l.late == nil {
+		l.late = time.After(l.cfg.Limits.Drain + endTime)
+	}
+}
+
+// talk answers what is asked at the control socket.
+func (l *loader) talk(t *privsep.Talk) {
+	m, err := t.Receive(0) // what it began with
+	closeAll(m.FDs)
+	switch {
+	case err != nil:
+	case l.stopping:
+		err = errors.New("sallyport is stopping: try again when it has ended")
+	case l.pending != nil || !l.serving:
+		err = errors.New("sallyport is starting or reloading: try again")
+	case m.Do == sayTakeover:
+		err = l.handOver(t, m)
+	case m.Do == sayDown:
+		err = l.takeDown(t, m)
+	default:
+		err = fmt.Errorf("%q is not known here: the running sallyport is of another version", m.Do)
+	}
+	if err != nil {
+		l.log.Warn("what was asked at the control socket is refused", "what", m.Do, "pid", t.Caller().PID, "error", err)
+		_ = t.Send(privsep.Message{Do: sayRefused, Text: err.Error()})
+		t.Close()
+	}
+	if l.again && !l.stopping {
+		l.again = false
+		l.reload()
+	}
+}
+
 // ended returns what the daemon's end means.
 func (l *loader) ended(failed error) error {
 	err := l.child.Wait()
-	switch {
-	case failed != nil:
-		return failed
-	case err == nil && l.stopping:
-		l.log.Info("stopped")
-		return nil
-	case err == nil:
+	if err == nil && !l.stopping {
 		err = errors.New("it ended by itself")
 	}
-	return &exitError{
-		code: 1, err: fmt.Errorf("the daemon died: %w", err),
-		hint: "covered connections are refused until sallyport runs again; its log says what happened",
+	if err != nil {
+		err = &exitError{
+			code: 1, err: fmt.Errorf("the daemon died: %w", err),
+			hint: "covered connections are refused until sallyport runs again; its log says what happened",
+		}
 	}
+	if failed != nil {
+		err = failed
+	}
+	if l.onEnd != nil {
+		// Who waits for the end goes on, in order or not.
+		if oerr := l.onEnd(); err == nil {
+			err = oerr
+		}
+	}
+	if err == nil {
+		l.log.Info("stopped")
+	}
+	return err
 }
 
 // tell sends the daemon an order that it does not answer.
 func (l *loader) tell(do, text string) {
-	if err := l.line.order(do, text, nil); err != nil {
+	if err := l.line.order(do, text); err != nil {
 		l.log.Error("the daemon can't be reached", "order", do, "error", err)
 	}
 }
@@ -266,11 +372,16 @@ func (l *loader) close() {
 		_ = l.child.Signal(os.Kill)
 		_ = l.child.Wait()
 	}
+	l.names.close()
 	if l.line != nil {
 		l.line.close()
 	}
 	if l.control != nil {
 		l.control.Close()
+	}
+	closeSockets(l.held)
+	if l.inherited >= 0 {
+		unix.Close(l.inherited)
 	}
 	if l.guard != nil {
 		l.guard.Close()

@@ -20,6 +20,7 @@ func (l *loader) raise() error {
 	if err := alone(l.cfg.Interception.Pins); err != nil {
 		return err
 	}
+	l.recallNames()
 	if err := l.bring(l.cfg); err != nil {
 		return err
 	}
@@ -30,7 +31,7 @@ func (l *loader) raise() error {
 // bring brings the guard to a configuration.
 func (l *loader) bring(cfg *config.Config) error {
 	own := addresses()
-	g, err := redirect.Up(guardConfig(cfg))
+	g, err := l.names.bringNames(cfg)
 	if err != nil {
 		return err
 	}
@@ -78,6 +79,7 @@ func (l *loader) look() {
 	if l.stopping || l.pending != nil {
 		return
 	}
+	l.recordNotes()
 	s, err := redirect.GetStatus(l.cfg.Interception.Pins)
 	problem := ""
 	switch {

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"os/user"
 	"strconv"
@@ -65,19 +63,4 @@ func stateFolder(dir string, uid, gid uint32) error {
 		}
 	}
 	return nil
-}
-
-// notify tells the supervisor, as sd_notify(3) does, if it asks to be told.
-func notify(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		slog.Warn("the supervisor can't be told", "error", err)
-		return
-	}
-	defer c.Close()
-	_, _ = c.Write([]byte(state))
 }

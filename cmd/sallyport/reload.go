@@ -45,7 +45,7 @@ func (l *loader) send(cfg *config.Config, b *bundle) error {
 		return err
 	}
 	defer f.Close()
-	if err := l.line.order(doPrepare, "", f); err != nil {
+	if err := l.line.order(doPrepare, "", int(f.Fd())); err != nil {
 		return fmt.Errorf("hand the daemon its configuration: %w", err)
 	}
 	l.pending, l.asked = cfg, time.Now()
@@ -55,11 +55,12 @@ func (l *loader) send(cfg *config.Config, b *bundle) error {
 // answered goes on with what the daemon was asked to prepare for. An error
 // means that it will end.
 func (l *loader) answered(v verdict) error {
+	closeAll(v.fds)
 	cfg := l.pending
-	l.pending = nil
-	if cfg == nil {
-		return nil // the daemon says what nobody asked
+	if v.To != doPrepare || cfg == nil {
+		return nil // nobody asked, or waits for it any more
 	}
+	l.pending = nil
 	if !l.serving {
 		if v.Err != "" {
 			return daemonSaid(v)
@@ -69,10 +70,12 @@ func (l *loader) answered(v verdict) error {
 		l.serving = true
 		l.log.Info("serving", "port", cfg.Interception.Port, "daemon", l.child.PID())
 		notify("READY=1")
+		l.recordNotes()
 	} else if err := l.change(cfg, v); err != nil {
 		l.log.Error("reload refused: the old configuration and policy stay", "error", err)
 	} else {
 		l.cfg = cfg
+		l.wantNames()
 		l.log.Info("reloaded", "resources", len(cfg.Resources), "workloads", len(cfg.Identity.Workloads))
 	}
 	if l.again && !l.stopping {
@@ -113,7 +116,10 @@ func (l *loader) prove(cfg *config.Config) error {
 	for i, w := range cfg.Identity.Workloads {
 		one := privsep.Workload{
 			Name: w.Name, TokenFile: w.Token,
-			Match: privsep.Match{Cgroup: w.Match.Cgroup, UID: w.Match.UID, Exe: w.Match.Exe},
+			Match: privsep.Match{
+				Cgroup: w.Match.Cgroup, UID: w.Match.UID, Exe: w.Match.Exe,
+				Systemd: w.Match.Systemd, Container: w.Match.Container, Kubernetes: w.Match.Kubernetes,
+			},
 		}
 		if err := new(privsep.Prover).SetWorkloads([]privsep.Workload{one}); err != nil {
 			return fmt.Errorf("%s: %w", cfg.At("identity", "workloads", i), err)

@@ -138,8 +138,10 @@ func readFile(path string, limit int64) ([]byte, error) {
 }
 
 // seal puts the bundle into a memory file that can't be changed any more.
-func (b *bundle) seal() (*os.File, error) {
-	data, err := json.Marshal(b)
+func (b *bundle) seal() (*os.File, error) { return sealed("bundle", b) }
+
+func sealed(name string, v any) (*os.File, error) {
+	data, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +149,7 @@ func (b *bundle) seal() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memory file: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "bundle")
+	f := os.NewFile(uintptr(fd), name)
 	if _, err = f.Write(data); err == nil {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK)
 	}
@@ -158,8 +160,10 @@ func (b *bundle) seal() (*os.File, error) {
 	return f, nil
 }
 
-// openBundle reads what seal wrote.
-func openBundle(f *os.File) (*bundle, error) {
+// openBundle reads what seal wrote, and closes the descriptor.
+func openBundle(fd int) (*bundle, error) {
+	f := os.NewFile(uintptr(fd), "bundle")
+	defer f.Close()
 	// The position is shared with the loader, which stands at the end.
 	data, err := io.ReadAll(io.NewSectionReader(f, 0, maxBundle))
 	if err != nil {

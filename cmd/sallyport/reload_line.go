@@ -17,31 +17,48 @@ import (
 // connections back, the loader changes the guard and whom it proves, and then
 // the daemon commits.
 //
-// The loader sends orders, the daemon answers prepare with a verdict. Each is
-// one JSON object in one packet; prepare carries the bundle's descriptor.
+// The loader sends orders, and the daemon answers some with a verdict. Each is
+// one JSON object in one packet; descriptors may go along.
 type order struct {
-	Do   string
-	Text string `json:",omitempty"`
+	Do    string
+	Text  string   `json:",omitempty"`
+	Names []string `json:",omitempty"` // of the descriptors that go along, or of what is meant
 }
 
 const (
-	doPrepare = "prepare"
+	doPrepare = "prepare" // with the bundle's descriptor; answered
 	doCommit  = "commit"
 	doAbort   = "abort"   // forget what was prepared; Text says why
 	doRefused = "refused" // the loader itself refused a reload; Text says why
 	doAlarm   = "alarm"   // Text is for the record
 	doSwept   = "swept"   // Text is a redirect.Bypass, for the record
+	doNames   = "names"   // with the descriptor of a names.Map: what DNS names lead to
+	doNote    = "note"    // Text is a note; answered once it is durable on the record
+
+	doListen   = "listen"   // with listeners, each by its name (see passageName)
+	doUnlisten = "unlisten" // the named listeners are closed
+	doAdopt    = "adopt"    // with connections that a daemon before this one had accepted
+	doPause    = "pause"    // accept no more; answered with the listeners and the connections that no session has
+	doResume   = "resume"   // accept again, whatever came of the drain
+	doDrain    = "drain"    // sessions end, within the duration in Text; answered when they have
+	doFinish   = "finish"   // end the process in order; Text says why
 )
 
-// verdict is empty when the daemon is prepared.
+// verdict is the answer to the order To. Without Err it was done.
 type verdict struct {
-	Err    string `json:",omitempty"`
-	Config bool   `json:",omitempty"` // it is the operator's to correct: exit code 2
+	To     string   `json:",omitempty"`
+	Err    string   `json:",omitempty"`
+	Config bool     `json:",omitempty"` // it is the operator's to correct: exit code 2
+	Names  []string `json:",omitempty"` // of the descriptors that go along
+	More   bool     `json:",omitempty"` // another verdict belongs to the same answer
+
+	fds []int // whoever reads the verdict closes them
 }
 
 const (
 	maxPacket = 64 << 10
 	maxText   = 10 << 10 // of an order or verdict; JSON makes it six times as long at most
+	maxFDs    = 200      // in one packet; the kernel takes 253
 )
 
 // line is one end of the way of orders.
@@ -77,24 +94,30 @@ func lineOf(f *os.File) (*line, error) {
 	return &line{u}, nil
 }
 
-// order sends an order; file, when not nil, goes along.
-func (l *line) order(do, text string, file *os.File) error {
-	var oob []byte
-	if file != nil {
-		oob = unix.UnixRights(int(file.Fd()))
-	}
-	return l.write(order{do, cutText(text)}, oob)
+// order sends an order; the descriptors that go along stay the caller's.
+func (l *line) order(do, text string, fds ...int) error {
+	return l.write(order{Do: do, Text: cutText(text)}, fds)
 }
 
+// name sends an order about names, and descriptors with these names.
+func (l *line) name(do string, names []string, fds ...int) error {
+	return l.write(order{Do: do, Names: names}, fds)
+}
+
+// answer sends a verdict with its descriptors, which stay the caller's.
 func (l *line) answer(v verdict) error {
 	v.Err = cutText(v.Err)
-	return l.write(v, nil)
+	return l.write(v, v.fds)
 }
 
-func (l *line) write(v any, oob []byte) error {
+func (l *line) write(v any, fds []int) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
+	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
 	}
 	_, _, err = l.conn.WriteMsgUnix(b, oob, nil)
 	return err
@@ -110,51 +133,92 @@ func cutText(s string) string {
 	return strings.ToValidUTF8(s[:maxText-len(mark)], "") + mark
 }
 
-// next waits for an order; the file is nil unless one came along. io.EOF: the
-// loader is gone.
-func (l *line) next() (o order, file *os.File, err error) {
-	oob := make([]byte, unix.CmsgSpace(4))
-	b, oob, err := l.read(oob)
+// next waits for an order and the descriptors that come along, which are the
+// caller's. io.EOF: the loader is gone.
+func (l *line) next() (o order, fds []int, err error) {
+	b, fds, err := l.read()
 	if err != nil {
 		return o, nil, err
 	}
-	if msgs, err := unix.ParseSocketControlMessage(oob); err == nil && len(msgs) == 1 {
-		if fds, err := unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
-			unix.CloseOnExec(fds[0])
-			file = os.NewFile(uintptr(fds[0]), "bundle")
-		}
+	if err = json.Unmarshal(b, &o); err == nil {
+		err = o.fits(len(fds))
 	}
-	if err = json.Unmarshal(b, &o); err == nil && (file != nil) != (o.Do == doPrepare) {
-		err = fmt.Errorf("order %q: a bundle goes with prepare only", o.Do)
+	if err != nil {
+		closeAll(fds)
+		return o, nil, err
 	}
-	if err != nil && file != nil {
-		file.Close()
-		file = nil
+	return o, fds, nil
+}
+
+// fits refuses an order with other descriptors than belong to it.
+func (o *order) fits(fds int) error {
+	want := 0
+	switch o.Do {
+	case doPrepare, doNames:
+		want = 1
+	case doListen, doAdopt:
+		want = len(o.Names)
 	}
-	return o, file, err
+	if fds != want {
+		return fmt.Errorf("order %q: %d descriptors came along, not %d", o.Do, fds, want)
+	}
+	return nil
 }
 
 // verdict waits for the daemon's.
 func (l *line) verdict() (v verdict, err error) {
-	b, _, err := l.read(nil)
-	if err == nil {
-		err = json.Unmarshal(b, &v)
+	b, fds, err := l.read()
+	if err != nil {
+		return v, err
 	}
-	return v, err
+	if err = json.Unmarshal(b, &v); err == nil && len(fds) != len(v.Names) {
+		err = fmt.Errorf("verdict on %q: %d descriptors came along, not %d", v.To, len(fds), len(v.Names))
+	}
+	if err != nil {
+		closeAll(fds)
+		return verdict{}, err
+	}
+	v.fds = fds
+	return v, nil
 }
 
-func (l *line) read(oob []byte) ([]byte, []byte, error) {
-	b := make([]byte, maxPacket)
-	n, on, flags, _, err := l.conn.ReadMsgUnix(b, oob)
-	switch {
-	case err != nil:
+func (l *line) read() ([]byte, []int, error) {
+	b, oob := make([]byte, maxPacket), make([]byte, unix.CmsgSpace(4*253))
+	n, on, flags, _, err := l.conn.ReadMsgUnix(b, oob) // close-on-exec is set
+	if err != nil {
 		return nil, nil, err
-	case n == 0:
-		return nil, nil, io.EOF
-	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
-		return nil, nil, errors.New("a packet that is too long")
 	}
-	return b[:n], oob[:on], nil
+	fds := rights(oob[:on])
+	switch {
+	case n == 0:
+		err = io.EOF
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		err = errors.New("a packet that is too long")
+	}
+	if err != nil {
+		closeAll(fds)
+		return nil, nil, err
+	}
+	return b[:n], fds, nil
+}
+
+func rights(oob []byte) (fds []int) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for _, m := range msgs {
+		if got, err := unix.ParseUnixRights(&m); err == nil {
+			fds = append(fds, got...)
+		}
+	}
+	return fds
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
 }
 
 func (l *line) close() error { return l.conn.Close() }

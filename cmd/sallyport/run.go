@@ -2,11 +2,9 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -56,7 +54,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage, configuration or polic
 	}
 }
 
-// daemonCommand is what the loader starts, with the number of listeners.
+// daemonCommand is what the loader starts.
 const daemonCommand = "daemon"
 
 func daemonCmd() *cobra.Command {
@@ -64,14 +62,8 @@ func daemonCmd() *cobra.Command {
 		Use:    daemonCommand,
 		Short:  "Serve the passage for the loader, without privileges",
 		Hidden: true,
-		Args:   exactlyOne("number of listeners"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			n, err := strconv.ParseUint(args[0], 10, 8)
-			if err != nil {
-				return configError(fmt.Errorf("number of listeners: %w", err))
-			}
-			return runDaemon(int(n))
-		},
+		Args:   cobra.NoArgs,
+		RunE:   func(*cobra.Command, []string) error { return runDaemon() },
 	}
 }
 

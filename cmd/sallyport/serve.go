@@ -24,10 +24,10 @@ const (
 	refuseTime = 5 * time.Second // for the client to greet and to hear why not
 )
 
-// accept serves the passage until its listener is closed.
-func (d *daemon) accept(l intercept.Listener) {
+// accept serves the passage until its listener is closed or ctx ends.
+func (d *daemon) accept(ctx context.Context, l intercept.Listener) {
 	for {
-		f, err := l.Accept(context.Background())
+		f, err := l.Accept(ctx)
 		if err != nil {
 			return
 		}
@@ -47,6 +47,7 @@ func (d *daemon) accept(l intercept.Listener) {
 type passage struct {
 	flow     *intercept.Flow
 	resource *config.Resource // nil: not configured any more
+	target   target
 	protocol protocols.Protocol
 	identity intercept.Identity
 	event    *events.Session
@@ -63,6 +64,9 @@ func (p *passage) label() string {
 // serve takes a connection to its end. A fault in it ends it alone.
 func (d *daemon) serve(f *intercept.Flow) {
 	defer f.Conn.Close()
+	if d.observes(f) {
+		return
+	}
 	p, err := d.bind(f)
 	d.metrics.flows.WithLabelValues(p.label()).Inc()
 	if err != nil {
@@ -80,10 +84,12 @@ func (d *daemon) serve(f *intercept.Flow) {
 	defer gauge.Dec()
 	log := d.log.With("session", p.event.ID, "resource", p.label(), "workload", p.identity.Workload)
 	log.Debug("session begins", "pid", f.Peer.TGID)
-	s, hangUp := d.session(p)
-	done := d.sessions.register(hangUp)
+	doors := &doors{client: f.Conn}
+	m, done := d.sessions.register(doors.slam)
 	defer done()
-	err = d.guarded(p, s)
+	s := d.session(p, doors, m.cut)
+	d.sessions.watch(m, s.Resting)
+	err = d.guarded(m.drain, p, s)
 	if cerr := s.Close(err); cerr != nil && errors.Is(cerr, events.ErrFull) {
 		// Its recovery at the next start records the end.
 		log.Error("the session's end could not be recorded", "error", cerr)
@@ -96,19 +102,19 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 	d.hold.RLock()
 	defer d.hold.RUnlock()
 	set := d.setting.Load()
-	p := &passage{flow: f, resource: set.resources[f.Destination]}
-	p.event = newEvent(set.cfg.Host, f)
-	if p.resource == nil {
-		return p, refusal("unknown", "session", fmt.Sprintf("%s is guarded, but no resource is configured for it", f.Destination),
-			"name it in sallyport.yaml (resources), or bring the guard to this configuration: sallyport guard up")
+	p := &passage{flow: f, event: newEvent(set.cfg.Host, f), target: set.resources.find(f)}
+	if err := p.target.refusal(); err != nil {
+		return p, err
 	}
+	p.resource = p.target.resource
 	p.protocol = d.protocols[p.resource.Protocol]
 	p.event.Resource, p.event.Protocol = p.resource.Name, p.resource.Protocol
-	ctx, cancel := context.WithTimeout(d.sessions.ctx, bindTime)
+	draining := d.sessions.draining()
+	ctx, cancel := context.WithTimeout(draining, bindTime)
 	defer cancel()
 	id, err := set.binder.Bind(ctx, &f.Peer)
 	p.event.Process.Exe, p.event.Process.Cgroup = f.Peer.Exe, f.Peer.Cgroup
-	if d.sessions.ctx.Err() != nil {
+	if draining.Err() != nil {
 		return p, refusal("stopping", "session", "sallyport is stopping", "connect again when it is back")
 	}
 	if err != nil {
@@ -126,17 +132,16 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 func newEvent(host string, f *intercept.Flow) *events.Session {
 	p := &f.Peer
 	return &events.Session{
-		ID: uuid.Must(uuid.NewV7()).String(), Host: host, Destination: f.Destination, Opened: time.Now(),
+		ID: uuid.Must(uuid.NewV7()).String(), Host: host, Destination: f.Destination, Reached: f.Reached, Path: f.Path, Opened: time.Now(),
 		Process: events.Process{PID: p.TGID, Start: p.Start, UID: p.UID, GID: p.GID, Comm: p.Comm},
 	}
 }
 
-// session returns the session, and what ends it whatever it does.
-func (d *daemon) session(p *passage) (*protocols.Session, func()) {
+// session returns the session; doors are what it opens, cut ends it.
+func (d *daemon) session(p *passage, doors *doors, cut context.Context) *protocols.Session {
 	dialer := net.Dialer{Timeout: dialTime}
-	doors := &doors{client: p.flow.Conn}
-	s := protocols.NewSession(protocols.Options{
-		Flow: p.flow, Gate: d.gate, Journal: d.events,
+	return protocols.NewSession(protocols.Options{
+		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut,
 		Policy: &policy.Session{
 			Identity: p.identity, Peer: p.flow.Peer, Resource: p.resource.Name, Protocol: p.resource.Protocol,
 			Labels: p.resource.Labels, Event: p.event,
@@ -150,14 +155,13 @@ func (d *daemon) session(p *passage) (*protocols.Session, func()) {
 			return d.setting.Load().binder.Bind(ctx, &peer)
 		},
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, "tcp", p.flow.Destination.String())
+			c, err := dialer.DialContext(ctx, p.target.network, p.target.address)
 			if err != nil {
 				return nil, err
 			}
 			return c, doors.add(c)
 		},
 	})
-	return s, doors.slam
 }
 
 // errFault is what a session's record says after a fault in this program.
@@ -165,12 +169,12 @@ var errFault = errors.New("a fault in sallyport ended the session")
 
 // guarded serves the session and turns a panic into an alarm. What panicked is
 // told by place only: its value may be data.
-func (d *daemon) guarded(p *passage, s *protocols.Session) (err error) {
+func (d *daemon) guarded(ctx context.Context, p *passage, s *protocols.Session) (err error) {
 	defer func() {
 		if f := protocols.Caught(recover()); f != nil {
 			err = errFault
 			d.alarms.raise("fault", fmt.Sprintf("session %s of resource %s: %v at %s", p.event.ID, p.label(), errFault, f.Place))
 		}
 	}()
-	return p.protocol.Serve(d.sessions.ctx, s)
+	return p.protocol.Serve(ctx, s)
 }

@@ -70,7 +70,8 @@ func (d *daemon) refuse(p *passage, err error) {
 	ctx, cancel = context.WithTimeout(context.Background(), refuseTime)
 	defer cancel()
 	_ = p.flow.Conn.SetDeadline(now.Add(refuseTime))
-	defer d.sessions.register(func() { p.flow.Conn.Close() })()
+	_, done := d.sessions.register(func() { p.flow.Conn.Close() })
+	defer done()
 	if err := d.tell(ctx, p, r); err != nil {
 		d.log.Debug("the client did not hear why it was refused", "session", p.event.ID, "error", err)
 	}
@@ -106,7 +107,10 @@ func (d *daemon) tell(ctx context.Context, p *passage, r *refused) (err error) {
 // why: that would take the client's own time.
 func (d *daemon) overload(f *intercept.Flow) {
 	set := d.setting.Load()
-	p := &passage{flow: f, resource: set.resources[f.Destination], event: newEvent(set.cfg.Host, f)}
+	p := &passage{flow: f, event: newEvent(set.cfg.Host, f), target: set.resources.find(f)}
+	if p.target.refusal() == nil {
+		p.resource = p.target.resource
+	}
 	if p.resource != nil {
 		p.event.Resource, p.event.Protocol = p.resource.Name, p.resource.Protocol
 	}

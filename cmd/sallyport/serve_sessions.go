@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,15 +16,34 @@ import (
 // sessions counts who is inside, and lets all of them end.
 type sessions struct {
 	limits config.Limits
-	ctx    context.Context // ended: finish the statement in flight
-	drain  context.CancelFunc
 	slots  chan struct{}
 
-	mu    sync.Mutex
-	of    map[string]int // by workload
-	doors map[*func()]struct{}
-	shut  bool
-	wg    sync.WaitGroup
+	mu     sync.Mutex
+	stop   end            // of all sessions
+	of     map[string]int // by workload
+	inside map[*member]struct{}
+	n      int           // places taken
+	empty  chan struct{} // closed when none is; nil while nobody waits for it
+	shut   bool
+}
+
+// end is how sessions are asked to end.
+type end struct {
+	drain, cut     context.Context // ended: finish what is in flight; end at once, in order
+	doDrain, doCut context.CancelFunc
+}
+
+func newEnd(drain, cut context.Context) (e end) {
+	e.drain, e.doDrain = context.WithCancel(drain)
+	e.cut, e.doCut = context.WithCancel(cut)
+	return e
+}
+
+// member is a session that may be asked to end.
+type member struct {
+	end
+	hangUp  func()               // ends it whatever it does
+	resting func() time.Duration // how long nothing has been under way; nil: not known
 }
 
 func (s *sessions) begin(l config.Limits, log *slog.Logger) {
@@ -34,9 +54,9 @@ func (s *sessions) begin(l config.Limits, log *slog.Logger) {
 			"descriptors", files.Cur, "sessions", l.Sessions)
 	}
 	s.limits = l
-	s.ctx, s.drain = context.WithCancel(context.Background())
+	s.stop = newEnd(context.Background(), context.Background())
 	s.slots = make(chan struct{}, l.Sessions)
-	s.of, s.doors = map[string]int{}, map[*func()]struct{}{}
+	s.of, s.inside = map[string]int{}, map[*member]struct{}{}
 }
 
 // enter takes one of all places, and never waits.
@@ -48,7 +68,7 @@ func (s *sessions) enter() bool {
 	}
 	select {
 	case s.slots <- struct{}{}:
-		s.wg.Add(1)
+		s.n++
 		return true
 	default:
 		return false
@@ -57,7 +77,35 @@ func (s *sessions) enter() bool {
 
 func (s *sessions) leave() {
 	<-s.slots
-	s.wg.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.n--; s.n == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+}
+
+// gone is closed when nobody is inside.
+func (s *sessions) gone() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.empty
+	if c == nil {
+		c = make(chan struct{})
+		if s.n == 0 {
+			close(c)
+		} else {
+			s.empty = c
+		}
+	}
+	return c
+}
+
+// draining ends when all are asked to end.
+func (s *sessions) draining() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stop.drain
 }
 
 // admit takes one of a workload's places.
@@ -78,16 +126,26 @@ func (s *sessions) admit(workload string) (leave func(), err error) {
 	}, nil
 }
 
-// register keeps what ends a session that does not end by itself.
-func (s *sessions) register(hangUp func()) (done func()) {
+// register keeps what asks a session to end.
+func (s *sessions) register(hangUp func()) (m *member, done func()) {
 	s.mu.Lock()
-	s.doors[&hangUp] = struct{}{}
-	s.mu.Unlock()
-	return func() {
+	defer s.mu.Unlock()
+	m = &member{end: newEnd(s.stop.drain, s.stop.cut), hangUp: hangUp}
+	s.inside[m] = struct{}{}
+	return m, func() {
+		m.doDrain()
+		m.doCut()
 		s.mu.Lock()
-		delete(s.doors, &hangUp)
+		delete(s.inside, m)
 		s.mu.Unlock()
 	}
+}
+
+// watch says how a member tells that it rests.
+func (s *sessions) watch(m *member, resting func() time.Duration) {
+	s.mu.Lock()
+	m.resting = resting
+	s.mu.Unlock()
 }
 
 // close lets nobody in and asks all to end; done is closed when they have.
@@ -95,23 +153,53 @@ func (s *sessions) close() (done <-chan struct{}) {
 	s.mu.Lock()
 	s.shut = true
 	s.mu.Unlock()
-	s.drain()
-	c := make(chan struct{})
-	go func() {
-		s.wg.Wait()
-		close(c)
-	}()
-	return c
+	s.drainAll()
+	return s.gone()
+}
+
+func (s *sessions) drainAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop.doDrain()
+}
+
+// drainResting asks those to end in which nothing has been under way for so long.
+func (s *sessions) drainResting(least time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for m := range s.inside {
+		if m.resting != nil && m.resting() >= least {
+			m.doDrain()
+		}
+	}
+}
+
+// cutAll ends all in order, without the statement in flight.
+func (s *sessions) cutAll() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop.doDrain()
+	s.stop.doCut()
+	return len(s.inside)
+}
+
+// reopen lets sessions be again, after a drain that came to nothing.
+func (s *sessions) reopen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop.drain.Err() != nil {
+		s.stop = newEnd(context.Background(), context.Background())
+	}
 }
 
 // hangUp ends those that are left.
 func (s *sessions) hangUp() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for f := range s.doors {
-		(*f)()
+	for m := range s.inside {
+		m.hangUp()
 	}
-	return len(s.doors)
+	return len(s.inside)
 }
 
 // doors are the connections of one session.

@@ -91,7 +91,7 @@ func TestFaultEndsItsSession(t *testing.T) {
 	defer a.Close()
 	defer b.Close()
 	p := &passage{flow: &intercept.Flow{Conn: a}, protocol: faulty{secret}, event: &events.Session{ID: "the-session"}}
-	if err := d.guarded(p, nil); err != errFault {
+	if err := d.guarded(t.Context(), p, nil); err != errFault {
 		t.Errorf("served: %v", err)
 	}
 	if err := d.tell(context.Background(), p, &refused{}); err != errFault {
