@@ -81,6 +81,7 @@ func (c *checker) config(cfg *Config) {
 	c.oneOf(cfg.Log.Level, []string{"debug", "info", "warn", "error"}, "log", "level")
 	c.oneOf(cfg.Log.Format, []string{"text", "json"}, "log", "format")
 	c.enforcement(cfg)
+	c.forwarders(cfg)
 	c.interception(&cfg.Interception)
 	c.workloads(&cfg.Interception, &cfg.Identity)
 	c.resources(cfg.Resources, cfg.Interception.Port)
@@ -115,6 +116,9 @@ func (c *checker) limits(l *Limits) {
 	}
 	if l.Drain < 0 || l.Drain > time.Hour {
 		c.bad(fmt.Sprintf("drain %s: must be between 0 and 1h", l.Drain), "limits", "drain")
+	}
+	if l.Handover < 0 || l.Handover > time.Minute {
+		c.bad(fmt.Sprintf("handover %s: must be between 0 and 1m: new connections wait so long", l.Handover), "limits", "handover")
 	}
 }
 

@@ -64,6 +64,9 @@ type Interception struct {
 	// OldAddresses is how long an address stays protected that a name does not
 	// lead to any more.
 	OldAddresses time.Duration `yaml:"old_addresses"`
+
+	// Forwarders are local processes that carry the connections of others.
+	Forwarders []Forwarder `yaml:"forwarders"`
 }
 
 // Resource is one protected service.
@@ -138,6 +141,7 @@ type Limits struct {
 	Sessions    int           `yaml:"sessions"`              // open at once, of all resources
 	PerWorkload int           `yaml:"sessions_per_workload"` // of one workload
 	Drain       time.Duration `yaml:"drain"`                 // for sessions to end when the daemon stops
+	Handover    time.Duration `yaml:"handover"`              // for sessions to end when another sallyport takes over
 }
 
 // NATS says where events are published.
@@ -229,6 +233,7 @@ func (c *Config) defaults() error {
 	def(&c.Interception.Port, 15432)
 	def(&c.Interception.Pins, "/sys/fs/bpf/sallyport")
 	def(&c.Interception.OldAddresses, 24*time.Hour)
+	c.Interception.forward()
 	def(&c.Evidence.Journal.MaxBytes, 4<<30)
 	def(&c.Evidence.Journal.SegmentBytes, 64<<20)
 	def(&c.Evidence.Journal.Sync, "fsync")
@@ -236,6 +241,7 @@ func (c *Config) defaults() error {
 	def(&c.Limits.Sessions, 10_000)
 	def(&c.Limits.PerWorkload, max(c.Limits.Sessions/2, 1))
 	def(&c.Limits.Drain, 30*time.Second)
+	def(&c.Limits.Handover, 5*time.Second)
 	for i := range c.Identity.Issuers {
 		is := &c.Identity.Issuers[i]
 		if len(is.Algorithms) == 0 {
