@@ -49,6 +49,9 @@ type Process struct {
 	Exe    string // path as the kernel gives it
 	Cgroup string // path below the cgroup2 root
 	Comm   string // chosen by the process; proves nothing
+	// Workload is the one that the process was taken for, without a proof; ""
+	// where that is not known, and in a session, which has a proved one.
+	Workload string
 }
 
 // Field is one protected field of a relation.

@@ -34,6 +34,7 @@ func (d *daemon) watchReports(fd int) error {
 			}
 			d.metrics.bypasses.Inc()
 			e := b.Event()
+			whose.on(&e, d.prover, &b.Peer)
 			d.insist(&e)
 		}
 	}()

@@ -317,6 +317,9 @@ func (e *enc) unmapped(ev *events.Event) {
 	}
 	if ev.Process != nil {
 		e.str("process_cgroup", ev.Process.Cgroup, capName)
+		if ev.Session == nil || ev.Session.Workload == "" {
+			e.str("workload", ev.Process.Workload, capName)
+		}
 	}
 	if ev.Kind != events.Bypass {
 		if ev.Source.IsValid() {
