@@ -194,7 +194,7 @@ func TestStray(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := redirect.Up(guardConfig(cfg))
+	g, err := redirect.Up(guardConfig(cfg, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,10 @@ import (
 // The test binary is sallyport itself for the processes of these tests: the
 // loader, and what it starts.
 func TestMain(m *testing.M) {
-	if os.Getenv("SALLYPORT_TEST") != "" || parser.IsChild() || len(os.Args) > 1 && os.Args[1] == daemonCommand {
+	if len(os.Args) > 5 && os.Args[1] == stormCommand {
+		os.Exit(storm(os.Args[2:]))
+	}
+	if os.Getenv("SALLYPORT_TEST") != "" || parser.IsChild() || len(os.Args) > 1 && (os.Args[1] == daemonCommand || os.Args[1] == resolverCommand) {
 		os.Exit(run(os.Args[1:]))
 	}
 	code := oidctest.Main(m)

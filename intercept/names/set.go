@@ -43,6 +43,7 @@ type entry struct {
 	answered bool      // since the Set was made
 	told     string    // the trouble that Troubles told last
 	full     bool      // there was no room for all of an answer
+	refused  error     // why addresses of the latest answer are not protected
 }
 
 type state struct {
@@ -84,10 +85,11 @@ func (s *Set) Learn(a Answer, now time.Time, used func(netip.Addr) bool) (change
 	if e == nil {
 		return false
 	}
-	e.answered, e.status, e.full = true, a.Status, false
+	e.answered, e.status = true, a.Status
 	if !a.Status.found() {
 		return false
 	}
+	e.full, e.refused = false, nil
 	e.asked, e.ttl = now, min(max(a.TTL, MinTTL), MaxTTL)
 	for _, addr := range a.Addrs {
 		st := e.addrs[addr]
@@ -188,6 +190,25 @@ func (s *Set) Map() Map {
 	return m
 }
 
+// Keep changes for how long old addresses are kept.
+func (s *Set) Keep(d time.Duration) { s.keep = d }
+
+// Refuse forgets addresses of a name that nothing can protect, and has that
+// told. They come back with the next answer that holds them.
+func (s *Set) Refuse(name string, addrs []netip.Addr, why error) {
+	e := s.all[name]
+	if e == nil {
+		return
+	}
+	for _, a := range addrs {
+		if e.addrs[a] != nil {
+			delete(e.addrs, a)
+			s.n--
+		}
+	}
+	e.refused = why
+}
+
 // Unknown returns the names of which no address is known, and Unasked those
 // of which no answer has come yet, whatever is remembered. Both in order.
 func (s *Set) Unknown() []string {
@@ -225,6 +246,8 @@ func (s *Set) Troubles(now time.Time) (all []error) {
 		switch since := now.Sub(e.asked); {
 		case len(e.addrs) == 0 && since >= unknownTime:
 			text = fmt.Sprintf("%s can't be resolved (%s): nothing is protected under this name", name, why)
+		case e.refused != nil:
+			text = fmt.Sprintf("%s leads to addresses that can't be protected: %v", name, e.refused)
 		case e.full:
 			text = fmt.Sprintf("%s leads to more addresses than can be kept (%d of a name, %d in all): protect them as a prefix", name, MaxKept, MaxAll)
 		case e.status == Cut:

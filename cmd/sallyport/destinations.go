@@ -1,0 +1,59 @@
+package main
+
+import (
+	"net/netip"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/names"
+	"sallyport.dev/sallyport/intercept/redirect"
+)
+
+// guardConfig is the kernel's part of a configuration, with what is known of
+// its names.
+func guardConfig(cfg *config.Config, known names.Map) redirect.Config {
+	rc := redirect.Config{
+		Mode: cfg.Interception.Mode, Port: cfg.Interception.Port, Pins: cfg.Interception.Pins,
+		Covered: cfg.Interception.CoveredPaths(), Exempt: cfg.Interception.ExemptPaths(),
+		Destinations: destinations(cfg, known),
+	}
+	for _, r := range cfg.Resources {
+		rc.Unix.Protected = append(rc.Unix.Protected, r.Unix...)
+	}
+	return rc
+}
+
+// destinations are what the kernel protects: what the configuration says, and
+// where its names lead and led.
+func destinations(cfg *config.Config, known names.Map) (all []intercept.Destination) {
+	for _, r := range cfg.Resources {
+		for _, a := range r.Addresses {
+			if a.Name == "" {
+				all = append(all, a.Destination)
+				continue
+			}
+			for _, list := range [][]netip.Addr{known[a.Name].Current, known[a.Name].Old} {
+				for _, addr := range list {
+					all = append(all, named(addr, a.First, a.Last, cfg.Interception.Port)...)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// named are the endpoints of an address that DNS gave: never the passage
+// itself, which would lead nowhere but to itself.
+func named(addr netip.Addr, first, last, passage uint16) (all []intercept.Destination) {
+	p := netip.PrefixFrom(addr, addr.BitLen())
+	if !addr.IsLoopback() || passage < first || last < passage {
+		return []intercept.Destination{{Prefix: p, First: first, Last: last}}
+	}
+	if first < passage {
+		all = append(all, intercept.Destination{Prefix: p, First: first, Last: passage - 1})
+	}
+	if passage < last {
+		all = append(all, intercept.Destination{Prefix: p, First: passage + 1, Last: last})
+	}
+	return all
+}

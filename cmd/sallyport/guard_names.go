@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept/redirect"
+)
+
+// resolveNow asks once for all names, for a guard that has no daemon yet, and
+// protects what they lead to. The error names those of which no address is
+// known.
+func (w *nameWatch) resolveNow(out io.Writer, cfg *config.Config, g *redirect.Guard) error {
+	list := cfg.Names()
+	if len(list) == 0 {
+		return nil
+	}
+	r, err := startResolver(cfg)
+	if err == nil {
+		defer r.close()
+		err = r.ask(list)
+	}
+	for late := time.After(firstNames); err == nil && len(w.set.Unasked())+len(w.set.Unknown()) > 0; {
+		select {
+		case a, ok := <-r.answers:
+			if !ok {
+				err = fmt.Errorf("the resolver ended: %w", r.err)
+				continue
+			}
+			w.set.Learn(a, time.Now(), usedAddresses())
+			continue
+		case <-late:
+		}
+		break
+	}
+	if err != nil {
+		fmt.Fprintf(out, "names are not resolved: %v\n", err)
+	}
+	swept, err := w.protect(g, cfg)
+	printSwept(out, swept)
+	if err != nil {
+		return err
+	}
+	for _, err := range w.set.Troubles(time.Now().Add(firstNames)) {
+		fmt.Fprintln(out, err)
+	}
+	if err := w.set.Save(w.file); err != nil {
+		return err
+	}
+	if unknown := w.set.Unknown(); len(unknown) > 0 {
+		return &exitError{
+			code: 1, err: fmt.Errorf("the guard is up, but nothing is protected under %s: no address is known", strings.Join(unknown, ", ")),
+			hint: "list an address beside the name, or bring the guard up again when DNS answers",
+		}
+	}
+	return nil
+}
+
+// printSwept tells which connections were ended.
+func printSwept(out io.Writer, swept []redirect.Bypass) {
+	for _, b := range swept {
+		fmt.Fprintf(out, "ended a connection older than the guard: %s -> %s (uid %d)\n", b.Source, b.Destination, b.Peer.UID)
+	}
+}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept/names"
+	"sallyport.dev/sallyport/intercept/redirect"
+)
+
+const (
+	// gatherNames is for how long answers are gathered before they are put in
+	// force together.
+	gatherNames = 100 * time.Millisecond
+	// lookNames is the time between two looks at what is old, or amiss.
+	lookNames = 10 * time.Second
+	// firstNames is what the first answers have to come in.
+	firstNames = 10 * time.Second
+)
+
+// nameWatch keeps guard and daemon at what DNS names lead to. The zero
+// nameWatch has no names.
+type nameWatch struct {
+	set      *names.Set
+	file     string
+	good     names.Map // what the guard protects
+	resolver *resolving
+	answers  <-chan names.Answer // the resolver's; nil without one
+	soon     <-chan time.Time    // when what was learned is put in force; nil: nothing was
+	look     <-chan time.Time
+}
+
+// namesFile is where addresses are remembered: root's alone, unlike the state.
+func namesFile(cfg *config.Config) string {
+	return filepath.Join(noteFolder(cfg.State), "names", "addresses")
+}
+
+// newNames returns what is remembered of a configuration's names. The error
+// says why that is nothing; the nameWatch can be used.
+func newNames(cfg *config.Config) (nameWatch, error) {
+	w := nameWatch{set: names.NewSet(cfg.Interception.OldAddresses), file: namesFile(cfg)}
+	w.set.Want(cfg.Names(), time.Now())
+	err := w.set.Load(w.file, time.Now())
+	return w, err
+}
+
+// known is what the guard protects by name.
+func (w *nameWatch) known() names.Map { return w.good }
+
+// bringNames brings a guard up with all that is known of names. What the
+// kernel refuses of them is left out, and told by Troubles: the rest must be
+// protected nevertheless.
+func (w *nameWatch) bringNames(cfg *config.Config) (*redirect.Guard, error) {
+	var m names.Map
+	if w.set != nil {
+		m = w.set.Map()
+	}
+	g, err := redirect.Up(guardConfig(cfg, m))
+	if err == nil || len(destinations(cfg, m)) == len(destinations(cfg, nil)) {
+		w.good = m
+		return g, err
+	}
+	if g, serr := redirect.Up(guardConfig(cfg, nil)); serr == nil {
+		w.good = nil
+		_, err := w.protect(g, cfg)
+		if err != nil {
+			g.Close()
+			return nil, err
+		}
+		return g, nil
+	}
+	return nil, err
+}
+
+// protect has the guard protect what is known. What it refuses is forgotten.
+func (w *nameWatch) protect(g *redirect.Guard, cfg *config.Config) (swept []redirect.Bypass, err error) {
+	m := w.set.Map()
+	swept, err = g.Protect(destinations(cfg, m))
+	if err == nil {
+		w.good = m
+		return swept, nil
+	}
+	// One name's addresses may be at fault: the others go in without it.
+	fit := names.Map{}
+	for name, a := range w.good {
+		if _, wanted := m[name]; wanted {
+			fit[name] = a
+		}
+	}
+	for name, a := range m {
+		before := fit[name]
+		fit[name] = a
+		more, perr := g.Protect(destinations(cfg, fit))
+		swept = append(swept, more...)
+		if perr != nil {
+			fit[name] = before
+			fresh := slices.DeleteFunc(slices.Concat(a.Current, a.Old), func(addr netip.Addr) bool {
+				return slices.Contains(before.Current, addr) || slices.Contains(before.Old, addr)
+			})
+			w.set.Refuse(name, fresh, perr)
+		}
+	}
+	w.good = fit
+	more, err := g.Protect(destinations(cfg, fit))
+	return append(swept, more...), err
+}
+
+// usedAddresses asks the kernel once, when it is needed, which addresses have
+// a connection. Where it can't be asked, all have.
+func usedAddresses() func(netip.Addr) bool {
+	var used map[netip.Addr]bool
+	var err error
+	return func(a netip.Addr) bool {
+		if used == nil {
+			used = map[netip.Addr]bool{}
+			err = redirect.Remotes(func(r netip.AddrPort) { used[r.Addr()] = true })
+		}
+		return err != nil || used[a]
+	}
+}
+
+// recallNames is the first act: what is remembered is protected with the rest.
+func (l *loader) recallNames() {
+	var err error
+	if l.names, err = newNames(l.cfg); err != nil {
+		l.nameTrouble(err)
+	}
+}
+
+// startNames starts the resolver, and waits for the first answers where
+// nothing is remembered.
+func (l *loader) startNames() {
+	w := &l.names
+	if w.set == nil || len(l.cfg.Names()) == 0 {
+		return
+	}
+	w.look = time.Tick(lookNames)
+	l.startResolver()
+	if len(l.held) > 0 {
+		return // a passage that agents wait at
+	}
+	late := time.After(firstNames)
+	for w.answers != nil && len(w.set.Unknown()) > 0 {
+		select {
+		case a, ok := <-w.answers:
+			l.learnName(a, ok)
+		case <-w.soon:
+			l.applyNames()
+		case <-late:
+			for _, err := range w.set.Troubles(time.Now()) {
+				l.log.Error("a name is not protected", "error", err)
+			}
+			return
+		}
+	}
+	if w.soon != nil {
+		l.applyNames()
+	}
+}
+
+func (l *loader) startResolver() {
+	w := &l.names
+	r, err := startResolver(l.cfg)
+	if err == nil {
+		w.resolver, w.answers = r, r.answers
+		err = r.ask(l.cfg.Names())
+	}
+	if err != nil {
+		l.nameTrouble(fmt.Errorf("names are not resolved: %w", err))
+	}
+}
+
+// learnName takes an answer in; !ok means that the resolver has ended.
+func (l *loader) learnName(a names.Answer, ok bool) {
+	w := &l.names
+	if !ok {
+		l.nameTrouble(fmt.Errorf("the resolver ended: %w", errors.Join(w.resolver.err, errors.New("it is started again"))))
+		w.resolver.close()
+		w.resolver, w.answers = nil, nil
+		return
+	}
+	if w.set.Learn(a, time.Now(), usedAddresses()) && w.soon == nil {
+		w.soon = time.After(gatherNames)
+	}
+}
+
+// applyNames puts what was learned in force. The daemon hears of addresses
+// before the guard turns connections to them, and forgets them after.
+func (l *loader) applyNames() {
+	w := &l.names
+	w.soon = nil
+	l.tellNames(union(w.good, w.set.Map()))
+	swept, err := w.protect(l.guard, l.cfg)
+	l.swept = append(l.swept, swept...)
+	if err != nil {
+		l.nameTrouble(fmt.Errorf("the guard could not be brought to what names lead to: %w", err))
+	}
+	l.tellNames(w.good)
+	l.reportNames()
+	if err := w.set.Save(w.file); err != nil {
+		l.nameTrouble(err)
+	}
+}
+
+// reportNames has ended connections recorded, once there is a daemon.
+func (l *loader) reportNames() {
+	if l.serving {
+		l.report()
+	}
+}
+
+// lookAtNames forgets what is old, starts a dead resolver again, and tells
+// what is amiss.
+func (l *loader) lookAtNames() {
+	w, now := &l.names, time.Now()
+	if w.set.Due(now) && w.set.Expire(now, usedAddresses()) {
+		l.applyNames()
+	}
+	if w.resolver == nil && !l.stopping {
+		l.startResolver()
+	}
+	for _, err := range w.set.Troubles(now) {
+		l.nameTrouble(err)
+	}
+}
+
+// wantNames follows a configuration that has come into force.
+func (l *loader) wantNames() {
+	w := &l.names
+	if w.set == nil {
+		return
+	}
+	w.set.Keep(l.cfg.Interception.OldAddresses)
+	w.set.Want(l.cfg.Names(), time.Now())
+	list := l.cfg.Names()
+	switch {
+	case w.look == nil && len(list) > 0:
+		w.look = time.Tick(lookNames)
+		l.startResolver()
+	case w.resolver != nil:
+		if err := w.resolver.ask(list); err != nil {
+			l.nameTrouble(err)
+		}
+	}
+	l.applyNames()
+}
+
+func (l *loader) nameTrouble(err error) {
+	l.log.Error("names", "error", err)
+	if l.serving {
+		l.tell(doAlarm, "names: "+err.Error())
+	}
+}
+
+// tellNames tells the daemon what the names lead to.
+func (l *loader) tellNames(m names.Map) {
+	if l.line == nil || len(m) == 0 {
+		return
+	}
+	f, err := sealed("names", m)
+	if err == nil {
+		err = l.line.order(doNames, "", int(f.Fd()))
+		f.Close()
+	}
+	if err != nil && !strings.Contains(err.Error(), "broken pipe") {
+		l.log.Error("the daemon can't be told what names lead to", "error", err)
+	}
+}
+
+func (w *nameWatch) close() {
+	if w.resolver != nil {
+		w.resolver.close()
+	}
+}
+
+// union has the addresses of both.
+func union(a, b names.Map) names.Map {
+	m := names.Map{}
+	for _, from := range []names.Map{a, b} {
+		for name, addrs := range from {
+			have := m[name]
+			have.Current = append(slices.Clip(have.Current), addrs.Current...)
+			have.Old = append(slices.Clip(have.Old), addrs.Old...)
+			m[name] = have
+		}
+	}
+	return m
+}
