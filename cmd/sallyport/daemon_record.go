@@ -17,7 +17,7 @@ import (
 // ledger is the journal, with decisions counted.
 type ledger struct {
 	events.Journal
-	verdicts   [events.Blocked + 1]prometheus.Counter
+	verdicts   [events.Observed + 1]prometheus.Counter
 	unrecorded prometheus.Counter
 }
 

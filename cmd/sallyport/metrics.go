@@ -27,6 +27,8 @@ type metrics struct {
 	reloads    *prometheus.CounterVec // result
 	statements *prometheus.CounterVec // verdict
 	unrecorded prometheus.Counter
+	unobserved prometheus.Counter
+	enforcing  prometheus.Gauge
 }
 
 func newMetrics() *metrics {
@@ -51,13 +53,19 @@ func newMetrics() *metrics {
 			Name: "sallyport_reloads_total", Help: "Reloads of configuration and policy, by result: ok, refused.",
 		}, []string{"result"}),
 		statements: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_decisions_total", Help: "Decisions on the record, by verdict: allow, mask, block, deny.",
+			Name: "sallyport_decisions_total", Help: "Decisions on the record, by verdict: allow, mask, block, deny, observed.",
 		}, []string{"verdict"}),
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_unrecorded_total", Help: "Events that the journal did not take; what needed them was refused.",
 		}),
 	}
-	m.reg.MustRegister(m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
+	m.unobserved = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sallyport_unobserved_total", Help: "Connections that were relayed without a whole record, while nothing was enforced.",
+	})
+	m.enforcing = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sallyport_enforcing", Help: "0 while nothing is enforced (enforcement: observe), else 1.",
+	})
+	m.reg.MustRegister(m.unobserved, m.enforcing, m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -65,11 +65,7 @@ func Take(ctx context.Context, o Options) (*Inventory, error) {
 		return nil, err
 	}
 	defer p.close()
-	c := &collector{
-		rows: map[row]*Contact{}, known: map[bpf.DiscoverReach]Process{}, reaches: map[uint32]map[string]Service{},
-		open: map[[2]uint64]bool{}, problems: map[string]bool{}, root: o.CgroupRoot,
-		home: namespace(filepath.Join(procfs, "self")), local: addresses(),
-	}
+	c := newCollector(o.CgroupRoot)
 	c.inv.Since = time.Now()
 	arrivals, stopped := make(chan bpf.DiscoverFresh, 256), make(chan error, 1)
 	go func() {
@@ -338,13 +334,7 @@ func (c *collector) finish(p *programs, wall func(uint64) time.Time) (*Inventory
 			Connections: v.Count, First: wall(v.First), Last: wall(v.Last),
 		})
 	}
-	for _, r := range c.rows {
-		c.inv.Contacts = append(c.inv.Contacts, *r)
-	}
-	c.inv.Listeners, c.inv.Forwarders = c.listeners, c.forwarders()
-	c.inv.Until = time.Now()
-	c.inv.sort()
-	return &c.inv, nil
+	return c.done(), nil
 }
 
 // cgroup returns the path of a cgroup by its id, "" when it is gone.
