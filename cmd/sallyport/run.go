@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/protocols/all"
 )
 
@@ -48,6 +49,9 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage, configuration or polic
 					code: 1, err: errors.New("run needs root: to guard connections and to prove whose they are"),
 					hint: "start it as a system service (docs/operations.md), or with sudo; the daemon itself runs as " + cfg.User,
 				}
+			}
+			if err := privsep.Shed(); err != nil {
+				return err
 			}
 			return runLoader(cfg, newLogger(cfg.Log, "loader"))
 		},

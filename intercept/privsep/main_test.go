@@ -58,6 +58,7 @@ var roles = map[string]func() error{
 	"loader": loaderRole,
 	"squat":  squatRole,
 	"caller": callerRole,
+	"shed":   shedRole,
 }
 
 func asNobody() *syscall.SysProcAttr {
