@@ -54,7 +54,7 @@ func (d *daemon) observes(f *intercept.Flow) bool {
 		}
 		read <- d.watch(o, t, received)
 	}()
-	n, err := d.relay(f, doors, t)
+	n, err := relay(f, set.resources.find(f), doors, t)
 	received <- n
 	t.close(err)
 	if err := <-read; err != nil {
@@ -127,9 +127,9 @@ func (d *daemon) overhear(p *passage, w *protocols.Watch, t *tap) (err error) {
 
 // relay copies between client and server until both are done, or one fails.
 // received is what went to the client.
-func (d *daemon) relay(f *intercept.Flow, doors *doors, t *tap) (received int64, err error) {
+func relay(f *intercept.Flow, to target, doors *doors, t *tap) (received int64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
-	server, err := d.dial(ctx, f)
+	server, err := to.dial(ctx)
 	cancel()
 	if err != nil {
 		reset(f.Conn) // as the server itself might have
@@ -168,32 +168,6 @@ func reset(c net.Conn) {
 		_ = tcp.SetLinger(0)
 	}
 	c.Close()
-}
-
-// policy is what rules are asked about.
-func (p *passage) policy() *policy.Session {
-	s := &policy.Session{Identity: p.identity, Peer: p.flow.Peer, Event: p.event}
-	if r := p.resource; r != nil {
-		s.Resource, s.Protocol, s.Labels = r.Name, r.Protocol, r.Labels
-	}
-	return s
-}
-
-// renew proves who dialled once more.
-func (d *daemon) renew(ctx context.Context, p *passage) (intercept.Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, bindTime)
-	defer cancel()
-	peer := p.flow.Peer
-	d.hold.RLock()
-	defer d.hold.RUnlock()
-	return d.setting.Load().binder.Bind(ctx, &peer)
-}
-
-// dial opens the server's door.
-func (d *daemon) dial(ctx context.Context, f *intercept.Flow) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: dialTime}
-	t := d.setting.Load().resources.find(f)
-	return dialer.DialContext(ctx, t.network, t.address)
 }
 
 // unobserved counts what ran without a record, and tells of it: the one

@@ -139,29 +139,42 @@ func newEvent(host string, f *intercept.Flow) *events.Session {
 
 // session returns the session; doors are what it opens, cut ends it.
 func (d *daemon) session(p *passage, doors *doors, cut context.Context) *protocols.Session {
-	dialer := net.Dialer{Timeout: dialTime}
 	return protocols.NewSession(protocols.Options{
-		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut,
-		Policy: &policy.Session{
-			Identity: p.identity, Peer: p.flow.Peer, Resource: p.resource.Name, Protocol: p.resource.Protocol,
-			Labels: p.resource.Labels, Event: p.event,
-		},
-		Renew: func(ctx context.Context) (intercept.Identity, error) {
-			ctx, cancel := context.WithTimeout(ctx, bindTime)
-			defer cancel()
-			peer := p.flow.Peer
-			d.hold.RLock()
-			defer d.hold.RUnlock()
-			return d.setting.Load().binder.Bind(ctx, &peer)
-		},
+		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(),
+		Renew: func(ctx context.Context) (intercept.Identity, error) { return d.renew(ctx, p) },
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, p.target.network, p.target.address)
+			c, err := p.target.dial(ctx)
 			if err != nil {
 				return nil, err
 			}
 			return c, doors.add(c)
 		},
 	})
+}
+
+// policy is what rules are asked about.
+func (p *passage) policy() *policy.Session {
+	s := &policy.Session{Identity: p.identity, Peer: p.flow.Peer, Event: p.event}
+	if r := p.resource; r != nil {
+		s.Resource, s.Protocol, s.Labels = r.Name, r.Protocol, r.Labels
+	}
+	return s
+}
+
+// renew proves who dialled once more.
+func (d *daemon) renew(ctx context.Context, p *passage) (intercept.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, bindTime)
+	defer cancel()
+	peer := p.flow.Peer
+	d.hold.RLock()
+	defer d.hold.RUnlock()
+	return d.setting.Load().binder.Bind(ctx, &peer)
+}
+
+// dial opens the server's door.
+func (t *target) dial(ctx context.Context) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: dialTime}
+	return dialer.DialContext(ctx, t.network, t.address)
 }
 
 // errFault is what a session's record says after a fault in this program.
