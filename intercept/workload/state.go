@@ -61,6 +61,9 @@ func (h Host) read(folder, name string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", folder, err)
 	}
 	defer unix.Close(dir)
+	if err := owned(dir); err != nil {
+		return nil, fmt.Errorf("%s: %w", folder, err)
+	}
 	for rest := name; ; {
 		i := strings.IndexByte(rest, '/')
 		if i < 0 {

@@ -35,12 +35,27 @@ func (t *Tracker) judge(n *node) {
 		}
 		return
 	}
-	n.group = group{matched: true, index: index, due: n.group.due}
+	n.group.matched, n.group.index, n.group.unsure, n.group.told = true, index, false, false
 	t.matched[n.path] = n
 	if !t.set.state { // its name is good to know all the same
 		d, _ = t.o.Host.Describe(n.path)
 	}
 	t.emit(CgroupMatched{Path: n.path, ID: n.id, Selector: index, Description: d})
+	for _, c := range n.children {
+		t.absorb(c)
+	}
+}
+
+// absorb takes matches back below one that matched later than they did.
+func (t *Tracker) absorb(n *node) {
+	if n.group.matched {
+		n.group.matched = false
+		delete(t.matched, n.path)
+		t.emit(CgroupGone{Path: n.path, ID: n.id})
+	}
+	for _, c := range n.children {
+		t.absorb(c)
+	}
 }
 
 func (t *Tracker) gone(n *node) {
@@ -53,35 +68,41 @@ func (t *Tracker) gone(n *node) {
 
 // changed looks at a cgroup whose processes are others now.
 func (t *Tracker) changed(n *node) {
+	now := time.Now()
+	if now.Before(n.group.rest) {
+		if !n.group.changed {
+			n.group.changed = true
+			t.later(changedQueue, n, now)
+		}
+		return
+	}
 	t.lookInto(n)
+	n.group.rest = time.Now().Add(pause(lookEvery, time.Since(now)))
 	t.soon(n)
 }
 
 // rejudge holds a cgroup and those below it against new selectors.
-func (t *Tracker) rejudge(n *node, below bool) {
-	was := n.group
-	n.group = group{due: was.due}
-	if !below {
-		if was.matched {
-			delete(t.matched, n.path)
-		}
-		before := len(t.out)
-		t.judge(n)
-		switch {
-		case was.matched && n.group.matched:
-			t.out = slices.Delete(t.out, before, before+1) // as before
-		case was.matched:
-			t.emit(CgroupGone{Path: n.path, ID: n.id})
-		}
-	} else if was.matched {
+func (t *Tracker) rejudge(n *node) {
+	was := n.group.matched
+	n.group.matched, n.group.unsure, n.group.told = false, false, false
+	if was {
 		delete(t.matched, n.path)
+	}
+	before := len(t.out)
+	t.judge(n)
+	switch {
+	case was && n.group.matched:
+		t.out = slices.Delete(t.out, before, before+1) // as before
+	case was:
 		t.emit(CgroupGone{Path: n.path, ID: n.id})
 	}
-	below = below || n.group.matched
-	for _, c := range n.children {
-		t.rejudge(c, below)
+	if n.group.matched {
+		return // judge took back what matched below it
 	}
-	if !below && !n.descended {
+	for _, c := range n.children {
+		t.rejudge(c)
+	}
+	if !n.descended {
 		t.w.descend(n)
 	}
 }
@@ -92,10 +113,18 @@ func (t *Tracker) soon(n *node) {
 		return
 	}
 	now := time.Now()
-	for i, after := range again {
-		t.queues[i] = append(t.queues[i], due{now.Add(after), n})
+	for i := range again {
+		t.later(i, n, now)
 		n.group.due++
 	}
+}
+
+func (t *Tracker) later(queue int, n *node, now time.Time) {
+	after := lookEvery
+	if queue < len(again) {
+		after = again[queue]
+	}
+	t.queues[queue] = append(t.queues[queue], due{now.Add(after), n})
 }
 
 // nextLook returns when the next look is due. Each queue is in order: its
@@ -114,6 +143,13 @@ func (t *Tracker) lookAgain(now time.Time) {
 		for len(t.queues[i]) > 0 && !t.queues[i][0].at.After(now) {
 			n := t.queues[i][0].n
 			t.queues[i] = t.queues[i][1:]
+			if i == changedQueue {
+				n.group.changed = false
+				if n.id != 0 {
+					t.changed(n)
+				}
+				continue
+			}
 			n.group.due--
 			if n.id == 0 {
 				continue

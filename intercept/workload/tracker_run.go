@@ -7,24 +7,36 @@ import (
 	"time"
 )
 
+// Whoever can make many cgroups or processes can make looking at them slow:
+// work that took long waits the longer for its next turn.
 const (
-	rescanEvery = 10 * time.Second // the whole hierarchy, should a notice be lost
-	sweepEvery  = time.Second      // the namespaces of all processes
-	maxQueued   = 16 << 10         // events that nobody takes
+	rescanEvery = 10 * time.Second     // the whole hierarchy, should a notice be lost
+	sweepEvery  = time.Second          // the namespaces of all processes
+	lookEvery   = 5 * time.Millisecond // one cgroup, for notices about its processes
+	patience    = 20                   // times what it took
+	maxQueued   = 16 << 10             // events that nobody takes
 )
+
+// pause returns how long work that took so long waits for its next turn.
+func pause(usual, took time.Duration) time.Duration { return max(usual, patience*took) }
 
 // again are the times after a cgroup appeared, or got its first process, at
 // which it is looked at once more: a container's state and its namespace are
 // made around the same time as its cgroup.
 var again = [...]time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
+// changedQueue holds the looks that notices about processes wait for.
+const changedQueue = len(again)
+
 // group is what the tracker knows of a cgroup.
 type group struct {
 	matched bool
 	index   int
-	unsure  bool // it looks like a container and was not described
-	told    bool // that it was not
-	due     int  // looks that are waiting
+	unsure  bool      // it looks like a container and was not described
+	told    bool      // that it was not
+	due     int       // looks that are waiting
+	rest    time.Time // until then notices about its processes wait
+	changed bool      // one waits
 }
 
 // due is a look that is waiting.
@@ -43,7 +55,7 @@ type Tracker struct {
 	w      *watch
 
 	matched map[string]*node // by path
-	queues  [len(again)][]due
+	queues  [len(again) + 1][]due
 	spaces  map[uint64]*space
 	out     []Event
 	trouble string // told last
@@ -107,7 +119,7 @@ func (t *Tracker) SetSelectors(ss []Selector, always []string) error {
 	case t.ask <- func() {
 		err := t.choose(ss, always)
 		if err == nil {
-			t.rejudge(t.w.top, false)
+			t.rejudge(t.w.top)
 			t.sweep(true)
 		}
 		answer <- err
@@ -138,7 +150,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 		t.w.close()
 		<-failed
 	}()
-	rescan, sweep := time.NewTicker(rescanEvery), time.NewTicker(sweepEvery)
+	rescan, sweep := time.NewTimer(rescanEvery), time.NewTimer(sweepEvery)
 	defer rescan.Stop()
 	defer sweep.Stop()
 	next := time.NewTimer(0)
@@ -175,14 +187,18 @@ func (t *Tracker) Run(ctx context.Context) error {
 		case <-next.C:
 			t.lookAgain(time.Now())
 		case <-rescan.C:
+			began := time.Now()
 			t.w.rescan()
 			t.retry()
 			t.sweep(true)
+			rescan.Reset(pause(rescanEvery, time.Since(began)))
 		case <-sweep.C:
+			began := time.Now()
 			if t.w.full != nil {
 				t.w.rescan()
 			}
 			t.sweep(false)
+			sweep.Reset(pause(sweepEvery, time.Since(began)))
 		}
 		t.tellTrouble()
 	}
