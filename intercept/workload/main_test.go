@@ -186,3 +186,11 @@ func has[E workload.Event](f *following, is func(E) bool) bool {
 	}
 	return false
 }
+
+// told waits for an event that may have come already.
+func told[E workload.Event](f *following, what string, is func(E) bool) {
+	f.t.Helper()
+	if !has(f, is) {
+		until(f, what, is)
+	}
+}
