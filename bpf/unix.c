@@ -153,32 +153,47 @@ int connect_unix(struct bpf_sock_addr *ctx)
 }
 
 /*
- * The client sees the name that it asked for. An accepted socket's record is
- * that of its peer; only here a program can get at the peer, so that the
- * daemon asks for the peer's name before it asks for the record.
+ * The client sees the name that it asked for. ctx->sk is the other end, whose
+ * peer is the socket of the one who asks.
  */
 SEC("cgroup/getpeername_unix")
 int getpeername_unix(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock_addr_kern *k = bpf_cast_to_kern_ctx(ctx);
-	struct local *mine = bpf_sk_storage_get(&locals, ctx->sk, 0, 0), *theirs;
-	struct settings *s = the_settings();
-	struct unix_sock *u;
+	struct unix_sock *other = (struct unix_sock *)bpf_skc_to_unix_sock(ctx->sk);
+	struct local *mine;
 	__u64 length;
 
-	if (mine && mine->record.side == SIDE_CLIENT) {
-		length = mine->length;
-		if (length > PATH)
-			return 1;
-		asm volatile("" : "+r"(length)); /* or clang makes one test of both */
-		if (length)
-			bpf_sock_addr_set_sun_path(k, mine->name, length);
+	if (!other || !other->peer)
 		return 1;
-	}
-	if (mine || !s || !s->daemon_cgroup || !current_below(s->daemon_cgroup))
+	mine = bpf_sk_storage_get(&locals, other->peer, 0, 0);
+	if (!mine || mine->record.side != SIDE_CLIENT)
+		return 1;
+	length = mine->length;
+	if (length > PATH)
+		return 1;
+	asm volatile("" : "+r"(length)); /* or clang makes one test of both */
+	if (length)
+		bpf_sock_addr_set_sun_path(k, mine->name, length);
+	return 1;
+}
+
+/*
+ * The record of an accepted socket is that of its peer, and this is the hook
+ * that sees both: the daemon asks for the socket's own name before it asks for
+ * the record.
+ */
+SEC("cgroup/getsockname_unix")
+int getsockname_unix(struct bpf_sock_addr *ctx)
+{
+	struct settings *s = the_settings();
+	struct local *mine, *theirs;
+	struct unix_sock *u;
+
+	if (!s || !s->daemon_cgroup || !current_below(s->daemon_cgroup))
 		return 1;
 	u = (struct unix_sock *)bpf_skc_to_unix_sock(ctx->sk);
-	if (!u || !u->peer)
+	if (!u || !u->peer || bpf_sk_storage_get(&locals, ctx->sk, 0, 0))
 		return 1;
 	theirs = bpf_sk_storage_get(&locals, u->peer, 0, 0);
 	if (!theirs || theirs->record.side != SIDE_CLIENT)

@@ -202,6 +202,7 @@ const (
 	UnixProgConnectUnix     = "connect_unix"
 	UnixProgFactsUnix       = "facts_unix"
 	UnixProgGetpeernameUnix = "getpeername_unix"
+	UnixProgGetsocknameUnix = "getsockname_unix"
 	UnixVarUnusedNaming     = "unused_naming"
 )
 
@@ -250,6 +251,7 @@ type UnixProgramSpecs struct {
 	ConnectUnix     *ebpf.ProgramSpec `ebpf:"connect_unix"`
 	FactsUnix       *ebpf.ProgramSpec `ebpf:"facts_unix"`
 	GetpeernameUnix *ebpf.ProgramSpec `ebpf:"getpeername_unix"`
+	GetsocknameUnix *ebpf.ProgramSpec `ebpf:"getsockname_unix"`
 }
 
 // UnixMapSpecs contains maps before they are loaded into the kernel.
@@ -360,6 +362,7 @@ type UnixPrograms struct {
 	ConnectUnix     *ebpf.Program `ebpf:"connect_unix"`
 	FactsUnix       *ebpf.Program `ebpf:"facts_unix"`
 	GetpeernameUnix *ebpf.Program `ebpf:"getpeername_unix"`
+	GetsocknameUnix *ebpf.Program `ebpf:"getsockname_unix"`
 }
 
 func (p *UnixPrograms) Close() error {
@@ -367,6 +370,7 @@ func (p *UnixPrograms) Close() error {
 		p.ConnectUnix,
 		p.FactsUnix,
 		p.GetpeernameUnix,
+		p.GetsocknameUnix,
 	)
 }
 

@@ -53,6 +53,7 @@ var hooks = []hook{
 var unixHooks = []hook{
 	{bpf.UnixProgFactsUnix, ebpf.AttachCGroupGetsockopt, anywhere},
 	{bpf.UnixProgGetpeernameUnix, ebpf.AttachCgroupUnixGetpeername, anywhere},
+	{bpf.UnixProgGetsocknameUnix, ebpf.AttachCgroupUnixGetsockname, anywhere},
 	{bpf.UnixProgConnectUnix, ebpf.AttachCgroupUnixConnect, last},
 }
 

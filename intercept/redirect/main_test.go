@@ -94,6 +94,8 @@ func ask[T any](t testing.TB, cgroup, role string, args ...string) T {
 type flow struct {
 	Peer        intercept.Peer
 	Destination netip.AddrPort
+	Reached     netip.AddrPort
+	Path        string
 }
 
 func init() {
@@ -119,7 +121,7 @@ func init() {
 				return err.Error()
 			}
 			go func() {
-				json.NewEncoder(f.Conn).Encode(flow{f.Peer, f.Destination})
+				json.NewEncoder(f.Conn).Encode(flow{f.Peer, f.Destination, f.Reached, f.Path})
 				io.Copy(io.Discard, f.Conn)
 				f.Conn.Close()
 			}()
@@ -132,6 +134,7 @@ type passage struct {
 	*redirect.Guard
 	port   uint16
 	pins   string
+	spaces []*os.File // further network namespaces that it listens in
 	daemon *exec.Cmd
 	out    *bufio.Reader
 }
@@ -168,9 +171,9 @@ func up(t testing.TB, cfg redirect.Config) *redirect.Guard {
 	return g
 }
 
-func open(t testing.TB, cfg redirect.Config) *passage {
+func open(t testing.TB, cfg redirect.Config, spaces ...*os.File) *passage {
 	t.Helper()
-	p := &passage{Guard: up(t, cfg), port: cfg.Port, pins: cfg.Pins}
+	p := &passage{Guard: up(t, cfg), port: cfg.Port, pins: cfg.Pins, spaces: spaces}
 	p.run(t)
 	return p
 }
@@ -186,6 +189,18 @@ func (p *passage) run(t testing.TB) {
 	files, err := lns.Files()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, ns := range p.spaces {
+		more, err := p.ListenIn(ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer more.Close()
+		fs, err := more.Files()
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, fs...)
 	}
 	for _, f := range files {
 		defer f.Close()

@@ -11,20 +11,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inNetns runs f on a thread that has entered a network namespace and is
-// thrown away afterwards. nil is the caller's own.
+// inNetns runs f on a thread that enters a network namespace and comes back.
+// nil is the caller's own. A thread that can't come back is thrown away; the
+// others stay, since what a thread has started may be told to die with it
+// (PR_SET_PDEATHSIG).
 func inNetns(ns *os.File, f func() error) error {
 	if ns == nil {
 		return f()
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the runtime ends the thread
+		runtime.LockOSThread()
+		own, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("network namespace: %w", err)
+			return
+		}
+		defer own.Close()
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
 			done <- fmt.Errorf("enter the network namespace: %w", err)
 			return
 		}
-		done <- f()
+		err = f()
+		if unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
 	}()
 	return <-done
 }

@@ -94,8 +94,8 @@ func linkIDs(t *testing.T, pins string) map[string]link.ID {
 		}
 		ids[filepath.Base(f)] = info.ID
 	}
-	if want := 17; len(ids) != want && len(ids) != want-3 {
-		t.Fatalf("%d links pinned, want %d, or 3 less before kernel 6.7", len(ids), want)
+	if want := 18; len(ids) != want && len(ids) != want-4 {
+		t.Fatalf("%d links pinned, want %d, or 4 less before kernel 6.7", len(ids), want)
 	}
 	return ids
 }

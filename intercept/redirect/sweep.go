@@ -66,50 +66,48 @@ func (g *Guard) sweep() ([]Bypass, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
-	var swept []Bypass
-	var inodes []uint32
+	// First all of them are found, with their processes: one whose connection
+	// ends may end itself.
+	found := make([][]diagMsg, len(all))
+	inodes := map[uint32]bool{}
 	var errs []error
-	for _, ns := range all {
-		errs = append(errs, inNetns(ns.file, func() error {
-			found, serr := g.sweepHere(covered)
-			for _, m := range found {
-				inodes = append(inodes, m.inode)
-				swept = append(swept, Bypass{
-					Time: time.Now(), Reason: ReasonSwept, Transport: "tcp",
-					Source:      sockAddr(m.family, m.id.src, m.id.sport),
-					Destination: sockAddr(m.family, m.id.dst, m.id.dport),
-					Peer:        intercept.Peer{SockCgroup: m.cgroup, UID: m.uid},
-				})
-			}
-			return serr
+	for i, ns := range all {
+		defer ns.file.Close()
+		errs = append(errs, inNetns(ns.file, func() (err error) {
+			found[i], err = g.listOlder(covered)
+			return err
 		}))
-		ns.file.Close()
+		for _, m := range found[i] {
+			inodes[m.inode] = true
+		}
 	}
-	wanted := map[uint32]bool{}
-	for _, inode := range inodes {
-		wanted[inode] = true
-	}
-	owners := ownersOf(wanted)
-	for i := range swept {
-		if pid := owners[inodes[i]]; pid != 0 {
-			swept[i].Process = describe(pid)
+	owners := ownersOf(inodes)
+	var swept []Bypass
+	for i, ns := range all {
+		for _, m := range found[i] {
+			b := Bypass{
+				Time: time.Now(), Reason: ReasonSwept, Transport: "tcp", Source: m.source(), Destination: m.destination(),
+				Peer: intercept.Peer{SockCgroup: m.cgroup, UID: m.uid},
+			}
+			if pid := owners[m.inode]; pid != 0 {
+				b.Process = describe(pid)
+			}
+			swept = append(swept, b)
+		}
+		if len(found[i]) > 0 {
+			errs = append(errs, inNetns(ns.file, func() error { return destroy(found[i]) }))
 		}
 	}
 	return swept, errors.Join(errs...)
 }
 
-// sweepHere destroys those of the thread's own network namespace and returns
-// them. A connection's descriptor stays with its process, so that its owner
-// can be found afterwards.
-func (g *Guard) sweepHere(covered func(cgroup uint64) bool) ([]diagMsg, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+// listOlder lists those of the thread's own network namespace.
+func (g *Guard) listOlder(covered func(cgroup uint64) bool) ([]diagMsg, error) {
+	fd, err := diagSocket()
 	if err != nil {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
 	defer unix.Close(fd)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}); err != nil {
-		return nil, fmt.Errorf("sweep: %w", err)
-	}
 	var found []diagMsg
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		req := diagReq{family: family, protocol: unix.IPPROTO_TCP, states: ^uint32(1<<tcpListen | 1<<tcpClose)}
@@ -118,7 +116,7 @@ func (g *Guard) sweepHere(covered func(cgroup uint64) bool) ([]diagMsg, error) {
 			if !covered(m.cgroup) {
 				return
 			}
-			protected, err := g.protects(sockAddr(m.family, m.id.dst, m.id.dport))
+			protected, err := g.protects(m.destination())
 			if protected {
 				found = append(found, *m)
 			}
@@ -128,18 +126,42 @@ func (g *Guard) sweepHere(covered func(cgroup uint64) bool) ([]diagMsg, error) {
 			return found, fmt.Errorf("sweep: list connections: %w", err)
 		}
 	}
+	return found, nil
+}
+
+// destroy ends connections of the thread's own network namespace.
+func destroy(found []diagMsg) error {
+	fd, err := diagSocket()
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	defer unix.Close(fd)
 	var errs []error
 	for i := range found {
 		m := &found[i]
 		req := diagReq{family: m.family, protocol: unix.IPPROTO_TCP, id: m.id}
 		err := diag(fd, sockDestroy, unix.NLM_F_ACK, &req, nil)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, fmt.Errorf("sweep: destroy %s -> %s: %w (its packets are dropped; end its process)",
-				sockAddr(m.family, m.id.src, m.id.sport), sockAddr(m.family, m.id.dst, m.id.dport), err))
+			errs = append(errs, fmt.Errorf("sweep: destroy %s -> %s: %w (its packets are dropped; end its process)", m.source(), m.destination(), err))
 		}
 	}
-	return found, errors.Join(errs...)
+	return errors.Join(errs...)
 }
+
+func diagSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func (m *diagMsg) source() netip.AddrPort      { return sockAddr(m.family, m.id.src, m.id.sport) }
+func (m *diagMsg) destination() netip.AddrPort { return sockAddr(m.family, m.id.dst, m.id.dport) }
 
 // protects asks the map that the programs ask.
 func (g *Guard) protects(a netip.AddrPort) (bool, error) {

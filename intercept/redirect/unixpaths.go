@@ -216,7 +216,7 @@ func UnixFacts(c *net.UnixConn) (peer intercept.Peer, name string, err error) {
 	var errno unix.Errno
 	if err := rc.Control(func(fd uintptr) {
 		// The program behind this finds the other end's record.
-		if _, err := unix.Getpeername(int(fd)); err != nil {
+		if _, err := unix.Getsockname(int(fd)); err != nil {
 			errno = unix.ENOTCONN
 			return
 		}

@@ -235,6 +235,7 @@ func programs(p *bpf.GuardPrograms, u *bpf.UnixPrograms) map[string]*ebpf.Progra
 		bpf.GuardProgEgress:         p.Egress,
 		bpf.UnixProgFactsUnix:       u.FactsUnix,
 		bpf.UnixProgGetpeernameUnix: u.GetpeernameUnix,
+		bpf.UnixProgGetsocknameUnix: u.GetsocknameUnix,
 		bpf.UnixProgConnectUnix:     u.ConnectUnix,
 	}
 }
