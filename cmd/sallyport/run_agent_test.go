@@ -124,6 +124,13 @@ func asPostgres(dir, name string, args ...string) error {
 // startPostgres starts a throwaway server and returns its address.
 func startPostgres(t *testing.T) string {
 	t.Helper()
+	addr, _ := startPostgresWith(t, "")
+	return addr
+}
+
+// startPostgresWith gives the server more options, and returns its log too.
+func startPostgresWith(t *testing.T, options string) (addr, log string) {
+	t.Helper()
 	if err := cluster(); err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +146,9 @@ func startPostgres(t *testing.T) string {
 		t.Fatal(err)
 	}
 	port, data := int(redirecttest.Port(t)), filepath.Join(dir, "d")
-	if err := asPostgres(dir, "pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "log"), "-o",
-		fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%d -c fsync=off -k %s", port, dir), "start"); err != nil {
+	log = filepath.Join(dir, "log")
+	if err := asPostgres(dir, "pg_ctl", "-D", data, "-w", "-l", log, "-o",
+		fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%d -c fsync=off -k %s %s", port, dir, options), "start"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -148,5 +156,5 @@ func startPostgres(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	return fmt.Sprintf("127.0.0.1:%d", port)
+	return fmt.Sprintf("127.0.0.1:%d", port), log
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,6 +68,7 @@ type host struct {
 	covered  string // more cgroups
 	journal  string // its fields
 	metrics  string
+	wrap     []string // what starts the loader, and guard up
 	reported bool
 }
 
@@ -154,11 +156,25 @@ evidence:
 %s`, filepath.Join(h.dir, "state"), h.run, daemonUID, daemonUID, h.metrics, h.covered, h.port, h.pins, h.server, h.catalog, h.issuer.Issuer, agentUID, h.subject, h.journal, h.more))
 }
 
+// command is a command of root's.
+func (h *host) command(args ...string) *exec.Cmd {
+	args = append([]string{"/proc/self/exe"}, args...)
+	if h.wrap != nil {
+		self, err := os.Executable()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		args[0] = self
+		args = append(slices.Clone(h.wrap), args...)
+	}
+	return exec.Command(args[0], args[1:]...)
+}
+
 // start starts sallyport run, without waiting.
 func (h *host) start() {
 	h.t.Helper()
 	h.log = &syncBuffer{}
-	h.loader = exec.Command("/proc/self/exe", "run", "-c", h.config)
+	h.loader = h.command("run", "-c", h.config)
 	h.loader.Env = append(os.Environ(), "SALLYPORT_TEST=1", "GORACE=atexit_sleep_ms=0", "NOTIFY_SOCKET="+h.ready.LocalAddr().String())
 	h.loader.Stderr = h.log
 	h.loader.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

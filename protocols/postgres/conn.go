@@ -138,8 +138,14 @@ func (c *conn) serve() error {
 	if err == nil || c.lost(serr) {
 		err = serr
 	}
+	if err == nil && c.s.Cut().Err() != nil {
+		err = errCut
+	}
 	return err
 }
+
+// errCut: the passage closed, and what was in flight took too long for it.
+var errCut = errors.New("postgres: the passage closed before the statement in flight had ended")
 
 // lost reports whether the server's side ended for a reason of its own.
 func (c *conn) lost(err error) bool { return err != nil && !errors.Is(err, os.ErrDeadlineExceeded) }
