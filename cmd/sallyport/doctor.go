@@ -13,6 +13,7 @@ import (
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/intercept/discover"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -83,6 +84,7 @@ func diagnose(h redirect.Host, path string) []finding {
 		cfg.Interception.Port, cfg.Interception.Pins = 15432, redirect.DefaultPins
 	}
 	in := cfg.Interception
+	check("enforcement", "enforce", enforces(cfg), "set enforcement: enforce, once the record shows nothing that must not be refused")
 	check("kernel", "6.1 or newer", h.CheckKernel(), "")
 	check("BTF", "/sys/kernel/btf/vmlinux", h.CheckBTF(), "")
 	root, err := h.CgroupRoot()
@@ -102,6 +104,12 @@ func diagnose(h redirect.Host, path string) []finding {
 		detail, err = agents(h, append([]string{"/sallyport.guarded"}, in.Cgroups...))
 		check("agents", detail, err, "drop these capabilities from the workloads: with them nothing can hold an agent")
 	}
+	inv, err := discover.Look()
+	detail = ""
+	if err == nil {
+		detail, err = forwarders(cfg, inv)
+	}
+	check("forwarders", detail, err, "make what they listen at addresses of the resource behind them, and rule on each in interception.forwarders (docs/operations.md, Forwarders)")
 	return list
 }
 

@@ -74,8 +74,17 @@ func (d *daemon) observation(f *intercept.Flow) *observation {
 	p, err := d.bind(f)
 	d.metrics.flows.WithLabelValues(p.label()).Inc()
 	o := &observation{p: p}
-	if err != nil {
-		o.nobody = err.Error()
+	if err == nil {
+		return o
+	}
+	o.nobody = err.Error()
+	if who := &p.event.Process; who.Exe == "" {
+		// Of nobody's process at least the name: it is what an inventory is for.
+		ctx, cancel := context.WithTimeout(context.Background(), nameTime)
+		defer cancel()
+		if is, err := d.prover.Name(ctx, &f.Peer); err == nil {
+			who.Exe, who.Cgroup = is.Exe, is.Cgroup
+		}
 	}
 	return o
 }
