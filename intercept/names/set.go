@@ -244,10 +244,10 @@ func (s *Set) Troubles(now time.Time) (all []error) {
 			why = Unreachable
 		}
 		switch since := now.Sub(e.asked); {
-		case len(e.addrs) == 0 && since >= unknownTime:
-			text = fmt.Sprintf("%s can't be resolved (%s): nothing is protected under this name", name, why)
 		case e.refused != nil:
 			text = fmt.Sprintf("%s leads to addresses that can't be protected: %v", name, e.refused)
+		case len(e.addrs) == 0 && since >= unknownTime:
+			text = fmt.Sprintf("%s can't be resolved (%s): nothing is protected under this name", name, why)
 		case e.full:
 			text = fmt.Sprintf("%s leads to more addresses than can be kept (%d of a name, %d in all): protect them as a prefix", name, MaxKept, MaxAll)
 		case e.status == Cut:
