@@ -45,11 +45,11 @@ deps-run:
 
 .PHONY: test
 test: deps ## Run everything that a change must pass (as root)
-	@$(SUITE) format vet staticcheck modules vagrant generated tests allocs fuzz demo
+	@$(SUITE) format vet staticcheck modules vagrant systemd generated tests allocs fuzz demo
 
 .PHONY: check
 check: deps ## Check the sources: formatting, vet, staticcheck, modules, guards
-	@$(SUITE) format vet staticcheck modules vagrant guards
+	@$(SUITE) format vet staticcheck modules vagrant systemd guards
 
 .PHONY: fuzz
 fuzz: deps ## Run every fuzz target for FUZZTIME (default 1m), and keep what it finds

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -116,4 +117,25 @@ func TestDocsListCapabilities(t *testing.T) {
 		}
 	}
 	same(t, "capability", doc, code)
+}
+
+// The unit bounds the loader to what it keeps, so that nothing is given up for
+// the first time by a process that has it.
+func TestUnitBoundsTheLoader(t *testing.T) {
+	text, err := os.ReadFile("../../packaging/systemd/sallyport.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(string(text), "\nCapabilityBoundingSet=")
+	line, _, _ = strings.Cut(line, "\n")
+	unit, code := map[string]bool{}, map[string]bool{}
+	for _, name := range strings.Fields(line) {
+		unit[name] = true
+	}
+	for _, c := range privsep.LoaderCapabilities {
+		code[c.Name] = true
+	}
+	if !maps.Equal(unit, code) {
+		t.Errorf("the unit has %v, the loader keeps %v", unit, code)
+	}
 }
