@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -157,7 +158,31 @@ func wire(near string, nearAt netip.Prefix, far string, farAt netip.Prefix, ns *
 	if err != nil {
 		return fmt.Errorf("wire %s to %s: %w", near, far, err)
 	}
-	return errors.Join(address(near, nearAt), within(ns, func() error { return address(far, farAt) }))
+	return errors.Join(
+		address(near, nearAt), within(ns, func() error { return address(far, farAt) }),
+		running(near), within(ns, func() error { return running(far) }),
+	)
+}
+
+// running waits until the kernel sends on an interface: a moment after both
+// ends are up.
+func running(name string) error {
+	return control(func(fd int) error {
+		r, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		for range 250 {
+			if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, r); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if r.Uint16()&unix.IFF_RUNNING != 0 {
+				return nil
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		return fmt.Errorf("%s is up and does not run", name)
+	})
 }
 
 // forward has the host send two of its ports on to the server, as a container

@@ -107,9 +107,26 @@ static void fast_open_connect(char *unused)
 	set(IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1, "TCP_FASTOPEN_CONNECT");
 }
 
+/* end keeps a connection until the other side has read it: who closes at once
+ * is nobody any more when the passage asks for its record. */
+static void end(void)
+{
+	int type = 0;
+	socklen_t len = sizeof(type);
+	char c;
+
+	getsockopt(sock, SOL_SOCKET, SO_TYPE, &type, &len);
+	if (type != SOCK_STREAM)
+		return;
+	shutdown(sock, SHUT_WR);
+	while (recv(sock, &c, 1, 0) > 0)
+		;
+}
+
 static void send_it(char *unused)
 {
 	tell("send", send(sock, token, strlen(token), MSG_NOSIGNAL));
+	end();
 }
 
 static void sendto_it(char *unused)
@@ -121,6 +138,7 @@ static void fast_open(char *unused)
 {
 	tell("sendto(MSG_FASTOPEN)",
 	     sendto(sock, token, strlen(token), MSG_FASTOPEN | MSG_NOSIGNAL, &target.sa, target.len));
+	end();
 }
 
 static void sendmmsg_it(char *unused)
