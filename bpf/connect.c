@@ -77,8 +77,7 @@ static __always_inline int ask(struct bpf_sock_addr *ctx, struct endpoint *dst)
 		if (!o) {
 			if (!current_covered(the_settings(), NULL))
 				return 1;
-			refuse(REASON_INTERNAL, ctx->protocol, dst, bpf_get_netns_cookie(ctx));
-			return 0;
+			return refuse(REASON_INTERNAL, ctx->protocol, dst, bpf_get_netns_cookie(ctx));
 		}
 		o->record.side = SIDE_ASKED;
 		o->record.dst = *dst;
@@ -110,6 +109,30 @@ int asked6(struct bpf_sock_addr *ctx)
 
 	target6(ctx, &dst);
 	return ask(ctx, &dst);
+}
+
+/*
+ * Does anybody listen at the passage? Asked only where nothing is enforced:
+ * there a daemon that is gone must not take connections with it.
+ */
+static __always_inline int served(struct bpf_sock_addr *ctx, struct listener *l, int v4)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+
+	if (v4) {
+		t.ipv4.saddr = t.ipv4.daddr = LOOPBACK4;
+		t.ipv4.dport = bpf_htons(l->port);
+		sk = bpf_sk_lookup_tcp(ctx, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		t.ipv6.saddr[3] = t.ipv6.daddr[3] = bpf_htonl(1);
+		t.ipv6.dport = bpf_htons(l->port);
+		sk = bpf_sk_lookup_tcp(ctx, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	return 1;
 }
 
 /* 1: leave it as it is; 0: refuse; -1: turn it, with its record. */
@@ -152,23 +175,20 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, struct endpoint *re
 		 * sent after all, sendmsg and egress report.
 		 */
 		count(COUNT_REFUSED);
-		return 0;
+		return observing();
 	}
-	if (p == ALIAS) {
-		refuse(REASON_ALIAS, ctx->protocol, &dst, netns);
-		return 0;
-	}
+	if (p == ALIAS)
+		return refuse(REASON_ALIAS, ctx->protocol, &dst, netns);
 	if (!l || !(v4 ? l->v4 : l->v6)) {
 		tell_birth(netns);
-		refuse(REASON_NO_LISTENER, ctx->protocol, &dst, netns);
-		return 0;
+		return refuse(REASON_NO_LISTENER, ctx->protocol, &dst, netns);
 	}
+	if (s && s->observes && !served(ctx, l, v4))
+		return refuse(REASON_NO_LISTENER, ctx->protocol, &dst, netns);
 	if (!o)
 		o = s && tp ? bpf_sk_storage_get(&origins, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
-	if (!o || !s || !tp) {
-		refuse(REASON_INTERNAL, ctx->protocol, &dst, netns);
-		return 0;
-	}
+	if (!o || !s || !tp)
+		return refuse(REASON_INTERNAL, ctx->protocol, &dst, netns);
 	q = asked ? NULL : bpf_map_lookup_elem(&questions, &zero);
 	__builtin_memset(o, 0, sizeof(*o));
 	fill_task(&o->record);

@@ -188,5 +188,5 @@ int egress(struct __sk_buff *skb)
 	if (!packet_covered(skb, the_settings()) || courtesy(skb, &p))
 		return 1;
 	drop(skb, &p);
-	return 0;
+	return observing();
 }

@@ -9,8 +9,7 @@ static __always_inline int allowed(struct bpf_sock_addr *ctx, struct endpoint *d
 {
 	if (protection(dst, is_loopback(dst->addr), 0) == FREE || !current_covered(the_settings(), NULL))
 		return 1;
-	refuse(REASON_DATAGRAM, ctx->protocol, dst, bpf_get_netns_cookie(ctx));
-	return 0;
+	return refuse(REASON_DATAGRAM, ctx->protocol, dst, bpf_get_netns_cookie(ctx));
 }
 
 SEC("cgroup/sendmsg4")

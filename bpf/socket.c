@@ -39,6 +39,5 @@ int sock_create(struct bpf_sock *ctx)
 		return 1;
 	if (!current_covered(the_settings(), NULL))
 		return 1;
-	refuse(REASON_SOCKET, protocol, &none, netns);
-	return 0;
+	return refuse(REASON_SOCKET, protocol, &none, netns);
 }

@@ -119,21 +119,16 @@ int connect_unix(struct bpf_sock_addr *ctx)
 		return 1;
 	if (!current_covered(set, k->sk))
 		return 1;
-	if (!naming || *naming != UNIX_PROTECTED) {
-		refuse(REASON_UNIX, 0, &none, netns);
-		return 0;
-	}
+	if (!naming || *naming != UNIX_PROTECTED)
+		return refuse(REASON_UNIX, 0, &none, netns);
 	l = bpf_map_lookup_elem(&listeners, &netns);
 	if (!l || !l->local || ctx->type != SOCK_STREAM) {
 		tell_birth(netns);
-		refuse(REASON_NO_LISTENER, 0, &none, netns);
-		return 0;
+		return refuse(REASON_NO_LISTENER, 0, &none, netns);
 	}
 	mine = bpf_sk_storage_get(&locals, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!mine) {
-		refuse(REASON_INTERNAL, 0, &none, netns);
-		return 0;
-	}
+	if (!mine)
+		return refuse(REASON_INTERNAL, 0, &none, netns);
 	__builtin_memcpy(mine, &s->local, sizeof(*mine));
 	fill_task(&mine->record);
 	mine->record.side = SIDE_CLIENT;
@@ -144,10 +139,8 @@ int connect_unix(struct bpf_sock_addr *ctx)
 	{
 		__u8 passage[] = "\0sallyport.passage";
 
-		if (bpf_sock_addr_set_sun_path(k, passage, sizeof(passage) - 1)) {
-			refuse(REASON_INTERNAL, 0, &none, netns);
-			return 0;
-		}
+		if (bpf_sock_addr_set_sun_path(k, passage, sizeof(passage) - 1))
+			return refuse(REASON_INTERNAL, 0, &none, netns);
 	}
 	return 1;
 }

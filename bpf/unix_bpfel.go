@@ -174,7 +174,8 @@ type UnixSettings struct {
 	DaemonCgroup uint64
 	Port         uint16
 	UnixList     uint8
-	Zero         [5]uint8
+	Observes     uint8
+	Zero         [4]uint8
 }
 
 // Names of all BPF objects in the ELF.

@@ -39,11 +39,11 @@ func (k Kind) String() string {
 type Verdict uint8
 
 const (
-	Deny    Verdict = iota // no rule allowed it
-	Allow                  // runs as it is
-	Mask                   // runs with protected fields masked
-	Blocked                // a rule or the fail-closed default refused it
-	Observed               // runs as it is although it would be refused or masked: nothing is enforced
+	Deny     Verdict = iota // no rule allowed it
+	Allow                   // runs as it is
+	Mask                    // runs with protected fields masked
+	Blocked                 // a rule or the fail-closed default refused it
+	Observed                // runs as it is although it would be refused or masked: nothing is enforced
 )
 
 // String returns "deny", "allow", "mask", "block" or "observed".

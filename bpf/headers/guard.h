@@ -60,7 +60,8 @@ struct settings {
 	__u64 daemon_cgroup; /* cgroup2 id */
 	__u16 port;	     /* of the passage, host order */
 	__u8 unix_list;	     /* 1: only listed unix sockets may be connected to */
-	__u8 zero[5];
+	__u8 observes;	     /* 1: what is refused or dropped is only reported, and let through */
+	__u8 zero[4];
 };
 
 /*

@@ -94,17 +94,29 @@ static __always_inline void tell_birth(__u64 netns)
 	bpf_ringbuf_submit(b, 0);
 }
 
-/* Reports a refused system call of the current task. */
-static __always_inline void refuse(enum reason reason, __u32 proto, struct endpoint *dst, __u64 netns)
+/* Is nothing enforced? Then what would be refused is let through. */
+static __always_inline int observing(void)
+{
+	struct settings *s = the_settings();
+
+	return s && s->observes;
+}
+
+/*
+ * Reports a refused system call of the current task. 1: let it through all the
+ * same, nothing is enforced.
+ */
+static __always_inline int refuse(enum reason reason, __u32 proto, struct endpoint *dst, __u64 netns)
 {
 	struct report *r;
 
 	count(COUNT_REFUSED);
 	r = tell(reason, proto, dst, 0, 1);
-	if (!r)
-		return;
-	r->who.netns = netns;
-	bpf_ringbuf_submit(r, 0);
+	if (r) {
+		r->who.netns = netns;
+		bpf_ringbuf_submit(r, 0);
+	}
+	return observing();
 }
 
 #endif

@@ -34,6 +34,9 @@ func (d *daemon) watchReports(fd int) error {
 			}
 			d.metrics.bypasses.Inc()
 			e := b.Event()
+			if s := d.setting.Load(); s != nil && s.cfg.Observes() {
+				e.Verdict, e.Reason = events.Observed, "would have been refused (block)"
+			}
 			whose.on(&e, d.prover, &b.Peer)
 			d.insist(&e)
 		}

@@ -15,7 +15,7 @@ func guardConfig(cfg *config.Config, known names.Map) redirect.Config {
 	rc := redirect.Config{
 		Mode: cfg.Interception.Mode, Port: cfg.Interception.Port, Pins: cfg.Interception.Pins,
 		Covered: cfg.Interception.CoveredPaths(), Exempt: cfg.Interception.ExemptPaths(),
-		Destinations: destinations(cfg, known),
+		Destinations: destinations(cfg, known), Observe: cfg.Observes(),
 	}
 	for _, r := range cfg.Resources {
 		rc.Unix.Protected = append(rc.Unix.Protected, r.Unix...)

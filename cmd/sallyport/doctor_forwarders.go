@@ -13,10 +13,12 @@ import (
 	"sallyport.dev/sallyport/intercept/discover"
 )
 
+var errObserves = errors.New("NOTHING IS ENFORCED (enforcement: observe): connections are recorded, and relayed whoever they are from")
+
 // enforces is the doctor's word on a host that only observes.
 func enforces(cfg *config.Config) error {
 	if cfg.Observes() {
-		return errors.New("NOTHING IS ENFORCED (enforcement: observe): connections are recorded, and relayed whoever they are from")
+		return errObserves
 	}
 	return nil
 }

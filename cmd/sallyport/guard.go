@@ -114,13 +114,13 @@ there. Exit code 1 unless the guard is up and whole.`,
 			}
 			out := cmd.OutOrStdout()
 			if asJSON {
-				if err := printJSON(out, guardReport{s, cfg.Enforcement}); err != nil {
+				if err := printJSON(out, s); err != nil {
 					return err
 				}
 			} else if err == nil {
 				printGuard(out, &s)
-				if err := enforces(cfg); err != nil {
-					fmt.Fprintf(out, "ALARM     %v\n", err)
+				if s.Observes || cfg.Observes() {
+					fmt.Fprintf(out, "ALARM     %v\n", errObserves)
 				}
 			}
 			if err == nil && !s.Up {
@@ -131,12 +131,6 @@ there. Exit code 1 unless the guard is up and whole.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
-}
-
-// guardReport is what guard status prints with --json.
-type guardReport struct {
-	redirect.Status
-	Enforcement string `json:"enforcement"` // as configured
 }
 
 func printGuard(w io.Writer, s *redirect.Status) {

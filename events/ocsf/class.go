@@ -126,7 +126,12 @@ func status(ev *events.Event) id {
 	switch ev.Kind {
 	case events.Alarm, events.Drift:
 		return id{1, "New"}
-	case events.Block, events.Bypass:
+	case events.Block:
+		return id{2, "Failure"}
+	case events.Bypass:
+		if ev.Verdict == events.Observed {
+			return id{1, "Success"}
+		}
 		return id{2, "Failure"}
 	case events.Statement:
 		return id{0, "Unknown"}

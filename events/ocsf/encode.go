@@ -109,6 +109,9 @@ func (e *enc) verdict(ev *events.Event) {
 		action, disposition = control(ev.Verdict)
 	case ev.Kind == events.Bypass:
 		action, disposition = control(events.Blocked)
+		if ev.Verdict == events.Observed {
+			action, disposition = control(ev.Verdict)
+		}
 	default:
 		return
 	}

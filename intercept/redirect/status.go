@@ -16,6 +16,7 @@ import (
 type Status struct {
 	Up           bool                    `json:"up"` // every program is attached to the live cgroup2 root
 	Mode         string                  `json:"mode"`
+	Observes     bool                    `json:"observes"` // nothing is refused or dropped
 	Port         uint16                  `json:"port"`
 	Root         string                  `json:"cgroup2"` // where cgroup2 is mounted
 	Programs     []ProgramStatus         `json:"programs"`
@@ -103,7 +104,7 @@ func (s *Status) read(dir string) error {
 			s.Mode = name
 		}
 	}
-	s.Port = settings.Port
+	s.Port, s.Observes = settings.Port, settings.Observes != 0
 	keys, err := content[bpf.GuardPrefix, bpf.GuardPorts](destinations)
 	if err != nil {
 		return fmt.Errorf("destinations: %w", err)

@@ -27,7 +27,11 @@ type Config struct {
 	ExemptIDs    []uint64
 	Destinations []intercept.Destination
 	Unix         Unix
-	Host         Host // the machine's own unless a test says otherwise
+	// Observe lets through what would be refused or dropped, reports it all
+	// the same, and ends no older connection. Without a daemon connections are
+	// not turned. Only the passage's own port stays closed.
+	Observe bool
+	Host    Host // the machine's own unless a test says otherwise
 }
 
 var modes = map[string]uint32{
@@ -217,6 +221,9 @@ func (g *Guard) fill() error {
 		}
 	}
 	settings := bpf.GuardSettings{Layout: layout, Mode: modes[g.cfg.Mode], DaemonCgroup: g.daemonID, Port: g.cfg.Port, UnixList: g.cfg.Unix.list()}
+	if g.cfg.Observe {
+		settings.Observes = 1
+	}
 	if err := g.maps.Config.Put(uint32(0), settings); err != nil {
 		return fmt.Errorf("fill settings: %w", err)
 	}
