@@ -21,14 +21,16 @@ func list(t *testing.T, args ...string) []string {
 // the events that they make, and no room above.
 func TestImports(t *testing.T) {
 	may := map[string]string{
-		"intercept":               "",
-		"intercept/redirect":      "intercept events bpf",
-		"intercept/privsep":       "intercept intercept/sandbox intercept/workload",
-		"intercept/workload":      "",
-		"intercept/sandbox":       "",
-		"intercept/discover":      "bpf",
-		"intercept/identity":      "intercept",
-		"intercept/identity/oidc": "intercept intercept/identity",
+		"intercept":                "",
+		"intercept/redirect":       "intercept events bpf",
+		"intercept/privsep":        "intercept intercept/sandbox intercept/workload",
+		"intercept/workload":       "",
+		"intercept/sandbox":        "",
+		"intercept/discover":       "bpf",
+		"intercept/names":          "",
+		"intercept/names/resolver": "intercept/names",
+		"intercept/identity":       "intercept",
+		"intercept/identity/oidc":  "intercept intercept/identity",
 	}
 	for pkg, allowed := range may {
 		for _, p := range list(t, "-f", `{{join .Imports "\n"}}`, module+"/"+pkg) {
@@ -56,7 +58,7 @@ func contains(words, word string) bool {
 
 // Who proves and binds identities does so without a program in the kernel.
 func TestLinksNoEBPF(t *testing.T) {
-	for _, pkg := range []string{"privsep", "workload", "identity", "identity/oidc"} {
+	for _, pkg := range []string{"names", "names/resolver", "privsep", "workload", "identity", "identity/oidc"} {
 		deps := list(t, "-deps", "./"+pkg)
 		if len(deps) < 10 {
 			t.Fatalf("go list does not tell the imports of %s", pkg)
@@ -65,6 +67,19 @@ func TestLinksNoEBPF(t *testing.T) {
 			if strings.HasPrefix(p, "github.com/cilium/") || p == module+"/bpf" {
 				t.Errorf("intercept/%s links %s", pkg, p)
 			}
+		}
+	}
+}
+
+// What the loader reads of names was never DNS: another process speaks it.
+func TestLoaderSpeaksNoDNS(t *testing.T) {
+	for pkg, speaks := range map[string]bool{"names": false, "privsep": false, "redirect": false, "names/resolver": true} {
+		found := false
+		for _, p := range list(t, "-deps", "./"+pkg) {
+			found = found || strings.HasPrefix(p, "github.com/miekg/dns")
+		}
+		if found != speaks {
+			t.Errorf("intercept/%s speaks DNS: %t", pkg, found)
 		}
 	}
 }
