@@ -34,16 +34,17 @@ type state map[string]string
 func (s state) under(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
+	s.below(t, root)
+	return root
+}
+
+func (s state) below(t *testing.T, root string) {
+	t.Helper()
 	for name, text := range s {
 		name = filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		must(t, os.WriteFile(name, []byte(text), 0o600))
 	}
-	return root
 }
 
 func jsonOf(v any) string {

@@ -75,13 +75,16 @@ func (h Host) Namespaces(path string) (map[uint64]int, error) {
 	return spaces, nil
 }
 
-// netns returns the inode number of a process's network namespace.
+// netns returns the inode number of a process's network namespace. The link
+// tells it, net:[4026531840], for less than stat(2) costs.
 func (h Host) netns(pid int) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(h.proc(pid, "ns/net"), &st); err != nil {
+	var b [64]byte
+	n, err := unix.Readlink(h.proc(pid, "ns/net"), b[:])
+	if err != nil {
 		return 0, err
 	}
-	return st.Ino, nil
+	text, _ := strings.CutPrefix(string(b[:n]), "net:[")
+	return strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 64)
 }
 
 // cgroupOf returns the path of a process's cgroup below the cgroup2 root.

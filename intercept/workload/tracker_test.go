@@ -192,3 +192,75 @@ func TestSetSelectors(t *testing.T) {
 		t.Errorf("%+v %v", found, err)
 	}
 }
+
+// A container's state may come after its cgroup; until then what is in it is
+// no container.
+func TestStateComesLater(t *testing.T) {
+	base := top(t)
+	path := base + "/" + ctrID
+	root := t.TempDir()
+	must(t, os.Symlink("/proc", root+"/proc"))
+	f := follow(t, workload.Options{Host: workload.Host{Root: root}, Selectors: []selector{{Container: &container{Name: "web"}}}})
+	mkdir(t, path+"/inner") // which looks like a part of the container too
+	time.Sleep(30 * time.Millisecond)
+	later := state{bundles + "moby/" + ctrID + "/config.json": oci(path, nil), "var/lib/docker/containers/" + ctrID + "/config.v2.json": dockerState(ctrID, "web", "nginx", nil)}
+	later.below(t, root)
+	if e := until(f, "the container", matched(path)); e.ID != id(t, path) || e.Description.Container.Name != "web" {
+		t.Errorf("%+v", e)
+	}
+	if has(f, func(e workload.Undescribed) bool { return true }) {
+		t.Errorf("told as unknown: %#v", f.seen)
+	}
+	// Another one stays unknown, and that is told once.
+	unknown := base + "/docker-" + sandboxID + ".scope"
+	mkdir(t, unknown)
+	e := until(f, "that it is unknown", func(e workload.Undescribed) bool { return true })
+	if e.Path != unknown || e.ID != id(t, unknown) || e.Err == nil {
+		t.Errorf("%+v", e)
+	}
+	mkdir(t, base+"/marker")
+	p := sleeper(t, unknown, 0)
+	time.Sleep(700 * time.Millisecond)
+	end(p)
+	if err := f.SetSelectors([]selector{{Cgroup: base + "/marker"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	f.seen = nil
+	until(f, "the marker", matched(base+"/marker"))
+	if has(f, func(e workload.Undescribed) bool { return true }) {
+		t.Errorf("told again: %#v", f.seen)
+	}
+	if has(f, matched(path+"/inner")) && !has(f, goneID(id(t, path+"/inner"))) {
+		t.Error("what is below the container stays a match of its own")
+	}
+}
+
+// Notices about processes are many where somebody makes them: nobody else
+// waits for that.
+func TestStormOfMoves(t *testing.T) {
+	base := top(t)
+	mkdir(t, base+"/noisy/a")
+	mkdir(t, base+"/noisy/b")
+	f := follow(t, workload.Options{HostMode: true, Selectors: []selector{{Cgroup: base + "/new"}}})
+	p := sleeper(t, base+"/noisy/a", 0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		pid := []byte(strconv.Itoa(p.Process.Pid))
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.WriteFile(cgroupRoot(t)+base+"/noisy/"+string(rune('a'+i%2))+"/cgroup.procs", pid, 0)
+			}
+		}
+	}()
+	defer func() {
+		close(stop)
+		<-stopped
+	}()
+	time.Sleep(200 * time.Millisecond)
+	mkdir(t, base+"/new")
+	until(f, "the quiet one", matched(base+"/new"))
+}
