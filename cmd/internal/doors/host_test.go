@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -38,6 +37,7 @@ func (h *host) setUp(t *testing.T) {
 	err = errors.Join(
 		os.Chmod(h.dir, 0o777), // agents make links in it
 		os.Mkdir(filepath.Join(h.dir, "server"), 0o755),
+		os.Mkdir(filepath.Join(h.dir, "allowed"), 0o777),
 		os.CopyFS(filepath.Join(h.dir, "attempts"), os.DirFS(os.Getenv(attempts))), // where agents can enter
 		os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("1543"), 0),         // with data in a first SYN, by all
 		linkUp("lo"),
@@ -158,31 +158,7 @@ func wire(near string, nearAt netip.Prefix, far string, farAt netip.Prefix, ns *
 	if err != nil {
 		return fmt.Errorf("wire %s to %s: %w", near, far, err)
 	}
-	return errors.Join(
-		address(near, nearAt), within(ns, func() error { return address(far, farAt) }),
-		running(near), within(ns, func() error { return running(far) }),
-	)
-}
-
-// running waits until the kernel sends on an interface: a moment after both
-// ends are up.
-func running(name string) error {
-	return control(func(fd int) error {
-		r, err := unix.NewIfreq(name)
-		if err != nil {
-			return err
-		}
-		for range 250 {
-			if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, r); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			if r.Uint16()&unix.IFF_RUNNING != 0 {
-				return nil
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		return fmt.Errorf("%s is up and does not run", name)
-	})
+	return errors.Join(address(near, nearAt), within(ns, func() error { return address(far, farAt) }))
 }
 
 // forward has the host send two of its ports on to the server, as a container

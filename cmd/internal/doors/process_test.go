@@ -25,7 +25,8 @@ type place struct {
 	cgroup string    // "" is inside, covered in mode cgroup; else outside, remade, relay
 	caps   []uintptr // CAP_
 	file   *os.File  // its descriptor 3
-	net    *os.File  // a network namespace other than the host's
+	far    bool      // in the far network namespace
+	net    *os.File  // in another that is not the host's
 	target string    // other than the door's
 }
 
@@ -119,6 +120,9 @@ func (a *attempt) launch(p place, cmd *exec.Cmd) *proc {
 	cmd.Stderr = cmd.Stdout
 	proc.out = bufio.NewReader(out)
 	start := cmd.Start
+	if p.far {
+		p.net = a.w.host.far
+	}
 	if p.net != nil {
 		start = func() error { return within(p.net, cmd.Start) }
 	}

@@ -37,10 +37,10 @@ func (a *attempt) handOver(from place, give []string, to place, take []string) {
 	a.run(to, "agent", append([]string{"take"}, take...)...)
 }
 
-// moved pauses an agent between its steps, and moves it into a cgroup then.
-func moved(from, to string, before, after []string) func(a *attempt) {
+// moved moves a program into another cgroup while it pauses.
+func moved(from, to, program string, args ...string) func(a *attempt) {
 	return func(a *attempt) {
-		p := a.start(place{cgroup: from}, "agent", append(append(before, "pause"), after...)...)
+		p := a.start(place{cgroup: from}, program, args...)
 		if pid, _, ok := p.paused(); ok {
 			a.fail(os.WriteFile(filepath.Join(a.w.cgroup(to), "cgroup.procs"), []byte(strconv.Itoa(pid)), 0))
 		}
@@ -76,16 +76,19 @@ const (
 var outside = place{cgroup: "outside"}
 
 var byHand = []*door{
-	does(home, moved("outside", "", words("socket=tcp4"), words("connect send"))).
+	does(home, moved("outside", "", "agent", words("socket=tcp4 pause connect send")...)).
 		named("made before joining", "a socket made outside; its process is moved inside and connects").
 		since(doors.Redirected, byTask),
+	does(home, moved("outside", "", "ring", "polled", "pause")).
+		named("io_uring, SQPOLL, made before joining", "a ring made outside; its process is moved inside and connects by it").
+		since(doors.Redirected, "the kernel's thread moves with the process"),
 	does(home, func(a *attempt) { a.handOver(outside, words(giving), place{}, words("connect send")) }).
 		named("made outside, passed in", "SCM_RIGHTS; connected inside").
 		since(doors.Redirected, byTask),
 	does(home, func(a *attempt) { a.handOver(place{}, words(giving), outside, words("connect send")) }).
 		named("made inside, passed out", "SCM_RIGHTS; connected outside").
 		since(doors.Redirected, bySocketOf),
-	does(home, moved("", "outside", words("socket=tcp4"), words("connect send"))).
+	does(home, moved("", "outside", "agent", words("socket=tcp4 pause connect send")...)).
 		named("made inside, connected after leaving", "the process is moved outside in between").
 		since(doors.Redirected, bySocketOf),
 	does(home, func(a *attempt) { a.handOver(outside, words("socket=tcp4 connect"), place{}, words("send")) }).
@@ -115,16 +118,9 @@ var byHand = []*door{
 	older(home6, place{}, "agent", words("socket=tcp6 connect pause send")...).
 		named("older connection, IPv6", "the same in IPv6").
 		since(doors.Refused, "it is destroyed when the guard comes up, and "+byEgress),
-	does(near, func(a *attempt) {
-		p := a.start(place{net: a.w.far}, "agent", words("socket=tcp4 connect pause send")...)
-		if _, _, ok := p.paused(); ok {
-			a.guard()
-		}
-		if p.wait() {
-			a.sent()
-		}
-	}).before().named("older connection, in another namespace", "the same from a container's network namespace").
-		since(doors.Refused, byEgress),
+	older(near, place{far: true}, "agent", words("socket=tcp4 connect pause send")...).
+		named("older connection, in another namespace", "the same from a container's network namespace").
+		since(doors.Refused, "it is destroyed when the guard comes up, and "+byEgress),
 	older(home, place{}, "agent", words("socket=udp4 connect pause send")...).
 		named("older UDP socket", "connected before the guard came up").
 		since(doors.Refused, byEgress),
@@ -171,7 +167,7 @@ func wiredUp(net int, after ...string) *door {
 }
 
 var byNamespace = []*door{
-	does(near, func(a *attempt) { a.run(place{net: a.w.far}, "agent", words(going)...) }).
+	does(near, func(a *attempt) { a.run(place{far: true}, "agent", words(going)...) }).
 		named("another namespace", "connect from a container's network namespace").
 		since(doors.Refused, noPassage),
 	does(wired(9), func(a *attempt) { a.run(place{net: a.w.served}, "agent", words(going)...) }).
@@ -188,11 +184,11 @@ var byNamespace = []*door{
 	}).named("setns", "enter another network namespace, with CAP_SYS_ADMIN").
 		since(doors.Refused, noPassage),
 	does(near, func(a *attempt) {
-		a.handOver(place{net: a.w.far}, words(giving), place{}, words("connect send"))
+		a.handOver(place{far: true}, words(giving), place{}, words("connect send"))
 	}).named("socket of another namespace", "made in a container's namespace, passed to an agent of the host's").
 		since(doors.Refused, noPassage),
 	does(home, func(a *attempt) {
-		a.handOver(place{}, words(giving), place{net: a.w.far}, words("connect send"))
+		a.handOver(place{}, words(giving), place{far: true}, words("connect send"))
 	}).named("socket of the host's namespace", "made in the host's namespace, passed to an agent in a container's").
 		since(doors.Redirected, "the socket stays in its namespace, and that has a passage"),
 }
@@ -223,59 +219,19 @@ var byForwarding = []*door{
 		named("local forwarder", "a process outside that carries connections: a pooler, `ssh -L`, docker-proxy").
 		since(doors.Passes, "out of scope of this mode: the forwarder is outside; protect its port as a destination too, or use mode `host`").
 		since(doors.Redirected, "the forwarder's own connection is turned, and has the forwarder's identity"),
+	forwardedBy("outside", 7005).
+		named("local forwarder, protected", "the same where the forwarder's port is a protected destination").
+		since(doors.Redirected, "the agent's connection to the forwarder is turned"),
 	forwardedBy("relay", 7004).
 		named("exempt forwarder", "the same in a cgroup that mode `host` exempts").
 		since(doors.Passes, "out of scope: what is exempt may connect; protect its port as a destination too"),
 }
 
-// bySpelling is a door to the server's unix socket by another name.
-func bySpelling(f func(a *attempt, path string) (name string, before []string)) *door {
+// spelled is a door to the server's unix socket by a name that f makes, which
+// may need steps before.
+func spelled(f func(a *attempt, path string) (name string, before []string)) *door {
 	return does("", func(a *attempt) {
 		name, before := f(a, a.w.socketPath())
 		a.run(place{target: "unix:" + name}, "agent", append(before, words("socket=unix connect send")...)...)
-	}).since(doors.Passes, byFile)
-}
-
-// fresh is a name in the folder that agents may write to.
-func (a *attempt) fresh(kind string) string {
-	return filepath.Join(a.w.dir, fmt.Sprintf("%s-%d", kind, wires.Add(1)))
-}
-
-var byName = []*door{
-	bySpelling(func(a *attempt, path string) (string, []string) { return path, nil }).
-		named("unix path", "connect to the server's socket by its path"),
-	bySpelling(func(a *attempt, path string) (string, []string) {
-		return filepath.Base(path), []string{"chdir=" + filepath.Dir(path)}
-	}).named("unix path, relative", "the same from its folder"),
-	bySpelling(func(a *attempt, path string) (string, []string) {
-		return filepath.Dir(path) + "/./" + filepath.Base(path), nil
-	}).named("unix path, ./", "the same with a dot in it"),
-	bySpelling(func(a *attempt, path string) (string, []string) { return "/proc/self/root" + path, nil }).
-		named("unix path, /proc/self/root", "the same through /proc"),
-	bySpelling(func(a *attempt, path string) (string, []string) {
-		link := a.fresh("symlink")
-		a.fail(os.Symlink(path, link))
-		return link, nil
-	}).named("unix path, symbolic link", "the same by a link to it"),
-	bySpelling(func(a *attempt, path string) (string, []string) {
-		link := a.fresh("link")
-		a.fail(os.Link(path, link))
-		return link, nil
-	}).named("unix path, hard link", "the same by another name of it"),
-	bySpelling(func(a *attempt, path string) (string, []string) {
-		at := a.fresh("mount")
-		a.fail(os.WriteFile(at, nil, 0o666))
-		return at, []string{"unshare-mounts", "mount=" + path + "," + at}
-	}).named("unix path, bind mount", "the same, mounted elsewhere in a mount namespace of its own"),
-	does("", func(a *attempt) {
-		p := outside
-		p.target = "unix:" + a.w.socketPath()
-		a.handOver(p, words("socket=unix connect"), place{target: home}, words("send"))
-	}).named("unix, connected outside", "SCM_RIGHTS; used inside").since(doors.Passes, byFile),
-	steps("abstract:"+abstract, words("socket=unix connect send")...).
-		named("abstract unix socket", "connect to a name that is in no folder").
-		since(doors.Passes, "out of scope: the hooks are of inet sockets; have the server listen at no abstract name"),
-	steps("vsock:1:5432", words("socket=vsock connect send")...).
-		named("AF_VSOCK", "connect to the host's own context id").
-		since(doors.Passes, "out of scope: the hooks are of inet sockets; forbid the family by seccomp, `sallyport doctor` says how"),
+	})
 }

@@ -22,6 +22,7 @@ var table = []group{
 	{"What the host forwards", byForwarding},
 	{"The passage itself", byPassage},
 	{"Sockets that are not inet", byName},
+	{"Unix sockets, with an allow-list", byAllowance},
 }
 
 // does is a door that is tried by f.
@@ -58,7 +59,9 @@ const (
 	byTask     = "whoever connects is covered, whoever made the socket"
 	onlyHost   = "out of scope of this mode: who connects is outside; mode `host` answers it"
 	noRaw      = "out of scope: no cgroup hook sees such frames; take CAP_NET_RAW away, `sallyport doctor` names who holds it"
-	byFile     = "out of scope: the hooks are of inet sockets; the permissions of the file are the guarantee"
+	byNaming   = "out of scope without an allow-list: the hook compares names as they are written; the permissions of the file are the guarantee"
+	beforeUnix = "out of scope: the kernel has no hook for unix sockets before 6.7; the permissions of the file are the guarantee"
+	byList     = "the name is not on the allow-list"
 )
 
 var byConnection = []*door{
@@ -130,6 +133,12 @@ var byPacket = []*door{
 		named("UDP, sendto, mapped", "the same to a mapped address").since(doors.Refused, byDatagram),
 	steps("0.0.0.0:5432", "socket=udp4", "sendto").
 		named("UDP, sendto 0.0.0.0", "the same to the unspecified address").since(doors.Refused, byDatagram),
+	steps(home, "socket=udp6", "sendto").
+		named("UDP, sendto, IPv4 by an IPv6 socket", "an IPv6 socket is given an IPv4 address").since(doors.Refused, byDatagram),
+	steps(home, "socket=udp6", "connect", "send").
+		named("UDP, connected, IPv4 by an IPv6 socket", "the same with a connect").since(doors.Refused, byDatagram),
+	steps(home, "socket=udp4", "unspecified", "sendto").
+		named("UDP, sendto AF_UNSPEC", "an address without a family, which is taken for IPv4").since(doors.Refused, byDatagram),
 	steps(home, "socket=udp4", "sendmmsg").
 		named("UDP, sendmmsg", "send many at once").since(doors.Refused, byDatagram),
 	steps(home, "socket=udplite4", "sendto").

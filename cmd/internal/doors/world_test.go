@@ -1,6 +1,7 @@
 package doors_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,6 +28,8 @@ type door struct {
 	target string // that its attempts are told; default home
 	// early: it begins before the guard is up, and calls attempt.guard itself.
 	early bool
+	// listed: it is tried with an allow-list of unix sockets.
+	listed bool
 	// alone: it must not be tried beside others that are alone.
 	alone bool
 	try   func(*attempt)
@@ -34,18 +37,20 @@ type door struct {
 
 // phase is one state of the host that all doors are tried in.
 type phase struct {
-	mode string // "" without a guard
-	dead bool   // the daemon was killed
+	mode   string // "" without a guard
+	dead   bool   // the daemon was killed
+	listed bool   // covered processes may connect to listed unix sockets only
 }
 
 func (p phase) String() string {
-	switch {
-	case p.mode == "":
-		return "no guard"
-	case p.dead:
-		return p.mode + ", daemon dead"
+	s := cmp.Or(p.mode, "no guard")
+	if p.listed {
+		s += ", allow-list"
 	}
-	return p.mode
+	if p.dead {
+		s += ", daemon dead"
+	}
+	return s
 }
 
 // world is what the attempts of one phase share.
@@ -87,7 +92,7 @@ const (
 func wired(n int) string { return fmt.Sprintf("10.77.%d.1:5432", n) }
 
 func protected() (out []netip.AddrPort) {
-	for _, a := range []string{home, home6, near, away, wired(1), wired(2), wired(9)} {
+	for _, a := range []string{home, home6, near, away, wired(1), wired(2), wired(9), "127.0.0.1:7005"} {
 		out = append(out, netip.MustParseAddrPort(a))
 	}
 	return out
@@ -156,6 +161,9 @@ func (w *world) raise(t *testing.T) {
 	}
 	if redirect.HaveUnix() == nil {
 		cfg.Unix.Protected = []string{w.socketPath(), "@" + abstract}
+		if w.phase.listed {
+			cfg.Unix.Allow = []string{w.dir + "/allowed/**"}
+		}
 	}
 	g, err := redirect.Up(cfg)
 	if err != nil {

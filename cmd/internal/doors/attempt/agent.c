@@ -60,6 +60,12 @@ static void to(char *text)
 	target = parse(text);
 }
 
+/* unspecified takes the family out of the target's address. */
+static void unspecified(char *unused)
+{
+	target.sa.sa_family = AF_UNSPEC;
+}
+
 static void bind_to(char *text)
 {
 	struct address a = parse(text);
@@ -178,16 +184,10 @@ static void accept_it(char *unused)
 	}
 }
 
-/* pause says so, and goes on when a line or the end comes in. */
 static void pause_it(char *unused)
 {
-	char c;
-
-	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
-	printf("paused %d %d\n", getpid(), sock);
-	fflush(stdout);
-	if (read(0, &c, 1) < 0)
-		tell("pause", -1);
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* for pidfd_getfd */
+	pause_here(sock);
 }
 
 /* pass and take hand the socket over descriptor 3, a unix socket. */
@@ -240,6 +240,7 @@ static const struct step {
 } steps[] = {
 	{"socket", make},
 	{"to", to},
+	{"unspecified", unspecified},
 	{"bind", bind_to},
 	{"connect", connect_it},
 	{"disconnect", disconnect},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * ring TARGET TOKEN [polled]: connects and sends by requests in an io_uring;
+ * ring TARGET TOKEN [polled [pause]]: connects and sends by requests in an io_uring;
  * polled: a thread of the kernel takes them.
  */
 #include "attempt.h"
@@ -67,10 +67,12 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (argc < 3)
-		bad("usage: ring TARGET TOKEN [polled]");
+		bad("usage: ring TARGET TOKEN [polled [pause]]");
 	target = parse(argv[1]);
-	alarm(patience() / 1000 + 2);
 	set_up(argc > 3 ? IORING_SETUP_SQPOLL : 0);
+	if (argc > 4)
+		pause_here(ring);
+	alarm(patience() / 1000 + 2);
 	fd = socket(target.sa.sa_family, SOCK_STREAM, 0);
 	tell("socket", fd);
 	ask("connect", (struct io_uring_sqe){.opcode = IORING_OP_CONNECT,

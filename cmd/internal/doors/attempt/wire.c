@@ -195,7 +195,6 @@ static uint32_t answered(void)
 int main(int argc, char **argv)
 {
 	uint32_t theirs;
-	char c;
 
 	if (argc < 5)
 		bad("usage: wire TARGET TOKEN FROM HOW [pause]");
@@ -207,12 +206,8 @@ int main(int argc, char **argv)
 		open_packet(argv[4] + 7);
 	else
 		open_raw(!strcmp(argv[4], "header"));
-	if (argc > 5) {
-		printf("paused %d %d\n", getpid(), out);
-		fflush(stdout);
-		if (read(0, &c, 1) < 0)
-			tell("pause", -1);
-	}
+	if (argc > 5)
+		pause_here(out);
 	if (link_to.sll_family)
 		resolve();
 	segment("SYN", TH_SYN, 1000, 0, "");
