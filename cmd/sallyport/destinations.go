@@ -1,26 +1,54 @@
 package main
 
 import (
+	"log/slog"
 	"net/netip"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/names"
 	"sallyport.dev/sallyport/intercept/redirect"
+	"sallyport.dev/sallyport/intercept/workload"
 )
 
 // guardConfig is the kernel's part of a configuration, with what is known of
 // its names.
-func guardConfig(cfg *config.Config, known names.Map) redirect.Config {
+//
+// Cgroups that selectors match at this moment are in it by their ids, besides
+// those that are given.
+func guardConfig(cfg *config.Config, known names.Map, ids ...uint64) redirect.Config {
 	rc := redirect.Config{
 		Mode: cfg.Interception.Mode, Port: cfg.Interception.Port, Pins: cfg.Interception.Pins,
 		Covered: cfg.Interception.CoveredPaths(), Exempt: cfg.Interception.ExemptPaths(),
 		Destinations: destinations(cfg, known), Observe: cfg.Observes(),
 	}
+	ids = append(ids, matching(cfg)...)
+	if rc.Mode == "host" {
+		rc.ExemptIDs = ids
+	} else {
+		rc.CoveredIDs = ids
+	}
 	for _, r := range cfg.Resources {
 		rc.Unix.Protected = append(rc.Unix.Protected, r.Unix...)
 	}
 	return rc
+}
+
+// matching finds the cgroups that selectors match. What can't be found is
+// covered in host mode; in cgroup mode the loader follows it from its start on.
+func matching(cfg *config.Config) (ids []uint64) {
+	root, err := redirect.Host{}.CgroupRoot()
+	if err != nil {
+		return nil // Up says so
+	}
+	found, err := workload.Host{Cgroups: root}.Find(cfg.Interception.Selectors())
+	if err != nil {
+		slog.Warn("not every cgroup can be described", "error", err)
+	}
+	for _, f := range found {
+		ids = append(ids, f.ID)
+	}
+	return ids
 }
 
 // destinations are what the kernel protects: what the configuration says, and

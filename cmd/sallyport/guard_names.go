@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -39,24 +40,19 @@ func (w *nameWatch) resolveNow(out io.Writer, cfg *config.Config, g *redirect.Gu
 	if err != nil {
 		fmt.Fprintf(out, "names are not resolved: %v\n", err)
 	}
-	swept, err := w.protect(g, cfg)
-	printSwept(out, swept)
-	if err != nil {
-		return err
-	}
+	failed := w.protect(g, cfg)
+	printSwept(out, w.takeSwept())
 	for _, err := range w.set.Troubles(time.Now().Add(firstNames)) {
 		fmt.Fprintln(out, err)
 	}
-	if err := w.set.Save(w.file); err != nil {
-		return err
-	}
+	failed = errors.Join(failed, w.set.Save(w.file))
 	if unknown := w.set.Unknown(); len(unknown) > 0 {
-		return &exitError{
+		return errors.Join(failed, &exitError{
 			code: 1, err: fmt.Errorf("the guard is up, but nothing is protected under %s: no address is known", strings.Join(unknown, ", ")),
 			hint: "list an address beside the name, or bring the guard up again when DNS answers",
-		}
+		})
 	}
-	return nil
+	return failed
 }
 
 // printSwept tells which connections were ended.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
@@ -16,8 +15,10 @@ import (
 
 const (
 	// gatherNames is for how long answers are gathered before they are put in
-	// force together.
+	// force together; paceNames is the least time from one such change to the
+	// next.
 	gatherNames = 100 * time.Millisecond
+	paceNames   = time.Second
 	// lookNames is the time between two looks at what is old, or amiss.
 	lookNames = 10 * time.Second
 	// firstNames is what the first answers have to come in.
@@ -33,6 +34,8 @@ type nameWatch struct {
 	resolver *resolving
 	answers  <-chan names.Answer // the resolver's; nil without one
 	soon     <-chan time.Time    // when what was learned is put in force; nil: nothing was
+	applied  time.Time           // when that was last
+	swept    []redirect.Bypass   // by protect, besides those of the Guard
 	look     <-chan time.Time
 }
 
@@ -45,7 +48,11 @@ func namesFile(cfg *config.Config) string {
 // says why that is nothing; the nameWatch can be used.
 func newNames(cfg *config.Config) (nameWatch, error) {
 	w := nameWatch{set: names.NewSet(cfg.Interception.OldAddresses), file: namesFile(cfg)}
-	w.set.Want(cfg.Names(), time.Now())
+	list := cfg.Names()
+	if len(list) == 0 {
+		return w, nil
+	}
+	w.set.Want(list, time.Now())
 	err := w.set.Load(w.file, time.Now())
 	return w, err
 }
@@ -56,20 +63,22 @@ func (w *nameWatch) known() names.Map { return w.good }
 // bringNames brings a guard up with all that is known of names. What the
 // kernel refuses of them is left out, and told by Troubles: the rest must be
 // protected nevertheless.
-func (w *nameWatch) bringNames(cfg *config.Config) (*redirect.Guard, error) {
+//
+// Cgroups that are covered, or exempt, besides those that it finds are named
+// by their ids.
+func (w *nameWatch) bringNames(cfg *config.Config, ids ...uint64) (*redirect.Guard, error) {
 	var m names.Map
 	if w.set != nil {
 		m = w.set.Map()
 	}
-	g, err := redirect.Up(guardConfig(cfg, m))
+	g, err := redirect.Up(guardConfig(cfg, m, ids...))
 	if err == nil || len(destinations(cfg, m)) == len(destinations(cfg, nil)) {
 		w.good = m
 		return g, err
 	}
-	if g, serr := redirect.Up(guardConfig(cfg, nil)); serr == nil {
+	if g, serr := redirect.Up(guardConfig(cfg, nil, ids...)); serr == nil {
 		w.good = nil
-		_, err := w.protect(g, cfg)
-		if err != nil {
+		if err := w.protect(g, cfg); err != nil && !errors.Is(err, redirect.ErrSweep) {
 			g.Close()
 			return nil, err
 		}
@@ -79,12 +88,19 @@ func (w *nameWatch) bringNames(cfg *config.Config) (*redirect.Guard, error) {
 }
 
 // protect has the guard protect what is known. What it refuses is forgotten.
-func (w *nameWatch) protect(g *redirect.Guard, cfg *config.Config) (swept []redirect.Bypass, err error) {
+// The error may be that some older connections could not be ended: then what
+// is known is protected nevertheless.
+func (w *nameWatch) protect(g *redirect.Guard, cfg *config.Config) error {
+	put := func(m names.Map) error {
+		swept, err := g.Protect(destinations(cfg, m))
+		w.swept = append(w.swept, swept...)
+		return err
+	}
 	m := w.set.Map()
-	swept, err = g.Protect(destinations(cfg, m))
-	if err == nil {
+	err := put(m)
+	if err == nil || errors.Is(err, redirect.ErrSweep) {
 		w.good = m
-		return swept, nil
+		return err
 	}
 	// One name's addresses may be at fault: the others go in without it.
 	fit := names.Map{}
@@ -96,9 +112,7 @@ func (w *nameWatch) protect(g *redirect.Guard, cfg *config.Config) (swept []redi
 	for name, a := range m {
 		before := fit[name]
 		fit[name] = a
-		more, perr := g.Protect(destinations(cfg, fit))
-		swept = append(swept, more...)
-		if perr != nil {
+		if perr := put(fit); perr != nil && !errors.Is(perr, redirect.ErrSweep) {
 			fit[name] = before
 			fresh := slices.DeleteFunc(slices.Concat(a.Current, a.Old), func(addr netip.Addr) bool {
 				return slices.Contains(before.Current, addr) || slices.Contains(before.Old, addr)
@@ -107,8 +121,13 @@ func (w *nameWatch) protect(g *redirect.Guard, cfg *config.Config) (swept []redi
 		}
 	}
 	w.good = fit
-	more, err := g.Protect(destinations(cfg, fit))
-	return append(swept, more...), err
+	return put(fit)
+}
+
+// takeSwept returns what protect has ended since it was asked last.
+func (w *nameWatch) takeSwept() (all []redirect.Bypass) {
+	all, w.swept = w.swept, nil
+	return all
 }
 
 // usedAddresses asks the kernel once, when it is needed, which addresses have
@@ -179,6 +198,10 @@ func (l *loader) startResolver() {
 // learnName takes an answer in; !ok means that the resolver has ended.
 func (l *loader) learnName(a names.Answer, ok bool) {
 	w := &l.names
+	if l.stopping { // another loader may have the guard by now
+		w.answers, w.soon, w.look = nil, nil, nil
+		return
+	}
 	if !ok {
 		l.nameTrouble(fmt.Errorf("the resolver ended: %w", errors.Join(w.resolver.err, errors.New("it is started again"))))
 		w.resolver.close()
@@ -186,7 +209,7 @@ func (l *loader) learnName(a names.Answer, ok bool) {
 		return
 	}
 	if w.set.Learn(a, time.Now(), usedAddresses()) && w.soon == nil {
-		w.soon = time.After(gatherNames)
+		w.soon = time.After(max(gatherNames, paceNames-time.Since(w.applied)))
 	}
 }
 
@@ -195,9 +218,13 @@ func (l *loader) learnName(a names.Answer, ok bool) {
 func (l *loader) applyNames() {
 	w := &l.names
 	w.soon = nil
+	if l.stopping {
+		return
+	}
+	w.applied = time.Now()
 	l.tellNames(union(w.good, w.set.Map()))
-	swept, err := w.protect(l.guard, l.cfg)
-	l.swept = append(l.swept, swept...)
+	err := w.protect(l.guard, l.cfg)
+	l.swept = append(l.swept, w.takeSwept()...)
 	if err != nil {
 		l.nameTrouble(fmt.Errorf("the guard could not be brought to what names lead to: %w", err))
 	}
@@ -219,10 +246,13 @@ func (l *loader) reportNames() {
 // what is amiss.
 func (l *loader) lookAtNames() {
 	w, now := &l.names, time.Now()
+	if l.stopping {
+		return
+	}
 	if w.set.Due(now) && w.set.Expire(now, usedAddresses()) {
 		l.applyNames()
 	}
-	if w.resolver == nil && !l.stopping {
+	if w.resolver == nil && len(l.cfg.Names()) > 0 {
 		l.startResolver()
 	}
 	for _, err := range w.set.Troubles(now) {
@@ -232,13 +262,12 @@ func (l *loader) lookAtNames() {
 
 // wantNames follows a configuration that has come into force.
 func (l *loader) wantNames() {
-	w := &l.names
-	if w.set == nil {
+	w, list := &l.names, l.cfg.Names()
+	if len(list) == 0 && len(w.good) == 0 {
 		return
 	}
 	w.set.Keep(l.cfg.Interception.OldAddresses)
-	w.set.Want(l.cfg.Names(), time.Now())
-	list := l.cfg.Names()
+	w.set.Want(list, time.Now())
 	switch {
 	case w.look == nil && len(list) > 0:
 		w.look = time.Tick(lookNames)
@@ -268,7 +297,7 @@ func (l *loader) tellNames(m names.Map) {
 		err = l.line.order(doNames, "", int(f.Fd()))
 		f.Close()
 	}
-	if err != nil && !strings.Contains(err.Error(), "broken pipe") {
+	if err != nil && !l.stopping {
 		l.log.Error("the daemon can't be told what names lead to", "error", err)
 	}
 }

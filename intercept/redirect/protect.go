@@ -1,6 +1,7 @@
 package redirect
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -12,7 +13,8 @@ import (
 // Protect replaces the destinations of a guard that is up. What is new is
 // protected before what is old is not any more, and nothing is changed where
 // the kernel's table can't hold it. Covered connections that are older are
-// destroyed and returned; an error besides them says that some could not be.
+// destroyed and returned; ErrSweep says that some could not be, and that the
+// destinations are protected nevertheless.
 func (g *Guard) Protect(dst []intercept.Destination) ([]Bypass, error) {
 	cfg := g.cfg
 	cfg.Destinations = dst
@@ -39,8 +41,16 @@ func (g *Guard) Protect(dst []intercept.Destination) ([]Bypass, error) {
 		return nil, fmt.Errorf("guard: destinations: %w", err)
 	}
 	g.cfg.Destinations = dst
-	return g.sweep()
+	swept, err := g.sweep()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrSweep, err)
+	}
+	return swept, err
 }
+
+// ErrSweep: connections that are older than the guard could not be ended. Their
+// packets are dropped.
+var ErrSweep = errors.New("older connections could not be ended")
 
 // Remotes visits the other end of each TCP connection of this network
 // namespace.
