@@ -157,7 +157,7 @@ func follow(t testing.TB, o workload.Options) *following {
 // until waits for an event, and keeps those before it.
 func until[E workload.Event](f *following, what string, is func(E) bool) E {
 	f.t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(8 * time.Second) // before the whole hierarchy is looked at anyway
 	for {
 		select {
 		case e, ok := <-f.Events():
