@@ -14,52 +14,49 @@ import (
 // Passage names one of the passage's listeners: there is one for each network
 // namespace and family.
 type Passage struct {
-	Netns uint64 // cookie of the network namespace (SO_NETNS_COOKIE)
-	V6    bool
+	Netns  uint64 // cookie of the network namespace (SO_NETNS_COOKIE)
+	Family int    // AF_INET, AF_INET6 or AF_UNIX
 }
 
-// String returns COOKIE/4 or COOKIE/6.
+// String returns COOKIE/4, COOKIE/6 or COOKIE/unix.
 func (p Passage) String() string {
-	family := 4
-	if p.V6 {
-		family = 6
-	}
-	return fmt.Sprintf("%d/%d", p.Netns, family)
+	family := map[int]string{unix.AF_INET: "4", unix.AF_INET6: "6", unix.AF_UNIX: "unix"}[p.Family]
+	return fmt.Sprintf("%d/%s", p.Netns, family)
 }
 
 // LookAtListener says which of the passage's listeners fd is, or why it can't
-// be one: it must be a TCP (not MPTCP) listener on loopback at port.
-func LookAtListener(fd int, port uint16) (p Passage, err error) {
-	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	if err != nil {
-		return p, fmt.Errorf("listener: %w", err)
-	}
-	if listens == 0 {
-		return p, errors.New("listener: the socket does not listen")
-	}
-	return passageSocket(fd, port)
-}
+// be one: it must be a TCP (not MPTCP) listener on loopback at port, or the one
+// for unix sockets.
+func LookAtListener(fd int, port uint16) (Passage, error) { return lookAt(fd, port, 1) }
 
-// LookAtFlow is nil where fd is a TCP connection at the passage's port.
+// LookAtFlow is nil where fd is a connection to the passage.
 func LookAtFlow(fd int, port uint16) error {
-	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	if err != nil {
-		return fmt.Errorf("connection: %w", err)
-	}
-	if listens != 0 {
-		return errors.New("connection: the socket listens")
-	}
-	_, err = passageSocket(fd, port)
+	_, err := lookAt(fd, port, 0)
 	return err
 }
 
-func passageSocket(fd int, port uint16) (p Passage, err error) {
-	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+func lookAt(fd int, port uint16, listens int) (p Passage, err error) {
+	option := func(name int) (v int) {
+		if err == nil {
+			v, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, name)
+		}
+		return v
+	}
+	accepts, kind, protocol := option(unix.SO_ACCEPTCONN), option(unix.SO_TYPE), option(unix.SO_PROTOCOL)
+	p.Family = option(unix.SO_DOMAIN)
+	if err == nil {
+		p.Netns, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	}
 	if err != nil {
 		return p, fmt.Errorf("passage: %w", err)
 	}
-	if protocol != unix.IPPROTO_TCP {
-		return p, fmt.Errorf("passage: a socket of protocol %d is not plain TCP (MPTCP loses the kernel's record)", protocol)
+	switch {
+	case accepts != listens && listens == 1:
+		return p, errors.New("passage: the socket does not listen")
+	case accepts != listens:
+		return p, errors.New("passage: the socket is no connection")
+	case kind != unix.SOCK_STREAM || p.Family != unix.AF_UNIX && protocol != unix.IPPROTO_TCP:
+		return p, fmt.Errorf("passage: a socket of type %d, protocol %d is not plain TCP (MPTCP loses the kernel's record)", kind, protocol)
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
@@ -71,50 +68,75 @@ func passageSocket(fd int, port uint16) (p Passage, err error) {
 		at = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 	case *unix.SockaddrInet6:
 		at = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
-		p.V6 = true
+	case *unix.SockaddrUnix:
+		if a.Name != passageName {
+			return p, errors.New("passage: a unix socket with another name")
+		}
+		return p, nil
 	}
-	if !slices.Contains([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, at.Addr()) || at.Port() != port {
+	if !slices.Contains(loopbacks, at.Addr()) || at.Port() != port {
 		return p, fmt.Errorf("passage: a socket at %s is not at 127.0.0.1 or ::1, port %d (interception.port)", at, port)
-	}
-	if p.Netns, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err != nil {
-		return p, fmt.Errorf("passage: network namespace: %w", err)
 	}
 	return p, nil
 }
 
 // Adopt lets connections be turned to listeners that were opened before, by
-// another loader or by the service manager. Their backlog becomes as long as
-// the kernel allows.
-func (g *Guard) Adopt(fds []int) error {
+// another loader or by the service manager, and opens those of the caller's
+// network namespace that are not among them; nil when none is missing. The
+// backlog of those that were there becomes as long as the kernel allows.
+func (g *Guard) Adopt(fds []int) (missing *Listeners, err error) {
+	cookie, err := thisNetns()
+	if err != nil {
+		return nil, err
+	}
 	entries := map[uint64]bpf.GuardListener{}
 	for _, fd := range fds {
 		p, err := LookAtListener(fd, g.cfg.Port)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		// net.core.somaxconn of its namespace is the bound.
 		if err := unix.Listen(fd, 1<<16-1); err != nil {
-			return fmt.Errorf("passage %s: %w", p, err)
+			return nil, fmt.Errorf("passage %s: %w", p, err)
 		}
 		e := entries[p.Netns]
 		e.Port = g.cfg.Port
-		if p.V6 {
-			e.V6 = 1
-		} else {
+		switch p.Family {
+		case unix.AF_INET:
 			e.V4 = 1
+		case unix.AF_INET6:
+			e.V6 = 1
+		case unix.AF_UNIX:
+			e.Local = 1
 		}
 		entries[p.Netns] = e
 	}
+	own := entries[cookie]
+	if own.V4 == 0 && own.V6 == 0 {
+		if missing, err = g.Listen(); err != nil {
+			return nil, err
+		}
+		delete(entries, cookie)
+	} else if own.Local == 0 && g.unixPassage() {
+		missing = &Listeners{Netns: cookie}
+		if missing.Unix, err = listenUnix(); err != nil {
+			return nil, fmt.Errorf("passage: %w", err)
+		}
+		own.Local = 1
+		entries[cookie] = own
+	}
 	for cookie, e := range entries {
 		if err := g.maps.Listeners.Put(cookie, e); err != nil {
-			return fmt.Errorf("passage of network namespace %d: register: %w", cookie, err)
+			if missing != nil {
+				missing.Close()
+			}
+			return nil, fmt.Errorf("passage of network namespace %d: register: %w", cookie, err)
 		}
 	}
-	return nil
+	return missing, nil
 }
 
-// ThisNetns returns the cookie of the calling thread's network namespace.
-func ThisNetns() (uint64, error) {
+func thisNetns() (uint64, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("network namespace: %w", err)

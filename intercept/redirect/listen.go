@@ -93,10 +93,7 @@ func (p *Listeners) open(port uint16, local bool) error {
 		}
 	}
 	if local {
-		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: passageName, Net: "unix"})
-		if errors.Is(err, unix.EADDRINUSE) {
-			return fmt.Errorf("the passage's unix address %s can't be opened: another process holds it; end that process (ss -xlp)", passageName)
-		}
+		l, err := listenUnix()
 		if err != nil {
 			return err
 		}
@@ -105,6 +102,14 @@ func (p *Listeners) open(port uint16, local bool) error {
 	var err error
 	p.Netns, _, err = socketFacts(p.TCP[0])
 	return err
+}
+
+func listenUnix() (*net.UnixListener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: passageName, Net: "unix"})
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("the passage's unix address %s can't be opened: another process holds it; end that process (ss -xlp)", passageName)
+	}
+	return l, err
 }
 
 // Files returns duplicates of the sockets, to be handed over.
