@@ -64,7 +64,7 @@ func (n *note) String() string {
 	case guardUp:
 		b.WriteString("the guard was brought up")
 	case guardDown:
-		b.WriteString("the guard was taken down: covered connections reach the services directly")
+		b.WriteString("the guard is taken down: what was covered reaches the services directly")
 	default:
 		b.WriteString(n.What)
 	}
@@ -109,7 +109,7 @@ func (l *loader) record(n *note) error {
 	if err := l.line.order(doNote, string(text)); err != nil {
 		return err
 	}
-	_, err = l.await(nil, doNote, stepTime)
+	_, err = l.await(nil, doNote, flushTime+2*time.Second)
 	return err
 }
 

@@ -19,14 +19,17 @@ func guardFile(t *testing.T, more string) (file, pins string) {
 	t.Helper()
 	redirecttest.Lock(t)
 	pins = redirecttest.TempPins(t)
-	file = filepath.Join(t.TempDir(), "sallyport.yaml")
+	dir := t.TempDir()
+	file = filepath.Join(dir, "sallyport.yaml")
 	text := fmt.Sprintf(`host: test
-interception: {mode: cgroup, cgroups: [/sallyport.guarded], port: %d, pins: %s}
+state: %s/state
+run: %[1]s/run
+interception: {mode: cgroup, cgroups: [/sallyport.guarded], port: %[2]d, pins: %[3]s}
 resources:
-  - {name: clinic, protocol: postgres, addresses: ["127.0.0.1:%d"]}
+  - {name: clinic, protocol: postgres, addresses: ["127.0.0.1:%[4]d"]}
 identity:
   issuers: [{url: "http://127.0.0.1:1", audience: test}]
-%s`, redirecttest.Port(t), pins, redirecttest.Port(t), more)
+%[5]s`, dir, redirecttest.Port(t), pins, redirecttest.Port(t), more)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -44,49 +43,53 @@ func (l *loader) keep(name string, fd int) error {
 			return err
 		}
 		name = p.String() // whatever it was called
+		if l.listening == nil {
+			l.listening = map[uint64]bool{}
+		}
+		l.listening[p.Netns] = true
 	}
 	l.held = append(l.held, socket{name, fd})
 	return nil
 }
 
-// listeners registers the passage's listeners with the guard: those that were
-// held and, where none is, new ones of this network namespace.
+// listeners registers the passage's listeners with the guard: those that are
+// held, and new ones of this network namespace where one is missing.
 func (l *loader) listeners() error {
-	cookie, err := redirect.ThisNetns()
-	if err != nil {
-		return err
-	}
 	var fds []int
-	here := false
 	for _, s := range l.held {
 		if s.name != flowName {
 			fds = append(fds, s.fd)
-			here = here || s.name == redirect.Passage{Netns: cookie}.String()
 		}
 	}
-	if err := l.guard.Adopt(fds); err != nil {
-		return err
-	}
-	if here {
-		return nil
-	}
-	lns, err := l.guard.Listen()
-	if err != nil {
+	lns, err := l.guard.Adopt(fds)
+	if err != nil || lns == nil {
 		return err
 	}
 	defer lns.Close()
-	files, err := lns.Files()
-	for _, f := range files {
-		fd, derr := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-		f.Close()
-		if derr == nil {
-			if derr = l.keep("", fd); derr != nil {
-				unix.Close(fd)
-			}
-		}
-		err = errors.Join(err, derr)
+	return l.holdListeners(lns)
+}
+
+// holdListeners holds those of one network namespace; the caller closes its own
+// copies.
+func (l *loader) holdListeners(lns *redirect.Listeners) error {
+	var all []any
+	for _, ln := range lns.TCP {
+		all = append(all, ln)
 	}
-	return err
+	if lns.Unix != nil {
+		all = append(all, lns.Unix)
+	}
+	for _, ln := range all {
+		fd, err := duplicate(ln)
+		if err != nil {
+			return fmt.Errorf("passage: %w", err)
+		}
+		if err := l.keep("", fd); err != nil {
+			unix.Close(fd)
+			return err
+		}
+	}
+	return nil
 }
 
 // handListeners gives the daemon what is held. The loader keeps none: a

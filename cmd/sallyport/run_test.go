@@ -69,6 +69,8 @@ type host struct {
 	journal  string // its fields
 	metrics  string
 	wrap     []string // what starts the loader, and guard up
+	env      []string // more of the loader's
+	files    []*os.File
 	reported bool
 }
 
@@ -176,6 +178,8 @@ func (h *host) start() {
 	h.log = &syncBuffer{}
 	h.loader = h.command("run", "-c", h.config)
 	h.loader.Env = append(os.Environ(), "SALLYPORT_TEST=1", "GORACE=atexit_sleep_ms=0", "NOTIFY_SOCKET="+h.ready.LocalAddr().String())
+	h.loader.Env = append(h.loader.Env, h.env...)
+	h.loader.ExtraFiles = h.files
 	h.loader.Stderr = h.log
 	h.loader.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := h.loader.Start(); err != nil {
