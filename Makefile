@@ -47,6 +47,10 @@ deps-run:
 test: deps ## Run everything that a change must pass (as root)
 	@$(SUITE) format vet staticcheck modules vagrant systemd generated tests allocs fuzz demo
 
+.PHONY: doors
+doors: deps ## Measure what each door leads to on this kernel, and write docs/doors.md (as root)
+	go test -count=1 ./cmd/internal/doors -run '^TestDoors$$' -update
+
 .PHONY: check
 check: deps ## Check the sources: formatting, vet, staticcheck, modules, guards
 	@$(SUITE) format vet staticcheck modules vagrant systemd guards

@@ -175,9 +175,6 @@ func (p *proc) paused() (pid, fd int, ok bool) {
 	return pid, fd, ok
 }
 
-// resume ends a pause.
-func (p *proc) resume() { p.in.Close() }
-
 // wait reads all that the process says until it ends; ok if it took all steps.
 func (p *proc) wait() (ok bool) {
 	p.in.Close()
