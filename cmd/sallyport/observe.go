@@ -16,7 +16,7 @@ import (
 // headStart is what a connection waits for the proof of its process before it
 // is relayed: a short-lived one may be gone afterwards. The proof goes on
 // beside the relay when it takes longer.
-const headStart = 250 * time.Millisecond
+const headStart = time.Second
 
 // observes takes a connection on a host that enforces nothing: it is relayed
 // as if sallyport were not there, and told of. It reports false, having done
