@@ -38,10 +38,12 @@ type loader struct {
 	child   *privsep.Child
 	line    *line
 
-	names nameWatch
+	names  nameWatch
+	scopes scopes
 
-	held      []socket // of the passage, not the daemon's yet
-	inherited int      // control socket of the loader before this one; -1 for none
+	held      []socket        // of the passage, not the daemon's yet
+	listening map[uint64]bool // network namespaces, by cookie, that the passage listens in
+	inherited int             // control socket of the loader before this one; -1 for none
 
 	signals  chan os.Signal
 	verdicts chan verdict       // of the daemon; closed when it is gone
@@ -171,7 +173,10 @@ func (l *loader) start(b *bundle) error {
 		return err
 	}
 	l.tellNames(l.names.known())
-	return l.handListeners()
+	if err := l.handListeners(); err != nil {
+		return err
+	}
+	return l.followScopes(l.cfg)
 }
 
 // openControl opens the control socket, or goes on with the one before.
@@ -244,6 +249,13 @@ func (l *loader) wait() error {
 			l.talk(t)
 		case <-look.C:
 			l.look()
+		case e, ok := <-l.scopes.events:
+			if err := l.scope(e, ok); err != nil {
+				failed = err
+				l.stop(unix.SIGTERM)
+			}
+		case <-l.scopes.sweep:
+			l.sweepScopes()
 		case a, ok := <-l.names.answers:
 			l.learnName(a, ok)
 		case <-l.names.soon:
@@ -373,6 +385,7 @@ func (l *loader) close() {
 		_ = l.child.Wait()
 	}
 	l.names.close()
+	l.scopes.close()
 	if l.line != nil {
 		l.line.close()
 	}

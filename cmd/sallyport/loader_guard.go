@@ -31,7 +31,7 @@ func (l *loader) raise() error {
 // bring brings the guard to a configuration.
 func (l *loader) bring(cfg *config.Config) error {
 	own := addresses()
-	g, err := l.names.bringNames(cfg)
+	g, err := l.names.bringNames(cfg, l.scopes.ids(cfg)...)
 	if err != nil {
 		return err
 	}
@@ -40,9 +40,12 @@ func (l *loader) bring(cfg *config.Config) error {
 	}
 	l.guard, l.own = g, own
 	swept, err := g.Swept()
-	l.swept = append(l.swept, swept...)
+	l.swept = append(l.swept, append(swept, l.names.takeSwept()...)...)
 	if err != nil {
 		l.log.Warn("connections older than the guard could not be ended: their packets are dropped", "error", err)
+	}
+	if l.scopes.events != nil {
+		return l.followScopes(cfg)
 	}
 	return nil
 }
@@ -80,6 +83,8 @@ func (l *loader) look() {
 		return
 	}
 	l.recordNotes()
+	l.retrySpaces()
+	l.tellRepeats()
 	s, err := redirect.GetStatus(l.cfg.Interception.Pins)
 	problem := ""
 	switch {

@@ -49,7 +49,7 @@ var localKey = bpf.GuardPrefix{Bits: 128}
 func destinationKeys(dst []intercept.Destination, own []netip.Addr) (map[bpf.GuardPrefix]bpf.GuardPorts, error) {
 	ranges := map[netip.Prefix][]portRange{}
 	var local []portRange
-	for _, d := range dst {
+	for _, d := range slices.Concat(dst, canaryDestinations()) {
 		if err := d.Check(); err != nil {
 			return nil, err
 		}
@@ -154,7 +154,8 @@ func ownAddresses() ([]netip.Addr, error) {
 	return own, nil
 }
 
-// destinationsOf lists the trie's content, ports of wider prefixes included.
+// destinationsOf lists the trie's content but the canaries, ports of wider
+// prefixes included.
 func destinationsOf(keys map[bpf.GuardPrefix]bpf.GuardPorts) []intercept.Destination {
 	list := []intercept.Destination{}
 	for k, ports := range keys {
@@ -162,7 +163,10 @@ func destinationsOf(keys map[bpf.GuardPrefix]bpf.GuardPorts) []intercept.Destina
 			continue
 		}
 		for _, r := range ports.At[:min(int(ports.N), len(ports.At))] {
-			list = append(list, intercept.Destination{Prefix: prefixOf(k), First: r.First, Last: r.Last})
+			d := intercept.Destination{Prefix: prefixOf(k), First: r.First, Last: r.Last}
+			if e, ok := d.Single(); !ok || !IsCanary(e) {
+				list = append(list, d)
+			}
 		}
 	}
 	slices.SortFunc(list, func(a, b intercept.Destination) int {
