@@ -43,11 +43,20 @@ func (s *Selector) Check() error {
 	return err
 }
 
-// Path returns the cgroup that a selector means by its path alone, without
-// wildcards; ok is false where it means anything else.
+// Path returns the one cgroup that a selector means, known before it is there:
+// a path or a slice without wildcards. ok is false where it means anything
+// else: a unit may be put into any slice.
 func (s *Selector) Path() (path string, ok bool) {
-	ok = s.Cgroup != "" && literal(s.Cgroup) && s.Systemd == "" && s.Container == nil && s.Kubernetes == nil
-	return s.Cgroup, ok
+	switch {
+	case s.Container != nil || s.Kubernetes != nil || !literal(s.Cgroup+s.Systemd):
+		return "", false
+	case s.Systemd == "":
+		return s.Cgroup, s.Cgroup != ""
+	case s.Cgroup == "":
+		path, ok = expandSlice(s.Systemd)
+		return path, ok && path != ""
+	}
+	return "", false
 }
 
 // unitKinds are the kinds of units that have a cgroup.

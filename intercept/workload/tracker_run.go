@@ -243,26 +243,3 @@ func (t *Tracker) tellTrouble() {
 		}
 	}
 }
-
-// Find returns the cgroups that selectors match now.
-func Find(o Options) ([]CgroupMatched, error) {
-	t, err := NewTracker(o)
-	if err != nil {
-		return nil, err
-	}
-	if t.w, err = newWatch(o.Host.Cgroups); err != nil {
-		return nil, err
-	}
-	defer t.w.close()
-	t.w.appeared, t.w.gone, t.w.changed = t.appeared, t.gone, t.changed
-	if err := t.w.begin(); err != nil {
-		return nil, err
-	}
-	var found []CgroupMatched
-	for _, e := range t.out {
-		if m, ok := e.(CgroupMatched); ok {
-			found = append(found, m)
-		}
-	}
-	return found, nil
-}

@@ -187,7 +187,7 @@ func TestSetSelectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(f, "the inner one again", matched(base+"/a/b"))
-	found, err := workload.Find(workload.Options{Host: workload.Host{Cgroups: cgroupRoot(t)}, Selectors: []workload.Selector{{Cgroup: base + "/*"}}})
+	found, err := workload.Host{Cgroups: cgroupRoot(t)}.Find([]workload.Selector{{Cgroup: base + "/*"}, {Cgroup: base + "/a/b"}})
 	if err != nil || len(found) != 2 {
 		t.Errorf("%+v %v", found, err)
 	}

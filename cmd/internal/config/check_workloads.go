@@ -51,10 +51,11 @@ func (i *Interception) Selectors() (all []workload.Selector) {
 }
 
 // CoveredPaths are the cgroups that mode cgroup covers whether they are there
-// yet or not: those without wildcards.
+// yet or not: paths and slices without wildcards.
 func (i *Interception) CoveredPaths() (paths []string) {
-	for _, path := range i.Cgroups {
-		s := workload.Selector{Cgroup: path}
+	all := *i
+	all.Mode = "cgroup"
+	for _, s := range all.Selectors() {
 		if p, ok := s.Path(); ok {
 			paths = append(paths, p)
 		}

@@ -19,6 +19,7 @@ func TestWorkloadSelectors(t *testing.T) {
     - systemd: agent@*.service
       container: {labels: {team: "clinic"}}
     - kubernetes: {namespace: agents}
+    - systemd: ci-jobs.slice
   exempt: [/backup, {systemd: user@1.service/x.service}, {container: {name: "m*"}}]
 `), "f")
 	if err != nil {
@@ -28,12 +29,12 @@ func TestWorkloadSelectors(t *testing.T) {
 	want := []workload.Selector{
 		{Cgroup: "/agents.slice"}, {Cgroup: "/ci/*/jobs"},
 		{Systemd: "agent@*.service", Container: &workload.Container{Labels: map[string]string{"team": "clinic"}}},
-		{Kubernetes: &workload.Kubernetes{Namespace: "agents"}},
+		{Kubernetes: &workload.Kubernetes{Namespace: "agents"}}, {Systemd: "ci-jobs.slice"},
 	}
 	if got := in.Selectors(); !reflect.DeepEqual(got, want) {
 		t.Errorf("covered: %+v", got)
 	}
-	if got := in.CoveredPaths(); !reflect.DeepEqual(got, []string{"/agents.slice"}) {
+	if got := in.CoveredPaths(); !reflect.DeepEqual(got, []string{"/agents.slice", "/ci.slice/ci-jobs.slice"}) {
 		t.Errorf("made in any case: %q", got)
 	}
 	in.Mode = "host"
