@@ -73,7 +73,7 @@ func TestDiscover(t *testing.T) {
 	if !cfg.Observes() || !cfg.Protects(netip.MustParseAddrPort(h.server)) {
 		t.Errorf("%s", cfg.Text)
 	}
-	if out, err := h.sallyport("policy", "check", "--policy", filepath.Join(dir, "policy.yaml")); err != nil {
+	if out, err := h.sallyport("policy", "check", filepath.Join(dir, "policy.yaml")); err != nil {
 		t.Errorf("policy check: %s", out)
 	}
 	if out, err := h.sallyport("discover", "--duration", "1s", "--write", dir); err == nil || !has(out, "is there already and is not overwritten") {
