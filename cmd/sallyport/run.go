@@ -31,10 +31,16 @@ SIGTERM and SIGINT end it in order: sessions may finish the statement in flight
 does not wait for sessions. SIGHUP reads configuration, policy and secrets again;
 what is wrong with them is logged with its line, and the old ones stay in force.
 
+Over a running sallyport it takes over: it checks all that it was given, has the
+old one accept no more connections, which wait in the kernel, and serves when
+the old one has ended in order (limits.handover). What is wrong is said before
+anything is touched, and the old one serves on.
+
 When the daemon dies, run ends too, for its supervisor to start it again: until
 then every covered connection is refused by the kernel.
 
-Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage, configuration or policy.`,
+Exit codes: 0 stopped by a signal, by its successor or by "guard down", 1 failed,
+2 bad usage, configuration or policy.`,
 		Example: `  sallyport run --config /etc/sallyport/sallyport.yaml
   systemctl reload sallyport`,
 		Args:              cobra.NoArgs,

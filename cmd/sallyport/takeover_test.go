@@ -208,6 +208,95 @@ func TestTakeOverCalledOff(t *testing.T) {
 	}
 }
 
+// A successor that dies when the old one has ended leaves nobody through.
+func TestSuccessorDies(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.serve()
+	cmd, in, out := h.waiting(h.token("agent-a"))
+	talk, err := privsep.Call(t.Context(), h.run+"/control.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer talk.Close()
+	var held []int
+	defer func() { closeAll(held) }()
+	step := func(say privsep.Message, hear string) {
+		t.Helper()
+		err := talk.Send(say)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := talk.Receive(20 * time.Second)
+		held = append(held, m.FDs...)
+		if err != nil || m.Do != hear {
+			t.Fatalf("%s instead of %s: %s %v", m.Do, hear, m.Text, err)
+		}
+	}
+	terms := map[string]string{"state": h.dir + "/state", "interception.port": strconv.Itoa(int(h.port)), "interception.pins": h.pins}
+	step(privsep.Message{Do: sayTakeover, Terms: terms}, sayPassage)
+	step(privsep.Message{Do: sayHold}, sayDrained)
+	step(privsep.Message{Do: sayGo}, sayOver)
+	if code := h.wait(); code != 0 {
+		t.Errorf("exit code %d: %s", code, h.log)
+	}
+	in.Close()
+	time.Sleep(500 * time.Millisecond)
+	if has(out.String(), "refused") {
+		t.Errorf("it does not wait: %s", out)
+	}
+	closeAll(held)
+	held = nil
+	if err := cmd.Wait(); err == nil || has(out.String(), "served\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if !h.guardIsUp() {
+		t.Error("the guard is not up")
+	}
+	// The next one finds its way.
+	h.serve()
+	h.stop()
+}
+
+// What listens in a network namespace of an agent's goes on there.
+func TestTakeOverInANamespace(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.serve()
+	query := "psql -X -A -t -h 127.0.0.1 -p " + port(h.server) + " -c \"select 'an' || 'swer'\""
+	cmd := h.agent(h.token("agent-a"), "unshare", "-rn", "sh", "-c",
+		"ip link set lo up; for i in 1 2 3 4 5 6 7 8 9 10; do "+query+" && break; sleep .1; done; echo first; read x; "+query+"; echo second; read x; "+query)
+	var out syncBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	answers := func() int { return strings.Count(out.String(), "answer") }
+	within(t, "an answer", func() bool { return has(out.String(), "first") })
+	listening := func() int {
+		s, err := redirect.GetStatus(h.pins)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Listening
+	}
+	if n := listening(); n != 2 || answers() != 1 {
+		t.Fatalf("%d namespaces, %s", n, &out)
+	}
+	h.takeOver(func() { _, _ = in.Write([]byte("\n")) }) // it asks meanwhile
+	within(t, "an answer of the new one", func() bool { return has(out.String(), "second") })
+	if _, err := in.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || answers() != 3 {
+		t.Errorf("%v: %s", err, &out)
+	}
+	within(t, "the namespace's passage is gone with it", func() bool { return listening() == 1 })
+	h.stop()
+}
+
 // Nobody but root may ask, and nonsense changes nothing.
 func TestControlRefuses(t *testing.T) {
 	h := newHost(t, "")
