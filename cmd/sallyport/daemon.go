@@ -258,6 +258,8 @@ func (d *daemon) follow(o *order, fds []int) error {
 		return d.line.answer(verdictOf(doNote, d.recordNote(o.Text)))
 	case doListen:
 		return d.listen(o.Names, fds)
+	case doHealth:
+		return d.health(o.Text)
 	case doUnlisten:
 		for _, name := range o.Names {
 			d.front.Remove(name)

@@ -38,8 +38,9 @@ type loader struct {
 	child   *privsep.Child
 	line    *line
 
-	names  nameWatch
-	scopes scopes
+	names   nameWatch
+	scopes  scopes
+	watched watched
 
 	held      []socket        // of the passage, not the daemon's yet
 	listening map[uint64]bool // network namespaces, by cookie, that the passage listens in
@@ -256,6 +257,8 @@ func (l *loader) wait() error {
 			}
 		case <-l.scopes.sweep:
 			l.sweepScopes()
+		case all := <-l.watched.round:
+			l.canariesBack(all)
 		case a, ok := <-l.names.answers:
 			l.learnName(a, ok)
 		case <-l.names.soon:

@@ -96,6 +96,7 @@ func (l *loader) look() {
 		problem = "a covered cgroup was removed: it is covered again where it exists"
 	}
 	if problem == "" && addresses() == l.own {
+		l.examined(&s, "")
 		return
 	}
 	if err := l.bring(l.cfg); err != nil {
@@ -106,6 +107,7 @@ func (l *loader) look() {
 		l.log.Error("the guard was not whole", "problem", problem)
 		l.tell(doAlarm, "the guard was not whole: "+problem)
 	}
+	l.examined(nil, problem)
 }
 
 // addresses are the host's own, as one string to compare.

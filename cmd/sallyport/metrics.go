@@ -29,6 +29,12 @@ type metrics struct {
 	unrecorded prometheus.Counter
 	unobserved prometheus.Counter
 	enforcing  prometheus.Gauge
+
+	canaries   prometheus.Counter
+	whole      prometheus.Gauge
+	lost       prometheus.Gauge
+	neighbours prometheus.Gauge
+	closed     prometheus.Gauge
 }
 
 func newMetrics() *metrics {
@@ -65,7 +71,22 @@ func newMetrics() *metrics {
 	m.enforcing = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sallyport_enforcing", Help: "0 while nothing is enforced (enforcement: observe), else 1.",
 	})
-	m.reg.MustRegister(m.unobserved, m.enforcing, m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
+	m.canaries = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sallyport_canaries_total", Help: "Connections of the guard's own that tried the passage.",
+	})
+	m.whole = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sallyport_guard_whole", Help: "1 while every program was found attached in its place, else 0.",
+	})
+	m.lost = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sallyport_canaries_lost", Help: "Guarded cgroups whose last canary did not get into the passage.",
+	})
+	m.neighbours = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sallyport_guard_neighbours", Help: "BPF programs of others that may rewrite connections.",
+	})
+	m.closed = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sallyport_namespaces_without_passage", Help: "Network namespaces of covered processes in which the passage could not be opened.",
+	})
+	m.reg.MustRegister(m.canaries, m.whole, m.lost, m.neighbours, m.closed, m.unobserved, m.enforcing, m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

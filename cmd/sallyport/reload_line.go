@@ -32,6 +32,7 @@ const (
 	doRefused = "refused" // the loader itself refused a reload; Text says why
 	doAlarm   = "alarm"   // Text is for the record
 	doSwept   = "swept"   // Text is a redirect.Bypass, for the record
+	doHealth  = "health"  // Text is figures, for the metrics
 	doNames   = "names"   // with the descriptor of a names.Map: what DNS names lead to
 	doNote    = "note"    // Text is a note; answered once it is durable on the record
 

@@ -14,6 +14,7 @@ import (
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/identity"
+	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols"
 )
@@ -64,6 +65,10 @@ func (p *passage) label() string {
 // serve takes a connection to its end. A fault in it ends it alone.
 func (d *daemon) serve(f *intercept.Flow) {
 	defer f.Conn.Close()
+	if redirect.IsCanary(f.Destination) {
+		d.sing(f)
+		return
+	}
 	if d.observes(f) {
 		return
 	}
