@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -97,8 +98,10 @@ func guardStatusCmd() *cobra.Command {
 		Use:   "status",
 		Short: "Ask the kernel whether the guard is up, and what it counted",
 		Long: `Asks the kernel, not a memory of it: whether each program is attached to the
-live cgroup2 root, what is protected, who is covered, whether a daemon is
-there. Exit code 1 unless the guard is up and whole.`,
+live cgroup2 root and in its place there, what is protected, who is covered,
+whether a daemon is there, and which programs of others may rewrite connections.
+A running sallyport's own findings are added: its last look, and what came of
+its canaries. Exit code 1 unless the guard is up and whole.`,
 		Example: `  sallyport guard status
   sallyport guard status --json | jq .counters`,
 		Args:              cobra.NoArgs,
@@ -113,12 +116,22 @@ there. Exit code 1 unless the guard is up and whole.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
+			// What a loader found out is of interest as long as it is there.
+			var found *health
+			if h, err := readHealth(cfg); err == nil && s.Daemon {
+				found = &h
+			}
 			if asJSON {
-				if err := printJSON(out, s); err != nil {
+				all := struct {
+					redirect.Status
+					Health *health `json:"health,omitempty"`
+				}{s, found}
+				if err := printJSON(out, all); err != nil {
 					return err
 				}
 			} else if err == nil {
 				printGuard(out, &s)
+				printHealth(out, &s, found)
 				if s.Observes || cfg.Observes() {
 					fmt.Fprintf(out, "ALARM     %v\n", errObserves)
 				}
@@ -156,7 +169,38 @@ func printGuard(w io.Writer, s *redirect.Status) {
 			fmt.Fprintf(w, "MISSING   %s: %s\n", p.Name, render.Line(p.Problem))
 		}
 	}
+	for _, p := range s.UnixPaths {
+		fmt.Fprintf(w, "protects  %s\n", render.Line(p))
+	}
 	c := s.Counters
 	fmt.Fprintf(w, "counted   %d turned, %d handed over, %d calls refused, %d packets dropped, %d reports not kept\n",
 		c.Turned, c.Handed, c.Refused, c.Dropped, c.Suppressed+c.Lost)
+}
+
+// printHealth prints what a running loader found out, and who else is there.
+func printHealth(w io.Writer, s *redirect.Status, h *health) {
+	fmt.Fprintf(w, "listens   in %d network namespaces\n", s.Listening)
+	for _, n := range s.Neighbours {
+		fmt.Fprintf(w, "beside    %s (program %d) at %s of cgroup %s\n", render.Line(n.Name), n.Program, n.Hook, render.Line(n.Cgroup))
+	}
+	if h == nil {
+		return
+	}
+	fmt.Fprintf(w, "looked    %s ago\n", time.Since(h.Time).Round(time.Second))
+	if !h.Whole {
+		fmt.Fprintf(w, "ALARM     %s\n", render.Line(h.Problem))
+	}
+	for _, c := range h.Canaries {
+		mark, detail := "turned", ""
+		switch {
+		case !c.Tried:
+			mark, detail = "not sent", ": "+c.Detail
+		case !c.OK:
+			mark, detail = "LOST", ": "+c.Detail
+		}
+		fmt.Fprintf(w, "canary    %s %s%s\n", render.Line(c.Scope), mark, render.Line(detail))
+	}
+	for _, n := range h.NoPassage {
+		fmt.Fprintf(w, "ALARM     no passage in network namespace %s\n", render.Line(n))
+	}
 }
