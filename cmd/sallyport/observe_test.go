@@ -177,6 +177,28 @@ func TestObserveRelaysWhatItCannotRead(t *testing.T) {
 	}
 }
 
+// A record that can't be written holds nobody up, and is missed loudly.
+func TestObserveGoesOnUnrecorded(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.journal = "max_bytes: 4194304, segment_bytes: 1048576"
+	observing(h)
+	h.serve()
+	long := strings.Repeat("x", 100_000)
+	within(t, "the journal is full", func() bool {
+		if out, err := h.direct("psql", "-X", "-A", "-t", "-c", "select length('"+long+"')"); err != nil || out != "100000\n" {
+			t.Fatalf("%q, %v", out, err)
+		}
+		return h.metric("sallyport_unobserved_total") != "0"
+	})
+	if out, err := h.direct("psql", "-X", "-A", "-t", "-c", "select 1"); err != nil || out != "1\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	h.stop()
+	if !has(h.log.String(), "cause=unobserved") {
+		t.Error("no alarm")
+	}
+}
+
 // A reload that begins to enforce ends what was relayed until then.
 func TestObserveEnds(t *testing.T) {
 	h := newHost(t, startPostgres(t))
