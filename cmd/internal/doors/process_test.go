@@ -37,6 +37,8 @@ type attempt struct {
 	token string
 	ready func() // tells that it waits for the guard
 
+	arrived []string // places, once the phase has ended
+
 	mu  sync.Mutex
 	log []string // what its processes said
 	err error    // of the test, not of the attempt

@@ -118,6 +118,9 @@ var byHand = []*door{
 	older(home6, place{}, "agent", words("socket=tcp6 connect pause send")...).
 		named("older connection, IPv6", "the same in IPv6").
 		since(doors.Refused, "it is destroyed when the guard comes up, and "+byEgress),
+	older("127.0.0.2:5432", place{}, "agent", words("socket=tcp4 connect pause send")...).
+		named("older connection, alias", "the same to a local address that is not listed, where the server listens too").
+		since(doors.Refused, byEgress),
 	older(near, place{far: true}, "agent", words("socket=tcp4 connect pause send")...).
 		named("older connection, in another namespace", "the same from a container's network namespace").
 		since(doors.Refused, "it is destroyed when the guard comes up, and "+byEgress),
