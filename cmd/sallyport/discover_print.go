@@ -72,7 +72,7 @@ func who(p *discover.Process) string {
 	case p.Comm != "":
 		return "(" + p.Comm + ", ended)"
 	}
-	return "(ended)"
+	return "(not known)"
 }
 
 func where(p *discover.Process) string {

@@ -89,9 +89,9 @@ func sockets() ([]socket, error) {
 	var errs []error
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		req := inetReq{family: family, protocol: unix.IPPROTO_TCP, states: 1<<tcpEstablished | 1<<tcpSynSent | 1<<tcpCloseWait | 1<<tcpListen}
-		err := dump(fd, bytesOf(&req), func(b []byte) {
+		err := dump(fd, raw(unsafe.Pointer(&req), unsafe.Sizeof(req)), func(b []byte) {
 			var m inetMsg
-			if !fill(&m, b) {
+			if !fill(raw(unsafe.Pointer(&m), unsafe.Sizeof(m)), b) {
 				return
 			}
 			all = append(all, socket{
@@ -105,9 +105,9 @@ func sockets() ([]socket, error) {
 		}
 	}
 	req := unixReq{family: unix.AF_UNIX, states: 1<<tcpEstablished | 1<<tcpListen, show: unixShowName | unixShowPeer}
-	err = dump(fd, bytesOf(&req), func(b []byte) {
+	err = dump(fd, raw(unsafe.Pointer(&req), unsafe.Sizeof(req)), func(b []byte) {
 		var m unixMsg
-		if !fill(&m, b) || m.typ != unix.SOCK_STREAM {
+		if !fill(raw(unsafe.Pointer(&m), unsafe.Sizeof(m)), b) || m.typ != unix.SOCK_STREAM {
 			return
 		}
 		s := socket{listens: m.state == tcpListen, inode: m.inode}
@@ -130,14 +130,11 @@ func sockets() ([]socket, error) {
 	return all, errors.Join(errs...)
 }
 
-func bytesOf[T any](v *T) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
-}
+// raw is a structure as the kernel has it.
+func raw(p unsafe.Pointer, size uintptr) []byte { return unsafe.Slice((*byte)(p), size) }
 
-// fill copies the fixed part of a message.
-func fill[T any](v *T, b []byte) bool {
-	return copy(bytesOf(v), b) == int(unsafe.Sizeof(*v))
-}
+// fill copies the fixed part of a message into a structure.
+func fill(structure, b []byte) bool { return copy(structure, b) == len(structure) }
 
 func address(family uint8, a [16]byte, port [2]byte) netip.AddrPort {
 	addr := netip.AddrFrom16(a)
@@ -150,7 +147,7 @@ func address(family uint8, a [16]byte, port [2]byte) netip.AddrPort {
 // dump sends one request and hands over the body of each answer.
 func dump(fd int, req []byte, each func(body []byte)) error {
 	h := unix.NlMsghdr{Len: uint32(unix.SizeofNlMsghdr + len(req)), Type: sockDiagByFamily, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP}
-	if err := unix.Sendto(fd, slices.Concat(bytesOf(&h), req), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Sendto(fd, slices.Concat(raw(unsafe.Pointer(&h), unsafe.Sizeof(h)), req), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
 	buf := make([]byte, 64<<10)

@@ -53,13 +53,12 @@ func play(role string, args []string) error {
 			return err
 		}
 		go func() {
-			var all []net.Conn
 			for {
 				c, err := l.Accept()
 				if err != nil {
 					return
 				}
-				all = append(all, c)
+				go io.Copy(io.Discard, c) // until it ends
 			}
 		}()
 		fmt.Println(l.Addr())

@@ -58,17 +58,14 @@ func attach(root string) (_ *programs, err error) {
 
 // arrival waits for a kind of connection that was not seen before.
 func (p *programs) arrival() (f bpf.DiscoverFresh, err error) {
-	for {
-		r, err := p.ring.Read()
-		if err != nil {
-			return f, err
-		}
-		if len(r.RawSample) < int(unsafe.Sizeof(f)) {
-			return f, errors.New("a report of the programs is cut short")
-		}
-		copy(bytesOf(&f), r.RawSample)
-		return f, nil
+	r, err := p.ring.Read()
+	if err != nil {
+		return f, err
 	}
+	if !fill(raw(unsafe.Pointer(&f), unsafe.Sizeof(f)), r.RawSample) {
+		return f, errors.New("a report of the programs is cut short")
+	}
+	return f, nil
 }
 
 // counts returns all that was counted.
