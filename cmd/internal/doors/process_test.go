@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -206,4 +205,4 @@ func (a *attempt) run(p place, program string, args ...string) {
 	}
 }
 
-func (a *attempt) sent() { a.w.ledger.wait(a.token, 2*time.Second) }
+func (a *attempt) sent() { a.w.ledger.wait(a.token, 2*a.w.patience) }

@@ -85,6 +85,13 @@ var byHand = []*door{
 	does(home, func(a *attempt) { a.handOver(outside, words(giving), place{}, words("connect send")) }).
 		named("made outside, passed in", "SCM_RIGHTS; connected inside").
 		since(doors.Redirected, byTask),
+	does(home, func(a *attempt) { a.handOver(outside, words("socket=udp4"), place{}, words("sendto")) }).
+		named("UDP, made outside, passed in", "SCM_RIGHTS; sent from inside").
+		since(doors.Refused, byDatagram),
+	does(home, func(a *attempt) { a.handOver(outside, words("socket=sctp4"), place{}, words("connect send")) }).
+		named("SCTP, made outside, passed in", "SCM_RIGHTS; connected inside").
+		since(doors.Passes, "out of scope of this mode: SCTP has no connect hook, and the socket belongs outside; mode `host` answers it").
+		since(doors.Refused, bySocket),
 	does(home, func(a *attempt) { a.handOver(place{}, words(giving), outside, words("connect send")) }).
 		named("made inside, passed out", "SCM_RIGHTS; connected outside").
 		since(doors.Redirected, bySocketOf),
@@ -126,6 +133,9 @@ var byHand = []*door{
 		since(doors.Refused, "it is destroyed when the guard comes up, and "+byEgress),
 	older(home, place{}, "agent", words("socket=udp4 connect pause send")...).
 		named("older UDP socket", "connected before the guard came up").
+		since(doors.Refused, byEgress),
+	older(home, place{}, "agent", words("socket=sctp4 connect pause send")...).
+		named("older SCTP association", "connected before the guard came up").
 		since(doors.Refused, byEgress),
 	older(home, place{caps: []uintptr{unix.CAP_NET_RAW}}, "wire", "127.0.0.1:0", "header", "pause").
 		named("older raw socket", "made before the guard came up, with CAP_NET_RAW").
