@@ -100,8 +100,10 @@ func TestSelectorErrors(t *testing.T) {
 			t.Errorf("%q: %v", want, err)
 		}
 	}
-	for s, want := range map[selector]string{{Cgroup: "/a"}: "/a", {Cgroup: "/a*"}: "", {Cgroup: "/a", Systemd: "a.slice"}: "", {}: "",
-		{Systemd: "a-b.slice"}: "/a.slice/a-b.slice", {Systemd: "a*.slice"}: "", {Systemd: "-.slice"}: "", {Systemd: "a.service"}: "", {Systemd: "user@1.service/a.slice"}: ""} {
+	for s, want := range map[selector]string{
+		{Cgroup: "/a"}: "/a", {Cgroup: "/a*"}: "", {Cgroup: "/a", Systemd: "a.slice"}: "", {}: "",
+		{Systemd: "a-b.slice"}: "/a.slice/a-b.slice", {Systemd: "a*.slice"}: "", {Systemd: "-.slice"}: "", {Systemd: "a.service"}: "", {Systemd: "user@1.service/a.slice"}: "",
+	} {
 		p, ok := s.Path()
 		if ok != (want != "") || ok && p != want {
 			t.Errorf("%+v: %q %v", s, p, ok)

@@ -166,8 +166,9 @@ func (t *Tracker) reconsider(n *node, last bool) {
 		return
 	}
 	t.judge(n)
-	if last && n.group.unsure && !n.group.told {
+	if last && n.group.unsure && !n.group.told && t.tellable > 0 {
 		n.group.told = true
+		t.tellable--
 		if _, err := t.o.Host.Describe(n.path); errors.Is(err, ErrNotDescribed) {
 			t.emit(Undescribed{Path: n.path, ID: n.id, Err: err})
 		}

@@ -15,6 +15,7 @@ const (
 	lookEvery   = 5 * time.Millisecond // one cgroup, for notices about its processes
 	patience    = 20                   // times what it took
 	maxQueued   = 16 << 10             // events that nobody takes
+	maxUnsure   = 32                   // cgroups that are told as unknown between two looks at everything
 )
 
 // pause returns how long work that took so long waits for its next turn.
@@ -60,6 +61,8 @@ type Tracker struct {
 	out     []Event
 	trouble string // told last
 
+	tellable int // cgroups that may still be told as unknown
+
 	events chan Event
 	ask    chan func()
 	looks  chan int
@@ -72,7 +75,7 @@ func NewTracker(o Options) (*Tracker, error) {
 		return nil, errors.New("workload: Options.Host.Cgroups: name the folder where cgroup2 is mounted")
 	}
 	t := &Tracker{
-		o: o, matched: map[string]*node{}, spaces: map[uint64]*space{},
+		o: o, tellable: maxUnsure, matched: map[string]*node{}, spaces: map[uint64]*space{},
 		events: make(chan Event), ask: make(chan func()), looks: make(chan int, 256), done: make(chan struct{}),
 	}
 	var err error
@@ -188,6 +191,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 			t.lookAgain(time.Now())
 		case <-rescan.C:
 			began := time.Now()
+			t.tellable = maxUnsure
 			t.w.rescan()
 			t.retry()
 			t.sweep(true)

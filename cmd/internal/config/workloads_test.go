@@ -27,9 +27,11 @@ func TestWorkloadSelectors(t *testing.T) {
 	}
 	in := &c.Interception
 	want := []workload.Selector{
-		{Cgroup: "/agents.slice"}, {Cgroup: "/ci/*/jobs"},
+		{Cgroup: "/agents.slice"},
+		{Cgroup: "/ci/*/jobs"},
 		{Systemd: "agent@*.service", Container: &workload.Container{Labels: map[string]string{"team": "clinic"}}},
-		{Kubernetes: &workload.Kubernetes{Namespace: "agents"}}, {Systemd: "ci-jobs.slice"},
+		{Kubernetes: &workload.Kubernetes{Namespace: "agents"}},
+		{Systemd: "ci-jobs.slice"},
 	}
 	if got := in.Selectors(); !reflect.DeepEqual(got, want) {
 		t.Errorf("covered: %+v", got)
