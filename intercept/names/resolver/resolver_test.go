@@ -235,7 +235,9 @@ func TestBadServers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := startDNS(t)
 			s.set("db.", "db. 60 A 10.0.0.1")
+			s.mu.Lock()
 			s.edit = c.edit
+			s.mu.Unlock()
 			if got := start(t, s.port, "db").next(); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
