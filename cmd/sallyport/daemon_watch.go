@@ -68,6 +68,7 @@ func (d *daemon) swept(text string) error {
 	}
 	d.metrics.bypasses.Inc()
 	e := b.Event()
+	whose.on(&e, d.prover, &b.Peer)
 	d.note(&e)
 	return nil
 }

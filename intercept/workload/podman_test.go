@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"sallyport.dev/sallyport/intercept/workload"
 )
@@ -82,7 +83,15 @@ func TestPodman(t *testing.T) {
 	}
 	root, err := os.MkdirTemp("", "podman") // it takes no long names
 	must(t, err)
-	t.Cleanup(func() { must(t, os.RemoveAll(root)) })
+	t.Cleanup(func() {
+		for range 50 { // its last process may still be writing
+			if err = os.RemoveAll(root); err == nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Error(err)
+	})
 	e := engine{t: t, root: root, top: top(t)}
 	must(t, os.Symlink("/proc", e.root+"/proc"))
 	e.run("import", image(t), "registry.example/agents/sleeper:1")
