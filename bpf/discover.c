@@ -94,8 +94,8 @@ static __always_inline void note(struct bpf_sock_addr *ctx, struct reach *key)
 		return;
 	net = (struct net___reach *)BPF_CORE_READ((struct sock *)tp, __sk_common.skc_net.net);
 	key->netns = BPF_CORE_READ(net, ns.inum);
-	key->cgroup = bpf_get_current_cgroup_id();
-	key->uid = bpf_get_current_uid_gid();
+	key->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	key->uid = task->cred->uid.val;
 	key->exe_inode = BPF_CORE_READ(exe, i_ino);
 	key->exe_dev = BPF_CORE_READ(exe, i_sb, s_dev);
 	new.first = new.last = bpf_ktime_get_boot_ns();
@@ -122,7 +122,7 @@ static __always_inline void note(struct bpf_sock_addr *ctx, struct reach *key)
 	}
 	__builtin_memset(f, 0, sizeof(*f));
 	f->key = *key;
-	f->tgid = bpf_get_current_pid_tgid() >> 32;
+	f->tgid = task->tgid;
 	f->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	bpf_core_read(f->comm, sizeof(f->comm), &task->comm);
 	bpf_ringbuf_submit(f, 0);
