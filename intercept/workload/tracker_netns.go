@@ -13,14 +13,16 @@ import (
 // one stay refused.
 const (
 	maxSpaces   = 1024
-	spacesEach  = 64 // of one unit or container
-	missedLooks = 2  // sweeps that find nobody in a namespace before it is gone
+	spacesEach  = 64  // of one unit or container
+	maxThreads  = 256 // of one process, that are looked at
+	missedLooks = 2   // sweeps that find nobody in a namespace before it is gone
 )
 
 // space is a network namespace that covered processes are in. The open file
 // keeps the kernel from giving its inode number to another one.
 type space struct {
 	file    *os.File
+	pid     int // of the process, or thread, that it was found with
 	owner   string
 	missed  int // sweeps that found nobody in it
 	foreign int // careful sweeps that found no covered process in it
@@ -55,6 +57,23 @@ func (t *Tracker) lookInto(n *node) {
 	pids, _ := t.o.Host.Processes(n.path, !n.descended) // gone: nothing to look at
 	for _, pid := range pids {
 		t.lookAt(pid, false)
+	}
+}
+
+// lookAtThreads looks at a process and its threads: each may be in a namespace
+// of its own.
+func (t *Tracker) lookAtThreads(pid int) {
+	t.lookAt(pid, false)
+	d, err := os.Open(t.o.Host.proc(pid, "task"))
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(maxThreads)
+	for _, name := range names {
+		if tid, err := strconv.Atoi(name); err == nil && tid != pid {
+			t.lookAt(tid, false)
+		}
 	}
 }
 
@@ -97,7 +116,7 @@ func (t *Tracker) lookAt(pid int, careful bool) {
 		mine.Close()
 		return
 	}
-	t.spaces[ino] = &space{file: mine, owner: owner}
+	t.spaces[ino] = &space{file: mine, pid: pid, owner: owner}
 	t.emit(NetnsAppeared{Inode: ino, Own: ino == t.own, PID: pid, Path: path, File: os.NewFile(uintptr(fd), fmt.Sprintf("netns-%d", ino))})
 }
 
@@ -151,6 +170,11 @@ func (t *Tracker) sweep(careful bool) {
 		return // not all of them: nobody is given up
 	}
 	for ino, s := range t.spaces {
+		if s.missed > 0 || s.foreign > 0 { // /proc lists no threads
+			if now, err := t.o.Host.netns(s.pid); err == nil && now == ino {
+				t.lookAt(s.pid, careful)
+			}
+		}
 		if max(s.missed, s.foreign) >= missedLooks && ino != t.own {
 			s.file.Close()
 			delete(t.spaces, ino)

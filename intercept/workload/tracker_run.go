@@ -104,8 +104,8 @@ func (t *Tracker) choose(ss []Selector, always []string) error {
 // Events wait for their reader; the tracker does not.
 func (t *Tracker) Events() <-chan Event { return t.events }
 
-// Look has a process, or a thread by its number, looked at now: the kernel
-// refused it because no listener was in its namespace. It never waits.
+// Look has a process and its threads looked at now: the kernel refused one
+// because no listener was in its namespace. It never waits.
 func (t *Tracker) Look(pid int) {
 	select {
 	case t.looks <- pid:
@@ -186,7 +186,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 		case f := <-ask:
 			f()
 		case pid := <-t.looks:
-			t.lookAt(pid, false)
+			t.lookAtThreads(pid)
 		case <-next.C:
 			t.lookAgain(time.Now())
 		case <-rescan.C:

@@ -2,7 +2,9 @@ package workload_test
 
 import (
 	"os"
+	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -263,4 +265,42 @@ func TestStormOfMoves(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	mkdir(t, base+"/new")
 	until(f, "the quiet one", matched(base+"/new"))
+}
+
+// A thread may be in a namespace that its process is not in.
+func TestNamespaceOfAThread(t *testing.T) {
+	base := top(t)
+	b, err := os.ReadFile("/proc/self/cgroup")
+	must(t, err)
+	_, home, _ := strings.Cut(string(b), "0::")
+	home, _, _ = strings.Cut(home, "\n")
+	move := func(to string) { must(t, os.WriteFile(cgroupRoot(t)+to+"/cgroup.procs", []byte("0"), 0)) }
+	move(base)
+	t.Cleanup(func() { move(home) })
+	inodes, done, ended := make(chan uint64), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread() // and never unlocked: the thread ends with it
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
+			t.Error(err)
+		}
+		inodes <- st.Ino
+		<-done
+	}()
+	ino := <-inodes
+	f := follow(t, workload.Options{Always: []string{base}})
+	f.Look(os.Getpid())
+	until(f, "the thread's namespace", func(e workload.NetnsAppeared) bool { return e.Inode == ino })
+	time.Sleep(3500 * time.Millisecond) // sweeps do not take it for gone
+	close(done)
+	<-ended
+	f.seen = nil
+	until(f, "its end", func(e workload.NetnsGone) bool { return e.Inode == ino })
+	if has(f, func(e workload.NetnsAppeared) bool { return e.Inode == ino }) {
+		t.Error("it was given up while the thread was in it")
+	}
 }
