@@ -71,6 +71,16 @@ func TestObserve(t *testing.T) {
 	if out, err := h.psql("agent-a", "-c", "select name from patients where id = 7", "-c", "select count(*) from pg_class where oid = 1", "-c", "delete from patients where id = 9"); err != nil || out != "patient number 7\n0\nDELETE 1\n" {
 		t.Errorf("%q, %v", out, err)
 	}
+	// There is no passage for datagrams: the kernel only tells of them.
+	udp, err := net.Dial("udp", h.server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	if _, err := udp.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	within(t, "the kernel's report", func() bool { return h.metric("sallyport_bypasses_total") != "0" })
 	for _, cmd := range [][]string{{"guard", "status"}, {"doctor"}} {
 		out, _ := h.sallyport(append(cmd, "-c", h.config)...)
 		if !strings.Contains(out, "NOTHING IS ENFORCED") {
@@ -85,6 +95,9 @@ func TestObserve(t *testing.T) {
 	all := h.record()
 	if a := recorded(all, events.Alarm); len(a) == 0 || !has(a[0].Message, "observe: NOTHING IS ENFORCED") {
 		t.Errorf("no alarm: %+v", a)
+	}
+	if b := recorded(all, events.Bypass); len(b) == 0 || b[0].Reason != "would have been refused (block)" || b[0].Transport != "udp" {
+		t.Errorf("bypasses: %+v", b)
 	}
 	told := func(workload, text string) (found []ocsf.View) {
 		for _, v := range recorded(all, events.Statement) {
