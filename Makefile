@@ -10,7 +10,7 @@ BINS := bin/sallyport bin/sallyport-recorder bin/oidcop
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Install what building and testing need and this machine lacks (as root)
@@ -50,6 +50,11 @@ test: deps ## Run everything that a change must pass (as root)
 .PHONY: doors
 doors: deps ## Measure what each door leads to on this kernel, and write docs/doors.md (as root)
 	go test -count=1 ./cmd/internal/doors -run '^TestDoors$$' -update
+
+.PHONY: test-kernels
+test-kernels: ## Run the interception's tests on Debian's kernels, in virtual machines
+	@.ci/deps kernels
+	@go run ./cmd/internal/kernels
 
 .PHONY: check
 check: deps ## Check the sources: formatting, vet, staticcheck, modules, guards

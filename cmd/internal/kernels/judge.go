@@ -17,6 +17,7 @@ var parts = []struct {
 	{"redirect", regexp.MustCompile(`^redirect\.TestTurned$`)},
 	{"callers", regexp.MustCompile(`^redirect\.Test(StormMixesNothingUp|ConnectionIsItsMakers)$`)},
 	{"fail closed", regexp.MustCompile(`^redirect\.TestNoDaemonNoWay$`)},
+	{"doors", regexp.MustCompile(`^doors\.TestDoors$`)},
 }
 
 // A verdict is what one kernel has come to.
@@ -26,6 +27,7 @@ type verdict struct {
 	lines   map[string][]string
 	exits   map[string]int
 	errors  []string
+	rows    []byte // what the doors lead to: lines of JSON, see cmd/internal/doors
 }
 
 func newVerdict() *verdict {
@@ -55,6 +57,9 @@ func (v *verdict) take(r report) {
 			v.lines[r.Run] = append(v.lines[r.Run], before)
 		}
 		v.lines[r.Run] = append(v.lines[r.Run], said)
+		if r.Run == doors && strings.HasPrefix(said, `{"Kernel":`) {
+			v.rows = append(append(v.rows, said...), '\n')
+		}
 		if m := ended.FindStringSubmatch(said); framework && m != nil {
 			v.results[r.Run+"."+m[2]] = m[1]
 		}

@@ -17,6 +17,7 @@ import (
 // A machine is a virtual one: a kernel, the initramfs that is all of its
 // files, and nothing else but two serial ports.
 type machine struct {
+	qemu              qemu
 	kernel, initramfs string // files
 	console           string // file that is to hold the kernel's messages
 	kvm               bool   // else emulated
@@ -37,10 +38,13 @@ func (m *machine) boot(ctx context.Context, take func(report)) error {
 	if m.kvm {
 		accel, cpu = "kvm", "host"
 	}
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", "2G",
+	cmd := exec.CommandContext(ctx, m.qemu.path, "-M", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", "2G",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "file:"+m.console, "-serial", "stdio",
 		"-kernel", m.kernel, "-initrd", m.initramfs,
 		"-append", "console=ttyS0 loglevel=4 panic=-1 oops=panic softlockup_panic=1 nokaslr mitigations=off random.trust_cpu=on")
+	for _, dir := range m.qemu.firmware {
+		cmd.Args = append(cmd.Args, "-L", dir)
+	}
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, w, err := os.Pipe()
@@ -52,7 +56,7 @@ func (m *machine) boot(ctx context.Context, take func(report)) error {
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
-		return fmt.Errorf("%w: install qemu-system-x86 (`make deps`)", err)
+		return err
 	}
 	silent := time.AfterFunc(m.first, cancel)
 	up, done := false, false
@@ -111,7 +115,7 @@ func writeInitramfs(path string, init string, mods []module, bins map[string]str
 	}()
 	w := bufio.NewWriterSize(f, 1<<20)
 	c := &cpio{w: w}
-	for _, d := range []string{"bin", "dev", "etc", "modules", "proc", "run", "sys", "tests", "tmp"} {
+	for _, d := range []string{"attempts", "bin", "dev", "etc", "modules", "proc", "run", "sys", "tests", "tmp"} {
 		c.dir(d, 0o755)
 	}
 	c.file("etc/passwd", 0o644, []byte("root:x:0:0::/tmp:/bin/false\nnobody:x:65534:65534::/tmp:/bin/false\n"))

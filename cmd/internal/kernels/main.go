@@ -12,10 +12,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -24,7 +22,7 @@ const cache = ".cache/kernels"
 
 // Times are for an emulated machine on a busy host.
 const (
-	machineLimit = 5 * time.Minute
+	machineLimit = 6 * time.Minute
 	firstReport  = time.Minute
 )
 
@@ -41,6 +39,7 @@ func main() {
 	var d driver
 	pin := flag.Bool("pin", false, "rewrite pinned.txt with the newest kernel of each suite")
 	flag.BoolVar(&d.emulate, "emulate", false, "do not use KVM, even if it is there")
+	flag.BoolVar(&d.update, "update", false, "write the kernels' rows of docs/doors.md, instead of holding them against it")
 	flag.StringVar(&d.only, "only", "", "one series, 6.1 for example")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -58,7 +57,7 @@ func main() {
 }
 
 func repin(ctx context.Context) error {
-	all, err := parsePins(pinned)
+	qemu, all, err := parsePins(pinned)
 	if err != nil {
 		return err
 	}
@@ -71,24 +70,26 @@ func repin(ctx context.Context) error {
 		}
 		fmt.Println(all[i].suite, all[i].packages)
 	}
-	return os.WriteFile("cmd/internal/kernels/pinned.txt", []byte(writePins(all)), 0o644)
+	return os.WriteFile("cmd/internal/kernels/pinned.txt", []byte(writePins(append(all, qemu))), 0o644)
 }
 
 // A driver runs the kernels, one after another: each has all the cores.
 type driver struct {
-	emulate bool
-	only    string
+	emulate, update bool
+	only            string
 
 	tmp            string
+	qemu           qemu
 	init           string            // this program, static
 	bins           map[string]string // in the machine: on the host
 	runs           []run
 	tests          map[string][]string // by run
+	rows           []byte              // that the doors gave, of all kernels
 	passed, failed int
 }
 
 func (d *driver) run(ctx context.Context) (err error) {
-	all, err := parsePins(pinned)
+	pin, all, err := parsePins(pinned)
 	if err != nil {
 		return err
 	}
@@ -97,6 +98,9 @@ func (d *driver) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(d.tmp)) }()
 	begin := time.Now()
+	if d.qemu, err = findQEMU(ctx, pin); err != nil {
+		return err
+	}
 	if err := d.build(ctx); err != nil {
 		return err
 	}
@@ -117,6 +121,10 @@ func (d *driver) run(ctx context.Context) (err error) {
 	if ran == 0 {
 		return fmt.Errorf("no kernel %q in pinned.txt", d.only)
 	}
+	if err := d.doors(ctx); err != nil {
+		fmt.Println("FAIL doors:", err)
+		d.failed++
+	}
 	fmt.Printf("%-34s %6.1f s\n%d passed, %d failed\n", "all", time.Since(begin).Seconds(), d.passed, d.failed)
 	if d.failed > 0 {
 		return errors.New("failed")
@@ -134,7 +142,7 @@ func (d *driver) kernel(ctx context.Context, k kernel) error {
 	if err != nil {
 		return err
 	}
-	m := machine{initramfs: filepath.Join(d.tmp, "initramfs"), console: filepath.Join(d.tmp, "console"), limit: machineLimit, first: firstReport}
+	m := machine{qemu: d.qemu, initramfs: filepath.Join(d.tmp, "initramfs"), console: filepath.Join(d.tmp, "console"), limit: machineLimit, first: firstReport}
 	if m.kernel, err = vmlinuz(root); err != nil {
 		return err
 	}
@@ -173,6 +181,7 @@ func (d *driver) kernel(ctx context.Context, k kernel) error {
 	fmt.Printf("%-34s %6.1f s  %d passed, %d failed\n", v.release, time.Since(begin).Seconds(), passed, len(wrong))
 	d.passed += passed
 	d.failed += len(wrong)
+	d.rows = append(d.rows, v.rows...)
 	return nil
 }
 
@@ -182,43 +191,4 @@ func openable(path string) bool {
 		f.Close()
 	}
 	return err == nil
-}
-
-// build makes this program and the test binaries, static, and lists the tests
-// that each must have run.
-func (d *driver) build(ctx context.Context) error {
-	d.init = filepath.Join(d.tmp, "init")
-	if err := static(ctx, "build", "-o", d.init, "./cmd/internal/kernels"); err != nil {
-		return err
-	}
-	d.bins, d.tests = map[string]string{}, map[string][]string{}
-	for _, pkg := range []string{"./intercept/redirect"} {
-		name := filepath.Base(pkg)
-		bin := filepath.Join(d.tmp, name+".test")
-		if err := static(ctx, "test", "-c", "-o", bin, pkg); err != nil {
-			return err
-		}
-		var list string
-		if err := output(exec.CommandContext(ctx, bin, "-test.list", "^Test"), &list); err != nil {
-			return err
-		}
-		for line := range strings.Lines(list) {
-			if strings.HasPrefix(line, "Test") {
-				d.tests[name] = append(d.tests[name], strings.TrimSpace(line))
-			}
-		}
-		d.bins["tests/"+name] = bin
-		d.runs = append(d.runs, run{
-			Name: name,
-			Args: []string{"/tests/" + name, "-test.v=test2json", "-test.run=^Test", "-test.timeout=4m"},
-			Env:  []string{"SALLYPORT_TEST_ALL=1"},
-		})
-	}
-	return nil
-}
-
-func static(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	return output(cmd, nil)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,29 +24,34 @@ type pkg struct {
 	sha256        string // of the .deb, in hex
 }
 
+// emulator names QEMU's rows among those of the kernels.
+const emulator = "qemu"
+
 // parsePins reads pinned.txt: one package in a line, those of a kernel in a row.
-func parsePins(text string) (all []kernel, err error) {
+func parsePins(text string) (qemu kernel, all []kernel, err error) {
 	for n, line := range strings.Split(text, "\n") {
 		f := strings.Fields(line)
 		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
 			continue
 		}
 		if len(f) != 5 || len(f[4]) != 64 {
-			return nil, fmt.Errorf("pinned.txt:%d: want series, suite, package, version and SHA-256", n+1)
+			return qemu, nil, fmt.Errorf("pinned.txt:%d: want series, suite, package, version and SHA-256", n+1)
 		}
 		if len(all) == 0 || all[len(all)-1].series != f[0] {
 			all = append(all, kernel{series: f[0], suite: f[1]})
 		}
 		k := &all[len(all)-1]
 		if k.suite != f[1] {
-			return nil, fmt.Errorf("pinned.txt:%d: %s is of %s already", n+1, f[0], k.suite)
+			return qemu, nil, fmt.Errorf("pinned.txt:%d: %s is of %s already", n+1, f[0], k.suite)
 		}
 		k.packages = append(k.packages, pkg{f[2], f[3], f[4]})
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("pinned.txt names no kernel")
+	i := slices.IndexFunc(all, func(k kernel) bool { return k.series == emulator })
+	if i < 0 || len(all) == 1 {
+		return qemu, nil, fmt.Errorf("pinned.txt: it must name a QEMU and a kernel")
 	}
-	return all, nil
+	qemu = all[i]
+	return qemu, slices.Delete(all, i, i+1), nil
 }
 
 // writePins is what parsePins reads, with the comment that stood before it.

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// doors is the run whose rows docs/doors.md shows.
+const doors = "doors"
+
+// runs are the tests' folders, and what their binaries get.
+var runs = []struct {
+	dir  string
+	args []string
+	env  []string
+}{
+	{"intercept/redirect", nil, nil},
+	// An emulated machine needs longer to be sure that nothing arrives.
+	{"cmd/internal/" + doors, []string{"-rows"}, []string{"DOORS_ATTEMPTS=/attempts", "DOORS_PATIENCE=5s"}},
+}
+
+// build makes this program, the test binaries and the doors' attempts, static,
+// and lists the tests that each must have run.
+func (d *driver) build(ctx context.Context) error {
+	d.init = filepath.Join(d.tmp, "init")
+	if err := static(ctx, "build", "-o", d.init, "./cmd/internal/kernels"); err != nil {
+		return err
+	}
+	d.bins, d.tests = map[string]string{}, map[string][]string{}
+	for _, r := range runs {
+		name := filepath.Base(r.dir)
+		bin := filepath.Join(d.tmp, name+".test")
+		if err := static(ctx, "test", "-c", "-o", bin, "./"+r.dir); err != nil {
+			return err
+		}
+		var list string
+		if err := output(exec.CommandContext(ctx, bin, "-test.list", "^Test"), &list); err != nil {
+			return err
+		}
+		for line := range strings.Lines(list) {
+			if strings.HasPrefix(line, "Test") {
+				d.tests[name] = append(d.tests[name], strings.TrimSpace(line))
+			}
+		}
+		d.bins["tests/"+name] = bin
+		args := []string{"/tests/" + name, "-test.v=test2json", "-test.run=^Test", "-test.timeout=10m"}
+		d.runs = append(d.runs, run{Name: name, Args: append(args, r.args...), Env: append(r.env, "SALLYPORT_TEST_ALL=1")})
+	}
+	return d.attempts(ctx)
+}
+
+// attempts compiles what knocks at the doors.
+func (d *driver) attempts(ctx context.Context) error {
+	sources, err := filepath.Glob("cmd/internal/doors/attempt/*.c")
+	if err != nil || len(sources) == 0 {
+		return errors.Join(err, errors.New("no attempts at the doors found: run this in the repository's folder"))
+	}
+	for _, src := range sources {
+		name := strings.TrimSuffix(filepath.Base(src), ".c")
+		bin := filepath.Join(d.tmp, "attempt-"+name)
+		if err := output(exec.CommandContext(ctx, "cc", "-static", "-O1", "-Wall", "-Werror", "-o", bin, src), nil); err != nil {
+			return err
+		}
+		d.bins["attempts/"+name] = bin
+	}
+	return nil
+}
+
+// doors holds what the machines found against docs/doors.md, or writes it there.
+func (d *driver) doors(ctx context.Context) error {
+	if len(d.rows) == 0 {
+		return errors.New("no kernel has told what its doors lead to")
+	}
+	file := filepath.Join(d.tmp, "rows.jsonl")
+	if err := os.WriteFile(file, d.rows, 0o644); err != nil {
+		return err
+	}
+	args := []string{"-test.run=^TestDoors$", "-from", file}
+	if d.update {
+		args = append(args, "-update")
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(d.tmp, doors+".test"), args...)
+	cmd.Dir = "cmd/internal/" + doors
+	if err := output(cmd, nil); err != nil {
+		return fmt.Errorf("%w\n`go run ./cmd/internal/kernels -update` writes what was found", err)
+	}
+	d.passed++
+	return nil
+}
+
+func static(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return output(cmd, nil)
+}
