@@ -150,7 +150,7 @@ func (l *loader) scope(e workload.Event, ok bool) error {
 	case workload.Undescribed:
 		l.log.Warn("a cgroup looks like a container and can't be described: selectors of containers do not match it", "cgroup", e.Path, "error", e.Err)
 	case workload.Trouble:
-		l.alarm("workloads are followed at an interval only: " + e.Err.Error())
+		l.alarm("not every workload is followed as it should be: " + e.Err.Error())
 	}
 	return nil
 }

@@ -63,8 +63,10 @@ type Undescribed struct {
 	Err  error
 }
 
-// Trouble: the kernel's notices can't be followed (too many cgroups, no room
-// for watches). What is new is then found by looking around at an interval.
+// Trouble: not all can be followed as it should be. Where the kernel's notices
+// can't be (too many cgroups, no room for watches), what is new is found by
+// looking around at an interval; more network namespaces than may be are not
+// told at all. It is told once for each text.
 type Trouble struct{ Err error }
 
 func (CgroupMatched) event() {}

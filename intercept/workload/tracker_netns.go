@@ -13,7 +13,7 @@ import (
 // one stay refused.
 const (
 	maxSpaces   = 1024
-	spacesEach  = 64  // of one unit or container
+	spacesEach  = 256 // of one unit or container
 	maxThreads  = 256 // of one process, that are looked at
 	missedLooks = 2   // sweeps that find nobody in a namespace before it is gone
 )
@@ -99,6 +99,7 @@ func (t *Tracker) lookAt(pid int, careful bool) {
 	}
 	owner := ownerOf(path)
 	if len(t.spaces) >= maxSpaces || t.ownedBy(owner) >= spacesEach {
+		t.crowded = fmt.Errorf("network namespaces of %s are too many (%d of one unit or container, %d of all): connections in more of them stay refused", owner, spacesEach, maxSpaces)
 		return
 	}
 	name := t.o.Host.proc(pid, "ns/net")
@@ -135,11 +136,8 @@ func ownerOf(path string) string {
 	if c := candidates(path); c != nil {
 		return c[0].path
 	}
-	_, unit, _, userUnit := parseUnits(path)
-	for _, name := range []string{userUnit, unit} {
-		if name != "" {
-			return name
-		}
+	if _, unit, _, _ := parseUnits(path); unit != "" {
+		return unit // all of a user's own units are that user's
 	}
 	parts := strings.SplitN(path, "/", 4)
 	return strings.Join(parts[:min(len(parts), 3)], "/")

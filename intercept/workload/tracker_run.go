@@ -61,7 +61,8 @@ type Tracker struct {
 	out     []Event
 	trouble string // told last
 
-	tellable int // cgroups that may still be told as unknown
+	crowded  error // why a namespace is not followed
+	tellable int   // cgroups that may still be told as unknown
 
 	events chan Event
 	ask    chan func()
@@ -198,6 +199,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 			rescan.Reset(pause(rescanEvery, time.Since(began)))
 		case <-sweep.C:
 			began := time.Now()
+			t.crowded = nil
 			if t.w.full != nil {
 				t.w.rescan()
 			}
@@ -238,12 +240,13 @@ func (t *Tracker) emit(e Event) { t.out = append(t.out, e) }
 
 func (t *Tracker) tellTrouble() {
 	text := ""
-	if t.w.full != nil {
-		text = t.w.full.Error()
+	err := errors.Join(t.w.full, t.crowded)
+	if err != nil {
+		text = err.Error()
 	}
 	if text != t.trouble {
 		if t.trouble = text; text != "" {
-			t.emit(Trouble{t.w.full})
+			t.emit(Trouble{err})
 		}
 	}
 }

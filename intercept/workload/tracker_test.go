@@ -304,3 +304,29 @@ func TestNamespaceOfAThread(t *testing.T) {
 		t.Error("it was given up while the thread was in it")
 	}
 }
+
+// Nobody can take all the room for namespaces, and who tries is told of.
+func TestTooManyNamespaces(t *testing.T) {
+	base := top(t)
+	mkdir(t, base+"/a.slice/hoarder.service")
+	f := follow(t, workload.Options{Always: []string{base}})
+	for range 257 {
+		sleeper(t, base+"/a.slice/hoarder.service", syscall.CLONE_NEWNET)
+	}
+	e := until(f, "that they are too many", func(e workload.Trouble) bool { return true })
+	if !strings.Contains(e.Err.Error(), base) || !strings.Contains(e.Err.Error(), "256 of one") {
+		t.Error(e.Err)
+	}
+	other := sleeper(t, base, syscall.CLONE_NEWNET)
+	ino := netns(t, other)
+	until(f, "another's", func(e workload.NetnsAppeared) bool { return e.Inode == ino })
+	n := 0
+	for _, e := range f.seen {
+		if e, ok := e.(workload.NetnsAppeared); ok && !e.Own {
+			n++
+		}
+	}
+	if n != 257 {
+		t.Errorf("%d namespaces were told", n)
+	}
+}
