@@ -205,4 +205,4 @@ func (a *attempt) run(p place, program string, args ...string) {
 	}
 }
 
-func (a *attempt) sent() { a.w.ledger.wait(a.token, 2*a.w.patience) }
+func (a *attempt) sent() { a.w.ledger.wait(a.token, a.w.patience) }
