@@ -93,6 +93,9 @@ func (r *result) add(t *testing.T, mode string, d *door, alive, dead *attempt) {
 	case alive != nil:
 		row.Answer, row.Dead = alive.answer(t), dead.answer(t)
 		row.Why = d.Because(row.Answer)
+		if row.Why == byNaming && redirect.HaveUnix() != nil {
+			row.Why = beforeUnix
+		}
 		if row.Dead != doors.Refused && row.Answer != doors.Passes {
 			t.Errorf("mode %s: %s: with the daemon dead: %s; with one: %s\n%q", mode, d.Name, row.Dead, row.Answer, dead.log)
 		}
