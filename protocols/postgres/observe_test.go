@@ -93,8 +93,14 @@ func TestObserved(t *testing.T) {
 			rule    string
 		}
 		want := []told{
-			{events.Observed, "phi"}, {events.Allow, "clinic-staff"}, {events.Observed, "no-deletes"}, {events.Allow, "clinic-staff"},
-			{events.Allow, "clinic-staff"}, {events.Observed, "opaque"}, {events.Observed, "opaque"}, {events.Allow, "clinic-staff"},
+			{events.Observed, "phi"},
+			{events.Allow, "clinic-staff"},
+			{events.Observed, "no-deletes"},
+			{events.Allow, "clinic-staff"},
+			{events.Allow, "clinic-staff"},
+			{events.Observed, "opaque"},
+			{events.Observed, "opaque"},
+			{events.Allow, "clinic-staff"},
 		}
 		all := j.Events(events.Statement)
 		for i, e := range all {

@@ -37,11 +37,11 @@ func TestForwarders(t *testing.T) {
 		}
 	}
 	for old, c := range map[string]struct{ now, want string }{
-		`["127.0.0.1:6432"]`:                      {`["10.0.0.1:6432"]`, "s.yaml:4: listens 10.0.0.1:6432: agents would reach what is behind the forwarder without the passage"},
-		"name: tunnel":                            {"name: pooler", `s.yaml:5: forwarder "pooler": name: must be set and unique`},
-		"do: exempt":                              {"do: trust", `s.yaml:4: do "trust": must be one of [guard exempt]`},
-		"exe: /usr/bin/ssh":                       {"exe: ssh", `s.yaml:5: exe "ssh": must be an absolute path`},
-		", exe: /usr/bin/ssh":                     {"", "s.yaml:5: forwarder tunnel: give its cgroup or its exe"},
+		`["127.0.0.1:6432"]`:  {`["10.0.0.1:6432"]`, "s.yaml:4: listens 10.0.0.1:6432: agents would reach what is behind the forwarder without the passage"},
+		"name: tunnel":        {"name: pooler", `s.yaml:5: forwarder "pooler": name: must be set and unique`},
+		"do: exempt":          {"do: trust", `s.yaml:4: do "trust": must be one of [guard exempt]`},
+		"exe: /usr/bin/ssh":   {"exe: ssh", `s.yaml:5: exe "ssh": must be an absolute path`},
+		", exe: /usr/bin/ssh": {"", "s.yaml:5: forwarder tunnel: give its cgroup or its exe"},
 		"cgroup: /system.slice/pgbouncer.service": {"exe: /usr/sbin/pgbouncer", "s.yaml:4: forwarder pooler: only a cgroup can be exempt"},
 		"interception:\n":                         {"interception:\n  mode: cgroup\n  cgroups: [/a.slice]\n", "s.yaml:6: forwarder pooler: exempt means something in mode host only"},
 	} {
