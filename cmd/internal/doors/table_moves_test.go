@@ -207,8 +207,7 @@ var byNamespace = []*door{
 }
 
 // forwardedBy runs a process that carries connections to the server.
-func forwardedBy(cgroup string, port int) *door {
-	at := fmt.Sprintf("127.0.0.1:%d", port)
+func forwardedBy(cgroup, at string) *door {
 	return does(at, func(a *attempt) {
 		cmd := exec.Command("/proc/self/exe", at, home)
 		cmd.Env = []string{"DOORS_ROLE=relay", "GORACE=atexit_sleep_ms=0"}
@@ -228,14 +227,14 @@ var byForwarding = []*door{
 	steps(fmt.Sprintf("127.0.0.1:%d", redirectPort), words(going)...).
 		named("REDIRECT", "connect to a port that the host redirects to the server's").
 		since(doors.Refused, byEgress),
-	forwardedBy("outside", 7003).
+	forwardedBy("outside", "127.0.0.1:7003").
 		named("local forwarder", "a process outside that carries connections: a pooler, `ssh -L`, docker-proxy").
 		since(doors.Passes, "out of scope of this mode: the forwarder is outside; protect its port as a destination too, or use mode `host`").
 		since(doors.Redirected, "the forwarder's own connection is turned, and has the forwarder's identity"),
-	forwardedBy("outside", 7005).
+	forwardedBy("outside", ownForwarder).
 		named("local forwarder, protected", "the same where the forwarder's port is a protected destination").
 		since(doors.Redirected, "the agent's connection to the forwarder is turned"),
-	forwardedBy("relay", 7004).
+	forwardedBy("relay", "127.0.0.1:7004").
 		named("exempt forwarder", "the same in a cgroup that mode `host` exempts").
 		since(doors.Passes, "out of scope: what is exempt may connect; protect its port as a destination too"),
 }

@@ -59,7 +59,6 @@ type world struct {
 	phase    phase
 	base     string // cgroup of the phase
 	up       chan struct{}
-	guarded  *redirect.Guard
 	alone    sync.Mutex
 	patience time.Duration
 }
@@ -84,6 +83,8 @@ const (
 	away  = "10.77.0.2:5432" // the other end
 	free  = "127.0.0.1:15433"
 
+	ownForwarder = "127.0.0.1:7005" // a forwarder's port that is protected itself
+
 	abstract = "sallyport-doors"
 )
 
@@ -92,7 +93,7 @@ const (
 func wired(n int) string { return fmt.Sprintf("10.77.%d.1:5432", n) }
 
 func protected() (out []netip.AddrPort) {
-	for _, a := range []string{home, home6, near, away, wired(1), wired(2), wired(9), "127.0.0.1:7005"} {
+	for _, a := range []string{home, home6, near, away, wired(1), wired(2), wired(9), ownForwarder} {
 		out = append(out, netip.MustParseAddrPort(a))
 	}
 	return out
@@ -179,7 +180,6 @@ func (w *world) raise(t *testing.T) {
 	} else {
 		t.Cleanup(stop)
 	}
-	w.guarded = g
 }
 
 // try tries doors and returns what became of each attempt.
