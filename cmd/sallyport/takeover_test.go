@@ -146,6 +146,20 @@ func TestTakeOverRefused(t *testing.T) {
 		}
 	}
 	h.write(h.config, string(good))
+	// Pins of a later version's.
+	later := h.pins + "/v99"
+	if err := os.Mkdir(later, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	second := &host{t: t, config: h.config, ready: h.ready}
+	second.start()
+	code := second.wait()
+	if err := os.Remove(later); err != nil {
+		t.Fatal(err)
+	}
+	if code != 1 || !has(second.log.String(), "take over", "layout 99") {
+		t.Errorf("a newer layout: %d %s", code, second.log)
+	}
 	if out, err := h.psqlWith(token, "-c", "select 42"); err != nil || out != "42\n" || h.daemon() != pid {
 		t.Errorf("%q, %v", out, err)
 	}
