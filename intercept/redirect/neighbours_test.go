@@ -99,6 +99,16 @@ func TestNeighbours(t *testing.T) {
 					cgroup = below
 				}
 				d := ask[dialled](t, cgroup, "dial", "tcp", virtual.String())
+				if protected.name == "asked" && where != "after" && release(t) < 617 {
+					// Nothing can stand before that program: what was asked
+					// for is not known. It is told, and its backend can be
+					// protected.
+					s, err := redirect.GetStatus(cfg.Pins)
+					if err != nil || len(s.Neighbours) != 1 || s.Neighbours[0].Name != "balancer" || d.Line != "direct" {
+						t.Errorf("neighbours %+v, %v, agent %+v", s.Neighbours, err, d)
+					}
+					return
+				}
 				f, ok := d.facts()
 				if !ok || f.Reached != backend {
 					t.Fatalf("%+v", d)

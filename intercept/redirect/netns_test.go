@@ -54,7 +54,7 @@ func init() {
 			return err.Error()
 		}
 		fmt.Println("held")
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
 		_, err = c.Read(b)
 		return fmt.Sprint(err)
 	}

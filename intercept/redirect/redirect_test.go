@@ -58,7 +58,7 @@ func proved(t *testing.T, d *dialled, f *flow) {
 	if !redirect.SameStart(p.Start, d.Start) {
 		t.Errorf("start %d, want %d", p.Start, d.Start)
 	}
-	if d.PidInode == 0 || p.PidInode != d.PidInode {
+	if p.PidInode != d.PidInode || (d.PidInode == 0) != (release(t) < 609) {
 		t.Errorf("pid inode %d, want the pidfd's %d", p.PidInode, d.PidInode)
 	}
 	if p.UID != nobody || p.GID != nobody {
