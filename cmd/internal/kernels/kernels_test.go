@@ -67,6 +67,14 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestMayLack(t *testing.T) {
+	for series, want := range map[string]bool{"6.1": true, "6.6": true, "6.7": false, "6.12": false, "7.3": false, "": false} {
+		if mayLack(series, "redirect.TestUnixAllowList") != want || mayLack(series, "redirect.TestTurned") {
+			t.Errorf("%q: unix sockets may lack: %t, or all may", series, !want)
+		}
+	}
+}
+
 // A part that no test shows is a failure, whatever the binaries hold.
 func TestJudgeWantsEveryPart(t *testing.T) {
 	v := newVerdict()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -132,8 +133,9 @@ func writeInitramfs(path string, init string, mods []module, bins map[string]str
 		return err
 	}
 	c.file(strings.TrimPrefix(planPath, "/"), 0o644, text)
-	bins[strings.TrimPrefix(initPath, "/")] = init
-	for name, from := range bins {
+	files := maps.Clone(bins)
+	files[strings.TrimPrefix(initPath, "/")] = init
+	for name, from := range files {
 		b, err := os.ReadFile(from)
 		if err != nil {
 			return err
