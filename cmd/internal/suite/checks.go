@@ -95,13 +95,16 @@ func tidy(ctx context.Context, s *suite) error {
 	return errors.Join(errs...)
 }
 
-// vagrantfile does not ask for a hypervisor, nor for the network.
+// vagrantfile does not ask for a hypervisor, nor for the network. The scripts
+// beside it, and those that CI runs, are checked too.
 func vagrantfile(ctx context.Context, s *suite) error {
 	cmd := s.command(ctx, "vagrant", "vagrant", "validate", "--ignore-provider")
 	cmd.Env = append(cmd.Env, "VAGRANT_HOME="+filepath.Join(s.tmp, "vagrant"), "VAGRANT_DOTFILE_PATH="+filepath.Join(s.tmp, "vagrant"),
 		"VAGRANT_CHECKPOINT_DISABLE=1")
 	_, err := s.output(cmd)
-	return err
+	scripts, gerr := filepath.Glob("vagrant/*.sh")
+	scripts = append(scripts, ".ci/deps", ".ci/run")
+	return errors.Join(err, gerr, s.show(s.command(ctx, ".", "shellcheck", append([]string{"-x"}, scripts...)...)))
 }
 
 // generated makes the BPF objects again, elsewhere, as go generate would, and

@@ -35,7 +35,7 @@ var stages = []stage{
 	{name: "staticcheck", what: "staticcheck, in every module", run: staticcheck},
 	{name: "modules", what: "go.mod and go.sum are tidy", run: tidy},
 	{name: "guards", what: "file sizes, package docs, rooms, loose ends", run: guards},
-	{name: "vagrant", what: "the Vagrantfile is valid", run: vagrantfile},
+	{name: "vagrant", what: "the Vagrantfile is valid, and the scripts are sound", run: vagrantfile},
 	{name: "systemd", what: "the systemd units are valid, and as exposed as the manual says", run: units},
 	{name: "generated", what: "the BPF objects are those of their sources", run: generated},
 	{name: "unit", what: "tests that need no kernel programs, with -race", tests: true, run: unit},
