@@ -39,7 +39,7 @@ func (d *driver) build(ctx context.Context) error {
 			return err
 		}
 		var list string
-		if err := output(exec.CommandContext(ctx, bin, "-test.list", "^Test"), &list); err != nil {
+		if err := output(exec.CommandContext(ctx, bin, "-test.list", d.test), &list); err != nil {
 			return err
 		}
 		for line := range strings.Lines(list) {

@@ -109,16 +109,21 @@ func (v *verdict) judge(series string, tests map[string][]string) (passed int, w
 			wrong = append(wrong, fmt.Sprintf("%s: exit code %d\n%s", run, code, tail(strings.Join(v.lines[run], "\n"), 20)))
 		}
 	}
+	return passed, wrong
+}
+
+// missing are the parts that no test has shown.
+func (v *verdict) missing() (out []string) {
 	for _, p := range parts {
 		shown := false
 		for test, result := range v.results {
 			shown = shown || result == "PASS" && p.test.MatchString(test)
 		}
 		if !shown {
-			wrong = append(wrong, fmt.Sprintf("no test of %q has passed", p.name))
+			out = append(out, fmt.Sprintf("no test of %q has passed", p.name))
 		}
 	}
-	return passed, wrong
+	return out
 }
 
 // said is what was printed from a test's start on, up to the next one's.

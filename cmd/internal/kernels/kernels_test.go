@@ -79,9 +79,14 @@ func TestMayLack(t *testing.T) {
 func TestJudgeWantsEveryPart(t *testing.T) {
 	v := newVerdict()
 	v.take(report{Kernel: "6.1.0"})
-	_, wrong := v.judge("6.1", nil)
-	if len(wrong) != len(parts) {
-		t.Errorf("%q, want one for each of %d parts", wrong, len(parts))
+	if missing := v.missing(); len(missing) != len(parts) {
+		t.Errorf("%q, want one for each of %d parts", missing, len(parts))
+	}
+	for _, r := range shown() {
+		v.take(r)
+	}
+	if missing := v.missing(); len(missing) != 0 {
+		t.Errorf("%q is missing", missing)
 	}
 }
 
