@@ -46,7 +46,11 @@ func fetch(ctx context.Context, cache string, k kernel) (string, error) {
 			return "", err
 		}
 	}
-	return dir, os.Rename(root, dir)
+	err = os.Rename(root, dir)
+	if _, serr := os.Stat(dir); serr == nil {
+		return dir, nil // somebody else's, of the same version, is as good
+	}
+	return dir, err
 }
 
 // apt is the packages of one suite, apart from the machine's own sources. That
