@@ -190,7 +190,7 @@ func (l *loader) publishHealth() {
 		return
 	}
 	file := healthFile(l.cfg)
-	if err := os.WriteFile(file+".new", b, 0o644); err == nil {
+	if err = os.WriteFile(file+".new", b, 0o644); err == nil {
 		err = os.Rename(file+".new", file)
 	}
 	if err != nil {

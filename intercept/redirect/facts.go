@@ -20,6 +20,10 @@ const (
 	factsLocal  = 2
 )
 
+// RecordSize is what the kernel keeps for each turned connection, at each end,
+// in bytes.
+const RecordSize = int(unsafe.Sizeof(bpf.GuardOrigin{}))
+
 // Facts returns who made an accepted connection, and where it was going, from
 // the kernel's record that came with the socket. It needs no capability, but
 // only processes in the daemon's cgroup get an answer. ErrStray: there is no

@@ -39,6 +39,9 @@ func (g *Guard) DaemonCgroup() (path string, id uint64) { return daemonCgroup, g
 // in either mode with all its children.
 func (g *Guard) GuardedCgroup() string { return guardedCgroup }
 
+// Pins returns the folder of this layout's pins.
+func (g *Guard) Pins() string { return g.dir }
+
 // CgroupRoot returns where the cgroup2 hierarchy is mounted.
 func (g *Guard) CgroupRoot() string { return g.root }
 

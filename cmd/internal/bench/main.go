@@ -44,6 +44,8 @@ func helper(ctx context.Context, name string, args []string) error {
 		return relay(ctx, args[0], args[1])
 	case name == "drain" && len(args) == 1:
 		return drain(ctx, args[0])
+	case name == "hold" && len(args) == 2:
+		return hold(args[0], args[1])
 	case name == "idle" && len(args) == 1:
 		return idle(ctx, args[0])
 	}
@@ -65,12 +67,19 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.seconds, "seconds", 2, "length of one pgbench run")
 	flag.IntVar(&o.idle, "idle", 300, "idle connections whose memory is measured")
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
-	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this")
+	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone")
 	flag.BoolVar(&o.alone, "no-recorder", false, "without the recorder, which else runs on the same machine")
 	flag.Parse()
 	exe, err := os.Executable()
 	if err != nil {
 		return err
+	}
+	fmt.Printf("Measured on %s, %d processors, kernel %s, %s. Medians of %d rounds, all ways in turn.\n\n",
+		time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), kernel(), runtime.Version(), o.rounds)
+	if strings.Contains("kernel", o.only) {
+		if err := runKernel(ctx, o.rounds); err != nil || o.only != "" {
+			return err
+		}
 	}
 	b := &bench{o: o}
 	st, err := stand.Start(ctx, stand.Options{
@@ -87,8 +96,6 @@ func run(ctx context.Context) error {
 }
 
 func (b *bench) measure(ctx context.Context) error {
-	fmt.Printf("Measured on %s, %d processors, kernel %s, %s. Medians of %d rounds, all ways in turn.\n\n",
-		time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), kernel(), runtime.Version(), b.o.rounds)
 	for _, m := range b.measurements() {
 		if !strings.Contains(m.name, b.o.only) {
 			continue
