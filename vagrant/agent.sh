@@ -61,10 +61,10 @@ run() {
 serves() { sallyport -c "$config" guard status && sallyport -c "$config" exec --token-file "$dir/tokens/agent-a.jwt" --user nobody -- psql "host=$LAB_SERVICE user=agent password=agent dbname=clinic" -c "SELECT 1"; }
 
 down() {
+	stop oidcop
 	stop sallyport
 	# The daemon may still be dying.
 	[ ! -f "$config" ] || until_ok 20 sallyport -c "$config" guard down
-	stop oidcop
 	! mountpoint -q "$dir/bpf" || umount "$dir/bpf"
 	rm -rf --one-file-system "$dir"
 }
