@@ -48,7 +48,7 @@ func (d *driver) build(ctx context.Context) error {
 			}
 		}
 		d.bins["tests/"+name] = bin
-		args := []string{"/tests/" + name, "-test.v=test2json", "-test.run=" + d.test, "-test.timeout=10m"}
+		args := []string{"/tests/" + name, "-test.v=test2json", "-test.run=" + d.test, "-test.timeout=12m"}
 		d.runs = append(d.runs, run{Name: name, Args: append(args, r.args...), Env: append(r.env, "SALLYPORT_TEST_ALL=1")})
 	}
 	return d.attempts(ctx)
