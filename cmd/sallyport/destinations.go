@@ -28,6 +28,7 @@ func guardConfig(cfg *config.Config, known names.Map, ids ...uint64) redirect.Co
 	} else {
 		rc.CoveredIDs = ids
 	}
+	rc.Unix.Allow = cfg.Interception.Unix
 	for _, r := range cfg.Resources {
 		rc.Unix.Protected = append(rc.Unix.Protected, r.Unix...)
 	}

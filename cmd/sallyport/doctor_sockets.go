@@ -20,6 +20,9 @@ func (l *findings) sockets(cfg *config.Config, c *cover, agents []process) {
 	who := accounts(cfg, c, agents)
 	for _, r := range cfg.Resources {
 		for _, path := range r.Unix {
+			if path[0] == '@' {
+				continue // an abstract name: no file, and one spelling
+			}
 			detail, err := keptFrom(path, who)
 			l.check("unix socket "+path, detail, err, recipe(path))
 		}

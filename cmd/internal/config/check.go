@@ -83,6 +83,7 @@ func (c *checker) config(cfg *Config) {
 	c.enforcement(cfg)
 	c.forwarders(cfg)
 	c.interception(&cfg.Interception)
+	c.allowed(&cfg.Interception)
 	c.workloads(&cfg.Interception, &cfg.Identity)
 	c.resources(cfg.Resources, cfg.Interception.Port)
 	c.identity(&cfg.Identity)

@@ -118,13 +118,28 @@ func (c *checker) sockets(rs []Resource) {
 		for k, p := range r.Unix {
 			at := []any{"resources", i, "unix", k}
 			switch first, twice := seen[p]; {
-			case !path.IsAbs(p) || path.Clean(p) != p || len(p) > maxUnix || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f }):
-				c.bad(fmt.Sprintf("unix %q: must be an absolute path of at most %d bytes, without .., . or a second slash", p, maxUnix), at...)
+			case !abstract(p) && (!path.IsAbs(p) || path.Clean(p) != p || len(p) > maxUnix || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f })):
+				c.bad(fmt.Sprintf("unix %q: must be an absolute path of at most %d bytes, without .., . or a second slash; or @ and an abstract name", p, maxUnix), at...)
 			case twice:
 				c.bad(fmt.Sprintf("unix %q: stands at %s already", p, c.at("resources", first.resource, "unix", first.address)), at...)
 			default:
 				seen[p] = place{i, k}
 			}
+		}
+	}
+}
+
+// abstract: a name that no file has, written with @ before it.
+func abstract(name string) bool {
+	return len(name) > 1 && len(name) <= maxUnix && name[0] == '@' && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// allowed checks the list of unix sockets that may be connected to.
+func (c *checker) allowed(in *Interception) {
+	for k, name := range in.Unix {
+		p := strings.TrimSuffix(name, "/**")
+		if !abstract(name) && (!path.IsAbs(p) || path.Clean(p) != p || p == "/" || len(name) > maxUnix) {
+			c.bad(fmt.Sprintf("unix socket %q: must be a clean absolute path, one that ends in /** for all below, or @ and an abstract name", name), "interception", "unix_allow", k)
 		}
 	}
 }
