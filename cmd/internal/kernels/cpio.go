@@ -17,7 +17,6 @@ type cpio struct {
 const (
 	cpioDir  = 0o040000
 	cpioFile = 0o100000
-	cpioLink = 0o120000
 )
 
 func (c *cpio) dir(name string, perm fs.FileMode) { c.add(name, cpioDir|perm, nil) }
@@ -25,8 +24,6 @@ func (c *cpio) dir(name string, perm fs.FileMode) { c.add(name, cpioDir|perm, ni
 func (c *cpio) file(name string, perm fs.FileMode, content []byte) {
 	c.add(name, cpioFile|perm, content)
 }
-
-func (c *cpio) symlink(name, to string) { c.add(name, cpioLink|0o777, []byte(to)) }
 
 func (c *cpio) add(name string, mode fs.FileMode, content []byte) {
 	c.ino++
