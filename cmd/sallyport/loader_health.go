@@ -149,11 +149,11 @@ func (l *loader) canariesBack(all []canaryResult) {
 		failedBefore := i >= 0 && w.Canaries[i].Tried && !w.Canaries[i].OK
 		switch {
 		case r.Tried && !r.OK && !failedBefore:
-			l.alarm(fmt.Sprintf("a canary from cgroup %s did not get into the passage: %s", r.Scope, r.Detail))
+			l.alarm(fmt.Sprintf("canaries from cgroup %s do not get into the passage: %s", r.Scope, r.Detail))
 		case r.OK && failedBefore:
-			l.alarm(fmt.Sprintf("a canary from cgroup %s gets into the passage again", r.Scope))
+			l.alarm(fmt.Sprintf("canaries from cgroup %s get into the passage again", r.Scope))
 		case !r.Tried:
-			l.log.Warn("a guarded cgroup can't be tried with a canary", "cgroup", r.Scope, "error", r.Detail)
+			l.log.Warn("a guarded cgroup can't be tried with canaries", "cgroup", r.Scope, "error", r.Detail)
 		}
 	}
 	w.Canaries = append(kept, all...)

@@ -78,7 +78,7 @@ func newMetrics() *metrics {
 		Name: "sallyport_guard_whole", Help: "1 while every program was found attached in its place, else 0.",
 	})
 	m.lost = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "sallyport_canaries_lost", Help: "Guarded cgroups whose last canary did not get into the passage.",
+		Name: "sallyport_canaries_lost", Help: "Guarded cgroups whose last canaries did not get into the passage.",
 	})
 	m.neighbours = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sallyport_guard_neighbours", Help: "BPF programs of others that may rewrite connections.",

@@ -63,6 +63,11 @@ func destinationKeys(dst []intercept.Destination, own []netip.Addr) (map[bpf.Gua
 	for p := range ranges {
 		prefixes = append(prefixes, p)
 	}
+	// IPv4 lies within IPv6 in the trie: an IPv6 prefix as short as that says
+	// nothing of it.
+	if all4 := netip.MustParsePrefix("0.0.0.0/0"); ranges[all4] == nil {
+		prefixes = append(prefixes, all4)
+	}
 	// What contains another stands before it.
 	slices.SortFunc(prefixes, func(a, b netip.Prefix) int {
 		if c := a.Addr().Compare(b.Addr()); c != 0 {
