@@ -53,12 +53,12 @@ type Log struct {
 
 // Interception says whose connections are turned.
 type Interception struct {
-	Mode    string   `yaml:"mode"`       // "host" (default) or "cgroup"
-	Cgroups []string `yaml:"cgroups"`    // covered, in cgroup mode; below the cgroup2 root
-	Exempt  []Exempt `yaml:"exempt"`     // not covered, in host mode
-	Unix    []string `yaml:"unix_allow"` // the only other unix sockets that covered processes may connect to; nil: all
-	Port    uint16   `yaml:"port"`       // the passage's port on loopback
-	Pins    string   `yaml:"pins"`       // folder on bpffs
+	Mode    string   `yaml:"mode"`                 // "host" (default) or "cgroup"
+	Cgroups []string `yaml:"cgroups"`              // covered, in cgroup mode; below the cgroup2 root
+	Exempt  []Exempt `yaml:"exempt"`               // not covered, in host mode
+	Unix    []string `yaml:"unix_allow,omitempty"` // the only other unix sockets that covered processes may connect to; nil: all
+	Port    uint16   `yaml:"port"`                 // the passage's port on loopback
+	Pins    string   `yaml:"pins"`                 // folder on bpffs
 
 	Workloads []workload.Selector `yaml:"workloads"` // covered, in cgroup mode
 
