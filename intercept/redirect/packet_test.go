@@ -177,13 +177,35 @@ func TestReportsCannotBeFlooded(t *testing.T) {
 	if n < 1000 {
 		t.Fatalf("only %d attempts", n)
 	}
-	expect(t, seen, redirect.ReasonDatagram)
+	first := expect(t, seen, redirect.ReasonDatagram)
 	time.Sleep(100 * time.Millisecond)
 	if more := len(seen); more > 20 {
 		t.Errorf("%d reports of one process that does one thing", more)
 	}
-	if c, err := g.Counters(); err != nil || c.Refused < uint64(n) {
+	c, err := g.Counters()
+	if err != nil || c.Refused < uint64(n) {
 		t.Errorf("counters %+v, %v, want %d refused", c, err, n)
+	}
+	// What was not told one by one is counted, and told at last.
+	told := 1 + first.Repeats
+	for len(seen) > 0 {
+		told += 1 + (<-seen).Repeats
+	}
+	eventually(t, "the rest of the count is told", func() bool {
+		rest, err := g.Repeats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range rest {
+			if b.Reason != redirect.ReasonDatagram || b.Destination != dst || !b.Rest || b.Process == nil || b.Process.PID != first.Process.PID {
+				t.Errorf("%+v", b)
+			}
+			told += b.Repeats
+		}
+		return told == uint64(n)
+	})
+	if again, err := g.Repeats(); err != nil || len(again) != 0 {
+		t.Errorf("told twice: %+v, %v", again, err)
 	}
 }
 
