@@ -39,10 +39,10 @@ func (d *daemon) open() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	done, passage := make(chan struct{}), d.front.Listener
 	go func() {
 		defer close(done)
-		d.accept(ctx, d.front)
+		d.accept(ctx, passage)
 	}()
 	// Behind shut, every flow that came out of the listener has its session.
 	d.front.shut = func() {
