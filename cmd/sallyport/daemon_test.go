@@ -112,6 +112,8 @@ func TestDrainEnds(t *testing.T) {
 	h.configure()
 	h.serve()
 	cmd := h.agent(h.token("agent-a"), "psql", "-X", "-h", "127.0.0.1", "-p", port(h.server), "-c", "select pg_sleep(600)")
+	var out syncBuffer
+	cmd.Stderr = &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +124,8 @@ func TestDrainEnds(t *testing.T) {
 	if d := time.Since(start); d > 10*time.Second {
 		t.Errorf("it took %s", d)
 	}
-	if err := cmd.Wait(); err == nil {
-		t.Error("the statement went on")
+	if err := cmd.Wait(); err == nil || !has(out.String(), "FATAL", "the passage is closing") {
+		t.Errorf("the statement in flight: %v %s", err, &out)
 	}
 	if closed := recorded(h.record(), events.SessionClose); len(closed) != 1 || closed[0].Status == "ok" || has(closed[0].Reason, "died") {
 		t.Errorf("%+v", closed)

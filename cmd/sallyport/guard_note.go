@@ -88,7 +88,7 @@ func (d *daemon) recordNote(text string) error {
 		return fmt.Errorf("order %s: %w", doNote, err)
 	}
 	e := events.Event{
-		Kind: events.Lifecycle, Time: n.Time, Status: n.What, Message: n.String(),
+		Kind: events.Lifecycle, Time: n.Time, Status: strings.TrimPrefix(n.What, "guard "), Message: n.String(),
 		Process: &events.Process{PID: uint32(n.PID), UID: n.UID, Exe: n.Exe},
 	}
 	t, err := d.events.Append(&e)

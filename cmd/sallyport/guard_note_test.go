@@ -24,7 +24,7 @@ func (h *host) root(args ...string) (string, error) {
 // byHand returns the events about changes of the guard by hand.
 func byHand(all []ocsf.View) (out []ocsf.View) {
 	for _, v := range recorded(all, events.Lifecycle) {
-		if strings.HasPrefix(v.Status, "guard") {
+		if v.Status == "up" || v.Status == "down" {
 			out = append(out, v)
 		}
 	}
@@ -64,7 +64,7 @@ func TestGuardDownOfARunningOne(t *testing.T) {
 	all := h.record()
 	life := recorded(all, events.Lifecycle)
 	down := byHand(all)
-	if len(down) != 1 || down[0].Status != guardDown || down[0].Process.PID == 0 || !has(down[0].Message, "taken down", "user 0") {
+	if len(down) != 1 || down[0].Status != "down" || down[0].Process.PID == 0 || !has(down[0].Message, "taken down", "user 0") {
 		t.Errorf("%+v", down)
 	}
 	if last := life[len(life)-1]; last.Status != "stop" || !has(last.Message, "takes the guard down") {
@@ -106,7 +106,7 @@ func TestNotesAreRecorded(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	}
-	if strings.Join(did, ", ") != "guard up, guard down, guard up, guard up" {
+	if strings.Join(did, ", ") != "up, down, up, up" {
 		t.Errorf("%v", did)
 	}
 }
