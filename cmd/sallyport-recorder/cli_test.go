@@ -27,5 +27,5 @@ func TestBadUsage(t *testing.T) {
 }
 
 func TestDocumentedCommands(t *testing.T) {
-	clitest.Documents(t, rootCmd, 3, "../../*.md", "../../docs/*.md")
+	clitest.Documents(t, rootCmd, 2, "../../*.md", "../../docs/*.md")
 }
