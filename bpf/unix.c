@@ -40,7 +40,6 @@ extern int bpf_sock_addr_set_sun_path(struct bpf_sock_addr_kern *ctx, const __u8
 
 TRIE(paths, struct path, __u32, 4096);
 
-/* The abstract name that the passage listens at: \0sallyport.PORT. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -106,6 +105,8 @@ int connect_unix(struct bpf_sock_addr *ctx)
 	__u32 zero = 0, *naming;
 	int named;
 
+	/* An earlier attempt's record must not speak for this one. */
+	bpf_sk_storage_delete(&locals, ctx->sk);
 	s = bpf_map_lookup_elem(&scratches, &zero);
 	if (!s)
 		return 0;

@@ -8,6 +8,15 @@
 #define SECOND		   1000000000ULL
 #define REPORTS_PER_SECOND 128 /* and CPU */
 
+/* A report could not be sent: it is counted with the others of its kind. */
+static __always_inline void keep(struct repeat_key *key, __u32 n)
+{
+	struct repeat *seen = bpf_map_lookup_elem(&repeats, key);
+
+	if (seen)
+		__sync_fetch_and_add(&seen->count, n + 1);
+}
+
 /* May a report be sent now? *n gets how many the last silence swallowed. */
 static __always_inline int may_tell(struct repeat_key *key, __u64 now, __u32 *n)
 {
@@ -20,8 +29,7 @@ static __always_inline int may_tell(struct repeat_key *key, __u64 now, __u32 *n)
 			__sync_fetch_and_add(&seen->count, 1);
 			return 0;
 		}
-		*n = seen->count;
-		seen->count = 0;
+		*n = __sync_lock_test_and_set(&seen->count, 0);
 		seen->next = now + SECOND;
 	} else {
 		bpf_map_update_elem(&repeats, key, &fresh, BPF_ANY);
@@ -36,6 +44,7 @@ static __always_inline int may_tell(struct repeat_key *key, __u64 now, __u32 *n)
 	if (rate->count++ < REPORTS_PER_SECOND)
 		return 1;
 	count(COUNT_SUPPRESSED);
+	keep(key, *n);
 	return 0;
 }
 
@@ -57,6 +66,7 @@ static __always_inline struct report *tell(enum reason reason, __u32 proto, stru
 	r = bpf_ringbuf_reserve(&reports, sizeof(*r), 0);
 	if (!r) {
 		count(COUNT_LOST);
+		keep(&key, n);
 		return NULL;
 	}
 	__builtin_memset(r, 0, sizeof(*r));

@@ -254,6 +254,9 @@ func (l *loader) listenIn(inode uint64, ns *os.File) error {
 		return err
 	}
 	defer lns.Close()
+	if lns.Taken != nil {
+		l.alarm(fmt.Sprintf("network namespace %d: %v", inode, lns.Taken))
+	}
 	err = l.holdListeners(lns)
 	if err == nil {
 		err = l.handListeners()

@@ -119,10 +119,9 @@ func (g *Guard) Adopt(fds []int) (missing *Listeners, err error) {
 		delete(entries, cookie)
 	} else if own.Local == 0 && g.unixPassage() {
 		missing = &Listeners{Netns: cookie}
-		if missing.Unix, err = listenUnix(); err != nil {
-			return nil, fmt.Errorf("passage: %w", err)
+		if missing.Unix, missing.Taken = listenUnix(); missing.Unix != nil {
+			own.Local = 1
 		}
-		own.Local = 1
 		entries[cookie] = own
 	}
 	for cookie, e := range entries {

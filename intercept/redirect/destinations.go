@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/cilium/ebpf"
+
 	"sallyport.dev/sallyport/bpf"
 	"sallyport.dev/sallyport/intercept"
 )
@@ -185,3 +187,10 @@ func destinationsOf(keys map[bpf.GuardPrefix]bpf.GuardPorts) []intercept.Destina
 	})
 	return list
 }
+
+// replaceDestinations gives the trie a new content.
+func replaceDestinations(m *ebpf.Map, want map[bpf.GuardPrefix]bpf.GuardPorts) error {
+	return replaceTrie(m, want, prefixBits)
+}
+
+func prefixBits(k bpf.GuardPrefix) uint32 { return k.Bits }

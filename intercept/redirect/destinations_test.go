@@ -2,8 +2,10 @@ package redirect
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,6 +106,55 @@ func TestLocalPorts(t *testing.T) {
 		local := keys[localKey]
 		if got := hasPort(&local, 5432); got != want {
 			t.Errorf("%s is local: %t, want %t", dst, got, want)
+		}
+	}
+}
+
+// While the trie's content is replaced, what is protected before and after is
+// protected at every step between.
+func TestReplacingOpensNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	content := func() map[bpf.GuardPrefix]bpf.GuardPorts {
+		var dst []intercept.Destination
+		for range 1 + r.IntN(6) {
+			a := netip.AddrFrom4([4]byte{10, 1, byte(r.IntN(2)), byte(r.IntN(4))})
+			p := netip.PrefixFrom(a, 16+r.IntN(17)).Masked()
+			dst = append(dst, intercept.Destination{Prefix: p, First: uint16(1 + r.IntN(2)), Last: 2})
+		}
+		keys, err := destinationKeys(dst, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	for range 300 {
+		old, want := content(), content()
+		now := maps.Clone(old)
+		protected := func(keys map[bpf.GuardPrefix]bpf.GuardPorts, e netip.AddrPort) bool {
+			p, ok := longest(keys, e.Addr())
+			return ok && hasPort(&p, e.Port())
+		}
+		check := func(step string) {
+			for i := range 8 {
+				for port := range uint16(2) {
+					e := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i / 4), byte(i % 4)}), port+1)
+					if protected(old, e) && protected(want, e) && !protected(now, e) {
+						t.Fatalf("%s is free after %s", e, step)
+					}
+				}
+			}
+		}
+		for _, k := range slices.SortedFunc(maps.Keys(want), longestFirst(prefixBits)) {
+			now[k] = want[k]
+			check("a put")
+		}
+		gone := slices.SortedFunc(maps.Keys(old), longestFirst(prefixBits))
+		slices.Reverse(gone)
+		for _, k := range gone {
+			if _, stays := want[k]; !stays {
+				delete(now, k)
+				check("a delete")
+			}
 		}
 	}
 }

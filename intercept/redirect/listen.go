@@ -25,6 +25,7 @@ type Listeners struct {
 	Netns uint64             // cookie
 	TCP   []*net.TCPListener // 127.0.0.1 and, where there is IPv6, ::1
 	Unix  *net.UnixListener  // nil unless unix sockets are protected
+	Taken error              // why it is nil though they are
 }
 
 // Listen opens the passage in the caller's network namespace, and then lets
@@ -93,11 +94,9 @@ func (p *Listeners) open(port uint16, local bool) error {
 		}
 	}
 	if local {
-		l, err := listenUnix()
-		if err != nil {
-			return err
-		}
-		p.Unix = l
+		// Somebody else may have taken the address: then connections to unix
+		// sockets are refused here, and nothing else.
+		p.Unix, p.Taken = listenUnix()
 	}
 	var err error
 	p.Netns, _, err = socketFacts(p.TCP[0])

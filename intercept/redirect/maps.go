@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -33,8 +35,24 @@ func addrPort(e bpf.GuardEndpoint) netip.AddrPort {
 // replace gives m exactly the content of want. What is new enters before what is
 // old leaves: there is no moment with less than both have in common.
 func replace[K comparable, V any](m *ebpf.Map, want map[K]V) error {
-	for k, v := range want {
-		if err := m.Put(k, v); err != nil {
+	return replaceBy(m, want, func(_, _ K) int { return 0 })
+}
+
+// replaceTrie is replace for a map whose longest match alone counts: the
+// longest keys enter first and leave last, so that every address goes from what
+// held for it straight to what will.
+func replaceTrie[K comparable, V any](m *ebpf.Map, want map[K]V, bits func(K) uint32) error {
+	return replaceBy(m, want, longestFirst(bits))
+}
+
+func longestFirst[K any](bits func(K) uint32) func(a, b K) int {
+	return func(a, b K) int { return int(bits(b)) - int(bits(a)) }
+}
+
+// replaceBy puts keys in an order, and deletes them in its reverse.
+func replaceBy[K comparable, V any](m *ebpf.Map, want map[K]V, order func(a, b K) int) error {
+	for _, k := range slices.SortedFunc(maps.Keys(want), order) {
+		if err := m.Put(k, want[k]); err != nil {
 			return fmt.Errorf("fill map: %w", err)
 		}
 	}
@@ -50,6 +68,7 @@ func replace[K comparable, V any](m *ebpf.Map, want map[K]V) error {
 	if err := it.Err(); err != nil {
 		return fmt.Errorf("read map: %w", err)
 	}
+	slices.SortFunc(old, func(a, b K) int { return order(b, a) })
 	for _, k := range old {
 		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("clear map: %w", err)

@@ -37,7 +37,7 @@ func (g *Guard) Protect(dst []intercept.Destination) ([]Bypass, error) {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
 	defer unlock()
-	if err := replace(g.maps.Destinations, keys); err != nil {
+	if err := replaceDestinations(g.maps.Destinations, keys); err != nil {
 		return nil, fmt.Errorf("guard: destinations: %w", err)
 	}
 	g.cfg.Destinations = dst

@@ -177,7 +177,7 @@ func (g *Guard) fillUnix() error {
 		}
 		keys[k] = uint32(bpf.UnixNamingUNIX_PROTECTED)
 	}
-	return replace(g.unix.Paths, keys)
+	return replaceTrie(g.unix.Paths, keys, func(k bpf.UnixPath) uint32 { return k.Bits })
 }
 
 // protectedPaths lists the protected unix sockets that stand in the pinned map.

@@ -210,7 +210,7 @@ func (g *Guard) fill() error {
 	if err := g.fillUnix(); err != nil {
 		return err
 	}
-	if err := errors.Join(replace(g.maps.Destinations, keys), replace(g.maps.Covered, covered), replace(g.maps.Exempt, exempt)); err != nil {
+	if err := errors.Join(replaceDestinations(g.maps.Destinations, keys), replace(g.maps.Covered, covered), replace(g.maps.Exempt, exempt)); err != nil {
 		return err
 	}
 	// A passage on another port would no longer be kept from squatters.
