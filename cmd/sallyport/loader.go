@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"time"
@@ -252,14 +253,8 @@ func (l *loader) wait() error {
 			l.log.Error("the daemon does not end: it is killed")
 			_ = l.child.Signal(os.Kill)
 		case <-l.child.Done():
-			for l.verdicts != nil { // its last word may say why
-				v, ok := <-l.verdicts
-				if !ok {
-					break
-				}
-				if err := l.answered(v); err != nil {
-					failed = err
-				}
+			if err := l.lastWords(); err != nil {
+				failed = err
 			}
 			return l.ended(failed)
 		}
@@ -272,6 +267,10 @@ func (l *loader) listenToDaemon(ctx context.Context) {
 	defer close(verdicts)
 	for {
 		v, err := l.line.verdict()
+		if errors.Is(err, net.ErrClosed) {
+			l.log.Error("the daemon does not read its orders: it is killed")
+			_ = l.child.Signal(os.Kill)
+		}
 		if err != nil {
 			return // the daemon is gone, which its end tells
 		}
@@ -282,6 +281,23 @@ func (l *loader) listenToDaemon(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// lastWords hears what the daemon said before its end, which may say why. A
+// process that it left behind may hold its end of the line open, and is not
+// waited for.
+func (l *loader) lastWords() (failed error) {
+	_ = l.line.conn.SetReadDeadline(time.Now().Add(time.Second))
+	for l.verdicts != nil {
+		v, ok := <-l.verdicts
+		if !ok {
+			break
+		}
+		if err := l.answered(v); err != nil {
+			failed = err
+		}
+	}
+	return failed
 }
 
 // stop has the daemon end, by a signal; nil for an order that it has.

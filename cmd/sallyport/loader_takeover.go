@@ -258,7 +258,12 @@ func (l *loader) pause(said <-chan privsep.Message) (all []socket, err error) {
 		for i, fd := range v.fds {
 			all = append(all, socket{v.Names[i], fd})
 		}
-		if !v.More {
+		switch {
+		case slices.Contains(v.Names, controlName):
+			return all, fmt.Errorf("the daemon calls a socket %q, which is the loader's: look at what its sessions were sent", controlName)
+		case v.More && len(v.fds) == 0:
+			return all, errors.New("the daemon does not come to an end of its sockets: restart sallyport")
+		case !v.More:
 			return all, nil
 		}
 	}

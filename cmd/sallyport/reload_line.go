@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,8 +63,12 @@ const (
 	maxFDs    = 200      // in one packet; the kernel takes 253
 )
 
-// line is one end of the way of orders.
-type line struct{ conn *net.UnixConn }
+// line is one end of the way of orders. An end that does not read holds the
+// other up for patience, once: then the line is cut.
+type line struct {
+	conn     *net.UnixConn
+	patience time.Duration
+}
 
 // newLine returns the loader's end, and the daemon's to be inherited.
 func newLine() (*line, *os.File, error) {
@@ -92,7 +97,7 @@ func lineOf(f *os.File) (*line, error) {
 		c.Close()
 		return nil, errors.New("the line of orders is no unix socket")
 	}
-	return &line{u}, nil
+	return &line{u, answerTime}, nil
 }
 
 // order sends an order; the descriptors that go along stay the caller's.
@@ -120,7 +125,12 @@ func (l *line) write(v any, fds []int) error {
 	if len(fds) > 0 {
 		oob = unix.UnixRights(fds...)
 	}
+	_ = l.conn.SetWriteDeadline(time.Now().Add(l.patience))
 	_, _, err = l.conn.WriteMsgUnix(b, oob, nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		l.conn.Close()
+		return fmt.Errorf("the other side has read nothing for %s: %w", l.patience, err)
+	}
 	return err
 }
 
