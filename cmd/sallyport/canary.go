@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -64,10 +65,10 @@ func noIPv6(err error) bool {
 var errNoCanary = errors.New("no process can be started in it")
 
 // sendCanary starts a process in a cgroup, which connects to the canaries. It
-// returns nil where the passage answered.
-func sendCanary(root, cgroup string, uid, gid uint32) error {
+// returns nil where the passage answered. With ctx it ends.
+func sendCanary(ctx context.Context, root, cgroup string, uid, gid uint32) error {
 	dir := filepath.Join(root, cgroup)
-	err := sendCanaryFrom(dir, uid, gid)
+	err := sendCanaryFrom(ctx, dir, uid, gid)
 	if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EOPNOTSUPP) {
 		return err
 	}
@@ -77,7 +78,7 @@ func sendCanary(root, cgroup string, uid, gid uint32) error {
 		return fmt.Errorf("%w: %w", errNoCanary, err)
 	}
 	defer removeSoon(below)
-	return sendCanaryFrom(below, uid, gid)
+	return sendCanaryFrom(ctx, below, uid, gid)
 }
 
 // removeSoon removes a cgroup whose process has just ended.
@@ -90,7 +91,7 @@ func removeSoon(dir string) {
 	}
 }
 
-func sendCanaryFrom(dir string, uid, gid uint32) error {
+func sendCanaryFrom(ctx context.Context, dir string, uid, gid uint32) error {
 	folder, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoCanary, err)
@@ -114,8 +115,9 @@ func sendCanaryFrom(dir string, uid, gid uint32) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoCanary, err)
 	}
-	late := time.AfterFunc(3*canaryTime, func() { _ = child.Signal(os.Kill) })
-	defer late.Stop()
+	ctx, cancel := context.WithTimeout(ctx, 3*canaryTime)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = child.Signal(os.Kill) })()
 	said, _ := io.ReadAll(io.LimitReader(out, 4096))
 	if err := child.Wait(); err != nil {
 		return fmt.Errorf("%w: it ended early: %w: %s", errNoCanary, err, strings.TrimSpace(stderr.String()))

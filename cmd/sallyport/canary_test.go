@@ -52,7 +52,7 @@ func TestCanary(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	err = sendCanary(root, "/sallyport.guarded", daemonUID, daemonUID)
+	err = sendCanary(t.Context(), root, "/sallyport.guarded", daemonUID, daemonUID)
 	if healthy, herr := readHealth(cfg); err == nil && (herr != nil || healthy.Time.Before(start)) {
 		t.Error("a canary got through without a program at connect4")
 	}

@@ -304,6 +304,9 @@ func (l *loader) lastWords() (failed error) {
 func (l *loader) stop(sig os.Signal) {
 	l.stopping = true
 	notify("STOPPING=1")
+	if l.watched.recall != nil {
+		l.watched.recall() // none must be in a cgroup that guard down removes
+	}
 	if sig != nil {
 		_ = l.child.Signal(sig) // gone already: then its end tells
 	}

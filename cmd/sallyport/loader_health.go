@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,9 +47,10 @@ type canaryResult struct {
 // watched is the loader's memory of its looks.
 type watched struct {
 	health
-	round chan []canaryResult // of the canaries that are out; nil for none
-	next  time.Time           // for the next round
-	turn  int                 // in the list of matched cgroups
+	round  chan []canaryResult // of the canaries that are out; nil for none
+	recall context.CancelFunc  // ends those; nil before the first
+	next   time.Time           // for the next round
+	turn   int                 // in the list of matched cgroups
 }
 
 // healthFile is where the loader's findings stand.
@@ -113,11 +115,17 @@ func (l *loader) sendCanaries() {
 	scopes, root := l.canaryScopes(), l.guard.CgroupRoot()
 	round := make(chan []canaryResult, 1)
 	l.watched.round, l.watched.next = round, time.Now().Add(canaryEvery)
+	ctx, cancel := context.WithCancel(context.Background())
+	l.watched.recall = cancel
 	go func() {
+		defer cancel()
 		var all []canaryResult
 		for _, scope := range scopes {
+			if ctx.Err() != nil {
+				break
+			}
 			r := canaryResult{Scope: scope, Tried: true, OK: true}
-			err := sendCanary(root, scope, uid, gid)
+			err := sendCanary(ctx, root, scope, uid, gid)
 			if errors.Is(err, os.ErrNotExist) {
 				continue // its cgroup has gone
 			}

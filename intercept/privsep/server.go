@@ -25,8 +25,10 @@ const (
 func serve(ctx context.Context, conn *net.UnixConn, p intercept.Prover) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	// The socket is closed first, so that no answer waits for its reader.
-	defer wg.Wait()
+	// The socket is closed first, so that no answer waits for its reader. A
+	// proof that hangs (its token file may stand on a file system that the
+	// workload serves) is left behind.
+	defer waitAtMost(&wg, patience)
 	defer conn.Close()
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -57,6 +59,18 @@ func serve(ctx context.Context, conn *net.UnixConn, p intercept.Prover) error {
 			// A write fails only when the daemon is gone, and reading notices.
 			_, _, _ = conn.WriteMsgUnix(answerTo(ctx, p, what, id, &peer), nil, nil)
 		})
+	}
+}
+
+func waitAtMost(wg *sync.WaitGroup, limit time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(limit):
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,10 @@ const (
 
 	// maxLevels is MAX_LEVELS of the programs: deeper cgroups are not seen.
 	maxLevels = 32
+
+	// leaveTime is what processes have to leave a cgroup that is removed.
+	leaveTime  = time.Second
+	leaveTries = 50
 
 	// made marks cgroups that Up made, so that Down removes no other.
 	made = "trusted.sallyport"
@@ -64,7 +69,15 @@ func removeTree(dir string) error {
 			}
 		}
 	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+	err = unix.Rmdir(dir)
+	for range leaveTries { // processes that have just ended may still be leaving it
+		if !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		time.Sleep(leaveTime / leaveTries)
+		err = unix.Rmdir(dir)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove cgroup %s: %w (end the processes in its cgroup.procs and run `sallyport guard down` again)", dir, err)
 	}
 	return nil
