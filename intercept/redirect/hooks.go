@@ -203,10 +203,5 @@ var errPlace = errors.New("another program stands where it must stand: the next 
 // its cgroup.
 func haveBefore() bool {
 	var u unix.Utsname
-	var major, minor int
-	if err := unix.Uname(&u); err != nil {
-		return false
-	}
-	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
-	return err == nil && (major > 6 || major == 6 && minor >= 17)
+	return unix.Uname(&u) == nil && since(unix.ByteSliceToString(u.Release[:]), 6, 17)
 }

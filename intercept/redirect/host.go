@@ -40,12 +40,17 @@ func (h Host) CheckKernel() error {
 	if err != nil {
 		return fmt.Errorf("%w (%v)", ErrKernel, err)
 	}
-	release := strings.TrimSpace(string(b))
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil || major < 6 || major == 6 && minor < 1 {
+	if release := strings.TrimSpace(string(b)); !since(release, 6, 1) {
 		return fmt.Errorf("%w (this is %s)", ErrKernel, release)
 	}
 	return nil
+}
+
+// since reports whether a kernel's release is a version or a later one.
+func since(release string, major, minor int) bool {
+	var is, point int
+	_, err := fmt.Sscanf(release, "%d.%d", &is, &point)
+	return err == nil && (is > major || is == major && point >= minor)
 }
 
 // CheckBTF returns ErrBTF where the kernel does not describe its types.

@@ -99,7 +99,7 @@ func (p *Listeners) open(port uint16, local bool) error {
 		p.Unix, p.Taken = listenUnix()
 	}
 	var err error
-	p.Netns, _, err = socketFacts(p.TCP[0])
+	p.Netns, err = thisNetns()
 	return err
 }
 
@@ -161,21 +161,4 @@ func (g *Guard) Unlisten(cookie uint64) error {
 		return fmt.Errorf("withdraw: %w", err)
 	}
 	return nil
-}
-
-// socketFacts returns a socket's network namespace and its protocol.
-func socketFacts(l *net.TCPListener) (cookie uint64, proto int, err error) {
-	rc, err := l.SyscallConn()
-	if err != nil {
-		return 0, 0, err
-	}
-	cerr := rc.Control(func(fd uintptr) {
-		if cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
-			proto, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
-		}
-	})
-	if err := errors.Join(cerr, err); err != nil {
-		return 0, 0, fmt.Errorf("network namespace: %w", err)
-	}
-	return cookie, proto, nil
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/bpf"
 )
@@ -97,42 +96,6 @@ func Probe() (map[string]error, error) {
 	}
 	return results, nil
 }
-
-// Powerful returns the processes in or below a cgroup that hold a capability
-// with which they could take the guard away or go round it: such a workload
-// can't be called covered. They are named by pid and capability.
-func (h Host) Powerful(cgroup string) ([]string, error) {
-	root, err := h.CgroupRoot()
-	if err != nil {
-		return nil, err
-	}
-	dirs := map[uint64]string{}
-	if err := subtree(root, cgroup, dirs); err != nil {
-		return nil, err
-	}
-	var found []string
-	for _, dir := range dirs {
-		procs, err := os.ReadFile(filepath.Join(root, dir, "cgroup.procs"))
-		if err != nil {
-			continue // removed meanwhile
-		}
-		for _, pid := range strings.Fields(string(procs)) {
-			b, err := os.ReadFile(h.proc(pid, "status"))
-			if err != nil {
-				continue
-			}
-			caps := effective(b)
-			for _, c := range powerful {
-				if caps&(1<<c.bit) != 0 {
-					found = append(found, pid+" "+c.name)
-				}
-			}
-		}
-	}
-	return found, nil
-}
-
-var powerful = append([]capability{{"CAP_NET_RAW", unix.CAP_NET_RAW}, {"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE}}, needed...)
 
 // effective reads CapEff of a /proc/PID/status.
 func effective(status []byte) uint64 {

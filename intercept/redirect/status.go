@@ -113,10 +113,14 @@ func (s *Status) read(dir string) error {
 	if s.UnixPaths, err = protectedPaths(dir); err != nil {
 		return err
 	}
-	if s.Covered, err = s.cgroups(covered); err != nil {
+	names := map[uint64]string{}
+	if err := subtree(s.Root, "/", names); err != nil {
+		return fmt.Errorf("cgroups: %w", err)
+	}
+	if s.Covered, err = cgroupNames(covered, names); err != nil {
 		return err
 	}
-	if s.Exempt, err = s.cgroups(exempt); err != nil {
+	if s.Exempt, err = cgroupNames(exempt, names); err != nil {
 		return err
 	}
 	passages, err := content[uint64, bpf.GuardListener](listeners)
@@ -137,13 +141,10 @@ func (s *Status) read(dir string) error {
 	return err
 }
 
-func (s *Status) cgroups(m *ebpf.Map) ([]string, error) {
+// cgroupNames lists a map of cgroups by their paths.
+func cgroupNames(m *ebpf.Map, names map[uint64]string) ([]string, error) {
 	ids, err := content[uint64, uint32](m)
 	if err != nil {
-		return nil, fmt.Errorf("cgroups: %w", err)
-	}
-	names := map[uint64]string{}
-	if err := subtree(s.Root, "/", names); err != nil {
 		return nil, fmt.Errorf("cgroups: %w", err)
 	}
 	list := []string{}
