@@ -2,8 +2,10 @@ package doors_test
 
 import (
 	"cmp"
+	_ "embed"
 	"maps"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +28,7 @@ func measure(t *testing.T, to *os.File) {
 			t.Fatal(err)
 		}
 	}
-	in := func(p phase, ds []*door) (out map[string]*attempt) {
+	once := func(p phase, ds []*door) (out map[string]*attempt) {
 		if len(ds) == 0 {
 			return nil
 		}
@@ -40,6 +42,20 @@ func measure(t *testing.T, to *os.File) {
 		if t.Failed() {
 			t.FailNow()
 		}
+		return out
+	}
+	found := standing(t)
+	in := func(p phase, ds []*door) map[string]*attempt {
+		out := once(p, ds)
+		var lost []*door
+		for _, a := range out {
+			if a.answer(t) == doors.Refused && found.further(p, a.door) {
+				lost = append(lost, a.door)
+			}
+		}
+		p.again = true
+		again := once(p, lost)
+		maps.Copy(out, again)
 		return out
 	}
 	var all []*door
@@ -110,4 +126,39 @@ func (r *result) add(t *testing.T, mode string, d *door, alive, dead *attempt) {
 		row.Answer, row.Why = doors.Unverified, "the same hook as in mode `cgroup`; a list in mode `host` would cut off every process of the machine that tests"
 	}
 	r.rows = append(r.rows, row)
+}
+
+//go:embed rows.jsonl
+var stand string
+
+// past is what was found of this kernel before, by door and mode.
+type past map[[2]string]doors.Row
+
+func standing(t *testing.T) past {
+	t.Helper()
+	rows, err := doors.ReadRows(strings.NewReader(stand))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := past{}
+	for _, r := range rows {
+		if r.Kernel == kernel(t) {
+			out[[2]string{r.Door, r.Mode}] = r
+		}
+	}
+	return out
+}
+
+// further reports whether a door led somewhere before. If it leads nowhere now,
+// that may be for want of time, on a machine that is emulated or busy, and it is
+// tried once more. A door that leads anywhere is never tried again.
+func (p past) further(now phase, d *door) bool {
+	switch r := p[[2]string{d.Name, cmp.Or(now.mode, "cgroup")}]; {
+	case now.mode == "":
+		return r.Answer != doors.Unverified && r.Answer != ""
+	case now.dead:
+		return r.Dead != doors.Refused && r.Dead != ""
+	default:
+		return r.Answer == doors.Redirected || r.Answer == doors.Passes
+	}
 }

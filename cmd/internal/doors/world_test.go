@@ -40,6 +40,7 @@ type phase struct {
 	mode   string // "" without a guard
 	dead   bool   // the daemon was killed
 	listed bool   // covered processes may connect to listed unix sockets only
+	again  bool   // once more, for attempts that got nowhere
 }
 
 func (p phase) String() string {
@@ -49,6 +50,9 @@ func (p phase) String() string {
 	}
 	if p.dead {
 		s += ", daemon dead"
+	}
+	if p.again {
+		s += ", again"
 	}
 	return s
 }
@@ -232,7 +236,7 @@ func (w *world) try(t *testing.T, all []*door) map[string]*attempt {
 		if a.err != nil {
 			t.Errorf("%s: %v", name, a.err)
 		}
-		if testing.Verbose() {
+		if os.Getenv("DOORS_LOG") != "" {
 			t.Logf("%s: %s: %q arrived at %q", w.phase, name, a.log, a.arrived)
 		}
 	}
