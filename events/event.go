@@ -20,13 +20,18 @@ type Session struct {
 	Opened      time.Time
 
 	// Who, from proofs that the agent cannot choose.
-	Workload  string   // the workload's name or SPIFFE ID
-	Actor     string   // token subject of the agent itself
-	Principal string   // the human or account it acts for, "" if none
-	Actors    []string // RFC 8693 act chain, current actor first
-	Issuer    string
-	Proof     string    // how the identity was proved, e.g. "oidc+pidfd"
-	Expires   time.Time // of the proof
+	Workload        string   // the workload's name
+	SPIFFE          string   // its SPIFFE ID, "" if none was attested
+	Actor           string   // token subject of the agent itself
+	Principal       string   // the human or account it acts for, "" if none
+	Actors          []string // RFC 8693 act chain, current actor first
+	Issuer          string   // of the actor's token
+	PrincipalIssuer string   // of the token that names the principal
+	Proof           string   // how it was proved, e.g. "oidc+pidfd": the weakest of the three
+	WorkloadProof   Proved
+	ActorProof      Proved
+	PrincipalProof  Proved
+	Expires         time.Time // of the proof
 
 	Process Process
 
@@ -38,6 +43,12 @@ type Session struct {
 	// Encoded is for the encoder alone: the session's part of an event,
 	// encoded once.
 	Encoded atomic.Pointer[[]byte]
+}
+
+// Proved is how a name was proved; zero for a name that is not there.
+type Proved struct {
+	By    string   `json:"by"`              // as intercept names it: "oidc+pidfd", "spiffe", ...
+	Bound []string `json:"bound,omitempty"` // what ties it to the connection: "subjects", "pidfd", ...
 }
 
 // Process names a process by facts of the kernel.

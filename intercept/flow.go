@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"time"
 )
 
 // Peer holds the kernel's facts about the process that connected, recorded in
@@ -26,42 +25,6 @@ type Peer struct {
 	// Filled by the loader once the process is proved, else "".
 	Exe    string // path of the executable
 	Cgroup string // path below the cgroup2 root, leading slash
-}
-
-// Identity is who a connection belongs to. The zero Identity is nobody and is
-// refused everywhere.
-type Identity struct {
-	Workload  string         // name from sallyport.yaml or SPIFFE ID
-	Issuer    string         // of the token
-	Subject   string         // of the token: the agent, or the principal it acts for when Actors is set
-	Actors    []string       // RFC 8693 act chain, current actor first
-	Claims    map[string]any // all claims of the verified token
-	Audience  []string
-	Proof     string    // how: "oidc+pidfd"
-	Expires   time.Time // after this moment it proves nothing
-	NotBefore time.Time
-}
-
-// Valid reports whether the identity may be used at now.
-func (id *Identity) Valid(now time.Time) bool {
-	return id != nil && id.Workload != "" && id.Proof != "" && now.Before(id.Expires) && !now.Before(id.NotBefore)
-}
-
-// Actor returns who is acting: the current actor of the chain, else Subject.
-func (id *Identity) Actor() string {
-	if len(id.Actors) > 0 {
-		return id.Actors[0]
-	}
-	return id.Subject
-}
-
-// Principal returns on whose behalf: Subject when an actor chain stands in
-// the token, else "".
-func (id *Identity) Principal() string {
-	if len(id.Actors) > 0 {
-		return id.Subject
-	}
-	return ""
 }
 
 // Flow is one connection that was turned into the passage.

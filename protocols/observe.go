@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -55,8 +54,7 @@ func (w *Watch) Observe(ctx context.Context, r *policy.Request) (policy.Recordin
 	p := w.o.Policy
 	r.Session = p
 	if w.o.Nobody == "" && w.o.Renew != nil && !p.Identity.Valid(time.Now()) {
-		if id, err := w.o.Renew(ctx); err == nil && id.Workload == p.Identity.Workload &&
-			id.Issuer == p.Identity.Issuer && id.Subject == p.Identity.Subject && slices.Equal(id.Actors, p.Identity.Actors) {
+		if id, err := w.o.Renew(ctx); err == nil && id.Same(&p.Identity) {
 			p.Renew(id)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -119,8 +118,7 @@ func (s *Session) Decide(ctx context.Context, r *policy.Request) (policy.Decisio
 	p := s.o.Policy
 	r.Session = p
 	if now := time.Now(); !p.Identity.Valid(now) && s.o.Renew != nil {
-		if id, err := s.o.Renew(ctx); err == nil && id.Workload == p.Identity.Workload &&
-			id.Issuer == p.Identity.Issuer && id.Subject == p.Identity.Subject && slices.Equal(id.Actors, p.Identity.Actors) {
+		if id, err := s.o.Renew(ctx); err == nil && id.Same(&p.Identity) {
 			p.Renew(id)
 		}
 	}

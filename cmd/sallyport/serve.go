@@ -127,11 +127,18 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 		return p, refusal("identity", "identity", reason, "present a valid token of this workload; the record of session "+p.event.ID+" tells more")
 	}
 	p.identity = id
-	e := p.event
-	e.Workload, e.Actor, e.Principal, e.Actors = id.Workload, id.Actor(), id.Principal(), id.Actors
-	e.Issuer, e.Proof, e.Expires = id.Issuer, id.Proof, id.Expires
+	tellIdentity(p.event, &id)
 	return p, nil
 }
+
+// tellIdentity says on the record who it is and how that was proved.
+func tellIdentity(e *events.Session, id *intercept.Identity) {
+	e.Workload, e.SPIFFE, e.Actor, e.Actors, e.Principal = id.Workload, id.SPIFFE, id.Actor(), id.Actors, id.Principal()
+	e.Issuer, e.PrincipalIssuer, e.Proof, e.Expires = id.Issuer, id.PrincipalIssuer(), id.Proof, id.Expires
+	e.WorkloadProof, e.ActorProof, e.PrincipalProof = proved(id.Proofs.Workload), proved(id.Proofs.Actor), proved(id.Proofs.Principal)
+}
+
+func proved(p intercept.Proved) events.Proved { return events.Proved{By: p.By, Bound: p.Bound} }
 
 // newEvent begins what all events of a connection share.
 func newEvent(host string, f *intercept.Flow) *events.Session {

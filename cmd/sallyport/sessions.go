@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
 )
 
@@ -207,11 +208,20 @@ func showSession(w io.Writer, d *recorder.Detail) error {
 	line("session", d.ID)
 	line("host", d.Host)
 	line("workload", d.Workload)
+	line("spiffe", d.SPIFFE)
 	line("actor", d.Actor)
 	line("for", d.Principal)
 	line("chain", strings.Join(d.Actors, " <- "))
 	line("issuer", d.Issuer)
 	line("proof", d.Proof)
+	for _, x := range []struct {
+		who string
+		is  events.Proved
+	}{{"  workload", d.WorkloadProof}, {"  actor", d.ActorProof}, {"  for", d.PrincipalProof}} {
+		if x.is.By != "" {
+			line(x.who, fmt.Sprintf("%s (%s)", x.is.By, strings.Join(x.is.Bound, ", ")))
+		}
+	}
 	if d.PID != 0 {
 		line("process", fmt.Sprintf("%s (pid %d)", d.Process, d.PID))
 	}

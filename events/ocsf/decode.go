@@ -28,11 +28,16 @@ type View struct {
 	Reached     netip.AddrPort `json:"reached,omitzero"` // unless it is the destination
 	Path        string         `json:"path,omitempty"`   // of a unix socket
 	Workload    string         `json:"workload,omitempty"`
+	SPIFFE      string         `json:"spiffe,omitempty"`
 	Actor       string         `json:"actor,omitempty"`
 	Principal   string         `json:"principal,omitempty"`
 	Actors      []string       `json:"actors,omitempty"`
 	Issuer      string         `json:"issuer,omitempty"`
-	Proof       string         `json:"proof,omitempty"`
+	Vouches     string         `json:"principal_issuer,omitempty"`
+	Proof       string         `json:"proof,omitempty"` // the weakest of the three
+	OfWorkload  events.Proved  `json:"workload_proof,omitzero"`
+	OfActor     events.Proved  `json:"actor_proof,omitzero"`
+	OfPrincipal events.Proved  `json:"principal_proof,omitzero"`
 	Expires     time.Time      `json:"expires,omitzero"`
 	User        string         `json:"user,omitempty"` // claimed, as are the next two
 	Database    string         `json:"database,omitempty"`
@@ -140,11 +145,19 @@ type wire struct {
 		Protocol    string         `json:"protocol"`
 		Resource    string         `json:"resource"`
 		Workload    string         `json:"workload"`
+		SPIFFE      string         `json:"spiffe"`
 		Actor       string         `json:"actor"`
 		Principal   string         `json:"principal"`
 		Actors      []string       `json:"actors"`
 		Issuer      string         `json:"issuer"`
+		Vouches     string         `json:"principal_issuer"`
 		Proof       string         `json:"proof"`
+		ByWorkload  string         `json:"workload_proof"`
+		OfWorkload  []string       `json:"workload_bound"`
+		ByActor     string         `json:"actor_proof"`
+		OfActor     []string       `json:"actor_bound"`
+		ByPrincipal string         `json:"principal_proof"`
+		OfPrincipal []string       `json:"principal_bound"`
 		User        string         `json:"claimed_user"`
 		Database    string         `json:"claimed_database"`
 		Application string         `json:"claimed_application"`
@@ -196,7 +209,9 @@ func Decode(b []byte) (View, error) {
 		UID: m.UID, Seq: m.Sequence, Kind: m.EventCode, Time: w.Time, Host: w.Device.Hostname,
 		Session: m.Correlation, Protocol: u.Protocol, Resource: u.Resource, Destination: o.Dst.addr(),
 		Reached: u.Reached, Path: u.Path,
-		Workload: u.Workload, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors, Issuer: u.Issuer,
+		Workload: u.Workload, SPIFFE: u.SPIFFE, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors,
+		Issuer: u.Issuer, Vouches: u.Vouches, OfWorkload: events.Proved{By: u.ByWorkload, Bound: u.OfWorkload},
+		OfActor: events.Proved{By: u.ByActor, Bound: u.OfActor}, OfPrincipal: events.Proved{By: u.ByPrincipal, Bound: u.OfPrincipal},
 		Proof: u.Proof, User: u.User, Database: u.Database, Application: u.Application,
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
@@ -245,7 +260,8 @@ func Revive(payload []byte) (*events.Session, error) {
 		ID: v.Session, Host: v.Host, Protocol: v.Protocol, Resource: v.Resource, Destination: v.Destination,
 		Reached: v.Reached, Path: v.Path,
 		Opened: v.Opened, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal, Actors: v.Actors,
-		Issuer: v.Issuer, Proof: v.Proof, Expires: v.Expires, Process: v.Process,
+		SPIFFE: v.SPIFFE, Issuer: v.Issuer, PrincipalIssuer: v.Vouches, Proof: v.Proof,
+		WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Expires: v.Expires, Process: v.Process,
 		User: v.User, Database: v.Database, Application: v.Application,
 	}, nil
 }

@@ -23,9 +23,13 @@ func session() *events.Session {
 		ID: "s-1", Host: "db-gate-1", Protocol: "postgres", Resource: "clinic",
 		Destination: netip.MustParseAddrPort("10.0.0.5:5432"), Opened: time.UnixMilli(1790000000123).UTC(),
 		Workload: "triage-bot", Actor: "agent-a", Principal: "dr.grey", Actors: []string{"agent-a", "orchestrator"},
-		Issuer: "https://id.example.org", Proof: "oidc+pidfd", Expires: time.UnixMilli(1790003600000).UTC(),
-		Process: events.Process{PID: 4711, Start: 123456789, UID: 1001, GID: 1002, Exe: "/usr/bin/psql", Cgroup: "/agents/triage", Comm: "psql"},
-		User:    "clinic", Database: "clinic", Application: "psql",
+		Issuer: "https://id.example.org", PrincipalIssuer: "https://people.example.org", SPIFFE: "spiffe://example.org/triage-bot",
+		Proof: "oidc+exec", WorkloadProof: events.Proved{By: "spiffe", Bound: []string{"pidfd"}},
+		ActorProof:     events.Proved{By: "oidc+spiffe", Bound: []string{"subjects", "audience", "cnf"}},
+		PrincipalProof: events.Proved{By: "oidc+exec", Bound: []string{"audience", "pidfd"}},
+		Expires:        time.UnixMilli(1790003600000).UTC(),
+		Process:        events.Process{PID: 4711, Start: 123456789, UID: 1001, GID: 1002, Exe: "/usr/bin/psql", Cgroup: "/agents/triage", Comm: "psql"},
+		User:           "clinic", Database: "clinic", Application: "psql",
 	}
 }
 
@@ -111,6 +115,7 @@ func TestDecodeReadsBack(t *testing.T) {
 			UID: uid, Seq: 42, Kind: e.Kind.String(), Time: at, Host: s.Host,
 			Session: s.ID, Opened: s.Opened, Protocol: s.Protocol, Resource: s.Resource, Destination: s.Destination,
 			Workload: s.Workload, Actor: s.Actor, Principal: s.Principal, Actors: s.Actors, Issuer: s.Issuer,
+			SPIFFE: s.SPIFFE, Vouches: s.PrincipalIssuer, OfWorkload: s.WorkloadProof, OfActor: s.ActorProof, OfPrincipal: s.PrincipalProof,
 			Proof: s.Proof, Expires: s.Expires, User: s.User, Database: s.Database, Application: s.Application, Process: s.Process,
 			Number: e.Number, Command: e.Command, Normalized: e.Normalized, Writes: e.Writes, Rules: e.Rules, Reason: e.Reason,
 			Remedy: e.Remedy, Code: e.Code, Objects: e.Objects, Status: e.Status, Rows: e.Rows, Bytes: e.Bytes, Recorded: e.Recorded,
@@ -222,7 +227,7 @@ func FuzzAppend(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string, kind uint8) {
 		se := &events.Session{
 			ID: s, Host: s, Protocol: s, Resource: s, Workload: s, Actor: s, Principal: s, Actors: []string{s},
-			Issuer: s, Proof: s, User: s, Database: s, Application: s, Process: events.Process{PID: 1, Exe: s, Comm: s, Cgroup: s},
+			Issuer: s, Proof: s, SPIFFE: s, PrincipalIssuer: s, ActorProof: events.Proved{By: s, Bound: []string{s}}, User: s, Database: s, Application: s, Process: events.Process{PID: 1, Exe: s, Comm: s, Cgroup: s},
 		}
 		e := &events.Event{
 			Kind: events.Kind(kind%11) + 1, Time: at, Session: se, Number: 1, Command: s, Normalized: s, Rules: []string{s},

@@ -27,7 +27,8 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 		Status: v.Status, Rows: v.Rows, Bytes: v.Bytes, Duration: v.Duration, Message: v.Message,
 		Who: Identity{
 			Protocol: v.Protocol, Resource: v.Resource, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal,
-			Actors: v.Actors, Issuer: v.Issuer, Proof: v.Proof, Process: v.Process.Exe, PID: v.Process.PID,
+			Actors: v.Actors, Issuer: v.Issuer, Proof: v.Proof, SPIFFE: v.SPIFFE,
+			WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Process: v.Process.Exe, PID: v.Process.PID,
 			User: v.User, Database: v.Database, Application: v.Application,
 		},
 	}

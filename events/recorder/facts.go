@@ -1,6 +1,10 @@
 package recorder
 
-import "time"
+import (
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
 
 // Facts are what the index and the reader take from an event.
 type Facts struct {
@@ -30,14 +34,20 @@ type Identity struct {
 	Resource    string   `json:"resource"`
 	Destination string   `json:"destination"`
 	Workload    string   `json:"workload"`
+	SPIFFE      string   `json:"spiffe,omitempty"`
 	Actor       string   `json:"actor"`
 	Principal   string   `json:"principal,omitempty"`
 	Actors      []string `json:"actors,omitempty"`
 	Issuer      string   `json:"issuer,omitempty"`
-	Proof       string   `json:"proof,omitempty"`
-	Process     string   `json:"process,omitempty"` // path of the executable
-	PID         uint32   `json:"pid,omitempty"`
-	User        string   `json:"user,omitempty"` // claimed, as are the next two
-	Database    string   `json:"database,omitempty"`
-	Application string   `json:"application,omitempty"`
+	Proof       string   `json:"proof,omitempty"` // the weakest of the next three
+
+	WorkloadProof  events.Proved `json:"workload_proof,omitzero"`
+	ActorProof     events.Proved `json:"actor_proof,omitzero"`
+	PrincipalProof events.Proved `json:"principal_proof,omitzero"`
+
+	Process     string `json:"process,omitempty"` // path of the executable
+	PID         uint32 `json:"pid,omitempty"`
+	User        string `json:"user,omitempty"` // claimed, as are the next two
+	Database    string `json:"database,omitempty"`
+	Application string `json:"application,omitempty"`
 }

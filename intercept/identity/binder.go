@@ -23,9 +23,6 @@ type Workload struct {
 	Subjects []string
 }
 
-// Proof is what Identity.Proof says of identities that a Binder makes.
-const Proof = "oidc+pidfd"
-
 const (
 	cacheSize = 4096
 	// cacheLife bounds how long a verified token is believed without looking
@@ -103,9 +100,15 @@ func (b *Binder) Bind(ctx context.Context, peer *intercept.Peer) (intercept.Iden
 	}
 	id := intercept.Identity{
 		Workload: w.Name, Issuer: t.Issuer, Subject: t.Subject, Actors: t.Actors,
-		Claims: t.Claims, Audience: t.Audience, Proof: Proof,
+		Claims: t.Claims, Audience: t.Audience,
 		NotBefore: t.NotBefore, Expires: t.Expires,
 	}
+	proved := intercept.Proved{By: intercept.ProofPidfd, Bound: []string{intercept.BoundSubjects, intercept.BoundAudience, intercept.BoundPidfd}}
+	id.Proofs.Workload, id.Proofs.Actor = proved, proved
+	if id.Principal() != "" {
+		id.Proofs.Principal = proved
+	}
+	id.Proof = id.Weakest()
 	if !id.Valid(b.now()) {
 		return intercept.Identity{}, fmt.Errorf("%w: workload %s: its token has expired: renew it", ErrNobody, w.Name)
 	}

@@ -60,5 +60,5 @@ func (p *Protocol) forward(from *conn, key [8]byte) error {
 // one of the same subject.
 func sameIdentity(a, b *conn) bool {
 	x, y := a.pol.Event, b.pol.Event
-	return x.Workload == y.Workload && x.Issuer == y.Issuer && x.Actor == y.Actor && x.Principal == y.Principal && slices.Equal(x.Actors, y.Actors)
+	return x.Workload == y.Workload && x.SPIFFE == y.SPIFFE && x.PrincipalIssuer == y.PrincipalIssuer && x.Issuer == y.Issuer && x.Actor == y.Actor && x.Principal == y.Principal && slices.Equal(x.Actors, y.Actors)
 }

@@ -130,6 +130,7 @@ func (p *Passage) serve(ctx context.Context, o *Options, c net.Conn, n int) erro
 			Event: &events.Session{
 				ID: fmt.Sprintf("session-%d", n), Host: "test", Protocol: name, Resource: "clinic", Destination: o.Server,
 				Workload: id.Workload, Actor: id.Actor(), Principal: id.Principal(), Actors: id.Actors, Issuer: id.Issuer,
+				SPIFFE: id.SPIFFE, PrincipalIssuer: id.PrincipalIssuer(),
 			},
 		},
 	})
