@@ -79,7 +79,13 @@ var strengths = []string{ProofBearer, ProofOIDC, ProofLogin, ProofPidfd, ProofOI
 func Strengths() []string { return slices.Clone(strengths) }
 
 // Strength orders proofs: the more, the stronger. 0 is no proof that is known.
-func Strength(proof string) int { return slices.Index(strengths, proof) + 1 }
+// There is room between them, so that a number in a policy keeps its meaning.
+func Strength(proof string) int { return 10 * (slices.Index(strengths, proof) + 1) }
+
+// Bindings lists what can tie a name to the connection.
+func Bindings() []string {
+	return []string{BoundSubjects, BoundAudience, BoundParty, BoundCert, BoundSPIFFE, BoundPidfd, BoundMayAct}
+}
 
 // Holds reports that a binding held.
 func (p *Proved) Holds(binding string) bool { return slices.Contains(p.Bound, binding) }

@@ -2,14 +2,16 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/policy"
 )
 
-const asForm = "WORKLOAD[,subject=S][,actor=A][,principal=P][,issuer=URL][,claim.NAME=VALUE][,uid=N][,exe=PATH][,cgroup=PATH]"
+const asForm = "WORKLOAD[,subject=S][,actor=A][,principal=P][,issuer=URL][,claim.NAME=VALUE][,proof=P][,bound=B][,spiffe=ID][,uid=N][,exe=PATH][,cgroup=PATH]"
 
 // sessionAs makes a session of who --as describes. A claim that is named
 // several times is a list.
@@ -18,7 +20,8 @@ func sessionAs(as string, now time.Time) (*policy.Session, error) {
 	s := &policy.Session{}
 	id := &s.Identity
 	id.Workload, id.Claims = parts[0], map[string]any{}
-	id.Proof, id.NotBefore, id.Expires = "explain", now, now.Add(time.Hour)
+	id.NotBefore, id.Expires = now, now.Add(time.Hour)
+	proved := intercept.Proved{By: intercept.ProofPidfd}
 	if id.Workload == "" || strings.Contains(id.Workload, "=") {
 		return nil, fmt.Errorf("--as %q: write %s", as, asForm)
 	}
@@ -39,6 +42,18 @@ func sessionAs(as string, now time.Time) (*policy.Session, error) {
 			principal = v
 		case k == "issuer":
 			id.Issuer = v
+		case k == "spiffe":
+			id.SPIFFE = v
+		case k == "proof":
+			if intercept.Strength(v) == 0 {
+				return nil, fmt.Errorf("--as: %q: a proof is one of %s", p, strings.Join(intercept.Strengths(), ", "))
+			}
+			proved.By = v
+		case k == "bound":
+			if !slices.Contains(intercept.Bindings(), v) {
+				return nil, fmt.Errorf("--as: %q: a binding is one of %s", p, strings.Join(intercept.Bindings(), ", "))
+			}
+			proved.Bound = append(proved.Bound, v)
 		case k == "exe":
 			s.Peer.Exe = v
 		case k == "cgroup":
@@ -66,6 +81,14 @@ func sessionAs(as string, now time.Time) (*policy.Session, error) {
 	if actor != "" {
 		id.Actors = []string{actor}
 	}
+	if len(proved.Bound) == 0 {
+		proved.Bound = []string{intercept.BoundSubjects, intercept.BoundAudience, intercept.BoundPidfd}
+	}
+	id.Proofs.Workload, id.Proofs.Actor = proved, proved
+	if id.Principal() != "" {
+		id.Proofs.Principal = proved
+	}
+	id.Proof = proved.By
 	return s, nil
 }
 

@@ -131,6 +131,9 @@ func (c *condition) learn(a *celast.AST) (problems []problem) {
 			}
 		case celast.CallKind:
 			call := e.AsCall()
+			if err := misspelt(call); err != nil {
+				problems = append(problems, problem{max(a.SourceInfo().GetStartLocation(e.ID()).Line(), 1), err.Error()})
+			}
 			if _, ok := accessors[call.FunctionName()]; !ok || len(call.Args()) != 1 {
 				return
 			}

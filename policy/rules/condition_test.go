@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -102,6 +103,55 @@ func TestExcept(t *testing.T) {
 	}
 }
 
+// Strength is what a rule can ask for, and what it asks for is what is had: no
+// part of a weaker proof is taken for a stronger one.
+func TestStrength(t *testing.T) {
+	p := load(t, `
+- {name: strong, identity: {proof: [spiffe, "oidc+pidfd"]}, resource: "*", commands: select, relations: "*", effect: allow}
+- {name: bound, identity: {workload: "*"}, resource: "*", commands: delete, relations: "*", condition: "'cnf' in identity.bindings", effect: allow}
+- {name: least, identity: {workload: "*"}, resource: "*", commands: insert, relations: "*", condition: "identity.strength >= 40", effect: allow}
+`)
+	for _, c := range []struct {
+		proof string
+		bound []string
+		want  string
+	}{
+		{"spiffe", []string{"cnf"}, "allow by strong; allow by bound; allow by least"},
+		{"oidc+pidfd", []string{"subjects"}, "allow by strong; deny by default; allow by least"},
+		{"oidc", nil, "deny by default; deny by default; deny by default"},
+		{"token-bearer", nil, "deny by default; deny by default; deny by default"},
+		{"made up", []string{"made up"}, "deny by default; deny by default; deny by default"},
+	} {
+		s := agent(func(s *policy.Session) {
+			s.Identity.Proof, s.Identity.Proofs.Actor.Bound = c.proof, c.bound
+		})
+		got := decide(t, p, s, "select a.b/read") + "; " + decide(t, p, s, "delete a.b/delete") + "; " + decide(t, p, s, "insert a.b/insert")
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.proof, got, c.want)
+		}
+	}
+}
+
+// Claims of a person whom another issuer vouches for are not the agent's.
+func TestClaimsOfAPerson(t *testing.T) {
+	s := agent(func(s *policy.Session) {
+		s.Identity.Actors = nil
+		s.Identity.Person = &intercept.Person{Issuer: "https://people.example", Subject: "dr.grey", Claims: map[string]any{"role": "doctor"}}
+	})
+	for cond, want := range map[string]string{
+		`identity.claims.role == "billing" && identity.principal == "dr.grey" && identity.principal_issuer == "https://people.example"`: "allow by x",
+		`identity.principal_claims.role == "doctor" && identity.claims_by_issuer["https://people.example"].role == "doctor"`:            "allow by x",
+		`identity.claims.role == "doctor"`:                                     "deny by default",
+		`identity.claims_by_issuer["https://id.example"].role == "doctor"`:     "deny by default",
+		`identity.claims_by_issuer["https://nobody.example"].role == "doctor"`: "deny by default",
+	} {
+		p := load(t, "- name: x\n  identity: \"*\"\n  resource: \"*\"\n  commands: select\n  relations: \"*\"\n  condition: |\n    "+cond+"\n  effect: allow\n")
+		if got := decide(t, p, s, "select a.b/read"); got != want {
+			t.Errorf("%s: %s", cond, got)
+		}
+	}
+}
+
 // What conditions see.
 func TestVariables(t *testing.T) {
 	for _, cond := range []string{
@@ -120,6 +170,11 @@ func TestVariables(t *testing.T) {
 		`now.getFullYear("UTC") == 2026 && now.getMonth("UTC") == 2 && now.getDayOfYear("UTC") == 60 && now.getDayOfMonth("UTC") == 1 && now.getDate("UTC") == 2 && now.getDayOfWeek("UTC") == 1 && now.getSeconds("UTC") == 0 && now.getMilliseconds("UTC") == 0`,
 		`now - timestamp("2026-03-01T12:00:00Z") == duration("24h")`,
 		`identity.subject.split("-")[0] == "agent"`,
+		`identity.proof in ["spiffe", "oidc+pidfd"] && identity.strength == 40 && identity.spiffe == "spiffe://example.org/billing"`,
+		`identity.workload_proof == "spiffe" && identity.actor_proof == "oidc+pidfd" && identity.principal_proof == "oidc+pidfd"`,
+		`"subjects" in identity.bindings && !("cnf" in identity.bindings) && identity.principal_bindings == ["audience"]`,
+		`identity.claims_by_issuer["https://id.example"].role == "billing" && !("https://other.example" in identity.claims_by_issuer)`,
+		`identity.principal_issuer == "https://id.example" && identity.principal_claims.role == "billing" && identity.audience == ["sallyport"]`,
 	} {
 		p := load(t, `
 - {name: m, identity: "*", resource: "*", fields: {clinic.patients.ssn: redact}, effect: mask}

@@ -29,7 +29,11 @@ func agent(change ...func(*policy.Session)) *policy.Session {
 		Identity: intercept.Identity{
 			Workload: "billing-agent", Issuer: "https://id.example", Subject: "agent-7", Actors: []string{"agent-7-worker"},
 			Claims: map[string]any{"role": "billing", "groups": []any{"a", "b"}, "level": float64(3), "temp": false},
-			Proof:  "test", Expires: noon.Add(time.Hour),
+			SPIFFE: "spiffe://example.org/billing", Audience: []string{"sallyport"}, Proof: "oidc+pidfd", Expires: noon.Add(time.Hour),
+			Proofs: intercept.Proofs{
+				Workload: intercept.Proved{By: "spiffe", Bound: []string{"pidfd"}}, Actor: intercept.Proved{By: "oidc+pidfd", Bound: []string{"subjects"}},
+				Principal: intercept.Proved{By: "oidc+pidfd", Bound: []string{"audience"}},
+			},
 		},
 		Peer:     intercept.Peer{TGID: 42, UID: 1000, Exe: "/usr/bin/psql", Cgroup: "/sallyport.guarded/x"},
 		Resource: "clinic-db", Protocol: "postgres", Labels: map[string]string{"env": "prod"},

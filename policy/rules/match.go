@@ -11,8 +11,8 @@ import (
 // who selects identities: all that is given must match. The zero who is
 // anybody with a proved identity.
 type who struct {
-	Workload, Issuer, Subject, Actor, Principal globs
-	Claims                                      map[string]globs
+	Workload, SPIFFE, Issuer, Subject, Actor, Principal, PrincipalIssuer, Proof globs
+	Claims                                                                      map[string]globs
 }
 
 func (w *who) match(id *intercept.Identity) bool {
@@ -22,7 +22,8 @@ func (w *who) match(id *intercept.Identity) bool {
 	for _, x := range []struct {
 		want globs
 		is   string
-	}{{w.Workload, id.Workload}, {w.Issuer, id.Issuer}, {w.Subject, id.Subject}, {w.Actor, id.Actor()}, {w.Principal, id.Principal()}} {
+	}{{w.Workload, id.Workload}, {w.Issuer, id.Issuer}, {w.Subject, id.Subject}, {w.Actor, id.Actor()}, {w.Principal, id.Principal()},
+		{w.SPIFFE, id.SPIFFE}, {w.PrincipalIssuer, id.PrincipalIssuer()}, {w.Proof, id.Proof}} {
 		if x.want != nil && !x.want.matchSet(x.is) {
 			return false
 		}
@@ -104,6 +105,7 @@ func (r *rule) restrictions() map[string]globs {
 	m := map[string]globs{}
 	if w := r.who; w != nil {
 		m["workload"], m["issuer"], m["subject"], m["actor"], m["principal"] = w.Workload, w.Issuer, w.Subject, w.Actor, w.Principal
+		m["spiffe"], m["principal_issuer"], m["proof"] = w.SPIFFE, w.PrincipalIssuer, w.Proof
 		for k, v := range w.Claims {
 			m["claim "+k] = v
 		}

@@ -177,6 +177,8 @@ func (r *reader) identity(n *yaml.Node) *who {
 	ok := r.fields(n, `identity ("*" is everybody)`, []field{
 		into("workload", &w.Workload), into("issuer", &w.Issuer), into("subject", &w.Subject),
 		into("actor", &w.Actor), into("principal", &w.Principal),
+		into("spiffe", &w.SPIFFE), into("principal_issuer", &w.PrincipalIssuer),
+		{"proof", func(v *yaml.Node) { w.Proof = r.proofs(v) }},
 		{"claims", func(v *yaml.Node) {
 			w.Claims = map[string]globs{}
 			r.each(v, "claims", func(k, v *yaml.Node) { w.Claims[k.Value] = r.claim(k, v) })

@@ -7,6 +7,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
 
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -14,12 +15,26 @@ import (
 
 type identityVar struct {
 	Workload  string         `cel:"workload"`
+	SPIFFE    string         `cel:"spiffe"`
 	Issuer    string         `cel:"issuer"`
 	Subject   string         `cel:"subject"`
+	Audience  []string       `cel:"audience"`
 	Actor     string         `cel:"actor"`
 	Actors    []string       `cel:"actors"`
 	Principal string         `cel:"principal"`
 	Claims    map[string]any `cel:"claims"`
+
+	PrincipalIssuer string                    `cel:"principal_issuer"`
+	PrincipalClaims map[string]any            `cel:"principal_claims"`
+	ClaimsByIssuer  map[string]map[string]any `cel:"claims_by_issuer"`
+
+	Proof             string   `cel:"proof"` // the weakest
+	Strength          int64    `cel:"strength"`
+	WorkloadProof     string   `cel:"workload_proof"`
+	ActorProof        string   `cel:"actor_proof"`
+	PrincipalProof    string   `cel:"principal_proof"`
+	Bindings          []string `cel:"bindings"` // the actor's
+	PrincipalBindings []string `cel:"principal_bindings"`
 }
 
 // processVar leaves out what a process chooses for itself.
@@ -88,11 +103,30 @@ type facts struct {
 func factsOf(s *policy.Session) *facts {
 	id, p := &s.Identity, &s.Peer
 	return &facts{
-		&identityVar{id.Workload, id.Issuer, id.Subject, id.Actor(), id.Actors, id.Principal(), id.Claims},
+		identityOf(id),
 		&processVar{int64(p.TGID), int64(p.UID), int64(p.GID), p.Exe, p.Cgroup},
 		&resourceVar{s.Resource, s.Protocol, s.Labels},
 		&sessionVar{s.User, s.Database, s.Application},
 	}
+}
+
+func identityOf(id *intercept.Identity) *identityVar {
+	v := &identityVar{
+		Workload: id.Workload, SPIFFE: id.SPIFFE, Issuer: id.Issuer, Subject: id.Subject, Audience: id.Audience,
+		Actor: id.Actor(), Actors: id.Actors, Principal: id.Principal(), Claims: id.Claims,
+		PrincipalIssuer: id.PrincipalIssuer(), PrincipalClaims: id.PrincipalClaims(),
+		Proof: id.Proof, Strength: int64(intercept.Strength(id.Proof)),
+		WorkloadProof: id.Proofs.Workload.By, ActorProof: id.Proofs.Actor.By, PrincipalProof: id.Proofs.Principal.By,
+		Bindings: id.Proofs.Actor.Bound, PrincipalBindings: id.Proofs.Principal.Bound,
+		ClaimsByIssuer: map[string]map[string]any{},
+	}
+	if p := id.Person; p != nil {
+		v.ClaimsByIssuer[p.Issuer] = p.Claims
+	}
+	if id.Issuer != "" {
+		v.ClaimsByIssuer[id.Issuer] = id.Claims
+	}
+	return v
 }
 
 // variables resolves names for one evaluation. The statement is described
