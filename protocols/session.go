@@ -2,6 +2,7 @@ package protocols
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +28,9 @@ type Protocol interface {
 	// data; nil for a session that ended as the protocol foresees.
 	Serve(ctx context.Context, s *Session) error
 	// Refuse tells a client that has no identity why, in the protocol's own
-	// words, after reading as much of its greeting as that takes.
-	Refuse(ctx context.Context, client net.Conn, reason, remedy string) error
+	// words, after reading as much of its greeting as that takes. cfg is what the
+	// client's door may be secured with, nil for nothing.
+	Refuse(ctx context.Context, client net.Conn, cfg *tls.Config, reason, remedy string) error
 }
 
 // Errors of the seam. Each means that the caller must refuse or end.
@@ -45,8 +47,11 @@ type Options struct {
 	Journal events.Journal
 	// Renew proves the peer again when its identity has expired.
 	Renew func(context.Context) (intercept.Identity, error)
-	// Dial opens the server's door.
+	// Dial opens the server's door, secured where it is to be; see Secure.
 	Dial func(context.Context) (net.Conn, error)
+	// TLS is what the client's door is secured with, if the client asks for it;
+	// nil: it is told that there is none.
+	TLS *tls.Config
 	// Cut, when not nil, ends when a drain takes too long: what is in flight is
 	// no longer waited for, and the session ends in the protocol's own words.
 	Cut context.Context
@@ -298,6 +303,7 @@ func (s *Session) Reply(ctx context.Context, b []byte) error {
 // Close shuts the server's door and records the end of a session that began;
 // why is what Serve returned. Call it once, after Serve.
 func (s *Session) Close(why error) error {
+	farewell(s.o.Flow.Conn)
 	var err error
 	if s.server != nil {
 		err = s.server.Close()

@@ -36,6 +36,7 @@ type access struct {
 	address        netip.AddrPort
 	user, password string
 	refresh        time.Duration
+	upstream       *upstream
 }
 
 type catalogKey struct {
@@ -94,7 +95,7 @@ func (a *analyzers) commit(s *setting) {
 	clear(a.access)
 	for _, r := range s.cfg.Resources {
 		if c := r.Catalog; c != nil {
-			a.access[r.Name] = access{r.Name, c.Address, c.User, s.passwords[c.PasswordFile], c.Refresh}
+			a.access[r.Name] = access{r.Name, c.Address, c.User, s.passwords[c.PasswordFile], c.Refresh, s.upstreams[r.Name]}
 		}
 	}
 	for key, e := range a.open {
@@ -220,9 +221,6 @@ func (a *analyzers) close() {
 func (k *catalogKey) options() catalog.Options {
 	return catalog.Options{
 		User: k.user, Password: k.password, Database: k.database,
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			d := net.Dialer{Timeout: dialTime}
-			return d.DialContext(ctx, "tcp", k.address.String())
-		},
+		Dial: func(ctx context.Context) (net.Conn, error) { return k.upstream.dial(ctx, "tcp", k.address.String()) },
 	}
 }

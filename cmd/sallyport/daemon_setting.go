@@ -24,7 +24,8 @@ type setting struct {
 	resources *routes
 	verifier  identity.Verifier
 	binder    intercept.Binder
-	passwords map[string]string // by password_file
+	passwords map[string]string    // by password_file
+	upstreams map[string]*upstream // by resource
 }
 
 // prepare makes a setting of a bundle. Of old, nil at the start, it keeps the
@@ -40,6 +41,13 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 	}
 	s.policySum = sumOf(b.Policy)
 	if s.resources, err = newRoutes(cfg); err != nil {
+		return nil, configError(err)
+	}
+	var was map[string]*upstream
+	if old != nil {
+		was = old.upstreams
+	}
+	if s.upstreams, err = newUpstreams(cfg, b.TLS, was); err != nil {
 		return nil, configError(err)
 	}
 	for file, secret := range b.Passwords {

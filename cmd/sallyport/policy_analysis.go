@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/policy"
@@ -25,7 +24,7 @@ type analysis struct {
 	analyzer *rewrite.Analyzer
 }
 
-func openAnalysis(ctx context.Context, o *explainOptions, res *config.Resource) (*analysis, error) {
+func openAnalysis(ctx context.Context, cfg *config.Config, o *explainOptions, res *config.Resource) (*analysis, error) {
 	if res.Catalog == nil {
 		return nil, configError(errNoCatalog)
 	}
@@ -40,16 +39,21 @@ func openAnalysis(ctx context.Context, o *explainOptions, res *config.Resource) 
 	if err != nil {
 		return nil, configError(err)
 	}
+	files, err := readTLS(cfg)
+	if err != nil {
+		return nil, configError(err)
+	}
+	up, err := newUpstreams(cfg, files, nil)
+	if err != nil {
+		return nil, configError(err)
+	}
 	a := &analysis{}
 	if a.pool, err = parser.New(parser.Options{Size: 1}); err != nil {
 		return nil, err
 	}
 	a.catalog, err = catalog.Open(ctx, catalog.Options{
 		User: res.Catalog.User, Password: trimNewline(password), Database: o.database,
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			d := net.Dialer{Timeout: 10 * time.Second}
-			return d.DialContext(ctx, network, address)
-		},
+		Dial: func(ctx context.Context) (net.Conn, error) { return up[res.Name].dial(ctx, network, address) },
 	})
 	if err != nil {
 		a.close()

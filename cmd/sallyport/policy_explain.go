@@ -124,7 +124,7 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a, err := openAnalysis(ctx, o, res)
+	a, err := openAnalysis(ctx, cfg, o, res)
 	if err != nil {
 		return nil, err
 	}

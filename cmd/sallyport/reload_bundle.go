@@ -25,13 +25,14 @@ type bundle struct {
 	Config      []byte
 	Policy      []rules.File
 	Passwords   map[string][]byte // by password_file
+	TLS         map[string][]byte // files of resources[].tls, by their names
 	Credentials []byte            // evidence.nats.credentials
 	RecorderKey ed25519.PublicKey // nil where none is configured
 }
 
 // Limits of what is read, in bytes.
 const (
-	maxSecret = 64 << 10
+	maxSecret = 1 << 20 // a CA file holds many certificates
 	maxPolicy = 16 << 20
 	maxBundle = 64 << 20
 )
@@ -44,6 +45,9 @@ func gather(cfg *config.Config) (*bundle, error) {
 	var err error
 	if b.Policy, err = readPolicy(cfg.Policy); err != nil {
 		fail(fmt.Errorf("policy: %w", err), "policy")
+	}
+	if b.TLS, err = readTLS(cfg); err != nil {
+		errs = append(errs, err)
 	}
 	for i, r := range cfg.Resources {
 		if r.Catalog == nil || r.Catalog.PasswordFile == "" {

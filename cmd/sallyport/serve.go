@@ -50,6 +50,7 @@ type passage struct {
 	resource *config.Resource // nil: not configured any more
 	target   target
 	protocol protocols.Protocol
+	upstream *upstream
 	identity intercept.Identity
 	event    *events.Session
 }
@@ -113,6 +114,7 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 	}
 	p.resource = p.target.resource
 	p.protocol = d.protocols[p.resource.Protocol]
+	p.upstream = set.upstreams[p.resource.Name]
 	p.event.Resource, p.event.Protocol = p.resource.Name, p.resource.Protocol
 	draining := d.sessions.draining()
 	ctx, cancel := context.WithTimeout(draining, bindTime)
@@ -155,7 +157,7 @@ func (d *daemon) session(p *passage, doors *doors, cut context.Context) *protoco
 		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(),
 		Renew: func(ctx context.Context) (intercept.Identity, error) { return d.renew(ctx, p) },
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			c, err := p.target.dial(ctx)
+			c, err := p.upstream.dial(ctx, p.target.network, p.target.address)
 			if err != nil {
 				return nil, err
 			}
@@ -183,7 +185,7 @@ func (d *daemon) renew(ctx context.Context, p *passage) (intercept.Identity, err
 	return d.setting.Load().binder.Bind(ctx, &peer)
 }
 
-// dial opens the server's door.
+// dial connects as the client would have: what it says is relayed as it is.
 func (t *target) dial(ctx context.Context) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: dialTime}
 	return dialer.DialContext(ctx, t.network, t.address)

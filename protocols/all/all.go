@@ -22,20 +22,32 @@ type Host struct {
 	Digest func(b []byte) events.Digest
 }
 
-var table = map[string]func(Host) protocols.Protocol{
-	"postgres": func(h Host) protocols.Protocol {
-		return postgres.New(postgres.Options{Analyzer: h.Analyzer, Digest: h.Digest})
+type entry struct {
+	make   func(Host) protocols.Protocol
+	secure protocols.Secure // nil: it has no TLS of its own
+}
+
+var table = map[string]entry{
+	"postgres": {
+		make: func(h Host) protocols.Protocol {
+			return postgres.New(postgres.Options{Analyzer: h.Analyzer, Digest: h.Digest})
+		},
+		secure: postgres.Secure,
 	},
 }
 
 // New makes every protocol, by the name that it has in sallyport.yaml.
 func New(h Host) map[string]protocols.Protocol {
 	all := map[string]protocols.Protocol{}
-	for name, make := range table {
-		all[name] = make(h)
+	for name, e := range table {
+		all[name] = e.make(h)
 	}
 	return all
 }
+
+// Secure returns how a protocol's servers are asked for TLS, nil if they can't
+// be.
+func Secure(name string) protocols.Secure { return table[name].secure }
 
 // Names returns the names of all protocols, in order.
 func Names() []string { return slices.Sorted(maps.Keys(table)) }

@@ -72,12 +72,15 @@ func (c *conn) serve() error {
 	if c.ctx.Err() != nil {
 		_ = door.SetReadDeadline(time.Unix(1, 0))
 	}
-	g := greeting{conn: door}
-	if err := g.read(); err != nil {
+	g := greeting{conn: door, tls: c.s.TLS()}
+	if err := g.read(c.ctx); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil // a probe
 		}
 		return gone("client", err)
+	}
+	if g.secured != nil {
+		c.s.Secured(g.secured)
 	}
 	if g.cancel != nil {
 		return c.p.forward(c, *g.cancel)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/postgres/query"
 	"sallyport.dev/sallyport/protocols/wire"
 )
@@ -34,10 +35,12 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 		if errors.Is(err, policy.ErrUnrecorded) {
 			return false, c.farewellEarly(c.refused(policy.Decision{}, err, plain), err)
 		}
-		return false, c.farewellEarly(&refusal{
-			code: codeUnavailable, message: "sallyport: the server cannot be reached",
-			hint: "Try again later.",
-		}, gone("server", err))
+		r := refusal{code: codeUnavailable, message: "sallyport: the server cannot be reached", hint: "Try again later."}
+		if errors.Is(err, protocols.ErrUntrusted) {
+			r.message = "sallyport: the server did not prove who it is, so nothing was sent to it"
+			r.hint = "Ask the administrator of this host to look at sallyport's log (resources[].tls)."
+		}
+		return false, c.farewellEarly(&r, gone("server", err))
 	}
 	if err := c.s.Send(d, g.append(nil)); err != nil {
 		return false, err
@@ -142,11 +145,15 @@ func (c *conn) authenticate() (ready bool, err error) {
 			continue
 		}
 		msg := w[:n]
-		asks := false
+		asks, unbound := false, false
 		switch typ {
 		case 'R':
 			if asks, done, err = authentication(msg[headLen:], done); err != nil {
 				return false, err
+			}
+			var list []byte
+			if list, unbound = withoutBinding(msg); unbound {
+				msg = list
 			}
 		case 'S':
 			act, err := c.parameterStatus(msg)
@@ -181,7 +188,7 @@ func (c *conn) authenticate() (ready bool, err error) {
 		case typ == 'Z':
 			return true, c.s.SetServerDeadline(time.Time{})
 		case asks:
-			if err := c.password(c.client); err != nil {
+			if err := c.password(c.client, unbound); err != nil {
 				return false, err
 			}
 		}
@@ -211,8 +218,8 @@ func authentication(body []byte, done bool) (asks, ok bool, err error) {
 }
 
 // password relays the client's answer to an AuthenticationRequest. It is not
-// recorded.
-func (c *conn) password(r *wire.Reader) error {
+// recorded. unbound: the request was stripped of channel binding.
+func (c *conn) password(r *wire.Reader, unbound bool) error {
 	for {
 		w := r.Window()
 		typ, n, ok, err := head(w)
@@ -226,6 +233,11 @@ func (c *conn) password(r *wire.Reader) error {
 				return gone("client", err)
 			}
 			continue
+		}
+		if unbound {
+			if err := binding(w[:n]); err != nil {
+				return err
+			}
 		}
 		if err := c.s.Send(c.login, w[:n]); err != nil {
 			return err

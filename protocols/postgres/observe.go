@@ -37,7 +37,7 @@ func (p *Protocol) Observe(ctx context.Context, w *protocols.Watch, client io.Re
 	}()
 	ear := &ear{r: client, fresh: true}
 	g := greeting{conn: ear}
-	if err := g.read(); err != nil {
+	if err := g.read(ctx); err != nil {
 		switch {
 		case ear.tls:
 			return errEncrypted

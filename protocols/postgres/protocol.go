@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
 	"time"
@@ -51,15 +52,18 @@ func (p *Protocol) Serve(ctx context.Context, s *protocols.Session) error {
 }
 
 // Refuse implements protocols.Protocol.
-func (p *Protocol) Refuse(ctx context.Context, client net.Conn, reason, remedy string) error {
+func (p *Protocol) Refuse(ctx context.Context, client net.Conn, cfg *tls.Config, reason, remedy string) error {
 	stop := context.AfterFunc(ctx, func() { _ = client.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	g := greeting{conn: client}
-	if err := g.read(); err != nil || g.cancel != nil {
+	g := greeting{conn: client, tls: cfg}
+	if err := g.read(ctx); err != nil || g.cancel != nil {
 		return err
 	}
 	r := refusal{code: codeIdentity, message: "sallyport: refused: " + reason, hint: remedy}
-	_, err := client.Write(r.append(nil, "FATAL"))
+	_, err := g.conn.Write(r.append(nil, "FATAL"))
+	if g.secured != nil {
+		_ = g.secured.CloseWrite()
+	}
 	return err
 }
 

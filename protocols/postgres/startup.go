@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,7 +24,9 @@ const (
 // greeting is what a client says before its session begins. It is read in
 // exact pieces: nothing behind it is touched.
 type greeting struct {
-	conn    net.Conn
+	conn    net.Conn    // the secured one, once the client has asked for that
+	tls     *tls.Config // nil: encryption is answered N
+	secured *tls.Conn   // conn, if it is in TLS
 	version uint32
 	params  []parameter
 	cancel  *[8]byte // process id and secret key of a cancel request
@@ -32,9 +36,11 @@ type parameter struct{ name, value string }
 
 var errGreeting = errors.New("postgres: what the client sent is not a greeting of this protocol")
 
-// read reads up to the StartupMessage or the CancelRequest. SSLRequest and
-// GSSENCRequest are answered N, each once.
-func (g *greeting) read() error {
+// read reads up to the StartupMessage or the CancelRequest. GSSENCRequest is
+// answered N, SSLRequest too where there is no TLS; each once. What begins with
+// a TLS record has TLS from its first byte on (PostgreSQL 17: direct TLS), and
+// must name the protocol.
+func (g *greeting) read(ctx context.Context) error {
 	var ssl, gss bool
 	for {
 		var h [8]byte
@@ -43,12 +49,30 @@ func (g *greeting) read() error {
 		}
 		n, code := int64(binary.BigEndian.Uint32(h[:])), binary.BigEndian.Uint32(h[4:])
 		switch {
+		case h[0] == tlsRecord && g.tls != nil && !ssl && !gss:
+			ssl = true
+			if err := g.secure(ctx, h[:], true); err != nil {
+				return err
+			}
 		case n < 8 || n > maxStartup:
 			return errGreeting
 		case code == cancelCode && n == 16:
 			g.cancel = new([8]byte)
 			_, err := io.ReadFull(g.conn, g.cancel[:])
 			return err
+		case code == sslCode && n == 8 && !ssl && g.tls != nil:
+			ssl, gss = true, true // nothing is asked for inside
+			// What was sent in clear behind the request would be taken for something
+			// that was encrypted (CVE-2021-23214).
+			if stuffed(g.conn) {
+				return errGreeting
+			}
+			if _, err := g.conn.Write([]byte{'S'}); err != nil {
+				return err
+			}
+			if err := g.secure(ctx, nil, false); err != nil {
+				return err
+			}
 		case code == sslCode && n == 8 && !ssl, code == gssCode && n == 8 && !gss:
 			ssl, gss = ssl || code == sslCode, gss || code == gssCode
 			if _, err := g.conn.Write([]byte{'N'}); err != nil {

@@ -2,6 +2,7 @@ package protocoltest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,6 +25,8 @@ type Options struct {
 
 	// Dial opens the server's door; nil dials Server.
 	Dial func(context.Context) (net.Conn, error)
+	// TLS is what the client's door may be secured with.
+	TLS *tls.Config
 	// Client may wrap the client's door.
 	Client func(net.Conn) net.Conn
 	// Identity may change who the nth connection (from 1) belongs to.
@@ -124,7 +127,7 @@ func (p *Passage) serve(ctx context.Context, o *Options, c net.Conn, n int) erro
 	}
 	name := o.Protocol.Name()
 	s := protocols.NewSession(protocols.Options{
-		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Renew: o.Renew,
+		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Renew: o.Renew, TLS: o.TLS,
 		Policy: &policy.Session{
 			Identity: id, Resource: "clinic", Protocol: name,
 			Event: &events.Session{

@@ -143,6 +143,7 @@ func (c *checker) resources(rs []Resource, passage uint16) {
 		}
 		names[r.Name] = true
 		c.oneOf(r.Protocol, Protocols, "resources", i, "protocol")
+		c.tls(i, &r.TLS)
 		if r.Catalog != nil {
 			if r.Catalog.User == "" {
 				c.bad("user: required: the role of the side connection that reads the catalog", "resources", i, "catalog")

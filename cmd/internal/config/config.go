@@ -78,6 +78,7 @@ type Resource struct {
 	Unix      []string          `yaml:"unix"`      // paths of its unix sockets
 	Labels    map[string]string `yaml:"labels"`
 	Catalog   *Catalog          `yaml:"catalog"`
+	TLS       TLS               `yaml:"tls"`
 }
 
 // Catalog is the side connection that reads a database's catalog.
@@ -258,6 +259,7 @@ func (c *Config) defaults() error {
 	}
 	files := []*string{&c.Policy, &c.Evidence.Recorder, &c.Evidence.NATS.Credentials}
 	for i := range c.Resources {
+		files = append(files, c.Resources[i].TLS.files()...)
 		if cat := c.Resources[i].Catalog; cat != nil {
 			files = append(files, &cat.PasswordFile)
 		}

@@ -1,0 +1,92 @@
+package protocols
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Secure asks a server for TLS in its protocol's own way, before anything else
+// is said, and returns the connection once the server has proved who it is. It
+// never returns one in clear. The error is or wraps ErrUntrusted unless the
+// connection failed. It closes nothing.
+type Secure func(ctx context.Context, server net.Conn, cfg *tls.Config) (*tls.Conn, error)
+
+// ErrUntrusted: a server did not prove who it is.
+var ErrUntrusted = errors.New("protocols: the server did not prove who it is")
+
+// ErrNoTLS: there is no TLS at this door.
+var ErrNoTLS = errors.New("protocols: no TLS at the client's door")
+
+// Handshake puts TLS onto a client's door. read is what was read of it already.
+// The client must agree on one of cfg's protocols if need says so (RFC 7301).
+func Handshake(ctx context.Context, client net.Conn, cfg *tls.Config, read []byte, need bool) (*tls.Conn, error) {
+	if cfg == nil {
+		return nil, ErrNoTLS
+	}
+	if len(read) > 0 {
+		client = &replay{Conn: client, read: read}
+	}
+	c := tls.Server(client, cfg)
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("protocols: TLS with the client: %w", err)
+	}
+	if need && c.ConnectionState().NegotiatedProtocol == "" {
+		farewell(c)
+		return nil, errors.New("protocols: TLS with the client: it named no protocol (ALPN)")
+	}
+	return c, nil
+}
+
+// TLS is what the client's door may be secured with; nil: with nothing.
+func (s *Session) TLS() *tls.Config { return s.o.TLS }
+
+// Secured says that the client's door has been put into TLS, by Handshake,
+// before anything of the session was said.
+func (s *Session) Secured(c *tls.Conn) {
+	flow := *s.o.Flow
+	flow.Conn = c
+	s.o.Flow = &flow
+}
+
+// ClientTLS returns what was agreed on with the client, false without TLS.
+func (s *Session) ClientTLS() (tls.ConnectionState, bool) { return state(s.o.Flow.Conn) }
+
+// ServerTLS returns what was agreed on with the server, false without TLS or
+// before Open.
+func (s *Session) ServerTLS() (tls.ConnectionState, bool) { return state(s.server) }
+
+func state(c net.Conn) (tls.ConnectionState, bool) {
+	if c, ok := c.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		return c.ConnectionState(), true
+	}
+	return tls.ConnectionState{}, false
+}
+
+// farewell says that nothing more comes (RFC 8446, 6.1), so that what came can
+// be told from what was cut off. It waits for nobody.
+func farewell(c net.Conn) {
+	if c, ok := c.(*tls.Conn); ok {
+		_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_ = c.CloseWrite()
+	}
+}
+
+// replay gives back what was read of a connection before the rest.
+type replay struct {
+	net.Conn
+
+	read []byte
+}
+
+func (r *replay) Read(b []byte) (int, error) {
+	n := copy(b, r.read)
+	r.read = r.read[n:]
+	if n > 0 {
+		return n, nil
+	}
+	return r.Conn.Read(b)
+}
