@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // Peer holds the kernel's facts about the process that connected, recorded in
@@ -21,6 +22,10 @@ type Peer struct {
 	PidNS       uint32 // inode number of the pid namespace
 	NetnsCookie uint64
 	Comm        string // task name; proves nothing
+
+	// Socket is the accepted one that the record came with: whoever proves the
+	// peer reads the record there himself. nil: nothing is proved.
+	Socket syscall.Conn `json:"-"`
 
 	// Filled by the loader once the process is proved, else "".
 	Exe    string // path of the executable

@@ -32,6 +32,7 @@ type loader struct {
 	log     *slog.Logger
 	cfg     *config.Config
 	guard   *redirect.Guard
+	records records
 	prover  *privsep.Prover
 	control *privsep.Control
 	own     string            // addresses of the host that the guard knows
@@ -157,7 +158,8 @@ func (l *loader) start(b *bundle) error {
 	defer cgroup.Close()
 	l.child, err = privsep.Start(privsep.Options{
 		Path: "/proc/self/exe", Args: []string{"sallyport", daemonCommand},
-		Env: daemonEnv(), UID: uid, GID: gid, Cgroup: cgroup, Files: files, Stderr: os.Stderr, Prover: l.prover,
+		Env: daemonEnv(), UID: uid, GID: gid, Cgroup: cgroup, Files: files, Stderr: os.Stderr,
+		Prover: l.prover, Record: l.records.of,
 	})
 	if err != nil {
 		return err
@@ -367,7 +369,5 @@ func (l *loader) close() {
 	if l.inherited >= 0 {
 		unix.Close(l.inherited)
 	}
-	if l.guard != nil {
-		l.guard.Close()
-	}
+	l.records.in(nil)
 }

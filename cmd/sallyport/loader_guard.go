@@ -8,9 +8,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -35,9 +37,7 @@ func (l *loader) bring(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if l.guard != nil {
-		l.guard.Close()
-	}
+	l.records.in(g)
 	l.guard, l.own = g, own
 	swept, err := g.Swept()
 	l.swept = append(l.swept, append(swept, l.names.takeSwept()...)...)
@@ -48,6 +48,34 @@ func (l *loader) bring(cfg *config.Config) error {
 		return l.followScopes(cfg)
 	}
 	return nil
+}
+
+// records are the kernel's, of who made a connection. The prover asks for them
+// while a reload puts another Guard in the place of the one that has them. The
+// zero records has none.
+type records struct {
+	mu    sync.RWMutex
+	guard *redirect.Guard
+}
+
+// in has the records looked up by g from now on, and closes the Guard before.
+func (r *records) in(g *redirect.Guard) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.guard != nil {
+		r.guard.Close()
+	}
+	r.guard = g
+}
+
+// of implements privsep.Record.
+func (r *records) of(socket int) (intercept.Peer, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.guard == nil {
+		return intercept.Peer{}, redirect.ErrNotUp
+	}
+	return r.guard.Record(socket)
 }
 
 // alone refuses a second sallyport over one guard. The daemon of a loader that

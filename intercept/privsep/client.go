@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -69,9 +70,17 @@ func Inherited(n int) ([]*os.File, error) {
 	return fs, nil
 }
 
-// Prove implements intercept.Prover by asking the loader.
+// Prove implements intercept.Prover by showing the loader the peer's socket:
+// it reads the kernel's record there itself, and takes nothing else of peer.
 func (c *Client) Prove(ctx context.Context, peer *intercept.Peer) (intercept.Proof, error) {
-	pr, err := c.ask(ctx, askProof, peer)
+	if peer.Socket == nil {
+		return intercept.Proof{}, errors.New("nobody can be proved without the connection itself")
+	}
+	rc, err := peer.Socket.SyscallConn()
+	if err != nil {
+		return intercept.Proof{}, fmt.Errorf("show the loader a connection: %w", err)
+	}
+	pr, err := c.ask(ctx, &request{what: askProof}, rc)
 	if err == nil && len(pr.Token) == 0 {
 		return intercept.Proof{}, errMalformed
 	}
@@ -81,16 +90,18 @@ func (c *Client) Prove(ctx context.Context, peer *intercept.Peer) (intercept.Pro
 // Name asks the loader what Prover.Name says: whose process the kernel
 // refused. It proves nothing.
 func (c *Client) Name(ctx context.Context, peer *intercept.Peer) (intercept.Proof, error) {
-	p := *peer
-	if p.CgroupID == 0 {
-		p.CgroupID = p.SockCgroup // which does not travel
+	q := &request{what: askName, peer: *peer}
+	if q.peer.CgroupID == 0 {
+		q.peer.CgroupID = q.peer.SockCgroup // which does not travel
 	}
-	pr, err := c.ask(ctx, askName, &p)
+	pr, err := c.ask(ctx, q, nil)
 	pr.Token = nil
 	return pr, err
 }
 
-func (c *Client) ask(ctx context.Context, what uint32, peer *intercept.Peer) (intercept.Proof, error) {
+// ask sends a request, with the descriptor of a socket unless that is nil, and
+// waits for the answer.
+func (c *Client) ask(ctx context.Context, q *request, socket syscall.RawConn) (intercept.Proof, error) {
 	ch := make(chan answer, 1)
 	c.mu.Lock()
 	if c.err != nil {
@@ -98,16 +109,16 @@ func (c *Client) ask(ctx context.Context, what uint32, peer *intercept.Peer) (in
 		return intercept.Proof{}, c.err
 	}
 	c.next++
-	id := c.next
-	c.pending[id] = ch
+	q.id = c.next
+	c.pending[q.id] = ch
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
-		delete(c.pending, id)
+		delete(c.pending, q.id)
 		c.mu.Unlock()
 	}()
-	if _, _, err := c.conn.WriteMsgUnix(appendRequest(nil, what, id, peer), nil, nil); err != nil {
-		return intercept.Proof{}, fmt.Errorf("%w (%v)", ErrLoaderGone, err)
+	if err := c.send(appendRequest(nil, q), socket); err != nil {
+		return intercept.Proof{}, err
 	}
 	select {
 	case a := <-ch:
@@ -117,6 +128,22 @@ func (c *Client) ask(ctx context.Context, what uint32, peer *intercept.Peer) (in
 	case <-ctx.Done():
 		return intercept.Proof{}, fmt.Errorf("the loader did not answer: %w", ctx.Err())
 	}
+}
+
+func (c *Client) send(b []byte, socket syscall.RawConn) (err error) {
+	write := func(oob []byte) {
+		if _, _, werr := c.conn.WriteMsgUnix(b, oob, nil); werr != nil {
+			err = fmt.Errorf("%w (%v)", ErrLoaderGone, werr)
+		}
+	}
+	if socket == nil {
+		write(nil)
+		return err
+	}
+	if cerr := socket.Control(func(fd uintptr) { write(unix.UnixRights(int(fd))) }); cerr != nil {
+		return fmt.Errorf("show the loader a connection: %w", cerr)
+	}
+	return err
 }
 
 // Done is closed when the line is cut.

@@ -24,10 +24,12 @@ func TestServeEndsBesideAProofThatHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var s Sockets
+	peer := s.Peer(t, intercept.Peer{TGID: 1})
 	h := hanging{make(chan struct{}), make(chan struct{})}
 	defer close(h.end)
 	ended := make(chan error, 1)
-	go func() { ended <- serve(context.Background(), ours, h) }()
+	go func() { ended <- serve(context.Background(), ours, h, s.Record) }()
 	c, err := packetConn(theirs)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +38,7 @@ func TestServeEndsBesideAProofThatHangs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	answered := make(chan error, 1)
 	go func() {
-		_, err := client.Prove(ctx, &intercept.Peer{TGID: 1})
+		_, err := client.Prove(ctx, peer)
 		answered <- err
 	}()
 	<-h.asked

@@ -140,7 +140,7 @@ func daemonRole() error {
 	if err != nil {
 		return fail(err)
 	}
-	files, err := privsep.Inherited(1)
+	files, err := privsep.Inherited(2)
 	if err != nil {
 		return fail(err)
 	}
@@ -161,11 +161,11 @@ func daemonRole() error {
 	r.Env = os.Environ()
 	sid, _ := unix.Getsid(0)
 	r.Session = sid == os.Getpid()
-	var peer intercept.Peer
-	if err := json.Unmarshal([]byte(os.Getenv("PRIVSEP_PEER")), &peer); err != nil {
+	conn, err := net.FileConn(files[1])
+	if err != nil {
 		return fail(err)
 	}
-	if r.Proof, err = c.Prove(context.Background(), &peer); err != nil {
+	if r.Proof, err = c.Prove(context.Background(), &intercept.Peer{Socket: conn.(*net.UnixConn)}); err != nil {
 		return fail(err)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {

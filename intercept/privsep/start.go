@@ -26,6 +26,7 @@ type Options struct {
 	Stdout   io.Writer
 	Stderr   io.Writer
 	Prover   intercept.Prover // answers the daemon's requests
+	Record   Record           // tells it whom they are about
 }
 
 // ErrForbidden: the kernel ended the daemon for a system call that it never
@@ -58,7 +59,7 @@ func Start(o Options) (*Child, error) {
 	if o.UID == 0 || o.GID == 0 {
 		return nil, errors.New("the daemon must not run as root: name an unprivileged user in sallyport.yaml (user)")
 	}
-	if o.Prover == nil {
+	if o.Prover == nil || o.Record == nil {
 		return nil, errors.New("privsep: no prover")
 	}
 	ours, theirs, err := pair()
@@ -69,7 +70,7 @@ func Start(o Options) (*Child, error) {
 	cmd := o.command(append([]*os.File{theirs}, o.Files...))
 	c := &Child{done: make(chan struct{})}
 	started := make(chan error)
-	go c.run(cmd, func(ctx context.Context) error { return serve(ctx, ours, o.Prover) }, started)
+	go c.run(cmd, func(ctx context.Context) error { return serve(ctx, ours, o.Prover, o.Record) }, started)
 	if err := <-started; err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("start the daemon: %w", err)

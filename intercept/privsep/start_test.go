@@ -22,6 +22,9 @@ func startDaemon(t *testing.T, o privsep.Options) *privsep.Child {
 	t.Helper()
 	o.Path, o.Args, o.UID, o.GID = "/proc/self/exe", []string{"daemon"}, nobody, nobody
 	o.Stderr = os.Stderr
+	if o.Record == nil {
+		o.Record = new(privsep.Sockets).Record
+	}
 	c, err := privsep.Start(o)
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +51,11 @@ func TestDaemonIsConfinedAndProves(t *testing.T) {
 	dir := t.TempDir()
 	secret := write(t, dir+"/secret", "root's", 0, 0o600)
 	a := agent(t, nobody)
-	peer, _ := json.Marshal(peerOf(t, a.Process.Pid))
+	var sockets privsep.Sockets
+	conn, err := sockets.Connect(t, peerOf(t, a.Process.Pid)).File()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cg := cgroup(t)
 	cgfd, err := os.Open(cgroupRoot(t) + cg)
 	if err != nil {
@@ -63,9 +70,9 @@ func TestDaemonIsConfinedAndProves(t *testing.T) {
 	var out bytes.Buffer
 	file := pipeWith(t, "handed over")
 	c := startDaemon(t, privsep.Options{
-		Env:    []string{roleEnv + "=daemon", "PRIVSEP_SECRET=" + secret, "PRIVSEP_PEER=" + string(peer)},
-		Files:  []*os.File{file},
-		Cgroup: cgfd, Stdout: &out,
+		Env:    []string{roleEnv + "=daemon", "PRIVSEP_SECRET=" + secret},
+		Files:  []*os.File{file, conn},
+		Cgroup: cgfd, Stdout: &out, Record: sockets.Record,
 		Prover: prover(t, "", privsep.Workload{Name: "a", Match: privsep.Match{UID: ptr(uint32(nobody))}, TokenFile: write(t, dir+"/t", strings.Repeat("T", 64<<10), 0, 0o600)}),
 	})
 	if _, err := file.Read(nil); err == nil {
@@ -90,7 +97,7 @@ func TestDaemonIsConfinedAndProves(t *testing.T) {
 			t.Errorf("%s is %q, want %q", k, r.Status[k], want)
 		}
 	}
-	if !strings.Contains(r.Secret, "permission denied") || r.Files[0] != "handed over" || r.Dumpable != 0 || r.Core != 0 || len(r.Env) != 3 || !r.Session {
+	if !strings.Contains(r.Secret, "permission denied") || r.Files[0] != "handed over" || r.Dumpable != 0 || r.Core != 0 || len(r.Env) != 2 || !r.Session {
 		t.Errorf("%+v", r)
 	}
 }
@@ -108,12 +115,12 @@ func TestConfineRefusesPrivilege(t *testing.T) {
 
 func TestStartRefusesRoot(t *testing.T) {
 	for _, o := range []privsep.Options{{UID: 0, GID: 1}, {UID: 1, GID: 0}, {}} {
-		o.Path, o.Prover = "/bin/true", prover(t, "")
+		o.Path, o.Prover, o.Record = "/bin/true", prover(t, ""), new(privsep.Sockets).Record
 		if _, err := privsep.Start(o); err == nil {
 			t.Fatal("started as root")
 		}
 	}
-	if _, err := privsep.Start(privsep.Options{Path: "/nonexistent", Args: []string{"x"}, UID: 1, GID: 1, Prover: prover(t, "")}); err == nil {
+	if _, err := privsep.Start(privsep.Options{Path: "/nonexistent", Args: []string{"x"}, UID: 1, GID: 1, Prover: prover(t, ""), Record: new(privsep.Sockets).Record}); err == nil {
 		t.Fatal("started nothing")
 	}
 }
@@ -138,11 +145,11 @@ func TestDeadDaemonRefuses(t *testing.T) {
 }
 
 func TestLoaderEndsALiar(t *testing.T) {
-	good := make([]byte, 72)
-	copy(good, "SPQ1")
+	good := make([]byte, 72) // who is it?
+	copy(good, "SPQ2\x02")
 	for name, b := range map[string][]byte{
 		"empty (hangs up)": {}, "short": good[:71], "long": append(good[:72:72], 0), "huge": append(good[:72:72], make([]byte, 10_000)...),
-		"magic": append([]byte("XXXX"), good[4:]...), "question": append([]byte("SPQ1\x02"), good[5:]...),
+		"a proof without its socket": []byte("SPQ2\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), "magic": append([]byte("XXXX"), good[4:]...), "question": append([]byte("SPQ2\x03"), good[5:]...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -207,7 +214,7 @@ func TestDaemonDiesWithItsLoader(t *testing.T) {
 
 // loaderRole starts a daemon that stays, and says its pid.
 func loaderRole() error {
-	c, err := privsep.Start(privsep.Options{Path: "/bin/sleep", Args: []string{"sleep", "60"}, UID: nobody, GID: nobody, Prover: new(privsep.Prover)})
+	c, err := privsep.Start(privsep.Options{Path: "/bin/sleep", Args: []string{"sleep", "60"}, UID: nobody, GID: nobody, Prover: new(privsep.Prover), Record: new(privsep.Sockets).Record})
 	if err != nil {
 		return err
 	}

@@ -11,36 +11,48 @@ import (
 // One packet of a SOCK_SEQPACKET socket is one message; integers are
 // little-endian, strings have a 32-bit length before them.
 //
-//	request: magic u32, what u32, id u64, tgid u32, pid u32, start u64,
+//	request: magic u32, what u32, id u64; a proof's has the accepted socket's
+//	         descriptor with it, a name's has: tgid u32, pid u32, start u64,
 //	         pid inode u64, uid u32, gid u32, cgroup u64, exe device u64,
 //	         exe inode u64
 //	answer:  magic u32, status u32, id u64, strings
 const (
-	magicRequest = 0x31515053 // "SPQ1"
+	magicRequest = 0x32515053 // "SPQ2"
 	magicAnswer  = 0x31415053 // "SPA1"
 	magicEnter   = 0x31455053 // "SPE1"
 
-	askProof = 0 // answered with statusOK
-	askName  = 1 // with statusNamed
+	askProof = 1 // answered with statusOK
+	askName  = 2 // with statusNamed
 
 	statusOK      = 1 // strings: workload, exe, cgroup, token
 	statusRefused = 2 // strings: reason
 	statusNamed   = 3 // strings: workload, exe, cgroup; each may be empty
 
-	requestSize = 72
-	maxString   = 4096
+	headSize  = 16 // the whole of a request for a proof
+	nameSize  = 72
+	maxString = 4096
 	// MaxToken is the largest token file that is read, in bytes.
 	MaxToken   = 64 << 10
-	maxMessage = 16 + 4*4 + 3*maxString + MaxToken
+	maxMessage = headSize + 4*4 + 3*maxString + MaxToken
 )
 
 var errMalformed = errors.New("privsep: malformed message")
 
-func appendRequest(b []byte, what uint32, id uint64, p *intercept.Peer) []byte {
-	le := binary.LittleEndian
-	b = le.AppendUint32(b, magicRequest)
-	b = le.AppendUint32(b, what)
-	b = le.AppendUint64(b, id)
+// request is what the daemon asks. A proof is asked for with the connection
+// itself, so that peer is of askName alone: what the daemon says of a process
+// names it and proves nothing.
+type request struct {
+	what uint32
+	id   uint64
+	peer intercept.Peer
+}
+
+func appendRequest(b []byte, q *request) []byte {
+	le, p := binary.LittleEndian, &q.peer
+	b = appendHead(b, magicRequest, q.what, q.id)
+	if q.what == askProof {
+		return b
+	}
 	b = le.AppendUint32(b, p.TGID)
 	b = le.AppendUint32(b, p.PID)
 	b = le.AppendUint64(b, p.Start)
@@ -52,18 +64,24 @@ func appendRequest(b []byte, what uint32, id uint64, p *intercept.Peer) []byte {
 	return le.AppendUint64(b, p.ExeInode)
 }
 
-func parseRequest(b []byte) (what uint32, id uint64, p intercept.Peer, err error) {
+func parseRequest(b []byte) (q request, err error) {
 	le := binary.LittleEndian
-	if len(b) != requestSize || le.Uint32(b) != magicRequest || le.Uint32(b[4:]) > askName {
-		return 0, 0, p, fmt.Errorf("%w: %d bytes are no request", errMalformed, len(b))
+	if len(b) >= headSize && le.Uint32(b) == magicRequest {
+		q.what, q.id = le.Uint32(b[4:]), le.Uint64(b[8:])
 	}
-	p = intercept.Peer{
+	switch {
+	case q.what == askProof && len(b) == headSize:
+		return q, nil
+	case q.what != askName || len(b) != nameSize:
+		return request{}, fmt.Errorf("%w: %d bytes are no request", errMalformed, len(b))
+	}
+	q.peer = intercept.Peer{
 		TGID: le.Uint32(b[16:]), PID: le.Uint32(b[20:]),
 		Start: le.Uint64(b[24:]), PidInode: le.Uint64(b[32:]),
 		UID: le.Uint32(b[40:]), GID: le.Uint32(b[44:]),
 		CgroupID: le.Uint64(b[48:]), ExeDev: le.Uint64(b[56:]), ExeInode: le.Uint64(b[64:]),
 	}
-	return le.Uint32(b[4:]), le.Uint64(b[8:]), p, nil
+	return q, nil
 }
 
 func appendHead(b []byte, magic, status uint32, id uint64) []byte {

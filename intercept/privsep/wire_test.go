@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,11 +79,12 @@ func FuzzGlob(f *testing.F) {
 
 // What the daemon sends is read by the loader, as root.
 func FuzzParseRequest(f *testing.F) {
-	f.Add(appendRequest(nil, askName, 7, &intercept.Peer{TGID: 1, PID: 2, Start: 3, PidInode: 4, UID: 5, GID: 6, CgroupID: 7, ExeDev: 8, ExeInode: 9}))
+	f.Add(appendRequest(nil, &request{askName, 7, intercept.Peer{TGID: 1, PID: 2, Start: 3, PidInode: 4, UID: 5, GID: 6, CgroupID: 7, ExeDev: 8, ExeInode: 9}}))
+	f.Add(appendRequest(nil, &request{what: askProof, id: 7}))
 	f.Add([]byte("SPQ1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		what, id, p, err := parseRequest(b)
-		if err == nil && !bytes.Equal(appendRequest(nil, what, id, &p), b) {
+		q, err := parseRequest(b)
+		if err == nil && !bytes.Equal(appendRequest(nil, &q), b) {
 			t.Fatalf("%x is read as something else", b)
 		}
 	})
@@ -146,7 +148,7 @@ func (f proverFunc) Prove(ctx context.Context, p *intercept.Peer) (intercept.Pro
 }
 
 // line connects a client with a served prover.
-func line(t *testing.T, p intercept.Prover) (*Client, func() error) {
+func line(t testing.TB, p intercept.Prover, record Record) (*Client, func() error) {
 	t.Helper()
 	ours, theirs, err := pair()
 	if err != nil {
@@ -159,7 +161,7 @@ func line(t *testing.T, p intercept.Prover) (*Client, func() error) {
 	c := newClient(conn)
 	served := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { served <- serve(ctx, ours, p) }()
+	go func() { served <- serve(ctx, ours, p, record) }()
 	end := sync.OnceValue(func() error { cancel(); return <-served })
 	t.Cleanup(func() { c.Close(); _ = end() })
 	return c, end
@@ -167,17 +169,18 @@ func line(t *testing.T, p intercept.Prover) (*Client, func() error) {
 
 // Answers find their questions, whatever order they come in.
 func TestLineCarriesManyRequests(t *testing.T) {
+	var s Sockets
 	c, _ := line(t, proverFunc(func(_ context.Context, p *intercept.Peer) (intercept.Proof, error) {
 		time.Sleep(time.Duration(p.TGID%7) * time.Millisecond)
 		if p.TGID%5 == 0 {
 			return intercept.Proof{}, errors.New("five")
 		}
 		return intercept.Proof{Workload: "w", Token: []byte{byte(p.TGID)}}, nil
-	}))
+	}), s.Record)
 	var wg sync.WaitGroup
 	for i := range uint32(200) {
 		wg.Go(func() {
-			pr, err := c.Prove(context.Background(), &intercept.Peer{TGID: i})
+			pr, err := c.Prove(context.Background(), s.Peer(t, intercept.Peer{TGID: i}))
 			if i%5 == 0 && (err == nil || err.Error() != "five") || i%5 != 0 && (err != nil || pr.Token[0] != byte(i)) {
 				t.Errorf("%d: %v %v", i, pr, err)
 			}
@@ -187,21 +190,23 @@ func TestLineCarriesManyRequests(t *testing.T) {
 }
 
 func TestLineCut(t *testing.T) {
+	var s Sockets
+	peer := s.Peer(t, intercept.Peer{TGID: 1})
 	asked := make(chan bool, 1)
 	c, end := line(t, proverFunc(func(ctx context.Context, _ *intercept.Peer) (intercept.Proof, error) {
 		asked <- true
 		<-ctx.Done()
 		return intercept.Proof{}, ctx.Err()
-	}))
+	}), s.Record)
 	got := make(chan error)
 	go func() {
-		_, err := c.Prove(context.Background(), new(intercept.Peer))
+		_, err := c.Prove(context.Background(), peer)
 		got <- err
 	}()
 	<-asked
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := c.Prove(ctx, new(intercept.Peer)); !errors.Is(err, context.Canceled) {
+	if _, err := c.Prove(ctx, peer); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	if err := end(); err != nil {
@@ -210,29 +215,105 @@ func TestLineCut(t *testing.T) {
 	if err := <-got; err == nil {
 		t.Fatal("proved by nobody")
 	}
-	if _, err := c.Prove(context.Background(), new(intercept.Peer)); !errors.Is(err, ErrLoaderGone) {
+	if _, err := c.Prove(context.Background(), peer); !errors.Is(err, ErrLoaderGone) {
 		t.Fatal(err)
 	}
 }
 
-// Descriptors that a daemon sends are not taken.
-func TestLineRefusesDescriptors(t *testing.T) {
-	ours, theirs, err := pair()
+// The loader proves whom the kernel's record names, whatever else the daemon
+// says; and nobody where there is no record.
+func TestProofIsOfTheSocket(t *testing.T) {
+	var s Sockets
+	c, _ := line(t, proverFunc(func(_ context.Context, p *intercept.Peer) (intercept.Proof, error) {
+		return intercept.Proof{Workload: "w", Token: []byte{byte(p.TGID), byte(p.UID)}}, nil
+	}), s.Record)
+	peer := s.Peer(t, intercept.Peer{TGID: 7, UID: 8})
+	peer.TGID, peer.UID, peer.Start = 1, 0, 99
+	pr, err := c.Prove(context.Background(), peer)
+	if err != nil || string(pr.Token) != "\x07\x08" {
+		t.Errorf("proved %v, %v", pr, err)
+	}
+	var other Sockets
+	if pr, err := c.Prove(context.Background(), other.Peer(t, intercept.Peer{TGID: 7})); err == nil {
+		t.Errorf("a socket without a record: %v", pr)
+	}
+	if pr, err := c.Prove(context.Background(), &intercept.Peer{TGID: 7, Start: 1, CgroupID: 1}); err == nil {
+		t.Errorf("no socket: %v", pr)
+	}
+	peer.Socket.(io.Closer).Close()
+	if pr, err := c.Prove(context.Background(), peer); err == nil {
+		t.Errorf("a closed socket: %v", pr)
+	}
+	// And the line is whole after all of that.
+	if _, err := c.Prove(context.Background(), s.Peer(t, intercept.Peer{TGID: 9})); err != nil {
+		t.Error(err)
+	}
+}
+
+// A request has the descriptors that belong to it. Others end the daemon, and
+// none is kept.
+func TestLineRefusesOtherDescriptors(t *testing.T) {
+	for name, c := range map[string]struct {
+		what  uint32
+		files int
+	}{"a proof without": {askProof, 0}, "a proof with two": {askProof, 2}, "a proof with many": {askProof, 100}, "a name with one": {askName, 1}} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs, err := pair()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer theirs.Close()
+			r, w, _ := os.Pipe()
+			defer r.Close()
+			var oob []byte
+			if c.files > 0 {
+				oob = unix.UnixRights(slices.Repeat([]int{int(w.Fd())}, c.files)...)
+			}
+			if err := unix.Sendmsg(int(theirs.Fd()), appendRequest(nil, &request{what: c.what, id: 1}), oob, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			if err := serve(context.Background(), ours, proverFunc(nil), new(Sockets).Record); !errors.Is(err, errMalformed) {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(r); err != nil {
+				t.Fatal(err) // would hang, were the descriptor kept
+			}
+		})
+	}
+}
+
+// The loader keeps no connection open that the daemon has closed.
+func TestSocketIsNotKept(t *testing.T) {
+	var s Sockets
+	c, _ := line(t, proverFunc(func(context.Context, *intercept.Peer) (intercept.Proof, error) {
+		return intercept.Proof{}, errors.New("no")
+	}), s.Record)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer theirs.Close()
-	r, w, _ := os.Pipe()
-	defer r.Close()
-	if err := unix.Sendmsg(int(theirs.Fd()), appendRequest(nil, askProof, 1, new(intercept.Peer)), unix.UnixRights(int(w.Fd())), nil, 0); err != nil {
-		t.Fatal(err)
+	theirs, far := os.NewFile(uintptr(fds[0]), "accepted"), os.NewFile(uintptr(fds[1]), "client")
+	defer far.Close()
+	if _, err := c.Prove(context.Background(), &intercept.Peer{Socket: theirs}); err == nil {
+		t.Error("proved")
 	}
-	w.Close()
-	err = serve(context.Background(), ours, proverFunc(nil))
-	if !errors.Is(err, errMalformed) {
-		t.Fatal(err)
+	theirs.Close()
+	if n, err := far.Read(make([]byte, 1)); err != io.EOF {
+		t.Error(n, err)
 	}
-	if _, err := io.ReadAll(r); err != nil {
-		t.Fatal(err) // would hang, were the descriptor kept
+}
+
+// What a proof costs on the line, besides the proof.
+func BenchmarkLine(b *testing.B) {
+	var s Sockets
+	c, _ := line(b, proverFunc(func(context.Context, *intercept.Peer) (intercept.Proof, error) {
+		return intercept.Proof{Workload: "w", Token: make([]byte, 1000)}, nil
+	}), s.Record)
+	peer := s.Peer(b, intercept.Peer{TGID: 1})
+	for b.Loop() {
+		if _, err := c.Prove(context.Background(), peer); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

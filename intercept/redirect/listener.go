@@ -224,11 +224,13 @@ func (l *Listener) flow(c net.Conn) *intercept.Flow {
 	case *net.TCPConn:
 		peer, dst, reached, err := Facts(c)
 		if err == nil {
+			peer.Socket = c
 			return &intercept.Flow{Conn: c, Destination: dst, Reached: reached, Peer: peer}
 		}
 		_ = c.SetLinger(0) // nothing of a stray is worth a graceful end
 	case *net.UnixConn:
 		if peer, path, err := UnixFacts(c); err == nil {
+			peer.Socket = c
 			return &intercept.Flow{Conn: c, Path: path, Peer: peer}
 		}
 	}
