@@ -35,6 +35,11 @@ type Session struct {
 
 	Process Process
 
+	// Whom the passage logged in as in the client's place; "" where the client
+	// logged in itself.
+	Account string // database user, or where it comes from
+	Role    string // that its session runs as, "" for the user itself
+
 	// What the client says of itself; proves nothing.
 	User        string // database user
 	Database    string

@@ -16,7 +16,8 @@ type Session struct {
 	Protocol string            // "postgres"
 	Labels   map[string]string // of the resource
 
-	// What the client says of itself: never who it is.
+	// What the client says of itself: never who it is. Where the passage logs in
+	// in its place, User is the account's.
 	User, Database, Application string
 
 	Event *events.Session // the same facts, as the record tells them

@@ -49,6 +49,9 @@ type Options struct {
 	Renew func(context.Context) (intercept.Identity, error)
 	// Dial opens the server's door, secured where it is to be; see Secure.
 	Dial func(context.Context) (net.Conn, error)
+	// Account, when not nil, is whom the passage logs in as at the server. Dial
+	// shows the server its certificate, where it has one.
+	Account *Account
 	// TLS is what the client's door is secured with, if the client asks for it;
 	// nil: it is told that there is none.
 	TLS *tls.Config

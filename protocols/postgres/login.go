@@ -35,17 +35,31 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 		if errors.Is(err, policy.ErrUnrecorded) {
 			return false, c.farewellEarly(c.refused(policy.Decision{}, err, plain), err)
 		}
-		r := refusal{code: codeUnavailable, message: "sallyport: the server cannot be reached", hint: "Try again later."}
-		if errors.Is(err, protocols.ErrUntrusted) {
-			r.message = "sallyport: the server did not prove who it is, so nothing was sent to it"
-			r.hint = "Ask the administrator of this host to look at sallyport's log (resources[].tls)."
-		}
-		return false, c.farewellEarly(&r, gone("server", err))
+		return false, unreachable(err)
+	}
+	if a := c.s.Account(); a != nil {
+		return c.enter(g, a)
 	}
 	if err := c.s.Send(d, g.append(nil)); err != nil {
 		return false, err
 	}
-	return c.authenticate()
+	if err := c.flush(); err != nil {
+		return false, err
+	}
+	_ = c.s.SetServerDeadline(time.Now().Add(startupTime))
+	c.server = wire.NewReader(c.s.Server())
+	c.client = wire.NewReader(c.s.Client())
+	return c.welcome(false)
+}
+
+// unreachable is what a client hears when the server's door does not open.
+func unreachable(err error) error {
+	r := refusal{code: codeUnavailable, message: "sallyport: the server cannot be reached", hint: "Try again later."}
+	if errors.Is(err, protocols.ErrUntrusted) {
+		r.message = "sallyport: the server did not prove who it is, so nothing was sent to it"
+		r.hint = "Ask the administrator of this host to look at sallyport's log (resources[].tls)."
+	}
+	return &ending{&r, gone("server", err)}
 }
 
 // loginRequest is what a greeting asks for, in a scope.
@@ -79,6 +93,9 @@ func (c *conn) describeClient(g *greeting) {
 	c.pol.Application = g.get(applicationName)
 	e := c.pol.Event
 	e.User, e.Database, e.Application = c.pol.User, c.pol.Database, c.pol.Application
+	if a := c.s.Account(); a != nil { // what the client calls itself is its claim only
+		c.pol.User, e.Account, e.Role = a.User, a.User, a.Role
+	}
 	if c.scope().Opaque {
 		return
 	}
@@ -121,15 +138,9 @@ func (c *conn) farewellEarly(r *refusal, why error) error {
 	return why
 }
 
-// authenticate relays the login up to the first ReadyForQuery.
-func (c *conn) authenticate() (ready bool, err error) {
-	if err := c.flush(); err != nil {
-		return false, err
-	}
-	_ = c.s.SetServerDeadline(time.Now().Add(startupTime))
-	c.server = wire.NewReader(c.s.Server())
-	c.client = wire.NewReader(c.s.Client())
-	done := false
+// welcome relays the login up to the first ReadyForQuery; done when the server
+// has let the user in already.
+func (c *conn) welcome(done bool) (ready bool, err error) {
 	for {
 		w := c.server.Window()
 		typ, n, ok, err := head(w)
