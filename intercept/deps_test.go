@@ -27,8 +27,9 @@ func TestImports(t *testing.T) {
 		"intercept/workload":       "",
 		"intercept/sandbox":        "",
 		"intercept/discover":       "bpf",
-		"intercept/names":          "",
+		"intercept/names":          "intercept/rootfile",
 		"intercept/names/resolver": "intercept/names",
+		"intercept/rootfile":       "",
 		"intercept/identity":       "intercept",
 		"intercept/identity/oidc":  "intercept intercept/identity",
 	}

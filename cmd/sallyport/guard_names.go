@@ -45,7 +45,7 @@ func (w *nameWatch) resolveNow(out io.Writer, cfg *config.Config, g *redirect.Gu
 	for _, err := range w.set.Troubles(time.Now().Add(firstNames)) {
 		fmt.Fprintln(out, err)
 	}
-	failed = errors.Join(failed, w.set.Save(w.file))
+	failed = errors.Join(failed, w.save())
 	if unknown := w.set.Unknown(); len(unknown) > 0 {
 		return errors.Join(failed, &exitError{
 			code: 1, err: fmt.Errorf("the guard is up, but nothing is protected under %s: no address is known", strings.Join(unknown, ", ")),

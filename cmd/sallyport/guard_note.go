@@ -13,10 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/privsep"
+	"sallyport.dev/sallyport/intercept/rootfile"
 )
 
 // What a note can be of.
@@ -100,9 +99,17 @@ func (d *daemon) recordNote(text string) error {
 	return t.Wait(ctx)
 }
 
+// text is the note as it travels and is kept: whatever stands in it, one order
+// holds it, in which JSON makes a byte six.
+func (n *note) text() ([]byte, error) {
+	cut := *n
+	cut.What, cut.Exe, cut.Error = cutTo(n.What, 64), cutTo(n.Exe, 512), cutTo(n.Error, 1024)
+	return json.Marshal(&cut)
+}
+
 // record has the daemon put a note on the record.
 func (l *loader) record(n *note) error {
-	text, err := json.Marshal(n)
+	text, err := n.text()
 	if err != nil {
 		return err
 	}
@@ -114,122 +121,92 @@ func (l *loader) record(n *note) error {
 }
 
 // recordNotes has those recorded that wait, and removes them. What can't be
-// recorded now waits on.
+// recorded now waits on, and holds up no other unless the record itself does
+// not answer.
 func (l *loader) recordNotes() {
 	dir := noteFolder(l.cfg.State)
 	names, err := waitingNotes(dir)
-	for _, name := range names {
-		if err != nil {
-			break
+	errs := []error{err}
+	for late := time.Now().Add(flushTime); len(names) > 0 && time.Now().Before(late); names = names[1:] {
+		if err := l.recordFile(filepath.Join(dir, names[0])); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", names[0], err))
 		}
-		err = l.recordFile(filepath.Join(dir, name))
 	}
-	if err != nil {
+	text := ""
+	if err := errors.Join(errs...); err != nil {
+		text = err.Error()
 		l.log.Error("a change of the guard by hand is not on the record yet", "error", err)
 	}
+	if text != "" && text != l.notesTold {
+		l.tell(doAlarm, "a change of the guard by hand is not on the record yet: "+text)
+	}
+	l.notesTold = text
 }
 
+// recordFile has one note recorded. One that can't be read is never lost in
+// silence: the record says that there was something, and it is set aside.
 func (l *loader) recordFile(path string) error {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err
+	name := filepath.Base(path)
+	b, err := rootfile.Read(path, maxNote)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	var n note
-	if err := json.Unmarshal(b, &n); err != nil {
-		// Never lost in silence: the record says that there was something.
-		fi, serr := os.Stat(path)
-		if serr != nil {
-			return serr
-		}
-		n = note{What: "guard", Time: fi.ModTime(), Error: "the note " + filepath.Base(path) + " can't be read: " + err.Error()}
+	if err == nil {
+		err = json.Unmarshal(b, &n)
+	}
+	done := rootfile.Remove
+	if err != nil {
+		n = note{What: "guard", Time: time.Now(), Error: fmt.Sprintf("a note can't be read, look at %s%s: %v", path, unreadSuffix, err)}
+		done = func(path string) error { return rootfile.Rename(path, name+unreadSuffix) }
 	}
 	if err := l.record(&n); err != nil {
 		return err
 	}
-	if err := os.Remove(path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+	return done(path)
 }
 
 // noteFolder is beside the state, which is the daemon's.
 func noteFolder(state string) string { return filepath.Clean(state) + ".guard" }
 
-const noteSuffix = ".json"
+const (
+	noteSuffix   = ".json"
+	unreadSuffix = ".unread" // of a note that could not be read, for root to look at
+	maxNote      = 64 << 10  // of its file
+)
+
+// guardFolder makes that folder, or checks it.
+func guardFolder(state string) error {
+	dir := noteFolder(state)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	return rootfile.Folder(dir)
+}
 
 // waitingNotes returns the names of the notes, oldest first.
-func waitingNotes(dir string) (names []string, err error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), noteSuffix) && !strings.HasPrefix(e.Name(), ".") {
-			names = append(names, e.Name())
-		}
-	}
+func waitingNotes(dir string) ([]string, error) {
+	names, err := rootfile.List(dir)
+	names = slices.DeleteFunc(names, func(n string) bool {
+		return !strings.HasSuffix(n, noteSuffix) || strings.HasPrefix(n, ".")
+	})
 	slices.Sort(names)
 	return names, err
 }
 
 // leave writes a note durably into the folder for state's.
 func (n *note) leave(state string) error {
-	if err := n.write(noteFolder(state)); err != nil {
+	err := guardFolder(state)
+	if err == nil {
+		var b []byte
+		if b, err = n.text(); err == nil {
+			// Names sort by time.
+			name := fmt.Sprintf("%019d-%d%s", n.Time.UnixNano(), n.PID, noteSuffix)
+			err = rootfile.Write(filepath.Join(noteFolder(state), name), b)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("the note about it can't be left for the record: %w", err)
 	}
 	return nil
-}
-
-func (n *note) write(dir string) error {
-	if err := rootFolder(dir); err != nil {
-		return err
-	}
-	b, err := json.Marshal(n)
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".new-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	// Names sort by time.
-	name := fmt.Sprintf("%019d-%d%s", n.Time.UnixNano(), n.PID, noteSuffix)
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncFolder(dir)
-}
-
-// rootFolder makes a folder that nobody but root may look into.
-func rootFolder(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err == nil {
-		return syncFolder(filepath.Dir(dir))
-	} else if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&0o077 != 0 {
-		return fmt.Errorf("%s: must be a folder of root's with mode 0700", dir)
-	}
-	return nil
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

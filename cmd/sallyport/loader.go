@@ -41,6 +41,7 @@ type loader struct {
 	line    *line
 
 	names   nameWatch
+	signing *signer // nil: agents have no TLS
 	scopes  scopes
 	watched watched
 
@@ -52,13 +53,14 @@ type loader struct {
 	verdicts chan verdict       // of the daemon; closed when it is gone
 	talks    chan *privsep.Talk // that others begin
 
-	serving  bool
-	pending  *config.Config // sent to the daemon, not answered yet
-	asked    time.Time      // when
-	again    bool           // a reload was asked for meanwhile
-	stopping bool
-	late     <-chan time.Time // then the daemon is killed
-	onEnd    func() error     // when the daemon has ended in order, nil for nothing
+	serving   bool
+	pending   *config.Config // sent to the daemon, not answered yet
+	asked     time.Time      // when
+	again     bool           // a reload was asked for meanwhile
+	stopping  bool
+	notesTold string           // what of the notes could not be recorded, as it was told
+	late      <-chan time.Time // then the daemon is killed
+	onEnd     func() error     // when the daemon has ended in order, nil for nothing
 }
 
 // runLoader returns nil when a signal, a guard down or a take-over has ended it
@@ -147,6 +149,11 @@ func (l *loader) start(b *bundle) error {
 		}
 		files = append(files, os.NewFile(uintptr(dup), "map"))
 	}
+	asks, err := l.startSigner()
+	if err != nil {
+		return fail(err)
+	}
+	files = append(files, asks)
 	if err := l.listeners(); err != nil {
 		return fail(err)
 	}
@@ -359,6 +366,7 @@ func (l *loader) close() {
 	}
 	l.names.close()
 	l.scopes.close()
+	l.signing.close()
 	if l.line != nil {
 		l.line.close()
 	}

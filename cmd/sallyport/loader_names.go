@@ -29,6 +29,7 @@ const (
 // nameWatch has no names.
 type nameWatch struct {
 	set      *names.Set
+	state    string // folder that the file's is beside
 	file     string
 	good     names.Map // what the guard protects
 	resolver *resolving
@@ -47,7 +48,7 @@ func namesFile(cfg *config.Config) string {
 // newNames returns what is remembered of a configuration's names. The error
 // says why that is nothing; the nameWatch can be used.
 func newNames(cfg *config.Config) (nameWatch, error) {
-	w := nameWatch{set: names.NewSet(cfg.Interception.OldAddresses), file: namesFile(cfg)}
+	w := nameWatch{set: names.NewSet(cfg.Interception.OldAddresses), state: cfg.State, file: namesFile(cfg)}
 	list := cfg.Names()
 	if len(list) == 0 {
 		return w, nil
@@ -55,6 +56,14 @@ func newNames(cfg *config.Config) (nameWatch, error) {
 	w.set.Want(list, time.Now())
 	err := w.set.Load(w.file, time.Now())
 	return w, err
+}
+
+// save remembers what is known.
+func (w *nameWatch) save() error {
+	if err := guardFolder(w.state); err != nil {
+		return fmt.Errorf("remember addresses: %w", err)
+	}
+	return w.set.Save(w.file)
 }
 
 // known is what the guard protects by name.
@@ -230,7 +239,7 @@ func (l *loader) applyNames() {
 	}
 	l.tellNames(w.good)
 	l.reportNames()
-	if err := w.set.Save(w.file); err != nil {
+	if err := w.save(); err != nil {
 		l.nameTrouble(err)
 	}
 }

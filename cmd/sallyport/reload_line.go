@@ -135,13 +135,16 @@ func (l *line) write(v any, fds []int) error {
 }
 
 // cutText cuts a text that is too long for a packet.
-func cutText(s string) string {
+func cutText(s string) string { return cutTo(s, maxText) }
+
+// cutTo cuts a text to a limit that has room for saying so.
+func cutTo(s string, limit int) string {
 	const mark = "\n(more was cut)"
 	s = strings.ToValidUTF8(s, "?")
-	if len(s) <= maxText {
+	if len(s) <= limit {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxText-len(mark)], "") + mark
+	return strings.ToValidUTF8(s[:limit-len(mark)], "") + mark
 }
 
 // next waits for an order and the descriptors that come along, which are the

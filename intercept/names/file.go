@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"sallyport.dev/sallyport/intercept/rootfile"
 )
 
 // maxFile is far beyond what MaxAll addresses need.
@@ -28,9 +25,9 @@ type rememberedAddr struct {
 	Left time.Time  `json:"left,omitzero"`
 }
 
-// Save writes the Set to a file, at once or not at all, in a folder that it
-// makes for root alone.
-func (s *Set) Save(path string) (err error) {
+// Save writes the Set to a file, at once or not at all, in a folder of root's
+// alone that it makes where there is none.
+func (s *Set) Save(path string) error {
 	f := remembered{Version: 1, Names: map[string][]rememberedAddr{}}
 	for name, a := range s.Map() {
 		for _, addr := range append(a.Current, a.Old...) {
@@ -41,31 +38,7 @@ func (s *Set) Save(path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("remember addresses: %w", err)
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("remember addresses: %w", err)
-	}
-	if err := rootsOwn(dir); err != nil {
-		return fmt.Errorf("remember addresses: %w", err)
-	}
-	t, err := os.CreateTemp(dir, ".names-")
-	if err != nil {
-		return fmt.Errorf("remember addresses: %w", err)
-	}
-	_, err = t.Write(b)
-	err = errors.Join(err, t.Sync(), t.Close())
-	if err == nil {
-		err = os.Rename(t.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(t.Name())
-		return fmt.Errorf("remember addresses: %w", err)
-	}
-	d, err := os.Open(dir)
-	if err == nil {
-		err = errors.Join(d.Sync(), d.Close())
-	}
-	if err != nil {
+	if err := rootfile.Write(path, b); err != nil {
 		return fmt.Errorf("remember addresses: %w", err)
 	}
 	return nil
@@ -75,18 +48,10 @@ func (s *Set) Save(path string) (err error) {
 // there is nothing remembered. What is read counts as current until an answer
 // is without it, or as old since when it was.
 func (s *Set) Load(path string, now time.Time) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	b, err := rootfile.Read(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("remembered addresses: %w", err)
-	}
-	defer f.Close()
-	if err := rootsOwn(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("remembered addresses: %w", err)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return fmt.Errorf("remembered addresses: %w", err)
 	}
@@ -114,18 +79,6 @@ func (s *Set) Load(path string, now time.Time) error {
 			e.addrs[addr] = st
 			s.n++
 		}
-	}
-	return nil
-}
-
-// rootsOwn refuses a folder in which somebody else could write.
-func rootsOwn(dir string) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != uint32(os.Geteuid()) || st.Mode&0o022 != 0 {
-		return fmt.Errorf("%s: must be a folder of root's that nobody else may write to (chown root, chmod 700)", dir)
 	}
 	return nil
 }
