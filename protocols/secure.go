@@ -18,31 +18,31 @@ type Secure func(ctx context.Context, server net.Conn, cfg *tls.Config) (*tls.Co
 // ErrUntrusted: a server did not prove who it is.
 var ErrUntrusted = errors.New("protocols: the server did not prove who it is")
 
-// ErrNoTLS: there is no TLS at this door.
-var ErrNoTLS = errors.New("protocols: no TLS at the client's door")
+// ErrHandshake: TLS with the client came to nothing. It may trust another
+// authority only.
+var ErrHandshake = errors.New("protocols: TLS with the client failed")
 
 // Handshake puts TLS onto a client's door. read is what was read of it already.
-// The client must agree on one of cfg's protocols if need says so (RFC 7301).
+// The client must agree on one of cfg's protocols if need says so (RFC 7301). The
+// error is or wraps ErrHandshake.
 func Handshake(ctx context.Context, client net.Conn, cfg *tls.Config, read []byte, need bool) (*tls.Conn, error) {
-	if cfg == nil {
-		return nil, ErrNoTLS
-	}
 	if len(read) > 0 {
 		client = &replay{Conn: client, read: read}
 	}
 	c := tls.Server(client, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("protocols: TLS with the client: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
 	if need && c.ConnectionState().NegotiatedProtocol == "" {
 		farewell(c)
-		return nil, errors.New("protocols: TLS with the client: it named no protocol (ALPN)")
+		return nil, fmt.Errorf("%w: it named no protocol (ALPN)", ErrHandshake)
 	}
 	return c, nil
 }
 
-// TLS is what the client's door may be secured with; nil: with nothing.
-func (s *Session) TLS() *tls.Config { return s.o.TLS }
+// TLS is what the client's door may be secured with; nil: with nothing. only:
+// a client that does not ask for it is refused.
+func (s *Session) TLS() (cfg *tls.Config, only bool) { return s.o.TLS, s.o.TLSOnly }
 
 // Secured says that the client's door has been put into TLS, by Handshake,
 // before anything of the session was said.

@@ -53,8 +53,9 @@ type Options struct {
 	// shows the server its certificate, where it has one.
 	Account *Account
 	// TLS is what the client's door is secured with, if the client asks for it;
-	// nil: it is told that there is none.
-	TLS *tls.Config
+	// nil: it is told that there is none. With TLSOnly it is refused without.
+	TLS     *tls.Config
+	TLSOnly bool
 	// Cut, when not nil, ends when a drain takes too long: what is in flight is
 	// no longer waited for, and the session ends in the protocol's own words.
 	Cut context.Context

@@ -18,6 +18,7 @@ import (
 	"sallyport.dev/sallyport/intercept/names"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/intercept/redirect"
+	"sallyport.dev/sallyport/intercept/tlsport"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/all"
@@ -36,6 +37,7 @@ type daemon struct {
 	gate      *policy.Gate
 	protocols map[string]protocols.Protocol
 	analyzers *analyzers
+	leaves    *tlsport.Leaves // nil: agents have no TLS
 
 	setting atomic.Pointer[setting]
 	names   names.Map // what DNS names lead to, by the loader's latest word; of obey alone
@@ -56,6 +58,7 @@ type inherited struct {
 	line     *line
 	reports  int
 	counters int
+	signer   *os.File
 }
 
 // runDaemon is the daemon's process. It ends the process itself when the
@@ -89,7 +92,7 @@ func runDaemon() error {
 }
 
 func inherit() (in inherited, err error) {
-	files, err := privsep.Inherited(3)
+	files, err := privsep.Inherited(4)
 	if err != nil {
 		return in, err
 	}
@@ -103,6 +106,7 @@ func inherit() (in inherited, err error) {
 		}
 		f.Close()
 	}
+	in.signer = files[3]
 	return in, nil
 }
 
@@ -137,6 +141,9 @@ func (d *daemon) begin(in inherited) error {
 	digest := newDigester(d.evidence.journal.LiteralKey())
 	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum})
 	d.sessions.begin(s.cfg.Limits, d.log)
+	if d.leaves, err = newLeaves(s.cfg, in.signer); err != nil {
+		return err
+	}
 	if err := d.serveMetrics(s.cfg.Metrics, in.counters); err != nil {
 		return err
 	}

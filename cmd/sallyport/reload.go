@@ -76,6 +76,7 @@ func (l *loader) answered(v verdict) error {
 	} else {
 		l.cfg = cfg
 		l.wantNames()
+		l.signing.allow(cfg)
 		l.log.Info("reloaded", "resources", len(cfg.Resources), "workloads", len(cfg.Identity.Workloads))
 	}
 	if l.again && !l.stopping {
@@ -148,6 +149,7 @@ func fixed(old, now *config.Config) error {
 	check("log", old.Log, now.Log)
 	check("interception.port", old.Interception.Port, now.Interception.Port)
 	check("interception.pins", old.Interception.Pins, now.Interception.Pins)
+	check("authority", old.Authority, now.Authority)
 	check("evidence", old.Evidence, now.Evidence)
 	check("limits", old.Limits, now.Limits)
 	if len(changed) > 0 {

@@ -155,6 +155,7 @@ func newEvent(host string, f *intercept.Flow) *events.Session {
 func (d *daemon) session(p *passage, doors *doors, cut context.Context) *protocols.Session {
 	return protocols.NewSession(protocols.Options{
 		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(),
+		TLS: d.clientTLS(p), TLSOnly: p.resource.TLS.Agent == config.Require && p.flow.Path == "",
 		Renew: func(ctx context.Context) (intercept.Identity, error) { return d.renew(ctx, p) },
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			c, err := p.upstream.dial(ctx, p.target.network, p.target.address)

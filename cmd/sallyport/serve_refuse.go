@@ -100,7 +100,7 @@ func (d *daemon) tell(ctx context.Context, p *passage, r *refused) (err error) {
 			d.alarms.raise("fault", fmt.Sprintf("refusal of session %s: %v at %s", p.event.ID, errFault, f.Place))
 		}
 	}()
-	return p.protocol.Refuse(ctx, p.flow.Conn, nil, r.reason, r.remedy)
+	return p.protocol.Refuse(ctx, p.flow.Conn, d.clientTLS(p), r.reason, r.remedy)
 }
 
 // overload ends a connection for which there is no room at all. It is not told

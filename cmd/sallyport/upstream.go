@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/intercept/tlsport"
@@ -50,7 +51,7 @@ func newUpstreams(cfg *config.Config, files map[string][]byte, old map[string]*u
 			Roots: string(files[r.TLS.CA]), Certificate: string(files[r.TLS.Certificate]), Key: string(files[r.TLS.Key]),
 			Name: r.ServerName(),
 		}
-		if was := old[r.Name]; was != nil && was.trust == t && was.resource.TLS == r.TLS {
+		if was := old[r.Name]; was != nil && was.trust == t && reflect.DeepEqual(was.resource.TLS, r.TLS) {
 			out[r.Name] = was
 			continue
 		}

@@ -72,9 +72,13 @@ func (c *conn) serve() error {
 	if c.ctx.Err() != nil {
 		_ = door.SetReadDeadline(time.Unix(1, 0))
 	}
-	g := greeting{conn: door, tls: c.s.TLS()}
+	offer, only := c.s.TLS()
+	g := greeting{conn: door, tls: offer}
 	if err := g.read(c.ctx); err != nil {
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, protocols.ErrHandshake):
+			return c.unsecured(err)
+		case errors.Is(err, io.EOF):
 			return nil // a probe
 		}
 		return gone("client", err)
@@ -84,6 +88,9 @@ func (c *conn) serve() error {
 	}
 	if g.cancel != nil {
 		return c.p.forward(c, *g.cancel)
+	}
+	if only && g.secured == nil {
+		return c.inClear(&g)
 	}
 	ready, err := c.start(&g)
 	if !ready {

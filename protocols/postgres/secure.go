@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/protocols"
 )
 
@@ -136,3 +137,26 @@ func binding(msg []byte) error {
 }
 
 var errBinding = errors.New("postgres: the client asks for channel binding")
+
+// unsecured records that TLS with the client failed.
+func (c *conn) unsecured(why error) error {
+	return errors.Join(why, c.s.Event(&events.Event{
+		Kind: events.Login, Time: time.Now(), Verdict: events.Blocked, Rules: []string{"tls"}, Status: "error",
+		Reason: why.Error(),
+		Remedy: "have the client trust this host's authority (sallyport trust), or set tls.agent: off for the resource",
+	}))
+}
+
+// inClear refuses a client that did not ask for TLS.
+func (c *conn) inClear(g *greeting) error {
+	c.describeClient(g)
+	r := refusal{
+		code: codeIdentity, message: "sallyport: this server is reached by TLS only",
+		hint: "Connect with sslmode=verify-full, or sslmode=require.",
+	}
+	err := c.s.Event(&events.Event{
+		Kind: events.Login, Time: time.Now(), Verdict: events.Blocked, Rules: []string{"tls"}, Status: "error",
+		Reason: "the client did not ask for TLS", Remedy: r.hint,
+	})
+	return c.farewellEarly(&r, err)
+}

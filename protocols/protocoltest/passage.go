@@ -25,8 +25,9 @@ type Options struct {
 
 	// Dial opens the server's door; nil dials Server.
 	Dial func(context.Context) (net.Conn, error)
-	// TLS is what the client's door may be secured with.
-	TLS *tls.Config
+	// TLS is what the client's door may be secured with; TLSOnly refuses others.
+	TLS     *tls.Config
+	TLSOnly bool
 	// Client may wrap the client's door.
 	Client func(net.Conn) net.Conn
 	// Identity may change who the nth connection (from 1) belongs to.
@@ -127,7 +128,7 @@ func (p *Passage) serve(ctx context.Context, o *Options, c net.Conn, n int) erro
 	}
 	name := o.Protocol.Name()
 	s := protocols.NewSession(protocols.Options{
-		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Renew: o.Renew, TLS: o.TLS,
+		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Renew: o.Renew, TLS: o.TLS, TLSOnly: o.TLSOnly,
 		Policy: &policy.Session{
 			Identity: id, Resource: "clinic", Protocol: name,
 			Event: &events.Session{

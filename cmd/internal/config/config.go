@@ -36,6 +36,7 @@ type Config struct {
 	Interception Interception `yaml:"interception"`
 	Resources    []Resource   `yaml:"resources"`
 	Identity     Identity     `yaml:"identity"`
+	Authority    Authority    `yaml:"authority"`
 	Evidence     Evidence     `yaml:"evidence"`
 	Limits       Limits       `yaml:"limits"`
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // TLS says how a resource's doors are secured.
@@ -15,12 +17,32 @@ type TLS struct {
 	Name        string `yaml:"name"`        // in its certificate; default: the resource's one DNS name, else the address
 	Certificate string `yaml:"certificate"` // file, of this client
 	Key         string `yaml:"key"`         // file, of Certificate
+
+	// Agent is what agents are offered by this host's authority: Offer, the
+	// default where there is one, Require or Off.
+	Agent string   `yaml:"agent"`
+	Names []string `yaml:"names"` // by which agents dial, besides those of the addresses
+}
+
+// Authority is this host's own: it says to agents that the passage is the
+// server that they dialled.
+type Authority struct {
+	Enabled bool `yaml:"enabled"`
+	// Permitted limits its certificate: names, all names below one (".example"),
+	// addresses and prefixes. Default: those of the resources when it is made.
+	Permitted []string `yaml:"permitted"`
 }
 
 // What TLS.Server may be.
 const (
 	VerifyFull = "verify-full"
 	Off        = "off"
+)
+
+// What TLS.Agent may be, besides Off.
+const (
+	Offer   = "offer"
+	Require = "require"
 )
 
 // files are the names of files in it.
@@ -59,10 +81,81 @@ func (r *Resource) ServerName() string {
 	return name
 }
 
+// Answers reports whether agents dial the resource by a name, in lower case.
+func (r *Resource) Answers(name string) bool {
+	return slices.Contains(r.TLS.Names, name) || slices.ContainsFunc(r.Addresses, func(a Address) bool { return a.Name == name })
+}
+
+// Served are the names and addresses that agents dial, of all resources whose
+// agents may have TLS.
+func (c *Config) Served() (names []string, prefixes []netip.Prefix) {
+	for _, r := range c.Resources {
+		if r.TLS.Agent == Off {
+			continue
+		}
+		names = append(names, r.TLS.Names...)
+		for _, a := range r.Addresses {
+			if a.Name != "" {
+				names = append(names, a.Name)
+			} else {
+				prefixes = append(prefixes, a.Prefix)
+			}
+		}
+	}
+	return names, prefixes
+}
+
+// AuthorityLimits are what the authority's certificate permits.
+func (c *Config) AuthorityLimits() (names []string, prefixes []netip.Prefix) {
+	if len(c.Authority.Permitted) == 0 {
+		return c.Served()
+	}
+	for _, s := range c.Authority.Permitted {
+		if p, ok := parsePrefix(s); ok {
+			prefixes = append(prefixes, p)
+		} else {
+			names = append(names, strings.ToLower(s))
+		}
+	}
+	return names, prefixes
+}
+
+func parsePrefix(s string) (netip.Prefix, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), true
+	}
+	p, err := netip.ParsePrefix(s)
+	return p, err == nil
+}
+
+func (c *checker) authority(a *Authority, rs []Resource) {
+	for i, s := range a.Permitted {
+		if _, ok := parsePrefix(s); ok {
+			continue
+		}
+		if _, err := parseName(strings.TrimPrefix(s, ".")); err != nil {
+			c.bad(fmt.Sprintf("permitted %q: must be a name, .suffix, address or prefix: %v", s, err), "authority", "permitted", i)
+		}
+	}
+	for i, r := range rs {
+		if !a.Enabled && (r.TLS.Agent == Offer || r.TLS.Agent == Require) {
+			c.bad(fmt.Sprintf("agent %s: there is no authority to sign for it: set authority.enabled", r.TLS.Agent), "resources", i, "tls", "agent")
+		}
+	}
+}
+
 func (c *checker) tls(i int, t *TLS) {
 	at := func(msg, key string) { c.bad(msg, "resources", i, "tls", key) }
 	if t.Server != "" && t.Server != VerifyFull && t.Server != Off {
 		at(fmt.Sprintf("server %q: must be %s or %s", t.Server, VerifyFull, Off), "server")
+	}
+	if !slices.Contains([]string{"", Offer, Require, Off}, t.Agent) {
+		at(fmt.Sprintf("agent %q: must be %s, %s or %s", t.Agent, Offer, Require, Off), "agent")
+	}
+	for _, n := range t.Names {
+		if p, err := parseName(n); err != nil || p != n {
+			at(fmt.Sprintf("names: %q: write a DNS name in lower case, without a wildcard or a dot at its end", n), "names")
+		}
 	}
 	if (t.Certificate == "") != (t.Key == "") {
 		at("certificate and key: a client certificate needs both", "certificate")
