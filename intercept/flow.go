@@ -56,4 +56,7 @@ type Listener interface {
 // connection; its text says why and what to do, and holds no secret.
 type Binder interface {
 	Bind(ctx context.Context, peer *Peer) (Identity, error)
+	// Again proves the peer of a session once more; was is who it was bound
+	// to. Who it is now may be somebody else: see Identity.Same.
+	Again(ctx context.Context, peer *Peer, was *Identity) (Identity, error)
 }

@@ -22,6 +22,7 @@ type Identity struct {
 	Person    *Person // the principal, where a token of their own names them
 	Proof     string  // how strongly all of it is proved; see Weakest
 	Proofs    Proofs
+	Token     [32]byte  // SHA-256 of the token: tells one from another
 	Expires   time.Time // after this moment it proves nothing
 	NotBefore time.Time
 }

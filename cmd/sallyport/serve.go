@@ -183,7 +183,7 @@ func (d *daemon) renew(ctx context.Context, p *passage) (intercept.Identity, err
 	peer := p.flow.Peer
 	d.hold.RLock()
 	defer d.hold.RUnlock()
-	return d.setting.Load().binder.Bind(ctx, &peer)
+	return d.setting.Load().binder.Again(ctx, &peer, &p.identity)
 }
 
 // dial connects as the client would have: what it says is relayed as it is.

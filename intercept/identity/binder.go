@@ -6,28 +6,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"sallyport.dev/sallyport/intercept"
-)
-
-// Workload says what a workload may present.
-type Workload struct {
-	Name   string
-	Issuer string // "" for any that the verifier knows
-	// Subjects are those that may present themselves here: the token's
-	// subject, or its current actor where it has an act claim.
-	Subjects []string
-}
-
-const (
-	cacheSize = 4096
-	// cacheLife bounds how long a verified token is believed without looking
-	// at its issuer's keys again, so that a withdrawn key ends soon.
-	cacheLife = 5 * time.Minute
 )
 
 // ErrNobody wraps every refusal of a Binder.
@@ -36,29 +18,20 @@ var ErrNobody = errors.New("no identity")
 // Binder implements intercept.Binder: the peer's process is proved for each
 // connection, its token verified once and kept until it expires.
 type Binder struct {
+	// Attester tells the SVIDs of processes; set it before use. nil where
+	// there is no SPIFFE: what asks for it is then refused.
+	Attester Attester
+
 	prover    intercept.Prover
 	verifier  Verifier
 	now       func() time.Time
 	workloads atomic.Pointer[map[string]Workload]
-
-	mu    sync.Mutex
-	cache map[cacheKey]cached
-}
-
-type cacheKey struct {
-	workload string
-	issuer   string // that the workload is held to
-	token    [sha256.Size]byte
-}
-
-type cached struct {
-	token *Token
-	until time.Time
+	cache     cache
 }
 
 // NewBinder returns a Binder. now is the clock that tokens are held against.
 func NewBinder(p intercept.Prover, v Verifier, ws []Workload, now func() time.Time) (*Binder, error) {
-	b := &Binder{prover: p, verifier: v, now: now, cache: map[cacheKey]cached{}}
+	b := &Binder{prover: p, verifier: v, now: now, cache: cache{verifier: v, now: now, kept: map[cacheKey]*Token{}}}
 	return b, b.SetWorkloads(ws)
 }
 
@@ -67,11 +40,11 @@ func NewBinder(p intercept.Prover, v Verifier, ws []Workload, now func() time.Ti
 func (b *Binder) SetWorkloads(ws []Workload) error {
 	m := map[string]Workload{}
 	for _, w := range ws {
-		if _, twice := m[w.Name]; twice || w.Name == "" {
-			return fmt.Errorf("workload %q: names must be set and unique", w.Name)
+		if err := w.check(); err != nil {
+			return err
 		}
-		if len(w.Subjects) == 0 {
-			return fmt.Errorf("workload %s: subjects: list those that it may present", w.Name)
+		if _, twice := m[w.Name]; twice {
+			return fmt.Errorf("workload %q: names must be set and unique", w.Name)
 		}
 		m[w.Name] = w
 	}
@@ -82,6 +55,16 @@ func (b *Binder) SetWorkloads(ws []Workload) error {
 // Bind implements intercept.Binder. It fills peer.Exe and peer.Cgroup, for
 // the record, also where it refuses for the token's sake.
 func (b *Binder) Bind(ctx context.Context, peer *intercept.Peer) (intercept.Identity, error) {
+	return b.bind(ctx, peer, nil)
+}
+
+// Again implements intercept.Binder. A one-time token of the session itself
+// holds on while it is there; any other is a new use.
+func (b *Binder) Again(ctx context.Context, peer *intercept.Peer, was *intercept.Identity) (intercept.Identity, error) {
+	return b.bind(ctx, peer, was)
+}
+
+func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, was *intercept.Identity) (intercept.Identity, error) {
 	pr, err := b.prover.Prove(ctx, peer)
 	if err != nil {
 		return intercept.Identity{}, fmt.Errorf("%w: %w", ErrNobody, err)
@@ -91,70 +74,113 @@ func (b *Binder) Bind(ctx context.Context, peer *intercept.Peer) (intercept.Iden
 	if !ok {
 		return intercept.Identity{}, fmt.Errorf("%w: workload %s is not known here: the loader and the daemon read different configurations, restart sallyport", ErrNobody, pr.Workload)
 	}
-	t, err := b.verify(ctx, w, pr.Token)
+	id, err := b.identify(ctx, peer, &w, pr.Token, was)
+	if err == nil && !id.Valid(b.now()) {
+		err = fmt.Errorf("%w: renew it", ErrExpired)
+	}
 	if err != nil {
 		return intercept.Identity{}, fmt.Errorf("%w: workload %s: %w", ErrNobody, w.Name, err)
-	}
-	if !slices.Contains(w.Subjects, t.Presenter()) {
-		return intercept.Identity{}, fmt.Errorf("%w: workload %s may not present a token of %q: its own are listed in identity.workloads (subjects)", ErrNobody, w.Name, t.Presenter())
-	}
-	id := intercept.Identity{
-		Workload: w.Name, Issuer: t.Issuer, Subject: t.Subject, Actors: t.Actors,
-		Claims: t.Claims, Audience: t.Audience,
-		NotBefore: t.NotBefore, Expires: t.Expires,
-	}
-	proved := intercept.Proved{By: intercept.ProofPidfd, Bound: []string{intercept.BoundSubjects, intercept.BoundAudience, intercept.BoundPidfd}}
-	id.Proofs.Workload, id.Proofs.Actor = proved, proved
-	if id.Principal() != "" {
-		id.Proofs.Principal = proved
-	}
-	id.Proof = id.Weakest()
-	if !id.Valid(b.now()) {
-		return intercept.Identity{}, fmt.Errorf("%w: workload %s: its token has expired: renew it", ErrNobody, w.Name)
 	}
 	return id, nil
 }
 
-func (b *Binder) verify(ctx context.Context, w Workload, raw []byte) (*Token, error) {
-	raw = bytes.TrimSpace(raw)
-	key := cacheKey{w.Name, w.Issuer, sha256.Sum256(raw)}
-	now := b.now()
-	b.mu.Lock()
-	c, ok := b.cache[key]
-	b.mu.Unlock()
-	if ok && now.Before(c.until) {
-		return c.token, nil
-	}
-	t, err := b.verifier.Verify(ctx, string(raw), w.Issuer)
+// identify puts together what a proved process of a workload presents.
+func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload, raw []byte, was *intercept.Identity) (intercept.Identity, error) {
+	id := intercept.Identity{Workload: w.Name}
+	svid, err := b.attest(ctx, peer, w)
 	if err != nil {
-		return nil, err
+		return id, err
 	}
-	until := now.Add(cacheLife)
-	if t.Expires.Before(until) {
-		until = t.Expires
+	if svid.ID != "" {
+		id.SPIFFE, id.Expires = svid.ID, svid.Expires
+		id.Proofs.Workload = intercept.Proved{By: intercept.ProofSPIFFE, Bound: []string{intercept.BoundPidfd}}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.cache) >= cacheSize {
-		b.evict(now)
+	if raw = bytes.TrimSpace(raw); len(raw) == 0 && len(w.Subjects) == 0 {
+		id.Issuer, id.Subject = trustDomain(svid.ID), svid.ID
+		id.Proofs.Actor = id.Proofs.Workload
+		id.Proof = id.Weakest()
+		return id, nil
 	}
-	b.cache[key] = cached{t, until}
-	return t, nil
+	id.Token = sha256.Sum256(raw)
+	t, err := b.cache.verify(ctx, raw, id.Token, w.Issuer)
+	if err != nil {
+		return id, err
+	}
+	if err := w.may(t); err != nil {
+		return id, err
+	}
+	if err := present(&id, t, &svid); err != nil {
+		return id, err
+	}
+	if was == nil || was.Token != id.Token {
+		if err := b.verifier.Spend(t); err != nil {
+			return id, err
+		}
+	}
+	return id, nil
 }
 
-// evict makes room: all that has expired goes, or else an arbitrary one.
-func (b *Binder) evict(now time.Time) {
-	for k, c := range b.cache {
-		if !now.Before(c.until) {
-			delete(b.cache, k)
-		}
+// attest returns the SVID that the workload must have, or that it has where a
+// token may be bound to it. The zero SVID is none.
+func (b *Binder) attest(ctx context.Context, peer *intercept.Peer, w *Workload) (SVID, error) {
+	if w.SPIFFE == "" {
+		return SVID{}, nil
 	}
-	for k := range b.cache {
-		if len(b.cache) < cacheSize {
-			return
-		}
-		delete(b.cache, k)
+	if b.Attester == nil {
+		return SVID{}, errors.New("it needs an SVID (spiffe), and no SPIFFE is configured")
 	}
+	svid, err := b.Attester.Attest(ctx, peer)
+	switch {
+	case err != nil:
+		return SVID{}, err
+	case svid.ID != w.SPIFFE:
+		return SVID{}, fmt.Errorf("SPIRE takes its process for %.256q, not for %s: one of both is configured wrongly", svid.ID, w.SPIFFE)
+	}
+	return svid, nil
+}
+
+// present fills id with a token of the workload's own place. A token that is
+// bound to somebody else is refused.
+func present(id *intercept.Identity, t *Token, svid *SVID) error {
+	proved := intercept.Proved{By: intercept.ProofPidfd, Bound: []string{intercept.BoundSubjects}}
+	if len(t.Audience) == 1 {
+		// Whom else it is for could present it here.
+		proved.Bound = append(proved.Bound, intercept.BoundAudience)
+	}
+	if t.Party != "" {
+		proved.Bound = append(proved.Bound, intercept.BoundParty)
+	}
+	if t.Cert != nil {
+		switch {
+		case svid.Cert == [sha256.Size]byte{}:
+			return errors.New("its token is bound to a certificate (cnf), and the workload has shown none: name its spiffe ID in identity.workloads")
+		case *t.Cert != svid.Cert:
+			return errors.New("its token is bound to the certificate (cnf) of somebody else")
+		}
+		proved.By, proved.Bound = intercept.ProofOIDCSPIFFE, append(proved.Bound, intercept.BoundCert)
+	}
+	if who := t.Presenter(); trustDomain(who) != "" && svid.ID != "" {
+		if who != svid.ID {
+			return fmt.Errorf("its token is of %.256q, and SPIRE takes its process for %s", who, svid.ID)
+		}
+		proved.By, proved.Bound = intercept.ProofOIDCSPIFFE, append(proved.Bound, intercept.BoundSPIFFE)
+	}
+	proved.Bound = append(proved.Bound, intercept.BoundPidfd)
+
+	id.Issuer, id.Subject, id.Actors, id.Claims, id.Audience = t.Issuer, t.Subject, t.Actors, t.Claims, t.Audience
+	id.NotBefore = t.NotBefore
+	if id.Expires.IsZero() || t.Expires.Before(id.Expires) {
+		id.Expires = t.Expires
+	}
+	id.Proofs.Actor = proved
+	if id.SPIFFE == "" {
+		id.Proofs.Workload = proved
+	}
+	if id.Principal() != "" {
+		id.Proofs.Principal = proved
+	}
+	id.Proof = id.Weakest()
+	return nil
 }
 
 var _ intercept.Binder = (*Binder)(nil)

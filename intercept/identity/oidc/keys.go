@@ -2,6 +2,10 @@ package oidc
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,22 +25,18 @@ import (
 
 const (
 	fetchTimeout  = 5 * time.Second
-	fetchInterval = time.Second     // at least, between two fetches
-	keysFresh     = 5 * time.Minute // used without asking
-	keysUsable    = time.Hour       // used while the issuer does not answer
+	fetchInterval = time.Second      // at least, between two fetches
+	retryInterval = 10 * time.Second // after a fetch that failed, for those whose key is known
+	keysFresh     = 5 * time.Minute  // used without asking
 	maxKeys       = 128
 )
 
-// keyError says why no key could be found.
-type keyError struct{ msg string }
-
-func (e *keyError) Error() string { return e.msg }
-
 // keySet holds the keys that an issuer publishes. go-oidc's own set keeps a
 // withdrawn key as long as no unknown one is asked for, and asks the issuer
-// for each unknown one.
+// for each unknown one. Keys, and links to keys, in a token are never followed.
 type keySet struct {
 	issuer     string
+	grace      time.Duration // keys are used so long while the issuer does not answer
 	algorithms []jose.SignatureAlgorithm
 	client     *http.Client
 	fetches    singleflight.Group
@@ -44,6 +45,7 @@ type keySet struct {
 	keys    []jose.JSONWebKey
 	fetched time.Time // when keys came, by the monotonic clock
 	tried   time.Time
+	failed  time.Time // the last try, if it failed; else zero
 }
 
 func newKeySet(is Issuer) (*keySet, error) {
@@ -51,7 +53,10 @@ func newKeySet(is Issuer) (*keySet, error) {
 	if err != nil || !safeURL(u) {
 		return nil, fmt.Errorf("issuer %q: must be an https URL (http only on loopback)", is.URL)
 	}
-	k := &keySet{issuer: is.URL}
+	k := &keySet{issuer: is.URL, grace: is.Grace}
+	if k.grace == 0 {
+		k.grace = DefaultGrace
+	}
 	for _, a := range is.Algorithms {
 		k.algorithms = append(k.algorithms, jose.SignatureAlgorithm(a))
 	}
@@ -74,60 +79,89 @@ func safeURL(u *url.URL) bool {
 	return u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && loopback)
 }
 
-// VerifySignature implements gooidc.KeySet.
-func (k *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	jws, err := jose.ParseSignedCompact(raw, k.algorithms)
-	if err != nil || len(jws.Signatures) != 1 {
-		return nil, errors.New("not signed by one allowed algorithm")
-	}
-	head := jws.Signatures[0].Header
-	keys, err := k.find(ctx, head.KeyID, head.Algorithm)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range keys {
-		if payload, err := jws.Verify(key.Key); err == nil {
-			return payload, nil
+// verify checks a token's signature. left is how long the keys that it was
+// checked with may still be used without asking the issuer.
+func (k *keySet) verify(ctx context.Context, t *jwt) (left time.Duration, err error) {
+	broken := fmt.Errorf("its token's signature by %s does not hold: renew the token", k.issuer)
+	id := ""
+	if v, has := t.header["kid"]; has {
+		var ok bool
+		if id, ok = v.(string); !ok || id == "" {
+			return 0, errors.New("its token's key id (kid) is no text")
 		}
 	}
-	return nil, errors.New("no key verifies it")
+	jws, err := jose.ParseSignedCompact(t.raw, k.algorithms)
+	if err != nil || len(jws.Signatures) != 1 {
+		return 0, broken
+	}
+	keys, left, err := k.find(ctx, id, jws.Signatures[0].Header.Algorithm)
+	if err != nil {
+		return 0, err
+	}
+	for _, key := range keys {
+		if _, err := jws.Verify(key.Key); err == nil {
+			return left, nil
+		}
+	}
+	return 0, broken
 }
 
 // find returns the published keys that a token may be signed with.
-func (k *keySet) find(ctx context.Context, id, alg string) ([]jose.JSONWebKey, error) {
-	keys, age := k.choose(id, alg)
-	if len(keys) > 0 && age < keysFresh {
-		return keys, nil
+func (k *keySet) find(ctx context.Context, id, alg string) (keys []jose.JSONWebKey, left time.Duration, err error) {
+	keys, age, failed := k.choose(id, alg)
+	usable := len(keys) > 0 && age < k.grace
+	if usable && (age < keysFresh || failed < retryInterval) {
+		return keys, k.grace - age, nil
 	}
 	fetch := k.fetches.DoChan("", func() (any, error) { return nil, k.fetch() })
 	var enough <-chan time.Time // waited, for one whose key is known
-	if len(keys) > 0 && age < keysUsable {
+	if usable {
 		enough = time.After(2 * fetchInterval)
 	}
 	select {
 	case r := <-fetch:
-		if r.Err != nil && enough == nil {
-			return nil, &keyError{fmt.Sprintf("the keys of issuer %s cannot be had (%v): see that it runs and can be reached from here", k.issuer, r.Err)}
+		if r.Err != nil && !usable {
+			return nil, 0, fmt.Errorf("the keys of issuer %s cannot be had (%w): see that it runs and can be reached from here", k.issuer, r.Err)
 		}
 	case <-enough:
 	case <-ctx.Done():
-		return nil, &keyError{fmt.Sprintf("the keys of issuer %s did not come in time: see that it runs and can be reached from here", k.issuer)}
+		return nil, 0, fmt.Errorf("the keys of issuer %s did not come in time: see that it runs and can be reached from here", k.issuer)
 	}
-	if keys, _ = k.choose(id, alg); len(keys) == 0 {
-		return nil, &keyError{fmt.Sprintf("its token is signed with a key that issuer %s does not publish: renew the token", k.issuer)}
+	if keys, age, _ = k.choose(id, alg); len(keys) == 0 || age >= k.grace {
+		return nil, 0, fmt.Errorf("its token is signed with a key that issuer %s does not publish: renew the token", k.issuer)
 	}
-	return keys, nil
+	return keys, k.grace - age, nil
 }
 
-func (k *keySet) choose(id, alg string) (out []jose.JSONWebKey, age time.Duration) {
+// choose returns the keys that can be meant, how old all are, and how long ago
+// the last fetch failed.
+func (k *keySet) choose(id, alg string) (out []jose.JSONWebKey, age, failed time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, key := range k.keys {
-		if (id == "" || key.KeyID == id) && (key.Algorithm == "" || key.Algorithm == alg) {
+		if (id == "" || key.KeyID == id) && (key.Algorithm == "" || key.Algorithm == alg) && fits(key.Key, alg) {
 			out = append(out, key)
 		}
 	}
-	return out, time.Since(k.fetched)
+	failed = retryInterval
+	if !k.failed.IsZero() {
+		failed = time.Since(k.failed)
+	}
+	return out, time.Since(k.fetched), failed
+}
+
+// fits reports that a key is one of the kind that an algorithm is for (RFC
+// 7518, section 3.1; RFC 8037): no algorithm is tried with another's key.
+func fits(key any, alg string) bool {
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		return (strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS")) && key.N.BitLen() >= 2048 && key.N.BitLen() <= 8192
+	case *ecdsa.PublicKey:
+		return map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}[alg] == key.Curve
+	case ed25519.PublicKey:
+		return alg == "EdDSA" && len(key) == ed25519.PublicKeySize
+	}
+	return false
 }
 
 // fetch replaces the keys by those that the issuer publishes now. It waits
@@ -144,10 +178,12 @@ func (k *keySet) fetch() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.tried = time.Now()
-	if err == nil {
-		k.keys, k.fetched = keys, time.Now()
+	if err != nil {
+		k.failed = k.tried
+		return err
 	}
-	return err
+	k.keys, k.fetched, k.failed = keys, k.tried, time.Time{}
+	return nil
 }
 
 // download discovers the issuer (OpenID Connect Discovery 1.0, section 4) and

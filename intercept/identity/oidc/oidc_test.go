@@ -127,7 +127,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"two parts":     {part[0] + "." + part[1], "no signed JWT"},
 		"nothing":       {"", "no signed JWT"},
 		"binary":        {"\x00.\xff.\x01", "base64url"},
-		"not JSON":      {part[0] + "." + b64([]byte("{")) + "." + part[2], "no iss"},
+		"not JSON":      {part[0] + "." + b64([]byte("{")) + "." + part[2], "no JSON"},
 		"two tokens":    {good + " " + good, "no signed JWT"},
 		"oversize":      {strings.Repeat("a", 64<<10) + "." + part[1] + ".x", "longer than"},
 		"whole as JSON": {`{"payload":"` + part[1] + `","protected":"` + part[0] + `","signature":"` + part[2] + `"}`, "no signed JWT"},

@@ -2,37 +2,24 @@ package oidc
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
-	gooidc "github.com/coreos/go-oidc/v3/oidc"
-
 	"sallyport.dev/sallyport/intercept/identity"
 )
 
-// Issuer is one whose tokens are believed.
-type Issuer struct {
-	URL        string        // exactly as in the iss claim
-	Audience   string        // that a token must carry
-	Algorithms []string      // of signatures; asymmetric ones only
-	Skew       time.Duration // accepted clock skew
-}
-
-// maxToken is the longest token that is looked at, in bytes.
-const maxToken = 64 << 10
-
-var algorithms = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"}
+// fresh bounds how long a verified token may be believed without looking at
+// its issuer's keys again, so that a withdrawn key ends soon.
+const fresh = 5 * time.Minute
 
 // Verifier implements identity.Verifier.
 type Verifier struct {
 	issuers map[string]*issuer
 	now     func() time.Time
+	spent   *spent
 }
 
 type issuer struct {
@@ -43,21 +30,13 @@ type issuer struct {
 // New returns a Verifier. It does not speak to the issuers yet. now is the
 // clock that tokens are held against.
 func New(issuers []Issuer, now func() time.Time) (*Verifier, error) {
-	v := &Verifier{issuers: map[string]*issuer{}, now: now}
+	v := &Verifier{issuers: map[string]*issuer{}, now: now, spent: newSpent(now)}
 	for _, is := range issuers {
-		if is.URL == "" || is.Audience == "" || is.Skew < 0 {
-			return nil, fmt.Errorf("issuer %q: needs a URL, an audience, and a skew that is not negative", is.URL)
+		if err := is.check(); err != nil {
+			return nil, err
 		}
 		if v.issuers[is.URL] != nil {
 			return nil, fmt.Errorf("issuer %q: configured twice", is.URL)
-		}
-		if len(is.Algorithms) == 0 {
-			return nil, fmt.Errorf("issuer %q: no algorithms are allowed", is.URL)
-		}
-		for _, a := range is.Algorithms {
-			if !slices.Contains(algorithms, a) {
-				return nil, fmt.Errorf("issuer %q: algorithm %q: use an asymmetric one of %s", is.URL, a, strings.Join(algorithms, ", "))
-			}
 		}
 		keys, err := newKeySet(is)
 		if err != nil {
@@ -68,11 +47,16 @@ func New(issuers []Issuer, now func() time.Time) (*Verifier, error) {
 	return v, nil
 }
 
-// Verify implements identity.Verifier.
+// Verify implements identity.Verifier. The issuer is the one configured whose
+// URL is exactly the iss claim; nothing else in a token leads anywhere.
 func (v *Verifier) Verify(ctx context.Context, raw, only string) (*identity.Token, error) {
-	iss, err := unverifiedIssuer(raw)
+	t, err := parse(raw)
 	if err != nil {
 		return nil, err
+	}
+	iss, _ := t.claims["iss"].(string)
+	if iss == "" {
+		return nil, errors.New("its token is no JWT of an issuer: the payload has no iss")
 	}
 	if only != "" && iss != only {
 		return nil, fmt.Errorf("its token is not from its issuer %s", only)
@@ -81,153 +65,33 @@ func (v *Verifier) Verify(ctx context.Context, raw, only string) (*identity.Toke
 	if is == nil {
 		return nil, fmt.Errorf("its token is from %.128q, which is not among identity.issuers", iss)
 	}
-	keys := &asked{keySet: is.keys}
-	verifier := gooidc.NewVerifier(is.URL, keys, &gooidc.Config{
-		ClientID: is.Audience, SupportedSigningAlgs: is.Algorithms,
-		SkipExpiryCheck: true, // done below, with the configured skew
-	})
-	verified, err := verifier.Verify(ctx, raw)
+	// Before anybody is asked for keys: what these say holds for nobody.
+	if alg, ok := t.header["alg"].(string); !ok || !slices.Contains(is.Algorithms, alg) {
+		return nil, fmt.Errorf("its token is not signed with one of %s: change the issuer's signature, or identity.issuers (algorithms)", strings.Join(is.Algorithms, ", "))
+	}
+	left, err := is.keys.verify(ctx, t)
 	if err != nil {
-		return nil, explain(err, keys.err, is)
-	}
-	var claims map[string]any
-	if err := verified.Claims(&claims); err != nil {
-		return nil, errors.New("its token's claims are no JSON object")
-	}
-	return is.token(claims, v.now())
-}
-
-// token checks the claims of a token whose signature holds. It reads them
-// anew, by their exact names.
-func (is *issuer) token(claims map[string]any, now time.Time) (*identity.Token, error) {
-	t := &identity.Token{Issuer: is.URL, Claims: claims}
-	if claims["iss"] != is.URL {
-		return nil, errors.New("its token's iss claim is ambiguous")
-	}
-	var err error
-	if t.Subject, err = identity.Name(claims["sub"]); err != nil {
-		return nil, fmt.Errorf("its token's sub claim: %w", err)
-	}
-	switch aud := claims["aud"].(type) {
-	case string:
-		t.Audience = []string{aud}
-	case []any:
-		for _, a := range aud {
-			s, ok := a.(string)
-			if !ok {
-				return nil, errors.New("its token's aud claim holds something that is no string")
-			}
-			t.Audience = append(t.Audience, s)
-		}
-	}
-	if !slices.Contains(t.Audience, is.Audience) {
-		return nil, fmt.Errorf("its token is not for the audience %q: ask the issuer for one that is", is.Audience)
-	}
-	if t.Actors, err = identity.Actors(claims, is.URL); err != nil {
-		return nil, fmt.Errorf("its token: %w", err)
-	}
-	if err := is.times(t, claims, now); err != nil {
 		return nil, err
 	}
-	return t, nil
-}
-
-// times holds exp, nbf and iat (RFC 7519, section 4.1) against now.
-func (is *issuer) times(t *identity.Token, claims map[string]any, now time.Time) error {
-	exp, ok, err := date(claims, "exp")
+	now := v.now()
+	token, err := is.token(t.claims, now)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !ok {
-		return errors.New("its token never expires (no exp claim): such a token is refused")
-	}
-	t.Expires = exp.Add(is.Skew)
-	if !now.Before(t.Expires) {
-		return fmt.Errorf("its token expired at %s: renew it", exp.UTC().Format(time.RFC3339))
-	}
-	for _, name := range []string{"nbf", "iat"} {
-		at, ok, err := date(claims, name)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			continue
-		}
-		if from := at.Add(-is.Skew); from.After(t.NotBefore) {
-			t.NotBefore = from
-		}
-		if now.Before(t.NotBefore) {
-			return fmt.Errorf("its token holds only from %s on (%s): check both clocks, or raise the issuer's skew", at.UTC().Format(time.RFC3339), name)
-		}
-	}
-	return nil
+	token.Fresh = now.Add(min(left, fresh))
+	return token, nil
 }
 
-func date(claims map[string]any, name string) (time.Time, bool, error) {
-	v, ok := claims[name]
-	if !ok {
-		return time.Time{}, false, nil
+// Spend implements identity.Verifier.
+func (v *Verifier) Spend(t *identity.Token) error {
+	if !t.OneTime {
+		return nil
 	}
-	f, isNumber := v.(float64)
-	// Up to the year 9999: beyond, and for NaN, arithmetic would go wrong.
-	if !isNumber || !(f >= 0 && f <= 253402300799) {
-		return time.Time{}, false, fmt.Errorf("its token's %s claim is no date", name)
+	is := v.issuers[t.Issuer]
+	if is == nil {
+		return fmt.Errorf("its token is from %.128q, which is not among identity.issuers", t.Issuer)
 	}
-	sec, frac := math.Modf(f)
-	return time.Unix(int64(sec), int64(frac*1e9)), true, nil
-}
-
-// unverifiedIssuer reads the iss claim, only to choose whose keys to ask.
-func unverifiedIssuer(raw string) (string, error) {
-	if len(raw) > maxToken {
-		return "", fmt.Errorf("its token is longer than %d bytes", maxToken)
-	}
-	parts := strings.Split(raw, ".")
-	if len(parts) != 3 {
-		return "", errors.New("its token file holds no signed JWT (three parts with dots between them)")
-	}
-	b, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return "", errors.New("its token is no JWT: the payload is not base64url")
-	}
-	var c struct {
-		Issuer string `json:"iss"`
-	}
-	if err := json.Unmarshal(b, &c); err != nil || c.Issuer == "" {
-		return "", errors.New("its token is no JWT of an issuer: the payload has no iss")
-	}
-	return c.Issuer, nil
-}
-
-// asked keeps why the key set refused: go-oidc does not wrap it.
-type asked struct {
-	*keySet
-	err error
-}
-
-// VerifySignature implements gooidc.KeySet.
-func (a *asked) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	payload, err := a.keySet.VerifySignature(ctx, raw)
-	a.err = err
-	return payload, err
-}
-
-// explain turns what go-oidc says into a reason without the token's content.
-func explain(err, keys error, is *issuer) error {
-	var ke *keyError
-	switch {
-	case errors.As(keys, &ke):
-		return ke
-	case keys != nil:
-		return fmt.Errorf("its token's signature by %s does not hold: renew the token", is.URL)
-	case strings.Contains(err.Error(), "malformed jwt"):
-		return fmt.Errorf("its token is not signed with one of %s: change the issuer's signature, or identity.issuers (algorithms)", strings.Join(is.Algorithms, ", "))
-	case strings.Contains(err.Error(), "audience"):
-		return fmt.Errorf("its token is not for the audience %q: ask the issuer for one that is", is.Audience)
-	case strings.Contains(err.Error(), "issued by"):
-		return errors.New("its token's iss claim is ambiguous")
-	}
-	return errors.New("its token is not understood: ask the issuer for a plain signed JWT")
+	return v.spent.spend(t, is.Skew)
 }
 
 var _ identity.Verifier = (*Verifier)(nil)
