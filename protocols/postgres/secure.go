@@ -117,7 +117,7 @@ func withoutBinding(msg []byte) ([]byte, bool) {
 		}
 		out = append(append(out, name...), 0)
 	}
-	return finish(append(out, 0), 0), offered
+	return finish(append(out, 0), 1), offered
 }
 
 // binding refuses an answer to withoutBinding's message by which a client says
@@ -142,7 +142,7 @@ var errBinding = errors.New("postgres: the client asks for channel binding")
 func (c *conn) unsecured(why error) error {
 	return errors.Join(why, c.s.Event(&events.Event{
 		Kind: events.Login, Time: time.Now(), Verdict: events.Blocked, Rules: []string{"tls"}, Status: "error",
-		Reason: why.Error(),
+		Reason: why.Error() + " (a client that trusts another authority only ends it so)",
 		Remedy: "have the client trust this host's authority (sallyport trust), or set tls.agent: off for the resource",
 	}))
 }

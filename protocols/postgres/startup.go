@@ -50,7 +50,7 @@ func (g *greeting) read(ctx context.Context) error {
 		n, code := int64(binary.BigEndian.Uint32(h[:])), binary.BigEndian.Uint32(h[4:])
 		switch {
 		case h[0] == tlsRecord && g.tls != nil && !ssl && !gss:
-			ssl = true
+			ssl, gss = true, true // nothing is asked for inside
 			if err := g.secure(ctx, h[:], true); err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ func (g *greeting) read(ctx context.Context) error {
 			_, err := io.ReadFull(g.conn, g.cancel[:])
 			return err
 		case code == sslCode && n == 8 && !ssl && g.tls != nil:
-			ssl, gss = true, true // nothing is asked for inside
+			ssl, gss = true, true
 			// What was sent in clear behind the request would be taken for something
 			// that was encrypted (CVE-2021-23214).
 			if stuffed(g.conn) {
