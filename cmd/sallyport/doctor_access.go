@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,16 +24,17 @@ const (
 	maySearch = 1
 )
 
-// reaches reports whether the account may connect to the unix socket at a
-// path: that needs search on every folder on the way, and write on the socket
-// (unix(7)). The path holds no symbolic links.
-func (a *account) reaches(path string) (bool, error) {
+// reaches reports whether the account may connect to the unix socket at a path
+// below a root, "" for our own: that needs search on every folder on the way,
+// and write on the socket (unix(7)). The path holds no symbolic links.
+func (a *account) reaches(root, path string) (bool, error) {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		if ok, err := a.may(dir, maySearch); err != nil || !ok {
+		// With the slash, since a process's root is a link itself.
+		if ok, err := a.may(root+strings.TrimSuffix(dir, "/")+"/", maySearch); err != nil || !ok {
 			return false, err
 		}
 		if dir == "/" {
-			return a.may(path, mayWrite)
+			return a.may(root+path, mayWrite)
 		}
 	}
 }

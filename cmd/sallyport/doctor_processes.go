@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,9 +23,9 @@ type process struct {
 	pid    int
 	name   string
 	cgroup string   // path below the cgroup2 root
-	ids    []uint32 // real, effective, saved, file system user
+	ids    []uint32 // real, effective, saved, file system user; then those of other threads
 	gids   []uint32 // the same groups, and the supplementary ones
-	caps   uint64   // permitted or effective
+	caps   uint64   // permitted or effective, of any thread
 	apart  bool     // in a pid namespace of its own: a container
 	lesser bool     // its capabilities are of a user namespace of its own
 	mounts string   // its mount namespace
@@ -56,6 +57,7 @@ func processes(h redirect.Host) (all []process, err error) {
 		if err1 != nil || err2 != nil || !p.parse(string(status), string(cgroup)) {
 			continue
 		}
+		p.threads(h)
 		// What can't be read counts as our own namespace: it is looked at.
 		if ns, err := os.Readlink(procFile(h, e.Name(), "ns", "user")); err == nil {
 			p.lesser = ns != user
@@ -67,6 +69,34 @@ func processes(h redirect.Host) (all []process, err error) {
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// threads adds what its threads hold: each has capabilities of its own, and
+// users.
+func (p *process) threads(h redirect.Host) {
+	dir := procFile(h, strconv.Itoa(p.pid), "task")
+	tasks, err := os.ReadDir(dir)
+	if err != nil || len(tasks) < 2 {
+		return
+	}
+	for _, task := range tasks {
+		status, err := os.ReadFile(filepath.Join(dir, task.Name(), "status"))
+		t := process{}
+		if err != nil || !t.parse(string(status), "0::"+p.cgroup) {
+			continue // it has ended
+		}
+		p.caps |= t.caps
+		for _, uid := range t.ids {
+			if !slices.Contains(p.ids, uid) {
+				p.ids = append(p.ids, uid)
+			}
+		}
+		for _, gid := range t.gids {
+			if !slices.Contains(p.gids, gid) {
+				p.gids = append(p.gids, gid)
+			}
+		}
+	}
 }
 
 func (p *process) parse(status, cgroup string) bool {
@@ -287,7 +317,7 @@ func (c *cover) open(root string) error {
 				found = append(found, dir+" (everybody)")
 			case st.Mode&0o020 != 0 && st.Gid != 0:
 				found = append(found, fmt.Sprintf("%s (group %d)", dir, st.Gid))
-			case st.Mode&0o200 != 0 && st.Uid != 0:
+			case st.Uid != 0: // who can give himself what the mode lacks
 				found = append(found, fmt.Sprintf("%s (user %d)", dir, st.Uid))
 			}
 		}

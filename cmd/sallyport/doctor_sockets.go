@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -35,11 +36,12 @@ func accounts(cfg *config.Config, c *cover, agents []process) (all []account) {
 	seen := map[string]bool{}
 	for i := range agents {
 		p := &agents[i]
-		// Who may be which user is told by another check.
-		a := account{name: fmt.Sprintf("user %d", p.ids[1]), uid: p.ids[1], gids: p.gids, pid: p.pid}
-		if key := fmt.Sprint(a.uid, a.gids, p.mounts); !seen[key] {
-			seen[key] = true
-			all = append(all, a)
+		for _, uid := range p.ids { // it may take each of them at any time
+			a := account{name: fmt.Sprintf("user %d", uid), uid: uid, gids: p.gids, pid: p.pid}
+			if key := fmt.Sprint(a.uid, a.gids, p.mounts); !seen[key] {
+				seen[key] = true
+				all = append(all, a)
+			}
 		}
 	}
 	for _, w := range cfg.Identity.Workloads {
@@ -95,15 +97,25 @@ func keptFrom(path string, who []account) (string, error) {
 	var names []string
 	for i := range who {
 		a := &who[i]
-		if a.pid != 0 && hidden(a.pid, path, &st) {
-			continue
+		root, paths := "", []string{real}
+		if a.pid != 0 {
+			root, paths = fmt.Sprintf("/proc/%d/root", a.pid), seenAt(a.pid, real, &st)
 		}
-		ok, err := a.reaches(real)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", real, err)
-		}
-		if ok && !slices.Contains(names, a.name) {
-			names = append(names, a.name)
+		for _, p := range paths {
+			ok, err := a.reaches(root, p)
+			if a.pid != 0 && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH)) {
+				continue // it has ended
+			}
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", real, err)
+			}
+			name := a.name
+			if p != real {
+				name += " at " + p
+			}
+			if ok && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	if names == nil {
@@ -112,24 +124,65 @@ func keptFrom(path string, who []account) (string, error) {
 	return "", fmt.Errorf("%s can be reached, beside the passage, by %s", real, fewOf(names))
 }
 
-// hidden reports whether the socket is not what a process finds at the path,
-// in its own root and mount namespace. It may still be mounted elsewhere.
-func hidden(pid int, path string, want *unix.Stat_t) bool {
+// seenAt returns the paths at which a process finds the socket, in its own root
+// and mount namespace: its folder, or one above it, may be mounted there under
+// another name, where other folders stand on the way. None has links in it.
+func seenAt(pid int, path string, want *unix.Stat_t) (found []string) {
 	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) // it has ended
+		return nil // it has ended
 	}
 	defer unix.Close(root)
+	tried := map[string]bool{}
+	for _, mount := range append([]string{"/"}, mountPoints(pid)...) {
+		// The path's last name, its last two, and so on: as much of it as the
+		// mount may have taken along.
+		for i := len(path) - 1; i >= 0; i-- {
+			if path[i] != '/' {
+				continue
+			}
+			p := filepath.Join(mount, path[i:])
+			if !tried[p] && isAt(root, p, want) {
+				found = append(found, p)
+			}
+			tried[p] = true
+		}
+		if !tried[mount] && isAt(root, mount, want) { // a mount of the socket alone
+			found = append(found, mount)
+		}
+		tried[mount] = true
+	}
+	return found
+}
+
+func isAt(root int, path string, want *unix.Stat_t) bool {
 	fd, err := unix.Openat2(root, strings.TrimPrefix(path, "/"), &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
-		return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
+		return false
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	return unix.Fstat(fd, &st) == nil && (st.Dev != want.Dev || st.Ino != want.Ino)
+	return unix.Fstat(fd, &st) == nil && st.Dev == want.Dev && st.Ino == want.Ino
 }
+
+// mountPoints lists those of a process, as it sees them (proc_pid_mountinfo(5)).
+func mountPoints(pid int) (all []string) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 {
+			all = append(all, unescapeMount.Replace(f[4]))
+		}
+	}
+	return all
+}
+
+// unescapeMount undoes what the kernel writes for what separates fields.
+var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // recipe is what closes a socket to all but the server's own group.
 func recipe(path string) string {
