@@ -21,17 +21,18 @@ func list(t *testing.T, args ...string) []string {
 // the events that they make, and no room above.
 func TestImports(t *testing.T) {
 	may := map[string]string{
-		"intercept":                "",
-		"intercept/redirect":       "intercept events bpf",
-		"intercept/privsep":        "intercept intercept/sandbox intercept/workload",
-		"intercept/workload":       "",
-		"intercept/sandbox":        "",
-		"intercept/discover":       "bpf",
-		"intercept/names":          "intercept/rootfile",
-		"intercept/names/resolver": "intercept/names",
-		"intercept/rootfile":       "",
-		"intercept/identity":       "intercept",
-		"intercept/identity/oidc":  "intercept intercept/identity",
+		"intercept":                 "",
+		"intercept/redirect":        "intercept events bpf",
+		"intercept/privsep":         "intercept intercept/sandbox intercept/workload",
+		"intercept/workload":        "",
+		"intercept/sandbox":         "",
+		"intercept/discover":        "bpf",
+		"intercept/names":           "intercept/rootfile",
+		"intercept/names/resolver":  "intercept/names",
+		"intercept/rootfile":        "",
+		"intercept/identity":        "intercept",
+		"intercept/identity/oidc":   "intercept intercept/identity",
+		"intercept/identity/spiffe": "intercept intercept/identity",
 	}
 	for pkg, allowed := range may {
 		for _, p := range list(t, "-f", `{{join .Imports "\n"}}`, module+"/"+pkg) {
@@ -59,7 +60,7 @@ func contains(words, word string) bool {
 
 // Who proves and binds identities does so without a program in the kernel.
 func TestLinksNoEBPF(t *testing.T) {
-	for _, pkg := range []string{"names", "names/resolver", "privsep", "workload", "identity", "identity/oidc"} {
+	for _, pkg := range []string{"names", "names/resolver", "privsep", "workload", "identity", "identity/oidc", "identity/spiffe"} {
 		deps := list(t, "-deps", "./"+pkg)
 		if len(deps) < 10 {
 			t.Fatalf("go list does not tell the imports of %s", pkg)
