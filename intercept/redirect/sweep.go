@@ -111,15 +111,21 @@ func (g *Guard) listOlder(covered func(cgroup uint64) bool) ([]diagMsg, error) {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
 	defer unix.Close(fd)
+	own, err := ownAddresses()
+	if err != nil {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
 	var found []diagMsg
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		req := diagReq{family: family, protocol: unix.IPPROTO_TCP, states: ^uint32(1<<tcpListen | 1<<tcpClose)}
 		var lerr error
 		err := diag(fd, sockDiagByFamily, unix.NLM_F_DUMP, &req, func(m *diagMsg) {
-			if !covered(m.cgroup) {
+			// Without a cgroup and an owner it is what the kernel keeps of a
+			// connection that has ended (TIME_WAIT): nobody sends on it.
+			if m.cgroup == 0 && m.inode == 0 || !covered(m.cgroup) {
 				return
 			}
-			protected, err := g.protects(m.destination())
+			protected, err := g.protects(m.destination(), own)
 			if protected {
 				found = append(found, *m)
 			}
@@ -166,14 +172,24 @@ func diagSocket() (int, error) {
 func (m *diagMsg) source() netip.AddrPort      { return sockAddr(m.family, m.id.src, m.id.sport) }
 func (m *diagMsg) destination() netip.AddrPort { return sockAddr(m.family, m.id.dst, m.id.dport) }
 
-// protects asks the map that the programs ask.
-func (g *Guard) protects(a netip.AddrPort) (bool, error) {
-	var ports bpf.GuardPorts
-	err := g.maps.Destinations.Lookup(prefixKey(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())), &ports)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return false, nil
+// protects asks the map that the programs ask, as the backstop does: a
+// protected port of this host is so at each of the namespace's own addresses.
+func (g *Guard) protects(a netip.AddrPort, own []netip.Addr) (bool, error) {
+	keys := []bpf.GuardPrefix{prefixKey(netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))}
+	if a.Addr().IsLoopback() || slices.Contains(own, a.Addr()) {
+		keys = append(keys, localKey)
 	}
-	return err == nil && hasPort(&ports, a.Port()), err
+	for _, key := range keys {
+		var ports bpf.GuardPorts
+		err := g.maps.Destinations.Lookup(key, &ports)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return false, err
+		}
+		if err == nil && hasPort(&ports, a.Port()) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // describe names a live process as far as /proc tells.
