@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -63,7 +65,9 @@ func down(ctx context.Context, cfg *config.Config, force bool, warn io.Writer) e
 	if errors.Is(err, privsep.ErrNobody) {
 		s, serr := redirect.GetStatus(cfg.Interception.Pins)
 		switch {
-		case errors.Is(serr, redirect.ErrNotUp):
+		case errors.Is(serr, redirect.ErrLayout):
+			return fmt.Errorf("guard down: %w", serr) // nothing is done, and so nothing noted
+		case errors.Is(serr, redirect.ErrNotUp) && !pinned(cfg.Interception.Pins):
 			return redirect.Down(cfg.Interception.Pins) // what is left, if anything
 		case serr == nil && s.Daemon:
 			err = fmt.Errorf("a daemon serves the passage (process %d), but its loader does not answer at %s: stop it first", s.DaemonPID, controlPath(cfg))
@@ -79,6 +83,12 @@ func down(ctx context.Context, cfg *config.Config, force bool, warn io.Writer) e
 		fmt.Fprintf(warn, "warning: the guard goes down without a record: %v\n", err)
 	}
 	return redirect.Down(cfg.Interception.Pins)
+}
+
+// pinned reports whether anything is: an older version's guard holds too.
+func pinned(pins string) bool {
+	left, err := os.ReadDir(pins)
+	return len(left) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
 // askDown has the running sallyport do it.
