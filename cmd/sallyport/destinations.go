@@ -35,8 +35,9 @@ func guardConfig(cfg *config.Config, known names.Map, ids ...uint64) redirect.Co
 	return rc
 }
 
-// matching finds the cgroups that selectors match. What can't be found is
-// covered in host mode; in cgroup mode the loader follows it from its start on.
+// matching finds the cgroups that selectors match. Where one can't be described,
+// what is not found is covered in host mode; in cgroup mode all that is covered
+// stays so, until everything can be described when the guard is brought up.
 func matching(cfg *config.Config) (ids []uint64) {
 	root, err := redirect.Host{}.CgroupRoot()
 	if err != nil {
@@ -45,6 +46,11 @@ func matching(cfg *config.Config) (ids []uint64) {
 	found, err := workload.Host{Cgroups: root}.Find(cfg.Interception.Selectors())
 	if err != nil {
 		slog.Warn("not every cgroup can be described", "error", err)
+		if cfg.Interception.Mode == "cgroup" {
+			if ids, err = redirect.CoveredIDs(cfg.Interception.Pins); err != nil {
+				slog.Error("what is covered can't be kept so", "error", err)
+			}
+		}
 	}
 	for _, f := range found {
 		ids = append(ids, f.ID)

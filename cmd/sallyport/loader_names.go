@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -70,67 +71,80 @@ func (w *nameWatch) save() error {
 func (w *nameWatch) known() names.Map { return w.good }
 
 // bringNames brings a guard up with all that is known of names. What the
-// kernel refuses of them is left out, and told by Troubles: the rest must be
-// protected nevertheless.
+// kernel's table can't hold of them is left out, and told by Troubles: the rest
+// must be protected nevertheless, and what was protected stays so throughout.
 //
 // Cgroups that are covered, or exempt, besides those that it finds are named
 // by their ids.
 func (w *nameWatch) bringNames(cfg *config.Config, ids ...uint64) (*redirect.Guard, error) {
-	var m names.Map
-	if w.set != nil {
-		m = w.set.Map()
-	}
+	m, refused := w.fitting(cfg)
 	g, err := redirect.Up(guardConfig(cfg, m, ids...))
-	if err == nil || len(destinations(cfg, m)) == len(destinations(cfg, nil)) {
-		w.good = m
-		return g, err
+	if err != nil {
+		return nil, err
 	}
-	if g, serr := redirect.Up(guardConfig(cfg, nil, ids...)); serr == nil {
-		w.good = nil
-		if err := w.protect(g, cfg); err != nil && !errors.Is(err, redirect.ErrSweep) {
-			g.Close()
-			return nil, err
-		}
-		return g, nil
-	}
-	return nil, err
+	w.took(m, refused)
+	return g, nil
 }
 
-// protect has the guard protect what is known. What it refuses is forgotten.
-// The error may be that some older connections could not be ended: then what
-// is known is protected nevertheless.
+// protect has the guard protect what is known. What its table can't hold is
+// forgotten. The error may be that some older connections could not be ended:
+// then what is known is protected nevertheless.
 func (w *nameWatch) protect(g *redirect.Guard, cfg *config.Config) error {
-	put := func(m names.Map) error {
-		swept, err := g.Protect(destinations(cfg, m))
-		w.swept = append(w.swept, swept...)
-		return err
-	}
-	m := w.set.Map()
-	err := put(m)
+	m, refused := w.fitting(cfg)
+	swept, err := g.Protect(destinations(cfg, m))
+	w.swept = append(w.swept, swept...)
 	if err == nil || errors.Is(err, redirect.ErrSweep) {
-		w.good = m
-		return err
+		w.took(m, refused)
 	}
-	// One name's addresses may be at fault: the others go in without it.
-	fit := names.Map{}
+	return err
+}
+
+// took: the guard protects m, and can't protect what is refused.
+func (w *nameWatch) took(m names.Map, refused map[string]error) {
+	all := names.Map{}
+	if len(refused) > 0 {
+		all = w.set.Map()
+	}
+	for name, why := range refused {
+		kept := slices.Concat(m[name].Current, m[name].Old)
+		w.set.Refuse(name, slices.DeleteFunc(slices.Concat(all[name].Current, all[name].Old), func(a netip.Addr) bool {
+			return slices.Contains(kept, a)
+		}), why)
+	}
+	w.good = m
+}
+
+// fitting returns of what is known what the kernel's table can hold, and why
+// not the rest of a name. One name's addresses may be at fault: what is
+// protected already comes first, the others go in without it.
+func (w *nameWatch) fitting(cfg *config.Config) (fit names.Map, refused map[string]error) {
+	if w.set == nil {
+		return nil, nil
+	}
+	all := w.set.Map()
+	if redirect.Fits(destinations(cfg, all)) == nil {
+		return all, nil
+	}
+	fit, refused = names.Map{}, map[string]error{}
 	for name, a := range w.good {
-		if _, wanted := m[name]; wanted {
+		if _, wanted := all[name]; wanted {
 			fit[name] = a
 		}
 	}
-	for name, a := range m {
-		before := fit[name]
-		fit[name] = a
-		if perr := put(fit); perr != nil && !errors.Is(perr, redirect.ErrSweep) {
-			fit[name] = before
-			fresh := slices.DeleteFunc(slices.Concat(a.Current, a.Old), func(addr netip.Addr) bool {
-				return slices.Contains(before.Current, addr) || slices.Contains(before.Old, addr)
-			})
-			w.set.Refuse(name, fresh, perr)
+	if redirect.Fits(destinations(cfg, fit)) != nil {
+		clear(fit) // the configuration itself is another one
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		before, had := fit[name]
+		fit[name] = all[name]
+		if err := redirect.Fits(destinations(cfg, fit)); err != nil {
+			refused[name], fit[name] = err, before
+			if !had {
+				delete(fit, name)
+			}
 		}
 	}
-	w.good = fit
-	return put(fit)
+	return fit, refused
 }
 
 // takeSwept returns what protect has ended since it was asked last.
