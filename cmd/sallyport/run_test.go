@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 5 && os.Args[1] == stormCommand {
 		os.Exit(storm(os.Args[2:]))
 	}
-	if os.Getenv("SALLYPORT_TEST") != "" || parser.IsChild() || len(os.Args) > 1 && (os.Args[1] == daemonCommand || slices.Contains([]string{resolverCommand, canaryCommand}, os.Args[1])) {
+	if os.Getenv("SALLYPORT_TEST") != "" || parser.IsChild() || len(os.Args) > 1 && (os.Args[1] == daemonCommand || slices.Contains([]string{resolverCommand, canaryCommand, signerCommand}, os.Args[1])) {
 		os.Exit(run(os.Args[1:]))
 	}
 	code := oidctest.Main(m)

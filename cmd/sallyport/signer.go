@@ -82,7 +82,7 @@ func sign(conn net.Conn, certificate, key *os.File, orders io.Reader) error {
 			s.Allow(o.Sign)
 		}
 	}()
-	if err := s.Serve(conn); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.Serve(conn); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil
@@ -129,9 +129,10 @@ func openAuthority(certificate, key *os.File, o *signingOrder) (*tlsport.Authori
 	return a, nil
 }
 
-// authorityFiles are beside the state, as guard notes are: root's.
+// authorityFiles are beside the state, which is the daemon's: root's. Everybody
+// may read the certificate.
 func authorityFiles(state string) (folder, certificate, key string) {
-	folder = filepath.Join(noteFolder(state), "authority")
+	folder = filepath.Clean(state) + ".authority"
 	return folder, filepath.Join(folder, "certificate.pem"), filepath.Join(folder, "key.pem")
 }
 
