@@ -31,8 +31,8 @@ type CgroupMatched struct {
 	Description Description
 }
 
-// CgroupGone: a cgroup that CgroupMatched named was removed, or matches no
-// more after SetSelectors.
+// CgroupGone: a cgroup that CgroupMatched named was removed, or is below one
+// that matches now.
 type CgroupGone struct {
 	Path string
 	ID   uint64

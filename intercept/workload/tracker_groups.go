@@ -2,7 +2,6 @@ package workload
 
 import (
 	"errors"
-	"slices"
 	"time"
 )
 
@@ -79,32 +78,6 @@ func (t *Tracker) changed(n *node) {
 	t.lookInto(n)
 	n.group.rest = time.Now().Add(pause(lookEvery, time.Since(now)))
 	t.soon(n)
-}
-
-// rejudge holds a cgroup and those below it against new selectors.
-func (t *Tracker) rejudge(n *node) {
-	was := n.group.matched
-	n.group.matched, n.group.unsure, n.group.told = false, false, false
-	if was {
-		delete(t.matched, n.path)
-	}
-	before := len(t.out)
-	t.judge(n)
-	switch {
-	case was && n.group.matched:
-		t.out = slices.Delete(t.out, before, before+1) // as before
-	case was:
-		t.emit(CgroupGone{Path: n.path, ID: n.id})
-	}
-	if n.group.matched {
-		return // judge took back what matched below it
-	}
-	for _, c := range n.children {
-		t.rejudge(c)
-	}
-	if !n.descended {
-		t.w.descend(n)
-	}
 }
 
 // soon has a cgroup looked at again.

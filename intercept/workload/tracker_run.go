@@ -65,9 +65,7 @@ type Tracker struct {
 	tellable int   // cgroups that may still be told as unknown
 
 	events chan Event
-	ask    chan func()
 	looks  chan int
-	done   chan struct{}
 }
 
 // NewTracker checks the options. Nothing is followed before Run.
@@ -75,30 +73,21 @@ func NewTracker(o Options) (*Tracker, error) {
 	if o.Host.Cgroups == "" {
 		return nil, errors.New("workload: Options.Host.Cgroups: name the folder where cgroup2 is mounted")
 	}
-	t := &Tracker{
-		o: o, tellable: maxUnsure, matched: map[string]*node{}, spaces: map[uint64]*space{},
-		events: make(chan Event), ask: make(chan func()), looks: make(chan int, 256), done: make(chan struct{}),
+	set, err := Compile(o.Selectors)
+	if err != nil {
+		return nil, err
 	}
-	var err error
+	t := &Tracker{
+		o: o, set: set, always: map[string]bool{}, tellable: maxUnsure, matched: map[string]*node{}, spaces: map[uint64]*space{},
+		events: make(chan Event), looks: make(chan int, 256),
+	}
+	for _, p := range o.Always {
+		t.always[p] = true
+	}
 	if t.own, err = o.Host.netnsOfSelf(); err != nil {
 		return nil, fmt.Errorf("workload: own network namespace: %w", err)
 	}
-	if err := t.choose(o.Selectors, o.Always); err != nil {
-		return nil, err
-	}
 	return t, nil
-}
-
-func (t *Tracker) choose(ss []Selector, always []string) error {
-	set, err := Compile(ss)
-	if err != nil {
-		return err
-	}
-	t.set, t.always = set, map[string]bool{}
-	for _, p := range always {
-		t.always[p] = true
-	}
-	return nil
 }
 
 // Events returns the channel of events, which is closed when Run returns.
@@ -114,32 +103,11 @@ func (t *Tracker) Look(pid int) {
 	}
 }
 
-// SetSelectors replaces selectors and always. When it returns, the events that
-// follow from it are on their way: CgroupGone for what matches no more,
-// CgroupMatched for what does now. On an error the old ones stay.
-func (t *Tracker) SetSelectors(ss []Selector, always []string) error {
-	answer := make(chan error, 1)
-	select {
-	case t.ask <- func() {
-		err := t.choose(ss, always)
-		if err == nil {
-			t.rejudge(t.w.top)
-			t.sweep(true)
-		}
-		answer <- err
-	}:
-		return <-answer
-	case <-t.done:
-		return errors.New("workload: the tracker does not run")
-	}
-}
-
 // Run follows cgroups and namespaces until ctx ends (nil) or the kernel's
 // notices can't be read. Its first events are of what is there already; then
 // comes Ready. Call it once.
 func (t *Tracker) Run(ctx context.Context) error {
 	defer close(t.events)
-	defer close(t.done)
 	if err := t.begin(); err != nil {
 		return err
 	}
@@ -162,12 +130,12 @@ func (t *Tracker) Run(ctx context.Context) error {
 	for {
 		var out chan<- Event
 		var head Event
-		in, ask := notices, t.ask
+		in := notices
 		if len(t.out) > 0 {
 			out, head = t.events, t.out[0]
 		}
 		if len(t.out) > maxQueued { // the kernel keeps notices, or says that it could not
-			in, ask = nil, nil
+			in = nil
 		}
 		if at, ok := t.nextLook(); ok {
 			next.Reset(time.Until(at))
@@ -184,8 +152,6 @@ func (t *Tracker) Run(ctx context.Context) error {
 			if t.w.handle(b) {
 				t.w.rescan()
 			}
-		case f := <-ask:
-			f()
 		case pid := <-t.looks:
 			t.lookAtThreads(pid)
 		case <-next.C:

@@ -160,36 +160,25 @@ func TestHostMode(t *testing.T) {
 	in := sleeper(t, base+"/agent", syscall.CLONE_NEWNET)
 	ino, not := netns(t, in), netns(t, out)
 	until(f, "the agent's namespace", func(e workload.NetnsAppeared) bool { return e.Inode == ino })
-	mkdir(t, base+"/exempt2")
-	if err := f.SetSelectors([]workload.Selector{{Cgroup: base + "/exempt2"}}, nil); err != nil {
-		t.Fatal(err)
+	if has(f, func(e workload.NetnsAppeared) bool { return e.Inode == not }) {
+		t.Error("the namespace of one that is exempt was told")
 	}
-	told(f, "the end of the exemption", goneID(id(t, base+"/exempt")))
-	told(f, "the new exemption", matched(base+"/exempt2"))
-	told(f, "the namespace of the one that is covered now", func(e workload.NetnsAppeared) bool { return e.Inode == not })
 }
 
-func TestSetSelectors(t *testing.T) {
+func TestSelectors(t *testing.T) {
 	base := top(t)
 	mkdir(t, base+"/a/b")
-	f := follow(t, workload.Options{Selectors: []workload.Selector{{Cgroup: base + "/a/b"}}})
-	if err := f.SetSelectors([]workload.Selector{{}}, nil); err == nil {
+	host := workload.Host{Cgroups: cgroupRoot(t)}
+	if _, err := workload.NewTracker(workload.Options{Host: host, Selectors: []workload.Selector{{}}}); err == nil {
 		t.Fatal("an empty selector was taken")
 	}
-	if err := f.SetSelectors([]workload.Selector{{Cgroup: base + "/a"}}, []string{base + "/c"}); err != nil {
-		t.Fatal(err)
-	}
+	f := follow(t, workload.Options{Selectors: []workload.Selector{{Cgroup: base + "/a"}}, Always: []string{base + "/c"}})
 	told(f, "the outer one", matched(base+"/a"))
-	told(f, "the end of the inner one", goneID(id(t, base+"/a/b")))
 	mkdir(t, base+"/c")
 	if e := until(f, "the one without a selector", matched(base+"/c")); e.Selector != -1 {
 		t.Errorf("%+v", e)
 	}
-	if err := f.SetSelectors([]workload.Selector{{Cgroup: base + "/a/b"}}, nil); err != nil {
-		t.Fatal(err)
-	}
-	until(f, "the inner one again", matched(base+"/a/b"))
-	found, err := workload.Host{Cgroups: cgroupRoot(t)}.Find([]workload.Selector{{Cgroup: base + "/*"}, {Cgroup: base + "/a/b"}})
+	found, err := host.Find([]workload.Selector{{Cgroup: base + "/*"}, {Cgroup: base + "/a/b"}})
 	if err != nil || len(found) != 2 {
 		t.Errorf("%+v %v", found, err)
 	}
@@ -202,7 +191,7 @@ func TestStateComesLater(t *testing.T) {
 	path := base + "/" + ctrID
 	root := t.TempDir()
 	must(t, os.Symlink("/proc", root+"/proc"))
-	f := follow(t, workload.Options{Host: workload.Host{Root: root}, Selectors: []selector{{Container: &container{Name: "web"}}}})
+	f := follow(t, workload.Options{Host: workload.Host{Root: root}, Selectors: []selector{{Container: &container{Name: "web"}}, {Cgroup: base + "/marker"}}})
 	mkdir(t, path+"/inner") // which looks like a part of the container too
 	time.Sleep(30 * time.Millisecond)
 	later := state{bundles + "moby/" + ctrID + "/config.json": oci(path, nil), "var/lib/docker/containers/" + ctrID + "/config.v2.json": dockerState(ctrID, "web", "nginx", nil)}
@@ -220,14 +209,11 @@ func TestStateComesLater(t *testing.T) {
 	if e.Path != unknown || e.ID != id(t, unknown) || e.Err == nil {
 		t.Errorf("%+v", e)
 	}
-	mkdir(t, base+"/marker")
 	p := sleeper(t, unknown, 0)
 	time.Sleep(700 * time.Millisecond)
 	end(p)
-	if err := f.SetSelectors([]selector{{Cgroup: base + "/marker"}}, nil); err != nil {
-		t.Fatal(err)
-	}
 	f.seen = nil
+	mkdir(t, base+"/marker")
 	until(f, "the marker", matched(base+"/marker"))
 	if has(f, func(e workload.Undescribed) bool { return true }) {
 		t.Errorf("told again: %#v", f.seen)
