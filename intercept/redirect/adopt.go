@@ -1,8 +1,10 @@
 package redirect
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -117,22 +119,62 @@ func (g *Guard) Adopt(fds []int) (missing *Listeners, err error) {
 			return nil, err
 		}
 		delete(entries, cookie)
-	} else if own.Local == 0 && g.unixPassage() {
-		missing = &Listeners{Netns: cookie}
-		if missing.Unix, missing.Taken = listenUnix(); missing.Unix != nil {
-			own.Local = 1
+	} else {
+		if missing, err = g.complete(&own); err != nil {
+			return nil, err
 		}
 		entries[cookie] = own
 	}
 	for cookie, e := range entries {
 		if err := g.maps.Listeners.Put(cookie, e); err != nil {
 			if missing != nil {
-				missing.Close()
+				_ = missing.Close()
 			}
 			return nil, fmt.Errorf("passage of network namespace %d: register: %w", cookie, err)
 		}
 	}
 	return missing, nil
+}
+
+// complete opens the listeners of the caller's network namespace that an entry
+// is without, and notes them there; nil when it is without none. A unit's socket
+// may name one family alone.
+func (g *Guard) complete(own *bpf.GuardListener) (*Listeners, error) {
+	p := &Listeners{}
+	lc := net.ListenConfig{}
+	lc.SetMultipathTCP(false)
+	for i, have := range []*uint8{&own.V4, &own.V6} {
+		if *have != 0 {
+			continue
+		}
+		l, err := lc.Listen(context.Background(), "tcp", netip.AddrPortFrom(loopbacks[i], own.Port).String())
+		switch {
+		case err == nil:
+			p.TCP, *have = append(p.TCP, l.(*net.TCPListener)), 1
+		case loopbacks[i].Is6() && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)):
+			// No IPv6 here: connections to IPv6 destinations are refused.
+		default:
+			_ = p.Close()
+			if errors.Is(err, unix.EADDRINUSE) {
+				return nil, fmt.Errorf("passage: %w (%v)", ErrPort, err)
+			}
+			return nil, fmt.Errorf("passage: %w", err)
+		}
+	}
+	if own.Local == 0 && g.unixPassage() {
+		if p.Unix, p.Taken = listenUnix(); p.Unix != nil {
+			own.Local = 1
+		}
+	}
+	if p.TCP == nil && p.Unix == nil && p.Taken == nil {
+		return nil, nil
+	}
+	var err error
+	if p.Netns, err = thisNetns(); err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 func thisNetns() (uint64, error) {

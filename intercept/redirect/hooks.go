@@ -80,7 +80,7 @@ func (h hook) install(dir, root string, rootID uint64, prog *ebpf.Program) error
 				return fmt.Errorf("update %s: %w", h.name, err)
 			}
 			if placed, err := h.placed(root, l); err != nil || placed {
-				return err
+				return errors.Join(err, h.unspare(dir))
 			}
 		}
 	}
@@ -90,15 +90,27 @@ func (h hook) install(dir, root string, rootID uint64, prog *ebpf.Program) error
 		return fmt.Errorf("attach %s to %s: %w", h.name, root, err)
 	}
 	defer l.Close()
-	spare := filepath.Join(dir, linkSparePrefix+h.name)
-	if err := os.Remove(spare); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("replace %s: %w", spare, err)
+	if err := h.unspare(dir); err != nil {
+		return err
 	}
+	spare := h.spare(dir)
 	if err := l.Pin(spare); err != nil {
 		return fmt.Errorf("pin %s: %w", h.name, err)
 	}
 	if err := os.Rename(spare, pin); err != nil {
 		return fmt.Errorf("pin %s: %w", h.name, err)
+	}
+	return nil
+}
+
+// spare is where a link is pinned that is about to take the pin's place.
+func (h hook) spare(dir string) string { return filepath.Join(dir, linkSparePrefix+h.name) }
+
+// unspare detaches what an install that was cut short has left: a second
+// program, of that version.
+func (h hook) unspare(dir string) error {
+	if err := os.Remove(h.spare(dir)); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("remove a spare link: %w", err)
 	}
 	return nil
 }
