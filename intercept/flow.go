@@ -59,4 +59,7 @@ type Binder interface {
 	// Again proves the peer of a session once more; was is who it was bound
 	// to. Who it is now may be somebody else: see Identity.Same.
 	Again(ctx context.Context, peer *Peer, was *Identity) (Identity, error)
+	// Look tells who a peer is now, for nothing that it could do by that: a
+	// one-time token is not used up.
+	Look(ctx context.Context, peer *Peer) (Identity, error)
 }

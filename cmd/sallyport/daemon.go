@@ -193,6 +193,7 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go d.watchJournal(ctx)
+	go d.recheck(ctx)
 	var why error
 	last := stopped
 	select {

@@ -71,7 +71,10 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 func verifier(cfg *config.Config) (identity.Verifier, error) {
 	var is []oidc.Issuer
 	for _, i := range cfg.Identity.Issuers {
-		is = append(is, oidc.Issuer{URL: i.URL, Audience: i.Audience, Algorithms: i.Algorithms, Skew: i.Skew})
+		is = append(is, oidc.Issuer{
+			URL: i.URL, Audience: i.Audience, Algorithms: i.Algorithms, Skew: i.Skew,
+			Parties: i.Parties, MaxAge: i.MaxAge, Grace: i.OfflineGrace, OneTime: i.OneTime,
+		})
 	}
 	return oidc.New(is, time.Now)
 }

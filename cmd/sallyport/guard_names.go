@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
-	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -57,13 +55,9 @@ func (w *nameWatch) resolveNow(out io.Writer, cfg *config.Config, g *redirect.Gu
 	return failed
 }
 
-// printSwept tells which connections were ended, and whose they were.
+// printSwept tells which connections were ended.
 func printSwept(out io.Writer, swept []redirect.Bypass) {
 	for _, b := range swept {
-		who := "its process has ended"
-		if p := b.Process; p != nil {
-			who = fmt.Sprintf("process %d, %s", p.PID, cmp.Or(p.Exe, p.Comm))
-		}
-		fmt.Fprintf(out, "ended a connection older than the guard: %s -> %s (uid %d, %s)\n", b.Source, b.Destination, b.Peer.UID, render.Line(who))
+		fmt.Fprintf(out, "ended a connection older than the guard: %s -> %s (uid %d)\n", b.Source, b.Destination, b.Peer.UID)
 	}
 }

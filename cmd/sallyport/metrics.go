@@ -28,6 +28,7 @@ type metrics struct {
 	statements *prometheus.CounterVec // verdict
 	unrecorded prometheus.Counter
 	unobserved prometheus.Counter
+	revoked    prometheus.Counter
 	enforcing  prometheus.Gauge
 
 	canaries   prometheus.Counter
@@ -65,6 +66,9 @@ func newMetrics() *metrics {
 			Name: "sallyport_unrecorded_total", Help: "Events that the journal did not take; what needed them was refused.",
 		}),
 	}
+	m.revoked = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sallyport_revoked_total", Help: "Running sessions ended because their identity was gone, had expired or had become another.",
+	})
 	m.unobserved = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sallyport_unobserved_total", Help: "Connections that were relayed without a whole record, while nothing was enforced.",
 	})
@@ -86,7 +90,7 @@ func newMetrics() *metrics {
 	m.closed = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sallyport_namespaces_without_passage", Help: "Network namespaces of covered processes in which the passage could not be opened.",
 	})
-	m.reg.MustRegister(m.canaries, m.whole, m.lost, m.neighbours, m.closed, m.unobserved, m.enforcing, m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
+	m.reg.MustRegister(m.canaries, m.whole, m.lost, m.neighbours, m.closed, m.unobserved, m.revoked, m.enforcing, m.flows, m.refused, m.sessions, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -64,6 +64,8 @@ type host struct {
 	ready    *net.UnixConn
 	more     string // lines of the configuration
 	subject  string // that the workload may present
+	identity string // more lines of identity
+	trust    string // more fields of the issuer
 	catalog  string // more of the resource
 	covered  string // more cgroups
 	journal  string // its fields
@@ -147,7 +149,7 @@ interception: {mode: cgroup, cgroups: [/sallyport.guarded%s], port: %d, pins: %s
 resources:
   - {name: clinic, protocol: postgres, addresses: ["%s"]%s}
 identity:
-  issuers: [{url: "%s", audience: sallyport, skew: 1s}]
+%s  issuers: [{url: "%s", audience: sallyport, skew: 1s%s}]
   workloads:
     - name: agent-a
       match: {cgroup: "/sallyport.guarded/**", uid: %d}
@@ -155,7 +157,7 @@ identity:
 evidence:
   journal: {%s}
   nats: {listen: "127.0.0.1:0"}
-%s`, filepath.Join(h.dir, "state"), h.run, daemonUID, daemonUID, h.metrics, h.covered, h.port, h.pins, h.server, h.catalog, h.issuer.Issuer, agentUID, h.subject, h.journal, h.more))
+%s`, filepath.Join(h.dir, "state"), h.run, daemonUID, daemonUID, h.metrics, h.covered, h.port, h.pins, h.server, h.catalog, h.identity, h.issuer.Issuer, h.trust, agentUID, h.subject, h.journal, h.more))
 }
 
 // command is a command of root's.

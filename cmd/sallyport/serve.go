@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,7 +52,8 @@ type passage struct {
 	target   target
 	protocol protocols.Protocol
 	upstream *upstream
-	identity intercept.Identity
+	identity intercept.Identity                 // when it connected
+	who      atomic.Pointer[intercept.Identity] // the latest proof of it
 	event    *events.Session
 }
 
@@ -94,7 +96,7 @@ func (d *daemon) serve(f *intercept.Flow) {
 	m, done := d.sessions.register(doors.slam)
 	defer done()
 	s := d.session(p, doors, m.cut)
-	d.sessions.watch(m, s.Resting)
+	d.sessions.watch(m, p, s.Resting)
 	err = d.guarded(m.drain, p, s)
 	if cerr := s.Close(err); cerr != nil && errors.Is(cerr, events.ErrFull) {
 		// Its recovery at the next start records the end.
@@ -125,12 +127,17 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 		return p, refusal("stopping", "session", "sallyport is stopping", "connect again when it is back")
 	}
 	if err != nil {
-		reason := strings.TrimPrefix(err.Error(), identity.ErrNobody.Error()+": ")
-		return p, refusal("identity", "identity", reason, "present a valid token of this workload; the record of session "+p.event.ID+" tells more")
+		return p, refusal("identity", "identity", reasonOf(err), "present a valid token of this workload; the record of session "+p.event.ID+" tells more")
 	}
 	p.identity = id
+	p.who.Store(&id)
 	tellIdentity(p.event, &id)
 	return p, nil
+}
+
+// reasonOf is why somebody has no identity.
+func reasonOf(err error) string {
+	return strings.TrimPrefix(err.Error(), identity.ErrNobody.Error()+": ")
 }
 
 // tellIdentity says on the record who it is and how that was proved.
@@ -183,7 +190,11 @@ func (d *daemon) renew(ctx context.Context, p *passage) (intercept.Identity, err
 	peer := p.flow.Peer
 	d.hold.RLock()
 	defer d.hold.RUnlock()
-	return d.setting.Load().binder.Again(ctx, &peer, &p.identity)
+	id, err := d.setting.Load().binder.Again(ctx, &peer, p.who.Load())
+	if err == nil && id.Same(&p.identity) {
+		p.who.Store(&id)
+	}
+	return id, err
 }
 
 // dial connects as the client would have: what it says is relayed as it is.

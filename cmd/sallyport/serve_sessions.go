@@ -42,6 +42,7 @@ func newEnd(drain, cut context.Context) (e end) {
 // member is a session that may be asked to end.
 type member struct {
 	end
+	p       *passage             // nil: nobody was bound
 	hangUp  func()               // ends it whatever it does
 	resting func() time.Duration // how long nothing has been under way; nil: not known
 }
@@ -141,11 +142,28 @@ func (s *sessions) register(hangUp func()) (m *member, done func()) {
 	}
 }
 
-// watch says how a member tells that it rests.
-func (s *sessions) watch(m *member, resting func() time.Duration) {
+// watch says whose session a member is, and how it tells that it rests.
+func (s *sessions) watch(m *member, p *passage, resting func() time.Duration) {
 	s.mu.Lock()
-	m.resting = resting
+	m.p, m.resting = p, resting
 	s.mu.Unlock()
+}
+
+// bound returns the sessions with an identity by the process that they are of;
+// those of the processes in only, unless that is nil.
+func (s *sessions) bound(only map[origin]bool) map[origin][]*member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[origin][]*member{}
+	for m := range s.inside {
+		if m.p == nil {
+			continue
+		}
+		if o := originOf(&m.p.flow.Peer); only == nil || only[o] {
+			all[o] = append(all[o], m)
+		}
+	}
+	return all
 }
 
 // close lets nobody in and asks all to end; done is closed when they have.

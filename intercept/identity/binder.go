@@ -55,16 +55,26 @@ func (b *Binder) SetWorkloads(ws []Workload) error {
 // Bind implements intercept.Binder. It fills peer.Exe and peer.Cgroup, for
 // the record, also where it refuses for the token's sake.
 func (b *Binder) Bind(ctx context.Context, peer *intercept.Peer) (intercept.Identity, error) {
-	return b.bind(ctx, peer, nil)
+	return b.bind(ctx, peer, b.verifier.Spend)
 }
 
 // Again implements intercept.Binder. A one-time token of the session itself
 // holds on while it is there; any other is a new use.
 func (b *Binder) Again(ctx context.Context, peer *intercept.Peer, was *intercept.Identity) (intercept.Identity, error) {
-	return b.bind(ctx, peer, was)
+	return b.bind(ctx, peer, func(t *Token) error {
+		if t.Sum == was.Token {
+			return nil
+		}
+		return b.verifier.Spend(t)
+	})
 }
 
-func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, was *intercept.Identity) (intercept.Identity, error) {
+// Look implements intercept.Binder.
+func (b *Binder) Look(ctx context.Context, peer *intercept.Peer) (intercept.Identity, error) {
+	return b.bind(ctx, peer, func(*Token) error { return nil })
+}
+
+func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, spend func(*Token) error) (intercept.Identity, error) {
 	pr, err := b.prover.Prove(ctx, peer)
 	if err != nil {
 		return intercept.Identity{}, fmt.Errorf("%w: %w", ErrNobody, err)
@@ -74,7 +84,7 @@ func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, was *intercept.
 	if !ok {
 		return intercept.Identity{}, fmt.Errorf("%w: workload %s is not known here: the loader and the daemon read different configurations, restart sallyport", ErrNobody, pr.Workload)
 	}
-	id, err := b.identify(ctx, peer, &w, pr.Token, was)
+	id, err := b.identify(ctx, peer, &w, pr.Token, spend)
 	if err == nil && !id.Valid(b.now()) {
 		err = fmt.Errorf("%w: renew it", ErrExpired)
 	}
@@ -85,7 +95,7 @@ func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, was *intercept.
 }
 
 // identify puts together what a proved process of a workload presents.
-func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload, raw []byte, was *intercept.Identity) (intercept.Identity, error) {
+func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload, raw []byte, spend func(*Token) error) (intercept.Identity, error) {
 	id := intercept.Identity{Workload: w.Name}
 	svid, err := b.attest(ctx, peer, w)
 	if err != nil {
@@ -101,8 +111,7 @@ func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload
 		id.Proof = id.Weakest()
 		return id, nil
 	}
-	id.Token = sha256.Sum256(raw)
-	t, err := b.cache.verify(ctx, raw, id.Token, w.Issuer)
+	t, err := b.cache.verify(ctx, raw, w.Issuer)
 	if err != nil {
 		return id, err
 	}
@@ -112,12 +121,7 @@ func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload
 	if err := present(&id, t, &svid); err != nil {
 		return id, err
 	}
-	if was == nil || was.Token != id.Token {
-		if err := b.verifier.Spend(t); err != nil {
-			return id, err
-		}
-	}
-	return id, nil
+	return id, spend(t)
 }
 
 // attest returns the SVID that the workload must have, or that it has where a
@@ -168,7 +172,7 @@ func present(id *intercept.Identity, t *Token, svid *SVID) error {
 	proved.Bound = append(proved.Bound, intercept.BoundPidfd)
 
 	id.Issuer, id.Subject, id.Actors, id.Claims, id.Audience = t.Issuer, t.Subject, t.Actors, t.Claims, t.Audience
-	id.NotBefore = t.NotBefore
+	id.NotBefore, id.Token = t.NotBefore, t.Sum
 	if id.Expires.IsZero() || t.Expires.Before(id.Expires) {
 		id.Expires = t.Expires
 	}

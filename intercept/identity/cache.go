@@ -37,7 +37,8 @@ func (c *cache) get(k cacheKey, now time.Time) *Token {
 }
 
 // verify returns a token that is not older than its verifier lets it be.
-func (c *cache) verify(ctx context.Context, raw []byte, sum [sha256.Size]byte, issuer string) (*Token, error) {
+func (c *cache) verify(ctx context.Context, raw []byte, issuer string) (*Token, error) {
+	sum := sha256.Sum256(raw)
 	k := cacheKey{issuer, sum}
 	if t := c.get(k, c.now()); t != nil {
 		return t, nil
@@ -50,6 +51,7 @@ func (c *cache) verify(ctx context.Context, raw []byte, sum [sha256.Size]byte, i
 		if err != nil {
 			return nil, err
 		}
+		t.Sum = sum
 		c.keep(k, t)
 		return t, nil
 	})

@@ -27,8 +27,9 @@ type Token struct {
 	MayAct *Party             // who may act for the subject (RFC 8693, section 4.4)
 	Cert   *[sha256.Size]byte // of the certificate that it is bound to (RFC 8705, section 3.1)
 
-	OneTime bool   // may be presented once; see Verifier.Spend
-	ID      string // its jti, where OneTime
+	Sum     [sha256.Size]byte // of its text; the Binder's
+	OneTime bool              // may be presented once; see Verifier.Spend
+	ID      string            // its jti, where OneTime
 	// Fresh is how long it may be believed without verifying it again.
 	Fresh time.Time
 }

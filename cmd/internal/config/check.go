@@ -174,11 +174,28 @@ func (c *checker) identity(id *Identity) {
 		if is.Audience == "" {
 			c.bad("audience: required; a token for somebody else must not open this door", "identity", "issuers", i)
 		}
+		if is.MaxAge < 0 || is.MaxAge > 366*24*time.Hour {
+			c.bad(fmt.Sprintf("max_age %s: must be between 0 (as a token says itself) and 8784h", is.MaxAge), "identity", "issuers", i, "max_age")
+		}
+		if is.OfflineGrace < time.Second || is.OfflineGrace > 7*24*time.Hour {
+			c.bad(fmt.Sprintf("offline_grace %s: must be between 1s and 168h: a key that the issuer withdraws is believed so long while it can't be reached", is.OfflineGrace), "identity", "issuers", i, "offline_grace")
+		}
+		for k, p := range is.Parties {
+			if p == "" {
+				c.bad("azp: a party without a name", "identity", "issuers", i, "azp", k)
+			}
+		}
 		for k, a := range is.Algorithms {
 			if !slices.Contains([]string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"}, a) {
 				c.bad(fmt.Sprintf("algorithm %q: use an asymmetric signature algorithm", a), "identity", "issuers", i, "algorithms", k)
 			}
 		}
+	}
+	if d := id.Recheck; d < time.Second || d > 10*time.Minute {
+		c.bad(fmt.Sprintf("recheck %s: must be between 1s and 10m: what is revoked holds on so long in running sessions", d), "identity", "recheck")
+	}
+	if d := id.ExpiredGrace; d < time.Second || d > 24*time.Hour {
+		c.bad(fmt.Sprintf("expired_grace %s: must be between 1s and 24h", d), "identity", "expired_grace")
 	}
 	seen := map[string]bool{}
 	for i, w := range id.Workloads {

@@ -94,6 +94,11 @@ type Catalog struct {
 type Identity struct {
 	Issuers   []Issuer   `yaml:"issuers"`
 	Workloads []Workload `yaml:"workloads"`
+	// Recheck is how often the identities of running sessions are proved again.
+	Recheck time.Duration `yaml:"recheck"`
+	// ExpiredGrace is how long a session in which nothing is under way may wait
+	// for a new token after its own expired; its requests are refused meanwhile.
+	ExpiredGrace time.Duration `yaml:"expired_grace"`
 }
 
 // Issuer is an OpenID Connect issuer.
@@ -102,6 +107,11 @@ type Issuer struct {
 	Audience   string        `yaml:"audience"`   // that a token must carry
 	Algorithms []string      `yaml:"algorithms"` // signature algorithms; default RS256, ES256
 	Skew       time.Duration `yaml:"skew"`       // accepted clock skew
+	Parties    []string      `yaml:"azp"`        // to whom its tokens may be issued; default: anybody
+	MaxAge     time.Duration `yaml:"max_age"`    // of a token since it was issued; default: as it says itself
+	// OfflineGrace is how long its keys are believed while it does not answer.
+	OfflineGrace time.Duration `yaml:"offline_grace"`
+	OneTime      bool          `yaml:"one_time"` // each of its tokens opens one connection
 }
 
 // Workload is who a process is taken for, and what it may present.
@@ -251,7 +261,10 @@ func (c *Config) defaults() error {
 			is.Algorithms = []string{"RS256", "ES256"}
 		}
 		def(&is.Skew, 30*time.Second)
+		def(&is.OfflineGrace, time.Hour)
 	}
+	def(&c.Identity.Recheck, 30*time.Second)
+	def(&c.Identity.ExpiredGrace, 5*time.Minute)
 	for i := range c.Resources {
 		if cat := c.Resources[i].Catalog; cat != nil {
 			def(&cat.Refresh, 2*time.Second)

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/identity"
+	"sallyport.dev/sallyport/intercept/privsep"
+)
+
+const (
+	// secondLook is how long after a first one that failed: a token file that
+	// is just being replaced ends nobody's session.
+	secondLook = time.Second
+	// looking at a time, so that the loader is there for those who connect.
+	looking = 4
+)
+
+// recheck proves who is behind the running sessions again and again, and ends
+// those whose identity is gone or has become another. What has expired is
+// refused at once, statement by statement, by the gate; here it ends.
+func (d *daemon) recheck(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(d.setting.Load().cfg.Identity.Recheck):
+		}
+		failed := d.look(ctx, d.sessions.bound(nil), false)
+		if len(failed) == 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(secondLook):
+		}
+		d.look(ctx, d.sessions.bound(failed), true)
+	}
+}
+
+// origin is a process as the kernel recorded it when it connected: sessions of
+// one are looked at together.
+type origin struct {
+	tgid, uid uint32
+	start     uint64
+	pidInode  uint64
+	cgroup    uint64
+}
+
+func originOf(p *intercept.Peer) origin {
+	return origin{p.TGID, p.UID, p.Start, p.PidInode, p.CgroupID}
+}
+
+// look proves each process once, and ends the sessions that can't go on.
+// Without last those that could not be proved are returned in place of ended.
+func (d *daemon) look(ctx context.Context, groups map[origin][]*member, last bool) map[origin]bool {
+	var mu sync.Mutex
+	failed := map[origin]bool{}
+	slots := make(chan struct{}, looking)
+	var wg sync.WaitGroup
+	for o, ms := range groups {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			wg.Wait()
+			return nil
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			id, err := d.who(ctx, ms[0].p)
+			if ctx.Err() != nil || errors.Is(err, privsep.ErrLoaderGone) {
+				return // nobody is proved any more: the daemon ends
+			}
+			if err != nil && !errors.Is(err, identity.ErrExpired) && !last {
+				mu.Lock()
+				failed[o] = true
+				mu.Unlock()
+				return
+			}
+			for _, m := range ms {
+				d.judge(m, &id, err)
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+// who is behind a connection now.
+func (d *daemon) who(ctx context.Context, p *passage) (intercept.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, bindTime)
+	defer cancel()
+	peer := p.flow.Peer
+	d.hold.RLock()
+	defer d.hold.RUnlock()
+	return d.setting.Load().binder.Look(ctx, &peer)
+}
+
+// judge ends a session that can't go on.
+func (d *daemon) judge(m *member, id *intercept.Identity, err error) {
+	now, was := time.Now(), m.p.who.Load()
+	switch {
+	case err == nil && id.Same(was):
+		return
+	case err == nil:
+		d.cut(m, "its workload presents a token of somebody else now", "connect again")
+	case !errors.Is(err, identity.ErrExpired):
+		d.cut(m, "who it is can't be proved any more: "+reasonOf(err), "present a valid token of this workload, and connect again")
+	case now.Before(was.Expires):
+		// Its own token holds; only a new connection would be refused.
+	case m.resting == nil || m.resting() == 0 || now.After(was.Expires.Add(d.setting.Load().cfg.Identity.ExpiredGrace)):
+		d.cut(m, "the workload's token has expired", "renew the token, and connect again")
+	}
+}
+
+// cut ends a session in the protocol's own words, with a record of why. What
+// can't be recorded ends all the same.
+func (d *daemon) cut(m *member, reason, remedy string) {
+	if m.drain.Err() != nil {
+		return // it ends already
+	}
+	e := events.Event{
+		Kind: events.Block, Time: time.Now(), Session: m.p.event, Verdict: events.Blocked, Rules: []string{"identity"},
+		Reason: "the session is ended: " + reason, Remedy: remedy,
+	}
+	if _, err := d.events.Append(&e); err != nil {
+		d.log.Error("the end of a session could not be recorded", "session", m.p.event.ID, "error", err)
+	}
+	d.metrics.revoked.Inc()
+	d.log.Warn("session ended", "session", m.p.event.ID, "workload", m.p.event.Workload, "reason", reason)
+	m.doDrain()
+	m.doCut()
+	// A client that does not read is not waited for.
+	time.AfterFunc(graceTime, m.hangUp)
+}
