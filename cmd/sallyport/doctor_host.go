@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 
@@ -40,18 +41,24 @@ func (l *findings) programs(h redirect.Host) {
 	}
 }
 
-func guardHealth(pins string) (string, error) {
+// guardHealth tells whether the guard is up, and whether somebody serves it.
+func (l *findings) guardHealth(pins string) {
 	s, err := redirect.GetStatus(pins)
 	if errors.Is(err, redirect.ErrNotUp) {
-		return "not up; `sallyport guard up` puts it in place", nil
-	}
-	if err != nil {
-		return "", err
+		l.note("guard", "not up: nothing is turned, refused or recorded", "run `sallyport guard up`")
+		return
 	}
 	for _, p := range s.Programs {
-		if !p.Attached {
-			return "", fmt.Errorf("%s is missing: %s", p.Name, p.Problem)
+		if err == nil && !p.Attached {
+			err = fmt.Errorf("%s is missing: %s", p.Name, p.Problem)
 		}
 	}
-	return fmt.Sprintf("up, %d programs attached", len(s.Programs)), nil
+	remedy := "run `sallyport guard up`"
+	if errors.Is(err, fs.ErrPermission) {
+		remedy = "run this as root"
+	}
+	l.check("guard", fmt.Sprintf("up, %d programs attached", len(s.Programs)), err, remedy)
+	if err == nil && !s.Daemon {
+		l.note("daemon", "none: covered connections are refused", "start sallyport")
+	}
 }

@@ -101,7 +101,8 @@ func guardStatusCmd() *cobra.Command {
 live cgroup2 root and in its place there, what is protected, who is covered,
 whether a daemon is there, and which programs of others may rewrite connections.
 A running sallyport's own findings are added: its last look, and what came of
-its canaries. Exit code 1 unless the guard is up and whole.`,
+its canaries. Exit code 1 unless the guard is up and whole, and the running
+sallyport, if there is one, looks at it and finds it so.`,
 		Example: `  sallyport guard status
   sallyport guard status --json | jq .counters`,
 		Args:              cobra.NoArgs,
@@ -136,8 +137,12 @@ its canaries. Exit code 1 unless the guard is up and whole.`,
 					fmt.Fprintf(out, "ALARM     %v\n", errObserves)
 				}
 			}
-			if err == nil && !s.Up {
+			switch {
+			case err != nil:
+			case !s.Up:
 				err = errors.New("the guard is broken: run `sallyport guard up`")
+			case found != nil:
+				err = found.problem()
 			}
 			return err
 		},
@@ -187,8 +192,8 @@ func printHealth(w io.Writer, s *redirect.Status, h *health) {
 		return
 	}
 	fmt.Fprintf(w, "looked    %s ago\n", time.Since(h.Time).Round(time.Second))
-	if !h.Whole {
-		fmt.Fprintf(w, "ALARM     %s\n", render.Line(h.Problem))
+	if err := h.problem(); err != nil {
+		fmt.Fprintf(w, "ALARM     %s\n", render.Line(err.Error()))
 	}
 	for _, c := range h.Canaries {
 		mark, detail := "turned", ""
@@ -203,4 +208,23 @@ func printHealth(w io.Writer, s *redirect.Status, h *health) {
 	for _, n := range h.NoPassage {
 		fmt.Fprintf(w, "ALARM     no passage in network namespace %s\n", render.Line(n))
 	}
+}
+
+// problem is what a loader's findings say against its guard, and its silence.
+func (h *health) problem() error {
+	var lost []string
+	for _, c := range h.Canaries {
+		if c.Tried && !c.OK {
+			lost = append(lost, c.Scope)
+		}
+	}
+	switch age := time.Since(h.Time); {
+	case age > staleHealth:
+		return fmt.Errorf("the running sallyport looked at its guard %s ago: it hangs", age.Round(time.Second))
+	case !h.Whole:
+		return fmt.Errorf("the running sallyport found its guard not whole: %s", h.Problem)
+	case lost != nil:
+		return fmt.Errorf("connections from guarded cgroups do not get into the passage: %s", strings.Join(lost, ", "))
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -55,9 +57,13 @@ func (w *nameWatch) resolveNow(out io.Writer, cfg *config.Config, g *redirect.Gu
 	return failed
 }
 
-// printSwept tells which connections were ended.
+// printSwept tells which connections were ended, and whose they were.
 func printSwept(out io.Writer, swept []redirect.Bypass) {
 	for _, b := range swept {
-		fmt.Fprintf(out, "ended a connection older than the guard: %s -> %s (uid %d)\n", b.Source, b.Destination, b.Peer.UID)
+		who := "its process has ended"
+		if p := b.Process; p != nil {
+			who = fmt.Sprintf("process %d, %s", p.PID, cmp.Or(p.Exe, p.Comm))
+		}
+		fmt.Fprintf(out, "ended a connection older than the guard: %s -> %s (uid %d, %s)\n", b.Source, b.Destination, b.Peer.UID, render.Line(who))
 	}
 }

@@ -52,6 +52,9 @@ func TestGuardUpStatusDown(t *testing.T) {
 	if _, err := command("guard", "status", "-c", file); err == nil || !strings.Contains(err.Error(), "guard up") {
 		t.Errorf("status before up: %v", err)
 	}
+	if out, err := command("doctor", "-c", file); err != nil || !strings.Contains(out, "note  guard: not up") {
+		t.Errorf("doctor before up: %v\n%s", err, out)
+	}
 	if out, err := command("guard", "up", "-c", file); err != nil || !strings.Contains(out, "the guard is up") {
 		t.Fatalf("up: %q, %v", out, err)
 	}
@@ -66,7 +69,7 @@ func TestGuardUpStatusDown(t *testing.T) {
 	if out, err := command("guard", "status", "-c", file); err != nil || !strings.Contains(out, "covered connections are refused") {
 		t.Errorf("status: %q, %v", out, err)
 	}
-	if out, err := command("doctor", "-c", file); err != nil || !regexp.MustCompile(`(?m)^pass  guard: up, [0-9]+ programs attached$`).MatchString(out) || strings.Contains(out, "FAIL") {
+	if out, err := command("doctor", "-c", file); err != nil || !regexp.MustCompile(`(?m)^pass  guard: up, [0-9]+ programs attached$`).MatchString(out) || strings.Contains(out, "FAIL") || !strings.Contains(out, "note  daemon: none") {
 		t.Errorf("doctor: %v\n%s", err, out)
 	}
 	if out, err := command("guard", "down", "-c", file); err != nil || out != "the guard is down\n" {
