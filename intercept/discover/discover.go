@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -38,7 +39,7 @@ type collector struct {
 	rows     map[row]*Contact
 	known    map[bpf.DiscoverReach]Process // looked at while they lived
 	reaches  map[uint32]map[string]Service // targets by process id
-	open     map[[2]uint64]bool            // connections that were seen: namespace or device, inode
+	open     map[[2]uint64]bool            // connections over unix sockets that were seen: process, inode
 	problems map[string]bool
 	cgroups  map[uint64]string
 	root     string
@@ -139,11 +140,28 @@ func text(b []byte) string {
 	return string(b)
 }
 
+// mostTargets is how many of one process are kept, and four times as many where
+// there are databases among them: what it reaches besides
+// says no more of it, and it may go on for ever.
+const mostTargets = 1024
+
 func (c *collector) reach(pid uint32, target string, s Service) {
 	if c.reaches[pid] == nil {
 		c.reaches[pid] = map[string]Service{}
 	}
-	c.reaches[pid][target] = s
+	if _, known := c.reaches[pid][target]; known || len(c.reaches[pid]) < mostTargets || s.Database() && len(c.reaches[pid]) < 4*mostTargets {
+		c.reaches[pid][target] = s
+	}
+}
+
+// forget lets go of processes that have ended: their numbers get other owners.
+func (c *collector) forget(live []uint32) {
+	alive := map[uint32]bool{}
+	for _, pid := range live {
+		alive[pid] = true
+	}
+	maps.DeleteFunc(c.reaches, func(pid uint32, _ map[string]Service) bool { return !alive[pid] })
+	maps.DeleteFunc(c.open, func(k [2]uint64, _ bool) bool { return !alive[uint32(k[0])] })
 }
 
 // look lists the sockets of all namespaces. Connections found by the first
@@ -153,6 +171,7 @@ func (c *collector) look(first bool) error {
 	if err != nil {
 		return fmt.Errorf("list processes: %w", err)
 	}
+	c.forget(all)
 	by := holders(all)
 	now := time.Now()
 	c.listeners, c.serves = nil, map[uint32]map[uint16]Service{}
@@ -187,21 +206,24 @@ func (c *collector) look(first bool) error {
 	return nil
 }
 
+// mostProblems are told: namespaces may come and go for as long as it takes.
+const mostProblems = 100
+
 func (c *collector) problem(text string) {
-	if !c.problems[text] {
+	if !c.problems[text] && len(c.problems) < mostProblems {
 		c.problems[text] = true
 		c.inv.Problems = append(c.inv.Problems, text)
 	}
 }
 
 // listens notes a listening socket. Of unix sockets only those of databases.
-func (c *collector) listens(ns uint32, s *socket, by map[uint32]uint32) {
+func (c *collector) listens(ns uint32, s *socket, by holding) {
 	if !s.listens || s.path != "" && byPath(s.path).Protocol == "" {
 		return
 	}
-	pid := by[s.inode]
+	pid := by.first(s.inode)
 	who, _ := look(pid)
-	l := Listener{Process: who, PID: pid, Path: s.path}
+	l := Listener{Process: who, PID: pid, Path: s.path, holders: by[s.inode]}
 	l.NetNS = ns
 	if s.path != "" {
 		l.Service = byPath(s.path)
@@ -217,15 +239,15 @@ func (c *collector) listens(ns uint32, s *socket, by map[uint32]uint32) {
 }
 
 // connected notes a TCP connection's client.
-func (c *collector) connected(ns uint32, s *socket, by map[uint32]uint32, first bool, now time.Time) {
+func (c *collector) connected(ns uint32, s *socket, by holding, first bool, now time.Time) {
 	if s.listens || s.path != "" || !s.remote.IsValid() {
 		return
 	}
 	if _, served := c.serves[ns][s.local.Port()]; served {
 		return // the server's end
 	}
-	pid, ok := by[s.inode]
-	if !ok {
+	pid := by.first(s.inode)
+	if pid == 0 {
 		return // nobody's: it is on its way out
 	}
 	service := c.service(ns, s.remote)
@@ -241,9 +263,9 @@ func (c *collector) connected(ns uint32, s *socket, by map[uint32]uint32, first 
 	c.add(Contact{Process: who, Service: service, Destination: s.remote, Connections: 1, Existing: 1, First: now, Last: now})
 }
 
-func (c *collector) connectedPath(inode uint32, path string, by map[uint32]uint32, first bool, now time.Time) {
-	pid, ok := by[inode]
-	if !ok {
+func (c *collector) connectedPath(inode uint32, path string, by holding, first bool, now time.Time) {
+	pid := by.first(inode)
+	if pid == 0 {
 		return
 	}
 	service := byPath(path)

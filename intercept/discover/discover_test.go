@@ -62,6 +62,42 @@ func play(role string, args []string) error {
 			}
 		}()
 		fmt.Println(l.Addr())
+	case "tunnel": // its arguments are another program's
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		fmt.Println(l.Addr())
+	case "prefork": // ADDRESS: listens, and has a worker that reaches it
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			return err
+		}
+		worker := exec.Command("/proc/self/exe", "tcp", args[0])
+		worker.Env, worker.ExtraFiles = append(os.Environ(), "DISCOVER_TEST=hold"), []*os.File{f}
+		in, err := worker.StdinPipe()
+		if err != nil {
+			return err
+		}
+		out, err := worker.StdoutPipe()
+		if err != nil {
+			return err
+		}
+		if err := worker.Start(); err != nil {
+			return err
+		}
+		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			return err
+		}
+		fmt.Println(l.Addr())
+		_, err = io.Copy(io.Discard, os.Stdin)
+		in.Close()
+		return errors.Join(err, worker.Wait())
 	case "hold": // NETWORK ADDRESS
 		c, err := net.Dial(args[0], args[1])
 		if err != nil {
@@ -114,7 +150,9 @@ func as(t *testing.T, name, role string, args ...string) *actor {
 	a := &actor{cmd: exec.Command(exe, args...), exe: exe}
 	a.cmd.Env = append(os.Environ(), "DISCOVER_TEST="+role)
 	a.cmd.Stderr = os.Stderr
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{} // no Pdeathsig: it is of the thread, and threads that were in another namespace end
+	// It is the thread's death that kills: threads that were in another namespace
+	// must have come back.
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if a.in, err = a.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}

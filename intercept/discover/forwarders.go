@@ -2,6 +2,7 @@ package discover
 
 import (
 	"cmp"
+	"maps"
 	"net"
 	"net/netip"
 	"path"
@@ -10,36 +11,59 @@ import (
 )
 
 // forwarders are the processes that listen and are known to carry others'
-// connections, or listen and reach a database without being one.
+// connections, or listen and reach a database without being one. Workers that
+// share their parent's sockets are one.
 func (c *collector) forwarders() []Forwarder {
 	by := map[uint32]*Forwarder{}
-	var order []uint32
 	for i := range c.listeners {
 		l := &c.listeners[i]
-		if l.PID == 0 {
-			continue
+		for _, pid := range l.holders {
+			f := by[pid]
+			if f == nil {
+				who, alive := l.Process, true
+				if pid != l.PID {
+					if who, alive = look(pid); !alive {
+						continue
+					}
+				}
+				_, known := forwarders[path.Base(who.Exe)]
+				f = &Forwarder{Process: who, PID: pid, Known: known}
+				by[pid] = f
+			}
+			f.Listens = append(f.Listens, l.Target())
 		}
-		f := by[l.PID]
-		if f == nil {
-			_, known := forwarders[path.Base(l.Exe)]
-			f = &Forwarder{Process: l.Process, PID: l.PID, Known: known}
-			by[l.PID] = f
-			order = append(order, l.PID)
-		}
-		f.Listens = append(f.Listens, l.Target())
 	}
-	out := []Forwarder{}
-	for _, pid := range order {
+	var all []*Forwarder
+	like := map[string]*Forwarder{} // workers by what they are
+	for _, pid := range slices.Sorted(maps.Keys(by)) {
 		f := by[pid]
 		f.Reaches = c.upstreams(pid, f)
+		slices.Sort(f.Listens)
+		key := strings.Join(append([]string{f.Exe, f.Cgroup}, f.Listens...), "\x00")
+		have := like[key]
+		if have == nil {
+			like[key] = f
+			all = append(all, f)
+			continue
+		}
+		for _, u := range f.Reaches {
+			if !slices.Contains(have.Reaches, u) {
+				have.Reaches = append(have.Reaches, u)
+			}
+		}
+		slices.SortFunc(have.Reaches, byTarget)
+	}
+	out := []Forwarder{}
+	for _, f := range all {
 		database := slices.ContainsFunc(f.Reaches, func(u Upstream) bool { return u.Database() })
 		if f.Known || database && servers[path.Base(f.Exe)] == "" {
-			slices.Sort(f.Listens)
 			out = append(out, *f)
 		}
 	}
 	return out
 }
+
+func byTarget(a, b Upstream) int { return cmp.Compare(a.Target, b.Target) }
 
 // upstreams are what a process was seen to reach, and what a known forwarder
 // was told to reach.
@@ -62,7 +86,7 @@ func (c *collector) upstreams(pid uint32, f *Forwarder) []Upstream {
 	for target, s := range all {
 		out = append(out, Upstream{Service: s, Target: target})
 	}
-	slices.SortFunc(out, func(a, b Upstream) int { return cmp.Compare(a.Target, b.Target) })
+	slices.SortFunc(out, byTarget)
 	return out
 }
 
@@ -85,21 +109,67 @@ func told(name string, args func() []string) (targets []string) {
 			return []string{net.JoinHostPort(ip, port)}
 		}
 	case "ssh":
-		a := args()
-		for i, arg := range a {
-			spec, joined := strings.CutPrefix(arg, "-L")
-			if !joined {
+		return forwards(args())
+	}
+	return targets
+}
+
+// sshValues are the options of ssh(1) that have a value.
+const sshValues = "BbcDEeFIiJLlmOoPpQRSWw"
+
+// forwards returns where ssh was told to forward to: by -L, alone or behind
+// other letters (-fNL), and by -o LocalForward.
+func forwards(args []string) (targets []string) {
+	names := 0 // the host, then the command
+	for i := 1; i < len(args) && names < 2; i++ {
+		arg := args[i]
+		if len(arg) < 2 || arg[0] != '-' {
+			names++
+			continue
+		}
+		for j := 1; j < len(arg); j++ {
+			if !strings.Contains(sshValues, arg[j:j+1]) {
 				continue
 			}
-			if spec == "" && i+1 < len(a) {
-				spec = a[i+1]
+			value := arg[j+1:]
+			if i++; value != "" {
+				i--
+			} else if i < len(args) {
+				value = args[i]
 			}
-			// [bind:]port:host:hostport; what else -L may name is a path.
-			parts := strings.Split(spec, ":")
-			if n := len(parts); n == 3 || n == 4 {
-				targets = append(targets, net.JoinHostPort(parts[n-2], parts[n-1]))
+			target, ok := "", false
+			switch arg[j] {
+			case 'L':
+				target, ok = forwarded(value)
+			case 'o':
+				words := strings.FieldsFunc(value, func(r rune) bool { return r == '=' || r == ' ' || r == '\t' })
+				if len(words) == 3 && strings.EqualFold(words[0], "LocalForward") {
+					target, ok = forwarded(words[1] + ":" + words[2])
+				}
 			}
+			if ok {
+				targets = append(targets, target)
+			}
+			break
 		}
 	}
 	return targets
+}
+
+// forwarded takes the target from [bind:]port:host:hostport; what else may stand
+// there is a path on the other host.
+func forwarded(spec string) (target string, ok bool) {
+	end := strings.LastIndexByte(spec, ':')
+	if end < 0 || strings.ContainsRune(spec[end:], '/') {
+		return "", false
+	}
+	rest, port := spec[:end], spec[end+1:]
+	begin := strings.LastIndexByte(rest, ':')
+	if strings.HasSuffix(rest, "]") { // an IPv6 address
+		begin = strings.LastIndexByte(rest, '[') - 1
+	}
+	if begin < 1 || rest[begin] != ':' {
+		return "", false
+	}
+	return net.JoinHostPort(strings.Trim(rest[begin+1:], "[]"), port), true
 }

@@ -63,6 +63,8 @@ type Listener struct {
 	PID     uint32         `json:"pid"`
 	Address netip.AddrPort `json:"address,omitzero"`
 	Path    string         `json:"path,omitempty"`
+
+	holders []uint32 // all processes that hold it: workers have it of their parent
 }
 
 // Target is the address or the path.

@@ -42,6 +42,7 @@ var forwarders = map[string]string{
 	"cloud_sql_proxy": "", "cloud-sql-proxy": "", "alloydb-auth-proxy": "",
 	"ssh": "", "socat": "", "haproxy": "", "envoy": "", "docker-proxy": "", "kubectl": "", "stunnel": "", "stunnel4": "",
 	"ncat": "", "rinetd": "", "redir": "", "gost": "", "chisel": "", "cloudflared": "", "rootlessport": "", "slirp4netns": "", "tsh": "",
+	"nginx": "", "traefik": "", "caddy": "", "systemd-socket-proxyd": "", "pasta": "", "passt": "",
 }
 
 // byPort names what is usually served at a port.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,10 +104,21 @@ func pids() (all []uint32, err error) {
 	return all, err
 }
 
-// holders returns which process holds a socket, by the socket's inode. Of
-// several the one with the lowest number: the parent that opened it.
-func holders(all []uint32) map[uint32]uint32 {
-	by := map[uint32]uint32{}
+// holding is which processes hold a socket, by the socket's inode.
+type holding map[uint32][]uint32
+
+// first is the one with the lowest number: the parent that opened it, mostly.
+// 0: nobody holds it.
+func (h holding) first(inode uint32) uint32 {
+	if len(h[inode]) == 0 {
+		return 0
+	}
+	return slices.Min(h[inode])
+}
+
+// holders returns which processes hold which sockets.
+func holders(all []uint32) holding {
+	by := holding{}
 	for _, pid := range all {
 		dir := filepath.Join(procfs, strconv.FormatUint(uint64(pid), 10), "fd")
 		fds, err := os.ReadDir(dir)
@@ -122,8 +134,8 @@ func holders(all []uint32) map[uint32]uint32 {
 			if err != nil {
 				continue
 			}
-			if have, ok := by[uint32(inode)]; !ok || pid < have {
-				by[uint32(inode)] = pid
+			if pids := by[uint32(inode)]; len(pids) == 0 || pids[len(pids)-1] != pid { // once, however often it has it
+				by[uint32(inode)] = append(pids, pid)
 			}
 		}
 	}
@@ -153,8 +165,21 @@ func socketsIn(pid uint32) (all []socket, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// Never unlocked: the thread is in another namespace and ends with this.
+		// The thread comes back: what it has started may be told to die with it.
+		// One that can't is thrown away.
 		runtime.LockOSThread()
+		own, oerr := os.Open(procfs + "/thread-self/ns/net")
+		if oerr != nil {
+			runtime.UnlockOSThread()
+			err = oerr
+			return
+		}
+		defer own.Close()
+		defer func() {
+			if unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil {
+				runtime.UnlockOSThread()
+			}
+		}()
 		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			err = fmt.Errorf("enter the network namespace of process %d: %w", pid, err)
 			return

@@ -47,13 +47,33 @@ func attach(root string) (_ *programs, err error) {
 		{p.objects.Discover4, ebpf.AttachCGroupInet4Connect},
 		{p.objects.Discover6, ebpf.AttachCGroupInet6Connect},
 	} {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: h.at, Program: h.prog})
+		l, err := inFront(root, h.prog, h.at)
 		if err != nil {
 			return nil, fmt.Errorf("attach to %s: %w", root, err)
 		}
 		p.links = append(p.links, l)
 	}
 	return p, nil
+}
+
+// preorder is BPF_F_PREORDER, linux/bpf.h, kernel 6.15.
+const preorder = 1 << 6
+
+// inFront attaches a program before those that may change an address, and
+// before the guard's that must be the last; before kernel 6.15 behind all.
+func inFront(root string, prog *ebpf.Program, at ebpf.AttachType) (link.Link, error) {
+	f, err := os.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	o := link.RawLinkOptions{Target: int(f.Fd()), Program: prog, Attach: at, Flags: preorder}
+	l, err := link.AttachRawLink(o)
+	if errors.Is(err, unix.EINVAL) {
+		o.Flags = 0
+		l, err = link.AttachRawLink(o)
+	}
+	return l, err
 }
 
 // arrival waits for a kind of connection that was not seen before.
