@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/render"
@@ -53,7 +55,9 @@ func newStarter(inv *discover.Inventory) *starter {
 	for i := range inv.Contacts {
 		c := &inv.Contacts[i]
 		if s.serves(c.Service) && !s.listenedByForwarder(c.Target()) {
-			s.workload(c, s.resource(c.Protocol, c.Target(), c.Path))
+			if r := s.resource(c.Protocol, c.Target(), c.Path); r != nil {
+				s.workload(c, r)
+			}
 		}
 	}
 	s.behindForwarders()
@@ -103,8 +107,12 @@ func (s *starter) expand(targets []string) (all []netip.AddrPort) {
 
 // resource notes that a target is protected, and returns what it belongs to:
 // one resource for all of this host's own addresses, one for each other address.
+// nil where a configuration can't name the target.
 func (s *starter) resource(protocol, target, unix string) *starterResource {
 	all := s.expand([]string{target})
+	if len(all) == 0 && !nameable(unix) {
+		return nil
+	}
 	name := "local-" + protocol
 	if len(all) == 1 && !slices.Contains(s.own, all[0].Addr()) && !all[0].Addr().IsLoopback() {
 		name = protocol + "-" + strings.Trim(strings.NewReplacer(".", "-", ":", "-").Replace(all[0].Addr().String()), "-")
@@ -120,10 +128,18 @@ func (s *starter) resource(protocol, target, unix string) *starterResource {
 			r.addresses = append(r.addresses, a)
 		}
 	}
-	if unix != "" && !slices.Contains(r.paths, unix) && path.IsAbs(unix) {
+	if nameable(unix) && !slices.Contains(r.paths, unix) {
 		r.paths = append(r.paths, unix)
 	}
 	return r
+}
+
+// nameable reports whether a configuration can have a unix socket's name: who
+// bound it chose the name.
+func nameable(unix string) bool {
+	name, abstract := strings.CutPrefix(unix, "@")
+	return name != "" && len(unix) <= 107 && utf8.ValidString(unix) && !strings.ContainsFunc(unix, unicode.IsControl) &&
+		(abstract || path.IsAbs(unix) && path.Clean(unix) == unix)
 }
 
 func (s *starter) resourceOf(target string) *starterResource {
@@ -149,15 +165,13 @@ func (s *starter) behindForwarders() {
 			}
 		}
 	}
-	// A resource of unix sockets alone is there for its comment.
-	s.resources = slices.DeleteFunc(s.resources, func(r *starterResource) bool { return len(r.addresses) == 0 && len(r.paths) == 0 })
 }
 
 func (s *starter) behind(f *discover.Forwarder) (r *starterResource) {
 	for _, u := range f.Reaches {
 		found := s.resourceOf(u.Target)
 		if found == nil && s.serves(u.Service) {
-			found = s.resource(u.Protocol, u.Target, "")
+			found = s.resource(u.Protocol, u.Target, u.Target)
 		}
 		switch {
 		case found == nil:
