@@ -22,8 +22,9 @@ func list(t *testing.T, args ...string) []string {
 func TestImports(t *testing.T) {
 	may := map[string]string{
 		"intercept":                 "",
-		"intercept/redirect":        "intercept events bpf",
-		"intercept/privsep":         "intercept intercept/sandbox intercept/workload",
+		"intercept/cgroup":          "",
+		"intercept/redirect":        "intercept intercept/cgroup events bpf",
+		"intercept/privsep":         "intercept intercept/cgroup intercept/sandbox intercept/workload",
 		"intercept/workload":        "",
 		"intercept/sandbox":         "",
 		"intercept/discover":        "bpf",

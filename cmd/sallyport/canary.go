@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/intercept/cgroup"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
@@ -66,8 +67,8 @@ var errNoCanary = errors.New("no process can be started in it")
 
 // sendCanary starts a process in a cgroup, which connects to the canaries. It
 // returns nil where the passage answered. With ctx it ends.
-func sendCanary(ctx context.Context, root, cgroup string, uid, gid uint32) error {
-	dir := filepath.Join(root, cgroup)
+func sendCanary(ctx context.Context, root, path string, uid, gid uint32) error {
+	dir := filepath.Join(root, path)
 	err := sendCanaryFrom(ctx, dir, uid, gid)
 	if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EOPNOTSUPP) {
 		return err
@@ -77,18 +78,8 @@ func sendCanary(ctx context.Context, root, cgroup string, uid, gid uint32) error
 	if err := os.Mkdir(below, 0o755); err != nil && !os.IsExist(err) {
 		return fmt.Errorf("%w: %w", errNoCanary, err)
 	}
-	defer removeSoon(below)
+	defer cgroup.Remove(below, leaveTime) // by the next canary, if not now
 	return sendCanaryFrom(ctx, below, uid, gid)
-}
-
-// removeSoon removes a cgroup whose process has just ended.
-func removeSoon(dir string) {
-	for range 50 {
-		if err := unix.Rmdir(dir); err == nil || errors.Is(err, unix.ENOENT) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
 }
 
 func sendCanaryFrom(ctx context.Context, dir string, uid, gid uint32) error {

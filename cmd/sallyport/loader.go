@@ -38,6 +38,7 @@ type loader struct {
 	own     string            // addresses of the host that the guard knows
 	swept   []redirect.Bypass // not told to the daemon yet
 	child   *privsep.Child
+	room    room // that it is in
 	line    *line
 
 	names   nameWatch
@@ -157,10 +158,10 @@ func (l *loader) start(b *bundle) error {
 	if err := l.listeners(); err != nil {
 		return fail(err)
 	}
-	path, id := l.guard.DaemonCgroup()
-	cgroup, err := os.Open(l.guard.CgroupRoot() + path)
+	daemons, _ := l.guard.DaemonCgroup()
+	cgroup, id, err := l.room.open(l.guard.CgroupRoot()+daemons, l.log)
 	if err != nil {
-		return fail(fmt.Errorf("cgroup of the daemon: %w", err))
+		return fail(err)
 	}
 	defer cgroup.Close()
 	l.child, err = privsep.Start(privsep.Options{
@@ -327,6 +328,7 @@ func (l *loader) stop(sig os.Signal) {
 // ended returns what the daemon's end means.
 func (l *loader) ended(failed error) error {
 	err := l.child.Wait()
+	l.room.close(l.log)
 	if err == nil && !l.stopping {
 		err = errors.New("it ended by itself")
 	}
@@ -364,6 +366,7 @@ func (l *loader) close() {
 		_ = l.child.Signal(os.Kill)
 		_ = l.child.Wait()
 	}
+	l.room.close(l.log)
 	l.names.close()
 	l.scopes.close()
 	l.signing.close()

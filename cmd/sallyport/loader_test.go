@@ -27,7 +27,7 @@ func TestRunStartsAndStops(t *testing.T) {
 			t.Errorf("no %q in %s", want, status)
 		}
 	}
-	if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); !strings.Contains(string(b), "0::/sallyport.daemon\n") {
+	if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); !strings.Contains(string(b), fmt.Sprintf("0::/sallyport.daemon/%d-", h.loader.Process.Pid)) {
 		t.Errorf("cgroup %s", b)
 	}
 	fi, err := os.Stat(filepath.Join(h.dir, "state"))

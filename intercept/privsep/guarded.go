@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept/cgroup"
 )
 
 const (
@@ -34,14 +36,14 @@ func (c *Control) enter(e enter, who caller) (string, error) {
 	if !execName.MatchString(e.name) {
 		return "", fmt.Errorf("name %q: use up to 63 letters, digits, - and _", e.name)
 	}
-	cgroup := c.prover.guarded + "/" + execPrefix + e.name
-	dir := c.prover.cgroupDir(cgroup)
+	path := c.prover.guarded + "/" + execPrefix + e.name
+	dir := c.prover.cgroupDir(path)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("cgroup %s is in use: choose another --name", cgroup)
+		return "", fmt.Errorf("cgroup %s is in use: choose another --name", path)
 	} else if err != nil {
-		return "", fmt.Errorf("make cgroup %s: %w", cgroup, err)
+		return "", fmt.Errorf("make cgroup %s: %w", path, err)
 	}
 	err := unix.Setxattr(dir, tokenAttr, []byte(e.tokenFile), unix.XATTR_CREATE)
 	if err == nil {
@@ -55,10 +57,10 @@ func (c *Control) enter(e enter, who caller) (string, error) {
 		err = pidfdAlive(who.pidfd)
 	}
 	if err != nil {
-		_ = removeCgroup(dir)
-		return "", fmt.Errorf("enter cgroup %s: %w", cgroup, err)
+		_ = cgroup.Remove(dir, 0)
+		return "", fmt.Errorf("enter cgroup %s: %w", path, err)
 	}
-	return cgroup, nil
+	return path, nil
 }
 
 func (c *Control) sweepLoop(ctx context.Context) {
@@ -81,23 +83,7 @@ func (c *Control) sweep() {
 	dirs, _ := filepath.Glob(c.prover.cgroupDir(c.prover.guarded) + "/" + execPrefix + "*")
 	for _, dir := range dirs {
 		if b, err := os.ReadFile(filepath.Join(dir, "cgroup.events")); err == nil && strings.Contains(string(b), "populated 0") {
-			_ = removeCgroup(dir) // populated again meanwhile: next time
+			_ = cgroup.Remove(dir, 0) // populated again meanwhile: next time
 		}
 	}
-}
-
-// removeCgroup removes a cgroup and those below it, as far as they are empty.
-func removeCgroup(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeCgroup(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return unix.Rmdir(dir)
 }

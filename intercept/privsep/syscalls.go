@@ -39,7 +39,7 @@ var daemonCalls = sandbox.Filter{
 		"connect", "bind", "listen", "accept", "accept4", "getsockname", "getpeername", "setsockopt", "getsockopt", "shutdown",
 		"sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg",
 		// Parser helpers.
-		"execve", "wait4", "waitid", "kill", "pidfd_open", "pidfd_send_signal", "prctl", "seccomp",
+		"execve", "wait4", "waitid", "kill", "pidfd_open", "pidfd_send_signal", "seccomp",
 	},
 	AllowIf: []sandbox.Call{
 		{Name: "clone", If: []sandbox.Condition{sandbox.HasNone(0, namespaces)}},
@@ -52,6 +52,14 @@ var daemonCalls = sandbox.Filter{
 		{Name: "bpf", If: []sandbox.Condition{sandbox.Is(0, unix.BPF_MAP_LOOKUP_ELEM)}},
 		{Name: "bpf", If: []sandbox.Condition{sandbox.Is(0, unix.BPF_OBJ_GET_INFO_BY_FD)}},
 		{Name: "ioctl", If: []sandbox.Condition{sandbox.Is(1, unix.TCGETS)}}, // is it a terminal?
+		// Helpers end with their parent, and confine themselves; names of threads
+		// and of memory are the C library's and the runtime's.
+		{Name: "prctl", If: []sandbox.Condition{sandbox.Is(0, unix.PR_SET_PDEATHSIG)}},
+		{Name: "prctl", If: []sandbox.Condition{sandbox.Is(0, unix.PR_SET_NO_NEW_PRIVS)}},
+		{Name: "prctl", If: []sandbox.Condition{sandbox.Is(0, unix.PR_SET_DUMPABLE), sandbox.Is(1, 0)}},
+		{Name: "prctl", If: []sandbox.Condition{sandbox.Is(0, unix.PR_GET_DUMPABLE)}},
+		{Name: "prctl", If: []sandbox.Condition{sandbox.Is(0, unix.PR_SET_NAME)}},
+		{Name: "prctl", If: []sandbox.Condition{sandbox.Is(0, unix.PR_SET_VMA)}},
 	},
 	// The C library then falls back to clone, whose flags can be seen.
 	Absent: []string{"clone3"},

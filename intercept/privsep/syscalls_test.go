@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -86,6 +87,12 @@ var denied = map[string]func() error{
 	"hard link":       func() error { return unix.Linkat(unix.AT_FDCWD, "/bin/sh", unix.AT_FDCWD, "/tmp/sallyport-no", 0) },
 	"memory file":     func() error { _, err := unix.MemfdCreate("x", 0); return err },
 	"extended attrs":  func() error { return unix.Fsetxattr(1, "user.x", []byte("y"), 0) },
+	"dumpable":        func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) },
+	"tracer":          func() error { return unix.Prctl(unix.PR_SET_PTRACER, 1, 0, 0, 0) },
+	"subreaper":       func() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) },
+	"memory map":      func() error { return unix.Prctl(unix.PR_SET_MM, unix.PR_SET_MM_BRK, 0, 0, 0) },
+	"secure bits":     func() error { return unix.Prctl(unix.PR_SET_SECUREBITS, 0, 0, 0, 0) },
+	"speculation":     func() error { return unix.Prctl(unix.PR_SET_SPECULATION_CTRL, 0, 0, 0, 0) },
 	"change of owner": func() error { return unix.Fchown(1, -1, -1) },
 }
 
@@ -121,7 +128,9 @@ func work() error {
 	if _, err := net.LookupHost("localhost"); err != nil {
 		return err
 	}
-	out, err := exec.Command("/bin/echo", "helped").Output()
+	cmd := exec.Command("/bin/echo", "helped")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	out, err := cmd.Output()
 	if err != nil || string(out) != "helped\n" {
 		return fmt.Errorf("a helper: %q, %w", out, err)
 	}

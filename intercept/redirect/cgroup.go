@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept/cgroup"
 )
 
 const (
@@ -21,8 +23,7 @@ const (
 	maxLevels = 32
 
 	// leaveTime is what processes have to leave a cgroup that is removed.
-	leaveTime  = time.Second
-	leaveTries = 50
+	leaveTime = time.Second
 
 	// made marks cgroups that Up made, so that Down removes no other.
 	made = "trusted.sallyport"
@@ -58,27 +59,8 @@ func makeCgroup(root, path string) (uint64, error) {
 
 // removeTree removes a cgroup and its children, which must be empty.
 func removeTree(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	err = unix.Rmdir(dir)
-	for range leaveTries { // processes that have just ended may still be leaving it
-		if !errors.Is(err, unix.EBUSY) {
-			break
-		}
-		time.Sleep(leaveTime / leaveTries)
-		err = unix.Rmdir(dir)
-	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove cgroup %s: %w (end the processes in its cgroup.procs and run `sallyport guard down` again)", dir, err)
+	if err := cgroup.Remove(dir, leaveTime); err != nil {
+		return fmt.Errorf("%w (end the processes in its cgroup.procs and run `sallyport guard down` again)", err)
 	}
 	return nil
 }
