@@ -108,24 +108,34 @@ func (a *Attestor) Close() error {
 // Bind returns the identity of the process that connected, which the caller
 // has proved for this connection. What is known of the process is taken; else
 // it is attested, once for all who ask at the same time. Bind waits for the
-// agent, Config.Wait at most. Its error wraps ErrNobody, ErrUnavailable or
-// ErrGone, and refuses the connection.
+// agent, Config.Wait at most. Its error wraps ErrNobody or ErrUnavailable, and
+// refuses the connection.
 func (a *Attestor) Bind(ctx context.Context, c Connection) (*Lease, error) {
 	if c.Peer.TGID == 0 || c.Peer.Start == 0 || c.Prove == nil {
 		return nil, fmt.Errorf("%w: the kernel's record of the connection is incomplete", ErrNobody)
 	}
-	l := &Lease{prove: c.Prove}
-	p, err := a.join(l, &c)
-	if err != nil {
-		return nil, err
-	}
-	g, err := p.await(ctx, c.IDs)
-	if err != nil {
+	for {
+		l := &Lease{prove: c.Prove}
+		p, err := a.join(l, &c)
+		if err != nil {
+			return nil, err
+		}
+		g, err := p.await(ctx, c.IDs)
+		if err == nil {
+			l.g = g
+			return l, nil
+		}
 		p.leave(l)
-		return nil, err
+		switch {
+		case errors.Is(err, errIdle) && ctx.Err() == nil: // it ended for another reason than ours
+		case errors.Is(err, ErrNobody), errors.Is(err, ErrUnavailable):
+			return nil, err
+		case errors.Is(err, ErrGone):
+			return nil, fmt.Errorf("%w: %w", ErrNobody, err)
+		default:
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
 	}
-	l.g = g
-	return l, nil
 }
 
 // join returns what is held of the process, and begins to where nothing is.
