@@ -17,6 +17,8 @@ type Guard struct {
 	root     string // of cgroup2
 	maps     bpf.GuardMaps
 	unix     *bpf.UnixMaps // nil before kernel 6.7
+	veth     *ebpf.Program // at the host's ends of wires
+	wires    *ebpf.Map
 	daemonID uint64
 	swept    []Bypass
 	sweepErr error
@@ -28,7 +30,7 @@ func (g *Guard) Close() error {
 	if g.unix != nil {
 		err = errors.Join(err, g.unix.Close())
 	}
-	return err
+	return errors.Join(err, g.veth.Close(), g.wires.Close())
 }
 
 // DaemonCgroup returns the cgroup that the daemon must run in, as a path

@@ -92,8 +92,9 @@ func space(t testing.TB, loopback bool) *os.File {
 // from wherever f leaves it: children die with the thread that started them.
 func inside(t testing.TB, ns *os.File, f func() error) {
 	t.Helper()
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
+		defer close(done) // also where f ends the test
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		own, err := os.Open("/proc/thread-self/ns/net")
@@ -105,10 +106,11 @@ func inside(t testing.TB, ns *os.File, f func() error) {
 		if ns != nil {
 			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 		}
+		defer func() { done <- errors.Join(err, unix.Setns(int(own.Fd()), unix.CLONE_NEWNET)) }()
 		if err == nil {
+			err = errors.New("the test has ended")
 			err = f()
 		}
-		done <- errors.Join(err, unix.Setns(int(own.Fd()), unix.CLONE_NEWNET))
 	}()
 	if err := <-done; err != nil {
 		t.Fatal(err)

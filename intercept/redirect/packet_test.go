@@ -253,7 +253,7 @@ func TestCraftedPacketIsDropped(t *testing.T) {
 }
 
 func init() {
-	// craft ADDRESS whole|...: sends a SYN of its own making, as root.
+	// craft ADDRESS whole|routed|...: sends a SYN of its own making, as root.
 	roles["craft"] = func(args []string) any {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
 		if err != nil {
@@ -271,7 +271,11 @@ func init() {
 		binary.BigEndian.PutUint16(b[20:], 1234)
 		binary.BigEndian.PutUint16(b[22:], to.Port())
 		b[32], b[33] = 0x50, 2
-		if args[1] != "whole" {
+		switch args[1] {
+		case "whole":
+		case "routed":
+			b = routed(b, addr[:])
+		default:
 			b[7] = 5 // its bytes are not a TCP header
 			binary.BigEndian.PutUint16(b[22:], 9)
 		}

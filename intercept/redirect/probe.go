@@ -73,11 +73,18 @@ func (h Host) CheckUnprivileged() error {
 // Probe has the kernel verify every program, without attaching any. The map
 // holds each program's name and its error, nil where it loads.
 func Probe() (map[string]error, error) {
-	spec, err := bpf.LoadGuard()
-	if err != nil {
-		return nil, fmt.Errorf("read programs: %w", err)
-	}
 	results := map[string]error{}
+	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadGuard, bpf.LoadVeth} {
+		spec, err := load()
+		if err != nil {
+			return nil, fmt.Errorf("read programs: %w", err)
+		}
+		probe(spec, results)
+	}
+	return results, nil
+}
+
+func probe(spec *ebpf.CollectionSpec, results map[string]error) {
 	for name := range spec.Programs {
 		one := spec.Copy()
 		for _, m := range one.Maps {
@@ -94,7 +101,6 @@ func Probe() (map[string]error, error) {
 		}
 		results[name] = err
 	}
-	return results, nil
 }
 
 // effective reads CapEff of a /proc/PID/status.

@@ -14,7 +14,7 @@ import (
 
 // Status is what the kernel says of a guard, not what anybody remembers.
 type Status struct {
-	Up           bool                    `json:"up"` // every program is attached to the live cgroup2 root
+	Up           bool                    `json:"up"` // every program is attached to the live cgroup2 root, and to its wires
 	Mode         string                  `json:"mode"`
 	Observes     bool                    `json:"observes"` // nothing is refused or dropped
 	Port         uint16                  `json:"port"`
@@ -22,6 +22,7 @@ type Status struct {
 	Programs     []ProgramStatus         `json:"programs"`
 	Destinations []intercept.Destination `json:"destinations"`
 	UnixPaths    []string                `json:"unix_paths,omitempty"` // protected unix sockets
+	Wires        []WireStatus            `json:"wires,omitempty"`      // ends of veth pairs that are guarded
 	Neighbours   []Neighbour             `json:"neighbours,omitempty"` // programs of others
 	Covered      []string                `json:"covered"`              // cgroups; "#id" for one that is gone
 	Exempt       []string                `json:"exempt"`
@@ -73,6 +74,12 @@ func status(pins string) (s Status, err error) {
 			s.Up, p.Attached, p.Problem = false, false, err.Error()
 		}
 		s.Programs = append(s.Programs, p)
+	}
+	if s.Wires, err = wireStatus(dir); err != nil {
+		return s, err
+	}
+	for _, w := range s.Wires {
+		s.Up = s.Up && w.Attached
 	}
 	if s.Neighbours, err = neighbours(dir, s.Root); err != nil {
 		return s, err

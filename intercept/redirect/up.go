@@ -136,6 +136,9 @@ func up(cfg Config) (_ *Guard, err error) {
 		return nil, err
 	}
 	defer local.Close()
+	if err := g.loadVeth(opts); err != nil {
+		return nil, err
+	}
 	if err := g.fill(); err != nil {
 		return nil, err
 	}
@@ -149,6 +152,9 @@ func up(cfg Config) (_ *Guard, err error) {
 	// what is under way between them is refused.
 	older, err := checkLayout(cfg.Pins)
 	if err != nil {
+		return nil, err
+	}
+	if err := g.rewire(older); err != nil {
 		return nil, err
 	}
 	for _, old := range older {
