@@ -26,6 +26,7 @@ type finding struct {
 
 func doctorCmd() *cobra.Command {
 	var asJSON bool
+	var o conduitOptions
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check that this host can be guarded, and say what to do where it can't",
@@ -44,7 +45,12 @@ a check fails. Run it as root.`,
 			if err != nil {
 				return err
 			}
-			list := diagnose(redirect.Host{}, path)
+			var list []finding
+			if o.resource == "" {
+				list = diagnose(redirect.Host{}, path)
+			} else if list, err = o.conduit(cmd); err != nil {
+				return err
+			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), list)
 			} else {
@@ -59,7 +65,13 @@ a check fails. Run it as root.`,
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON list")
+	f := cmd.Flags()
+	f.BoolVar(&asJSON, "json", false, "print a JSON list")
+	f.StringVar(&o.resource, "resource", "", "ask this resource's database whom it lets in, instead")
+	f.StringVar(&o.database, "database", "postgres", "with --resource: database to log in to")
+	f.StringVar(&o.server, "server", "", "with --resource: where the server is reached, HOST:PORT or the folder of its unix socket")
+	f.StringArrayVar(&o.passages, "passage", nil, "with --resource: address from which the database sees a passage (default: this host's)")
+	cmd.MarkFlagDirname("server")
 	return cmd
 }
 

@@ -67,12 +67,29 @@ func newUpstreams(cfg *config.Config, files map[string][]byte, old map[string]*u
 // dial connects to an address of the resource. Unless the configuration says
 // that it may be in clear, the server has proved who it is.
 func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return u.dialAs(ctx, network, address, func(context.Context) (*tls.Certificate, error) { return nil, nil })
+}
+
+// dialAs is dial with another certificate to show than the resource's, where
+// there is one.
+func (u *upstream) dialAs(ctx context.Context, network, address string, certificate func(context.Context) (*tls.Certificate, error)) (net.Conn, error) {
+	cert, err := certificate(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of the account: %w", err)
+	}
+	inTLS := u.resource.Secured(network, address)
+	if cert != nil && !inTLS {
+		return nil, fmt.Errorf("%w: the account has a certificate, and this connection would be in clear: set tls.server to %s", protocols.ErrUntrusted, config.VerifyFull)
+	}
 	dialer := net.Dialer{Timeout: dialTime}
 	c, err := dialer.DialContext(ctx, network, address)
-	if err != nil || !u.resource.Secured(network, address) {
+	if err != nil || !inTLS {
 		return c, err
 	}
 	cfg := u.tls.Clone()
+	if cert != nil {
+		cfg.Certificates = []tls.Certificate{*cert}
+	}
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(address)
 	}
@@ -84,4 +101,9 @@ func (u *upstream) dial(ctx context.Context, network, address string) (net.Conn,
 		return nil, err
 	}
 	return secured, nil
+}
+
+// dialer is dial to one address, for libraries that name another.
+func (u *upstream) dialer(network, address string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) { return u.dial(ctx, network, address) }
 }
