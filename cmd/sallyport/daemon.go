@@ -36,6 +36,7 @@ type daemon struct {
 	events    *ledger
 	gate      *policy.Gate
 	protocols map[string]protocols.Protocol
+	brokers   brokers
 	analyzers *analyzers
 	leaves    *tlsport.Leaves // nil: agents have no TLS
 
@@ -51,6 +52,8 @@ type daemon struct {
 	alarms   alarms
 	fatal    chan error
 	finish   chan string // the loader's order to end, and why
+
+	secretsRead chan error // what came of asking the loader to read the secrets of accounts again
 }
 
 // inherited are the descriptors after the line to the loader's prover.
@@ -79,7 +82,7 @@ func runDaemon() error {
 	signal.Ignore(unix.SIGHUP)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
-	d := &daemon{prover: prover, line: in.line, metrics: newMetrics(), fatal: make(chan error, 1), finish: make(chan string, 1)}
+	d := &daemon{prover: prover, line: in.line, metrics: newMetrics(), fatal: make(chan error, 1), finish: make(chan string, 1), secretsRead: make(chan error, 1)}
 	d.front.Listener = redirect.NewListener(nil, d.stray)
 	if err := d.begin(in); err != nil {
 		var ee *exitError
@@ -138,6 +141,7 @@ func (d *daemon) begin(in inherited) error {
 		return err
 	}
 	d.gate = policy.NewGate(s.engine, d.events, time.Now)
+	d.brokers.store.Refresh, d.brokers.fail = d.askSecrets, d.accountFailed
 	digest := newDigester(d.evidence.journal.LiteralKey())
 	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum})
 	d.sessions.begin(s.cfg.Limits, d.log)
@@ -240,6 +244,7 @@ func (d *daemon) obey(committed chan<- struct{}) error {
 			}
 		case doAbort, doRefused:
 			if next != nil {
+				wipe(next.takeSecrets())
 				d.hold.Unlock()
 				next = nil
 			}
@@ -262,6 +267,8 @@ func (d *daemon) follow(o *order, fds []int) error {
 		return d.swept(o.Text)
 	case doNames:
 		return d.learnNames(fds[0])
+	case doSecrets:
+		return d.learnSecrets(fds[0])
 	case doNote:
 		return d.line.answer(verdictOf(doNote, d.recordNote(o.Text)))
 	case doListen:
@@ -321,6 +328,7 @@ func (d *daemon) ready(file int) (*setting, error) {
 func (d *daemon) commit(s *setting) {
 	d.gate.SetEngine(s.engine)
 	d.analyzers.commit(s)
+	d.brokers.commit(s)
 	s.resources.learn(d.names)
 	d.setting.Store(s)
 	d.enforcement(s)

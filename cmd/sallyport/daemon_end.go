@@ -28,6 +28,7 @@ func (d *daemon) end(last string, signals <-chan os.Signal) error {
 	}
 	d.evidence.flush()
 	d.analyzers.close()
+	d.closeBrokers()
 	return errors.Join(err, d.evidence.close())
 }
 

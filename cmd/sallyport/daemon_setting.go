@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"reflect"
@@ -24,8 +25,11 @@ type setting struct {
 	resources *routes
 	verifier  identity.Verifier
 	binder    intercept.Binder
-	passwords map[string]string    // by password_file
-	upstreams map[string]*upstream // by resource
+	passwords map[string]string // by password_file
+	secrets   map[string][]byte // of accounts, until they are in force
+
+	vaultRoots *x509.CertPool       // nil: the system's
+	upstreams  map[string]*upstream // by resource
 }
 
 // prepare makes a setting of a bundle. Of old, nil at the start, it keeps the
@@ -35,7 +39,7 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 	if err != nil {
 		return nil, configError(err)
 	}
-	s := &setting{cfg: cfg, passwords: map[string]string{}}
+	s := &setting{cfg: cfg, passwords: map[string]string{}, secrets: b.Secrets}
 	if s.engine, err = rules.Parse(b.Policy...); err != nil {
 		return nil, configError(err)
 	}
@@ -48,6 +52,9 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 		was = old.upstreams
 	}
 	if s.upstreams, err = newUpstreams(cfg, b.TLS, was); err != nil {
+		return nil, configError(err)
+	}
+	if s.vaultRoots, err = checkSecrets(cfg, b.Secrets); err != nil {
 		return nil, configError(err)
 	}
 	for file, secret := range b.Passwords {

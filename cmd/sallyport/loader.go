@@ -54,6 +54,7 @@ type loader struct {
 	verdicts chan verdict       // of the daemon; closed when it is gone
 	talks    chan *privsep.Talk // that others begin
 
+	reread    time.Time // the secrets of accounts, at the daemon's word
 	serving   bool
 	pending   *config.Config // sent to the daemon, not answered yet
 	asked     time.Time      // when

@@ -41,6 +41,7 @@ func (l *loader) reload() {
 // send hands the daemon its bundle.
 func (l *loader) send(cfg *config.Config, b *bundle) error {
 	f, err := b.seal()
+	wipe(b.Secrets)
 	if err != nil {
 		return err
 	}
@@ -56,6 +57,10 @@ func (l *loader) send(cfg *config.Config, b *bundle) error {
 // means that it will end.
 func (l *loader) answered(v verdict) error {
 	closeAll(v.fds)
+	if v.To == doSecrets {
+		l.rereadSecrets()
+		return nil
+	}
 	cfg := l.pending
 	if v.To != doPrepare || cfg == nil {
 		return nil // nobody asked, or waits for it any more

@@ -26,6 +26,7 @@ type bundle struct {
 	Policy      []rules.File
 	Passwords   map[string][]byte // by password_file
 	TLS         map[string][]byte // files of resources[].tls, by their names
+	Secrets     map[string][]byte // files of accounts, by their names
 	Credentials []byte            // evidence.nats.credentials
 	RecorderKey ed25519.PublicKey // nil where none is configured
 }
@@ -47,6 +48,9 @@ func gather(cfg *config.Config) (*bundle, error) {
 		fail(fmt.Errorf("policy: %w", err), "policy")
 	}
 	if b.TLS, err = readTLS(cfg); err != nil {
+		errs = append(errs, err)
+	}
+	if b.Secrets, err = readSecrets(cfg); err != nil {
 		errs = append(errs, err)
 	}
 	for i, r := range cfg.Resources {
@@ -149,6 +153,7 @@ func sealed(name string, v any) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer clear(data) // there may be secrets in it
 	fd, err := unix.MemfdCreate("sallyport", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("memory file: %w", err)
@@ -173,6 +178,7 @@ func openBundle(fd int) (*bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
+	defer clear(data)
 	b := &bundle{}
 	if err := json.Unmarshal(data, b); err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)

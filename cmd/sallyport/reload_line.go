@@ -34,6 +34,7 @@ const (
 	doAlarm   = "alarm"   // Text is for the record
 	doSwept   = "swept"   // Text is a redirect.Bypass, for the record
 	doHealth  = "health"  // Text is figures, for the metrics
+	doSecrets = "secrets" // with the descriptor of what the files of accounts hold now; the daemon asks for it by a verdict
 	doNames   = "names"   // with the descriptor of a names.Map: what DNS names lead to
 	doNote    = "note"    // Text is a note; answered once it is durable on the record
 
@@ -168,7 +169,7 @@ func (l *line) next() (o order, fds []int, err error) {
 func (o *order) fits(fds int) error {
 	want := 0
 	switch o.Do {
-	case doPrepare, doNames:
+	case doPrepare, doSecrets, doNames:
 		want = 1
 	case doListen, doAdopt:
 		want = len(o.Names)

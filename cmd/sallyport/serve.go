@@ -52,6 +52,7 @@ type passage struct {
 	target   target
 	protocol protocols.Protocol
 	upstream *upstream
+	granted  *granted                           // nil: the client logs in itself
 	identity intercept.Identity                 // when it connected
 	who      atomic.Pointer[intercept.Identity] // the latest proof of it
 	event    *events.Session
@@ -87,6 +88,7 @@ func (d *daemon) serve(f *intercept.Flow) {
 		return
 	}
 	defer leave()
+	defer p.granted.end()
 	gauge := d.metrics.sessions.WithLabelValues(p.label())
 	gauge.Inc()
 	defer gauge.Dec()
@@ -132,7 +134,8 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 	p.identity = id
 	p.who.Store(&id)
 	tellIdentity(p.event, &id)
-	return p, nil
+	p.granted, err = d.brokers.choose(p.resource, &id)
+	return p, err
 }
 
 // reasonOf is why somebody has no identity.
@@ -161,11 +164,11 @@ func newEvent(host string, f *intercept.Flow) *events.Session {
 // session returns the session; doors are what it opens, cut ends it.
 func (d *daemon) session(p *passage, doors *doors, cut context.Context) *protocols.Session {
 	return protocols.NewSession(protocols.Options{
-		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(),
+		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(), Account: p.granted.account(),
 		TLS: d.clientTLS(p), TLSOnly: p.resource.TLS.Agent == config.Require && p.flow.Path == "",
 		Renew: func(ctx context.Context) (intercept.Identity, error) { return d.renew(ctx, p) },
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			c, err := p.upstream.dial(ctx, p.target.network, p.target.address)
+			c, err := p.upstream.dialAs(ctx, p.target.network, p.target.address, p.granted.certificate)
 			if err != nil {
 				return nil, err
 			}

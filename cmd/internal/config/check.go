@@ -87,6 +87,7 @@ func (c *checker) config(cfg *Config) {
 	c.workloads(&cfg.Interception, &cfg.Identity)
 	c.resources(cfg.Resources, cfg.Interception.Port)
 	c.identity(&cfg.Identity)
+	c.accounts(cfg)
 	c.authority(&cfg.Authority, cfg.Resources)
 	c.oneOf(cfg.Evidence.Journal.Sync, []string{"fsync", "write"}, "evidence", "journal", "sync")
 	if j := cfg.Evidence.Journal; j.SegmentBytes < 1<<20 || j.MaxBytes < 4*j.SegmentBytes {

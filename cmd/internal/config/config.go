@@ -39,6 +39,7 @@ type Config struct {
 	Authority    Authority    `yaml:"authority"`
 	Evidence     Evidence     `yaml:"evidence"`
 	Limits       Limits       `yaml:"limits"`
+	Vault        *Vault       `yaml:"vault"` // that accounts come from
 
 	Path string `yaml:"-"` // of the file itself
 	Text []byte `yaml:"-"` // what stands in it
@@ -80,6 +81,8 @@ type Resource struct {
 	Labels    map[string]string `yaml:"labels"`
 	Catalog   *Catalog          `yaml:"catalog"`
 	TLS       TLS               `yaml:"tls"`
+	Login     string            `yaml:"login"`    // LoginPass (the default where no accounts are listed) or LoginBroker
+	Accounts  []Account         `yaml:"accounts"` // at its server, first to last
 }
 
 // Catalog is the side connection that reads a database's catalog.
@@ -271,6 +274,7 @@ func (c *Config) defaults() error {
 			def(&cat.Address, c.Resources[i].single())
 		}
 	}
+	c.broker()
 	files := []*string{&c.Policy, &c.Evidence.Recorder, &c.Evidence.NATS.Credentials}
 	for i := range c.Resources {
 		files = append(files, c.Resources[i].TLS.files()...)

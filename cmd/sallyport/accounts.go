@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"reflect"
+	"sync"
+	"time"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/broker"
+	"sallyport.dev/sallyport/intercept/broker/rds"
+	"sallyport.dev/sallyport/intercept/broker/vault"
+	"sallyport.dev/sallyport/protocols"
+)
+
+// brokers are whom the daemon logs in as at the servers of resources.
+type brokers struct {
+	store broker.Store
+	// svid gives this host's own X.509-SVID, nil where it has none.
+	svid func(context.Context) (*tls.Certificate, error)
+	fail func(error)
+
+	mu     sync.Mutex
+	of     map[string][]brokered // by resource
+	vaults map[vaultPath]*vault.Source
+	server *vault.Client
+	access *config.Vault // that server is a client of
+}
+
+// brokered is one of a resource's list.
+type brokered struct {
+	broker.Account
+
+	weakest protocols.Method
+}
+
+// vaultPath is what all accounts share that are the same of Vault's.
+type vaultPath struct {
+	config.VaultPath
+
+	resource string
+}
+
+// methods are the names of ways to prove a password.
+var methods = map[string]protocols.Method{
+	"": protocols.Bound, "scram-sha-256-plus": protocols.Bound, "scram-sha-256": protocols.Mutual,
+	"md5": protocols.Hashed, "password": protocols.Clear, "none": protocols.None,
+}
+
+// commit puts a setting in force for sessions to come. Those that are there
+// keep what they were given.
+func (a *brokers) commit(s *setting) {
+	a.store.Replace(s.takeSecrets())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.vaults
+	if a.reach(s) {
+		a.drop(old)
+		old = nil
+	}
+	a.of, a.vaults = map[string][]brokered{}, map[vaultPath]*vault.Source{}
+	for i := range s.cfg.Resources {
+		r := &s.cfg.Resources[i]
+		for k := range r.Accounts {
+			a.of[r.Name] = append(a.of[r.Name], a.make(r, &r.Accounts[k], old))
+		}
+	}
+	a.drop(old)
+}
+
+// drop lets go of those that are not in use any more; mu is held.
+func (a *brokers) drop(old map[vaultPath]*vault.Source) {
+	for path, v := range old {
+		if a.vaults[path] != v {
+			go v.Close(context.Background())
+		}
+	}
+}
+
+// reach makes the client of Vault, and reports whether it is another one than
+// before; mu is held.
+func (a *brokers) reach(s *setting) (other bool) {
+	v := s.cfg.Vault
+	if a.server != nil && reflect.DeepEqual(v, a.access) && s.vaultRoots.Equal(a.server.Roots) {
+		return false
+	}
+	a.access, a.server = v, nil
+	if v == nil {
+		return true
+	}
+	c := &vault.Client{Address: v.Address, Namespace: v.Namespace, Roots: s.vaultRoots, Store: &a.store, TokenFile: v.TokenFile}
+	if r := v.AppRole; r != nil {
+		c.Mount, c.RoleID, c.SecretIDFile = r.Mount, r.RoleID, r.SecretIDFile
+	}
+	a.server = c
+	return true
+}
+
+// make makes an account of its configuration; of old it keeps what Vault has
+// lent already; mu is held.
+func (a *brokers) make(r *config.Resource, c *config.Account, old map[vaultPath]*vault.Source) brokered {
+	out := brokered{
+		Account: broker.Account{For: c.Who(), User: c.User, Role: c.SetRole},
+		weakest: methods[c.Auth],
+	}
+	switch {
+	case c.Vault != nil:
+		path := vaultPath{*c.Vault, r.Name}
+		v := a.vaults[path]
+		if v == nil {
+			if v = old[path]; v == nil {
+				v = &vault.Source{Client: a.server, Path: c.Vault.Path, PerSession: c.Vault.PerSession, Fail: a.fail}
+			}
+			a.vaults[path] = v
+		}
+		out.Source, out.Origin = v, "vault:"+c.Vault.Path
+	case c.RDS != nil:
+		out.Source = &rds.Source{
+			Store: &a.store, File: c.RDS.CredentialsFile, Profile: c.RDS.Profile, Endpoint: c.RDS.Endpoint, Region: c.RDS.Region, Now: time.Now,
+		}
+		out.weakest = protocols.Clear // the only way that RDS takes it
+	case c.Certificate != nil:
+		out.Source = broker.KeyPair{Store: &a.store, Cert: c.Certificate.Certificate, Key: c.Certificate.Key}
+	case c.SVID:
+		out.Source = broker.Certified(func(ctx context.Context) (*tls.Certificate, error) {
+			if a.svid == nil {
+				return nil, errors.New("this host has no SVID of its own")
+			}
+			return a.svid(ctx)
+		})
+	default:
+		out.Source = broker.Password{Store: &a.store, File: c.PasswordFile}
+	}
+	return out
+}
+
+// choose returns the account that an identity is given at a resource, nil where
+// the client logs in itself.
+func (a *brokers) choose(r *config.Resource, id *intercept.Identity) (*granted, error) {
+	if !r.Brokered() {
+		return nil, nil
+	}
+	a.mu.Lock()
+	list := a.of[r.Name]
+	a.mu.Unlock()
+	plain := make([]broker.Account, len(list))
+	for i := range list {
+		plain[i] = list[i].Account
+	}
+	g, err := broker.Choose(plain, id)
+	if err != nil {
+		return nil, refusal("account", "account", err.Error(), "have the administrator of this host add one (resources[].accounts in sallyport.yaml)")
+	}
+	return &granted{g, list[g.Index].weakest}, nil
+}
+
+// close gives back what is not used any more.
+func (a *brokers) close(ctx context.Context) {
+	a.mu.Lock()
+	all := a.vaults
+	a.of, a.vaults = nil, nil
+	a.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, v := range all {
+		wg.Go(func() { v.Close(ctx) })
+	}
+	wg.Wait()
+	a.store.Replace(nil)
+}
+
+// granted is the account of one session.
+type granted struct {
+	*broker.Grant
+
+	weakest protocols.Method
+}
+
+// account is how the protocol knows it.
+func (g *granted) account() *protocols.Account {
+	if g == nil {
+		return nil
+	}
+	return &protocols.Account{
+		User: g.User, Role: g.Role,
+		Login: func(ctx context.Context, again bool) (*protocols.Login, error) {
+			c, err := g.Credential(ctx, again)
+			if err != nil {
+				return nil, err
+			}
+			return &protocols.Login{User: c.User, Password: c.Password, Weakest: g.weakest}, nil
+		},
+	}
+}
+
+// certificate is what the server is shown, nil for none.
+func (g *granted) certificate(ctx context.Context) (*tls.Certificate, error) {
+	if g == nil {
+		return nil, nil
+	}
+	return g.Certificate(ctx)
+}
+
+// end gives back what the session had.
+func (g *granted) end() {
+	if g != nil {
+		g.End()
+	}
+}
