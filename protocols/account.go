@@ -43,11 +43,11 @@ type Method uint8
 const (
 	// Bound: both sides prove that they know it and, where the server's door is
 	// in TLS, that they speak on the same channel (RFC 5929).
-	Bound Method = iota
-	Mutual // both sides prove that they know it
-	Hashed // a hash of it with a challenge is shown
-	Clear  // it is shown as it is, inside of TLS only
-	None   // the server need not ask
+	Bound  Method = iota
+	Mutual        // both sides prove that they know it
+	Hashed        // a hash of it with a challenge is shown
+	Clear         // it is shown as it is, inside of TLS only
+	None          // the server need not ask
 )
 
 // Account returns whom to log in as, nil where the client does that itself.

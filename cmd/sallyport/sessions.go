@@ -227,6 +227,9 @@ func showSession(w io.Writer, d *recorder.Detail) error {
 	}
 	line("resource", strings.TrimSpace(d.Resource+" "+d.Destination))
 	line("protocol", d.Protocol)
+	if d.Account != "" {
+		line("account", strings.TrimSpace(d.Account+" "+d.Role))
+	}
 	line("claims", strings.TrimSpace(d.User+" "+d.Database+" "+d.Application))
 	line("opened", d.Opened.Local().Format(time.RFC3339Nano))
 	if d.Closed != nil {

@@ -142,7 +142,7 @@ func status(ev *events.Event) id {
 		return id{1, "Success"}
 	}
 	switch ev.Status {
-	case "ok", "", "start", "stop", "reload", "up", "down", "recovered":
+	case "ok", "", "start", "stop", "reload", "up", "down", "recovered", "login":
 		return id{1, "Success"}
 	case "error", "failed":
 		return id{2, "Failure"}

@@ -39,7 +39,9 @@ type View struct {
 	OfActor     events.Proved  `json:"actor_proof,omitzero"`
 	OfPrincipal events.Proved  `json:"principal_proof,omitzero"`
 	Expires     time.Time      `json:"expires,omitzero"`
-	User        string         `json:"user,omitempty"` // claimed, as are the next two
+	Account     string         `json:"account,omitempty"` // that the passage logged in as; "" where the client did itself
+	Role        string         `json:"role,omitempty"`    // that its session runs as
+	User        string         `json:"user,omitempty"`    // claimed, as are the next two
 	Database    string         `json:"database,omitempty"`
 	Application string         `json:"application,omitempty"`
 	Process     events.Process `json:"process,omitzero"` // of the session, or of a bypass
@@ -158,6 +160,8 @@ type wire struct {
 		OfActor     []string       `json:"actor_bound"`
 		ByPrincipal string         `json:"principal_proof"`
 		OfPrincipal []string       `json:"principal_bound"`
+		Account     string         `json:"database_user"`
+		Role        string         `json:"database_role"`
 		User        string         `json:"claimed_user"`
 		Database    string         `json:"claimed_database"`
 		Application string         `json:"claimed_application"`
@@ -212,7 +216,7 @@ func Decode(b []byte) (View, error) {
 		Workload: u.Workload, SPIFFE: u.SPIFFE, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors,
 		Issuer: u.Issuer, Vouches: u.Vouches, OfWorkload: events.Proved{By: u.ByWorkload, Bound: u.OfWorkload},
 		OfActor: events.Proved{By: u.ByActor, Bound: u.OfActor}, OfPrincipal: events.Proved{By: u.ByPrincipal, Bound: u.OfPrincipal},
-		Proof: u.Proof, User: u.User, Database: u.Database, Application: u.Application,
+		Proof: u.Proof, Account: u.Account, Role: u.Role, User: u.User, Database: u.Database, Application: u.Application,
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
 		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked,
@@ -262,6 +266,6 @@ func Revive(payload []byte) (*events.Session, error) {
 		Opened: v.Opened, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal, Actors: v.Actors,
 		SPIFFE: v.SPIFFE, Issuer: v.Issuer, PrincipalIssuer: v.Vouches, Proof: v.Proof,
 		WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Expires: v.Expires, Process: v.Process,
-		User: v.User, Database: v.Database, Application: v.Application,
+		Account: v.Account, Role: v.Role, User: v.User, Database: v.Database, Application: v.Application,
 	}, nil
 }

@@ -61,6 +61,7 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	written := map[string]bool{}
 	cut := session()
 	cut.ID, cut.Application = "cut", strings.Repeat("x", 10000)
+	cut.Account, cut.Role = "billing", "reader"
 	cut.Reached, cut.Path = netip.MustParseAddrPort("10.0.0.6:5432"), "/run/s"
 	for _, e := range slices.Concat(examples(), more(), []*events.Event{
 		{Kind: events.SessionOpen, Session: cut},

@@ -116,7 +116,7 @@ func TestDecodeReadsBack(t *testing.T) {
 			Session: s.ID, Opened: s.Opened, Protocol: s.Protocol, Resource: s.Resource, Destination: s.Destination,
 			Workload: s.Workload, Actor: s.Actor, Principal: s.Principal, Actors: s.Actors, Issuer: s.Issuer,
 			SPIFFE: s.SPIFFE, Vouches: s.PrincipalIssuer, OfWorkload: s.WorkloadProof, OfActor: s.ActorProof, OfPrincipal: s.PrincipalProof,
-			Proof: s.Proof, Expires: s.Expires, User: s.User, Database: s.Database, Application: s.Application, Process: s.Process,
+			Proof: s.Proof, Expires: s.Expires, Account: s.Account, Role: s.Role, User: s.User, Database: s.Database, Application: s.Application, Process: s.Process,
 			Number: e.Number, Command: e.Command, Normalized: e.Normalized, Writes: e.Writes, Rules: e.Rules, Reason: e.Reason,
 			Remedy: e.Remedy, Code: e.Code, Objects: e.Objects, Status: e.Status, Rows: e.Rows, Bytes: e.Bytes, Recorded: e.Recorded,
 			Duration: e.Duration, Message: e.Message, Source: e.Source, Transport: e.Transport,

@@ -98,6 +98,11 @@ func encodeSession(s *events.Session) []byte {
 	u.list("actor_bound", s.ActorProof.Bound)
 	u.str("principal_proof", s.PrincipalProof.By, capName)
 	u.list("principal_bound", s.PrincipalProof.Bound)
+	if s.Account != "" {
+		u.word("login", "broker")
+	}
+	u.str("database_user", s.Account, capName)
+	u.str("database_role", s.Role, capName)
 	u.str("claimed_user", s.User, capName)
 	u.str("claimed_database", s.Database, capName)
 	u.str("claimed_application", s.Application, capName)

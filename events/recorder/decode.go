@@ -29,7 +29,7 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 			Protocol: v.Protocol, Resource: v.Resource, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal,
 			Actors: v.Actors, Issuer: v.Issuer, Proof: v.Proof, SPIFFE: v.SPIFFE,
 			WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Process: v.Process.Exe, PID: v.Process.PID,
-			User: v.User, Database: v.Database, Application: v.Application,
+			Account: v.Account, Role: v.Role, User: v.User, Database: v.Database, Application: v.Application,
 		},
 	}
 	if f.Who.Destination = v.Path; v.Destination.IsValid() {

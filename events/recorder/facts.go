@@ -47,7 +47,9 @@ type Identity struct {
 
 	Process     string `json:"process,omitempty"` // path of the executable
 	PID         uint32 `json:"pid,omitempty"`
-	User        string `json:"user,omitempty"` // claimed, as are the next two
+	Account     string `json:"account,omitempty"` // database user that the passage logged in as
+	Role        string `json:"role,omitempty"`    // that its session runs as
+	User        string `json:"user,omitempty"`    // claimed, as are the next two
 	Database    string `json:"database,omitempty"`
 	Application string `json:"application,omitempty"`
 }
