@@ -259,6 +259,9 @@ func fewOf(found []string) string {
 func (l *findings) workloads(h redirect.Host, cfg *config.Config, root string) {
 	c, err := coverOf(cfg, root)
 	l.check("covered cgroups", cmp.Or(strings.Join(c.edges, " "), "none"), err, "what looks like a container and can't be read as one is covered only in mode host: see docs/operations.md, Naming workloads")
+	if err := errLoose(cfg); err != nil {
+		l.note("selectors", err.Error(), remedyLoose)
+	}
 	all, err := processes(h)
 	if err != nil {
 		l.check("agents", "", err, "mount /proc")

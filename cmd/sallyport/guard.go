@@ -54,6 +54,10 @@ to protected services that are older than the guard. Until a daemon runs, every
 covered connection to them is refused. A guard that is up already is brought to
 this configuration without a gap. Run it at boot, before any agent.
 
+In mode cgroup that holds of paths and slices without wildcards, made and covered
+before anybody is in them, and of what other selectors match now. What comes to
+match them later is covered while sallyport runs: it is said where that matters.
+
 A note about it is left for the next daemon to record, beside the state in a
 folder of root's. Where it can't be written, the guard is up all the same, and
 the exit code is 1.`,
@@ -75,6 +79,9 @@ the exit code is 1.`,
 			swept, err := g.Swept()
 			printSwept(out, swept)
 			fmt.Fprintf(out, "the guard is up: %s mode, %d resources\n", cfg.Interception.Mode, len(cfg.Resources))
+			if loose := errLoose(cfg); loose != nil {
+				fmt.Fprintf(out, "note: %s\n", render.Line(loose.Error()))
+			}
 			n := noteBySelf(guardUp)
 			n.Ended = len(swept)
 			if err != nil {
