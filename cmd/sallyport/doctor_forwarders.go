@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
@@ -63,9 +65,30 @@ func carries(cfg *config.Config, f *discover.Forwarder) bool {
 			return true
 		case slices.ContainsFunc(cfg.Resources, func(r config.Resource) bool { return slices.Contains(r.Unix, u.Target) }):
 			return true
+		case err != nil && protectsName(cfg, u.Target):
+			return true
 		}
 	}
 	return f.Known && slices.ContainsFunc(cfg.Interception.ExemptPaths(), func(p string) bool { return below(f.Cgroup, p) })
+}
+
+// protectsName reports whether a target is the name of a protected service, as
+// ssh -L and others are told it.
+func protectsName(cfg *config.Config, target string) bool {
+	host, port, err := net.SplitHostPort(target)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return false
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return slices.ContainsFunc(cfg.Resources, func(r config.Resource) bool {
+		return slices.ContainsFunc(r.Addresses, func(a config.Address) bool {
+			return a.Name != "" && a.Name == host && a.First <= uint16(n) && uint16(n) <= a.Last
+		})
+	})
 }
 
 func below(cgroup, parent string) bool {

@@ -18,6 +18,9 @@ import (
 // sockets checks that file permissions keep the covered from the unix sockets
 // of protected services: the guarantee beside the guard, which judges paths.
 func (l *findings) sockets(cfg *config.Config, c *cover, agents []process) {
+	if slices.ContainsFunc(cfg.Resources, func(r config.Resource) bool { return len(r.Unix) > 0 }) {
+		l.held(cfg, c)
+	}
 	who := accounts(cfg, c, agents)
 	for _, r := range cfg.Resources {
 		for _, path := range r.Unix {
