@@ -25,7 +25,7 @@ type setting struct {
 	resources *routes
 	verifier  identity.Verifier
 	binder    intercept.Binder
-	passwords map[string]string // by password_file
+	passwords map[string]string // by password_file, or secret_file
 	secrets   map[string][]byte // of accounts, until they are in force
 
 	vaultRoots *x509.CertPool       // nil: the system's
@@ -60,9 +60,9 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 	for file, secret := range b.Passwords {
 		s.passwords[file] = trimNewline(secret)
 	}
-	if old != nil && reflect.DeepEqual(old.cfg.Identity.Issuers, cfg.Identity.Issuers) {
+	if old != nil && sameIssuers(old, s) {
 		s.verifier = old.verifier
-	} else if s.verifier, err = verifier(cfg); err != nil {
+	} else if s.verifier, err = verifier(cfg, s.passwords); err != nil {
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "issuers"), err))
 	}
 	var ws []identity.Workload
@@ -75,13 +75,29 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 	return s, nil
 }
 
-func verifier(cfg *config.Config) (identity.Verifier, error) {
+// sameIssuers reports that a setting's issuers are those of another, and the
+// secrets for them too.
+func sameIssuers(a, b *setting) bool {
+	for _, i := range b.cfg.Identity.Issuers {
+		if x := i.Exchange; x != nil && a.passwords[x.SecretFile] != b.passwords[x.SecretFile] {
+			return false
+		}
+	}
+	return reflect.DeepEqual(a.cfg.Identity.Issuers, b.cfg.Identity.Issuers)
+}
+
+// verifier verifies tokens of the configured issuers; secrets are by file.
+func verifier(cfg *config.Config, secrets map[string]string) (identity.Verifier, error) {
 	var is []oidc.Issuer
 	for _, i := range cfg.Identity.Issuers {
-		is = append(is, oidc.Issuer{
+		o := oidc.Issuer{
 			URL: i.URL, Audience: i.Audience, Algorithms: i.Algorithms, Skew: i.Skew,
 			Parties: i.Parties, MaxAge: i.MaxAge, Grace: i.OfflineGrace, OneTime: i.OneTime,
-		})
+		}
+		if x := i.Exchange; x != nil {
+			o.Exchange = &oidc.Exchange{Client: x.Client, Secret: secrets[x.SecretFile], Audience: x.Audience, Scope: x.Scope}
+		}
+		is = append(is, o)
 	}
 	return oidc.New(is, time.Now)
 }

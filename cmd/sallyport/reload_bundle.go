@@ -24,7 +24,7 @@ type bundle struct {
 	Path        string // of the configuration
 	Config      []byte
 	Policy      []rules.File
-	Passwords   map[string][]byte // by password_file
+	Passwords   map[string][]byte // by password_file, or secret_file of an issuer
 	TLS         map[string][]byte // files of resources[].tls, by their names
 	Secrets     map[string][]byte // files of accounts, by their names
 	Credentials []byte            // evidence.nats.credentials
@@ -60,6 +60,18 @@ func gather(cfg *config.Config) (*bundle, error) {
 		file := r.Catalog.PasswordFile
 		if b.Passwords[file], err = readFile(file, maxSecret); err != nil {
 			fail(err, "resources", i, "catalog", "password_file")
+		}
+	}
+	for i, is := range cfg.Identity.Issuers {
+		if is.Exchange == nil {
+			continue
+		}
+		file := is.Exchange.SecretFile
+		if b.Passwords[file], err = readFile(file, maxSecret); err == nil && len(trimNewline(b.Passwords[file])) == 0 {
+			err = fmt.Errorf("%s: is empty", file)
+		}
+		if err != nil {
+			fail(err, "identity", "issuers", i, "exchange", "secret_file")
 		}
 	}
 	if file := cfg.Evidence.NATS.Credentials; file != "" {

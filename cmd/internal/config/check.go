@@ -181,6 +181,12 @@ func (c *checker) identity(id *Identity) {
 		if is.OfflineGrace < time.Second || is.OfflineGrace > 7*24*time.Hour {
 			c.bad(fmt.Sprintf("offline_grace %s: must be between 1s and 168h: a key that the issuer withdraws is believed so long while it can't be reached", is.OfflineGrace), "identity", "issuers", i, "offline_grace")
 		}
+		if x := is.Exchange; x != nil && (x.Client == "" || x.SecretFile == "" || x.Audience == "") {
+			c.bad("exchange: needs client, secret_file and audience", "identity", "issuers", i, "exchange")
+		}
+		if is.Exchange != nil && is.OneTime {
+			c.bad("one_time: such a token can't be exchanged: its one use is here", "identity", "issuers", i, "one_time")
+		}
 		for k, p := range is.Parties {
 			if p == "" {
 				c.bad("azp: a party without a name", "identity", "issuers", i, "azp", k)

@@ -115,6 +115,15 @@ type Issuer struct {
 	// OfflineGrace is how long its keys are believed while it does not answer.
 	OfflineGrace time.Duration `yaml:"offline_grace"`
 	OneTime      bool          `yaml:"one_time"` // each of its tokens opens one connection
+	Exchange     *Exchange     `yaml:"exchange"`
+}
+
+// Exchange has an issuer's tokens exchanged there before they count.
+type Exchange struct {
+	Client     string `yaml:"client"`      // sallyport's at the issuer
+	SecretFile string `yaml:"secret_file"` // its secret
+	Audience   string `yaml:"audience"`    // of the token that is asked for
+	Scope      string `yaml:"scope"`       // default: the issuer's
 }
 
 // Workload is who a process is taken for, and what it may present.
@@ -280,6 +289,11 @@ func (c *Config) defaults() error {
 		files = append(files, c.Resources[i].TLS.files()...)
 		if cat := c.Resources[i].Catalog; cat != nil {
 			files = append(files, &cat.PasswordFile)
+		}
+	}
+	for i := range c.Identity.Issuers {
+		if x := c.Identity.Issuers[i].Exchange; x != nil {
+			files = append(files, &x.SecretFile)
 		}
 	}
 	for _, f := range files {

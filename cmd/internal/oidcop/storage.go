@@ -160,9 +160,9 @@ func (s *storage) CreateAccessToken(_ context.Context, r op.TokenRequest) (strin
 }
 
 // ValidateTokenExchangeRequest lets a client act for the subject with its own
-// token as the actor's.
+// token as the actor's, or exchange the subject's without an actor.
 func (s *storage) ValidateTokenExchangeRequest(_ context.Context, r op.TokenExchangeRequest) error {
-	if r.GetExchangeActor() != r.GetClientID() {
+	if a := r.GetExchangeActor(); a != "" && a != r.GetClientID() {
 		return oidc.ErrInvalidRequest().WithDescription("actor_token must be the client's own")
 	}
 	if r.GetRequestedTokenType() == "" {
@@ -178,6 +178,12 @@ func (s *storage) CreateTokenExchangeRequest(context.Context, op.TokenExchangeRe
 // GetPrivateClaimsFromTokenExchangeRequest makes the act claim: the current
 // actor outermost, those before it nested within (RFC 8693, section 4.1).
 func (s *storage) GetPrivateClaimsFromTokenExchangeRequest(_ context.Context, r op.TokenExchangeRequest) (map[string]any, error) {
+	if r.GetExchangeActor() == "" {
+		if act, ok := r.GetExchangeSubjectTokenClaims()["act"]; ok {
+			return map[string]any{"act": act}, nil
+		}
+		return nil, nil
+	}
 	act := map[string]any{"sub": r.GetExchangeActor()}
 	if before, ok := r.GetExchangeSubjectTokenClaims()["act"]; ok {
 		act["act"] = before

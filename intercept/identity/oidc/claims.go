@@ -41,7 +41,10 @@ func (is *issuer) token(claims map[string]any, now time.Time) (*identity.Token, 
 			return nil, fmt.Errorf("its token's jti claim, which one_time asks for: %w", err)
 		}
 	}
-	return t, is.times(t, claims, now)
+	if err := is.times(t, claims, now); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // audience reads the aud claim: a string, or a list of them.

@@ -24,6 +24,8 @@ type Issuer struct {
 	Grace time.Duration
 	// OneTime says that its tokens may each be presented once (jti).
 	OneTime bool
+	// Exchange, when not nil, has its tokens exchanged before they count.
+	Exchange *Exchange
 }
 
 // DefaultGrace is how long keys are believed without their issuer.
@@ -46,6 +48,12 @@ func (is *Issuer) check() error {
 		if !slices.Contains(algorithms, a) {
 			return fmt.Errorf("issuer %q: algorithm %q: use an asymmetric one of %s", is.URL, a, strings.Join(algorithms, ", "))
 		}
+	}
+	if x := is.Exchange; x != nil && (x.Client == "" || x.Secret == "" || x.Audience == "") {
+		return fmt.Errorf("issuer %q: exchange needs a client, its secret and an audience", is.URL)
+	}
+	if is.Exchange != nil && is.OneTime {
+		return fmt.Errorf("issuer %q: a one-time token can't be exchanged: its one use is here", is.URL)
 	}
 	if slices.Contains(is.Parties, "") {
 		return fmt.Errorf("issuer %q: an authorized party without a name", is.URL)

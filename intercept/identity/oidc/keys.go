@@ -186,24 +186,42 @@ func (k *keySet) fetch() error {
 	return nil
 }
 
-// download discovers the issuer (OpenID Connect Discovery 1.0, section 4) and
-// reads its key set (RFC 7517).
-func (k *keySet) download(ctx context.Context) ([]jose.JSONWebKey, error) {
+// metadata is what an issuer says of itself.
+type metadata struct{ keys, token string }
+
+// discover asks an issuer for its end points (OpenID Connect Discovery 1.0,
+// section 4): it must name itself exactly as it is configured.
+func (k *keySet) discover(ctx context.Context) (m metadata, err error) {
 	p, err := gooidc.NewProvider(gooidc.ClientContext(ctx, k.client), k.issuer)
 	if err != nil {
-		return nil, fmt.Errorf("discovery: %.200q", err.Error())
+		return m, fmt.Errorf("discovery: %.200q", err.Error())
 	}
-	var meta struct {
+	var said struct {
 		Keys string `json:"jwks_uri"`
 	}
-	if err := p.Claims(&meta); err != nil {
-		return nil, errors.New("discovery: the answer names no jwks_uri")
+	if err := p.Claims(&said); err != nil {
+		return m, errors.New("discovery: the answer names no jwks_uri")
 	}
-	u, err := url.Parse(meta.Keys)
-	if err != nil || !safeURL(u) {
-		return nil, fmt.Errorf("discovery: jwks_uri %.200q must be an https URL (http only on loopback)", meta.Keys)
+	m = metadata{said.Keys, p.Endpoint().TokenURL}
+	for name, at := range map[string]string{"jwks_uri": m.keys, "token_endpoint": m.token} {
+		u, err := url.Parse(at)
+		if at == "" && name == "token_endpoint" {
+			continue
+		}
+		if err != nil || !safeURL(u) {
+			return m, fmt.Errorf("discovery: %s %.200q must be an https URL (http only on loopback)", name, at)
+		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, meta.Keys, nil)
+	return m, nil
+}
+
+// download discovers the issuer and reads its key set (RFC 7517).
+func (k *keySet) download(ctx context.Context) ([]jose.JSONWebKey, error) {
+	meta, err := k.discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, meta.keys, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -213,11 +231,11 @@ func (k *keySet) download(ctx context.Context) ([]jose.JSONWebKey, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("keys: %s answered %.40q", meta.Keys, resp.Status)
+		return nil, fmt.Errorf("keys: %s answered %.40q", meta.keys, resp.Status)
 	}
 	var set struct{ Keys []json.RawMessage }
 	if err := json.NewDecoder(resp.Body).Decode(&set); err != nil {
-		return nil, fmt.Errorf("keys: %s does not answer with a key set", meta.Keys)
+		return nil, fmt.Errorf("keys: %s does not answer with a key set", meta.keys)
 	}
 	var keys []jose.JSONWebKey
 	for _, raw := range set.Keys {
@@ -229,7 +247,7 @@ func (k *keySet) download(ctx context.Context) ([]jose.JSONWebKey, error) {
 		}
 	}
 	if len(keys) == 0 || len(keys) > maxKeys {
-		return nil, fmt.Errorf("keys: %s publishes %d usable ones: must be 1 to %d", meta.Keys, len(keys), maxKeys)
+		return nil, fmt.Errorf("keys: %s publishes %d usable ones: must be 1 to %d", meta.keys, len(keys), maxKeys)
 	}
 	return keys, nil
 }

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,8 @@ type Verifier struct {
 
 type issuer struct {
 	Issuer
-	keys *keySet
+	keys      *keySet
+	exchanger *exchanger // nil: tokens are taken as they are
 }
 
 // New returns a Verifier. It does not speak to the issuers yet. now is the
@@ -42,7 +44,10 @@ func New(issuers []Issuer, now func() time.Time) (*Verifier, error) {
 		if err != nil {
 			return nil, err
 		}
-		v.issuers[is.URL] = &issuer{is, keys}
+		v.issuers[is.URL] = &issuer{Issuer: is, keys: keys}
+		if x := is.Exchange; x != nil {
+			v.issuers[is.URL].exchanger = &exchanger{Exchange: *x, keys: keys, now: now, kept: map[[sha256.Size]byte]exchanged{}}
+		}
 	}
 	return v, nil
 }
@@ -65,21 +70,41 @@ func (v *Verifier) Verify(ctx context.Context, raw, only string) (*identity.Toke
 	if is == nil {
 		return nil, fmt.Errorf("its token is from %.128q, which is not among identity.issuers", iss)
 	}
-	// Before anybody is asked for keys: what these say holds for nobody.
+	token, left, err := is.verifyParsed(ctx, t, v.now)
+	if err != nil {
+		return nil, err
+	}
+	token.Fresh = v.now().Add(min(left, fresh))
+	if err := v.exchange(ctx, is, raw, token); err != nil {
+		return nil, err
+	}
+	return token, nil
+}
+
+// verify verifies a token of this issuer. left is how long the keys that it was
+// checked with may still be used.
+func (is *issuer) verify(ctx context.Context, raw string, now func() time.Time) (*identity.Token, time.Duration, error) {
+	t, err := parse(raw)
+	if err != nil {
+		return nil, 0, err
+	}
+	if t.claims["iss"] != is.URL {
+		return nil, 0, errors.New("it is of another issuer")
+	}
+	return is.verifyParsed(ctx, t, now)
+}
+
+func (is *issuer) verifyParsed(ctx context.Context, t *jwt, now func() time.Time) (*identity.Token, time.Duration, error) {
+	// Before anybody is asked for keys: these hold for nobody.
 	if alg, ok := t.header["alg"].(string); !ok || !slices.Contains(is.Algorithms, alg) {
-		return nil, fmt.Errorf("its token is not signed with one of %s: change the issuer's signature, or identity.issuers (algorithms)", strings.Join(is.Algorithms, ", "))
+		return nil, 0, fmt.Errorf("its token is not signed with one of %s: change the issuer's signature, or identity.issuers (algorithms)", strings.Join(is.Algorithms, ", "))
 	}
 	left, err := is.keys.verify(ctx, t)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	now := v.now()
-	token, err := is.token(t.claims, now)
-	if err != nil {
-		return nil, err
-	}
-	token.Fresh = now.Add(min(left, fresh))
-	return token, nil
+	token, err := is.token(t.claims, now())
+	return token, left, err
 }
 
 // Spend implements identity.Verifier.

@@ -20,6 +20,8 @@ import (
 type Forger struct {
 	*httptest.Server
 	Hang atomic.Bool // the key set does not come
+	// Exchange answers at the token end point; set it before the first token.
+	Exchange func(w http.ResponseWriter, subject string)
 
 	mu   sync.Mutex
 	keys []any // of the key set: JSON Web Keys
@@ -31,7 +33,11 @@ func NewForger(t testing.TB) *Forger {
 	gone := make(chan struct{})
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "openid-configuration") {
-			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, f.URL, f.URL+"/keys")
+			fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"token_endpoint":%q}`, f.URL, f.URL+"/keys", f.URL+"/token")
+			return
+		}
+		if r.URL.Path == "/token" && f.Exchange != nil {
+			f.Exchange(w, r.PostFormValue("subject_token"))
 			return
 		}
 		if f.Hang.Load() {
