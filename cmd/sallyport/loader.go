@@ -288,7 +288,7 @@ func (l *loader) listenToDaemon(ctx context.Context) {
 		select {
 		case verdicts <- v:
 		case <-ctx.Done():
-			closeAll(v.fds)
+			letGo(v.fds)
 			return
 		}
 	}

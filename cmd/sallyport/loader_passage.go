@@ -29,9 +29,38 @@ func closeSockets(all []socket) {
 	}
 }
 
+// maxSockets are those of a passage at most: three listeners in each network
+// namespace that the kernel's table has room for, and connections.
+const maxSockets = 1 << 14
+
+// examine says which of the passage's sockets a daemon hands over, whatever it
+// calls it: a listener in a network namespace where the loader has opened one,
+// or a connection with the kernel's record.
+func (l *loader) examine(s socket) (socket, error) {
+	port := l.cfg.Interception.Port
+	if s.name == flowName {
+		err := redirect.LookAtFlow(s.fd, port)
+		if err == nil {
+			_, err = l.records.of(s.fd)
+		}
+		return s, err
+	}
+	p, err := redirect.LookAtListener(s.fd, port)
+	if err != nil {
+		return s, err
+	}
+	if !l.listening[p.Netns] {
+		return s, fmt.Errorf("a listener in network namespace %d, where the passage is not", p.Netns)
+	}
+	return socket{p.String(), s.fd}, nil
+}
+
 // keep holds a socket that another loader or the service manager had, after
 // looking at it. On an error the descriptor is the caller's still.
 func (l *loader) keep(name string, fd int) error {
+	if len(l.held) >= maxSockets {
+		return fmt.Errorf("passage: more than %d sockets", maxSockets)
+	}
 	port := l.cfg.Interception.Port
 	if name == flowName {
 		if err := redirect.LookAtFlow(fd, port); err != nil {

@@ -113,7 +113,7 @@ func (l *loader) store() {
 	}
 	if err != nil {
 		l.log.Warn("the service manager can't keep the passage open: connections are refused until the next start", "error", err)
-		closeSockets(all)
+		go closeSockets(all)
 		return
 	}
 	for name, mine := range map[string]func(string) bool{
@@ -132,5 +132,5 @@ func (l *loader) store() {
 			fds = fds[n:]
 		}
 	}
-	closeSockets(all)
+	go closeSockets(all)
 }

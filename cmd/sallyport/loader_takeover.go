@@ -48,8 +48,21 @@ const (
 // controlName is the control socket among the passage's.
 const controlName = "control"
 
-// stepTime is what the other side has for a step that only takes a moment.
-const stepTime = 10 * time.Second
+const (
+	// stepTime is what the other side has for a step that only takes a moment.
+	stepTime = 10 * time.Second
+	// pauseTime is what a daemon has to hand all of its sockets over.
+	pauseTime = 30 * time.Second
+)
+
+// What a loader that is taken over from has; tests have less patience.
+var (
+	// drainedTime is for its sessions' end: the most that limits.handover can
+	// be, and then some.
+	drainedTime = time.Minute + endTime + stepTime
+	// overTime is for its own end. Nobody is served meanwhile.
+	overTime = 2 * time.Minute
+)
 
 func controlPath(cfg *config.Config) string { return filepath.Join(cfg.Run, "control.sock") }
 
@@ -86,7 +99,7 @@ func (l *loader) succeed(t *privsep.Talk) error {
 	}
 	if err == nil {
 		l.log.Info("taking over from a running sallyport: its sessions come to their end", "sockets", len(l.held))
-		_, err = receive(t, sayDrained, 0)
+		_, err = receive(t, sayDrained, drainedTime)
 	}
 	if err == nil {
 		err = t.Send(privsep.Message{Do: sayGo})
@@ -97,8 +110,9 @@ func (l *loader) succeed(t *privsep.Talk) error {
 		}
 		return fmt.Errorf("take over: %w", err)
 	}
-	// Whether it ends in order or not, it ends.
-	if m, err := t.Receive(0); err != nil || m.Do != sayOver {
+	// Whether it ends in order or not, it ends. A daemon of its that lives is
+	// found by raise, which then refuses.
+	if m, err := t.Receive(overTime); err != nil || m.Do != sayOver {
 		l.log.Warn("the old sallyport did not say that it has ended in order", "error", err)
 	}
 	return nil
@@ -140,8 +154,11 @@ func receive(t *privsep.Talk, do string, limit time.Duration) (m privsep.Message
 
 // receivePassage holds the sockets that are handed over.
 func (l *loader) receivePassage(t *privsep.Talk) error {
-	for {
-		m, err := receive(t, sayPassage, stepTime)
+	for limit := pauseTime + stepTime; ; limit = stepTime {
+		m, err := receive(t, sayPassage, limit)
+		if err == nil && m.More && len(m.FDs) == 0 {
+			err = errors.New("the running sallyport does not come to an end of its sockets")
+		}
 		if err != nil {
 			return err
 		}
@@ -201,7 +218,8 @@ func (l *loader) handOver(t *privsep.Talk, m privsep.Message) error {
 
 func (l *loader) handOverSteps(t *privsep.Talk, said <-chan privsep.Message) error {
 	all, err := l.pause(said)
-	defer func() { closeSockets(all) }()
+	// A socket's owner may have it linger.
+	defer func() { go closeSockets(all) }()
 	if err != nil {
 		return err
 	}
@@ -240,27 +258,39 @@ func (l *loader) handOverSteps(t *privsep.Talk, said <-chan privsep.Message) err
 		_ = t.Send(privsep.Message{Do: sayOver}) // it sees the hanging up too
 		return t.Close()
 	}
+	l.late = time.After(endTime) // its sessions have ended
 	l.stop(nil)
 	l.tell(doFinish, fmt.Sprintf("the daemon stopped: sallyport process %d takes over", t.Caller().PID))
 	return nil
 }
 
-// pause has the daemon accept no more, and returns its sockets.
+// pause has the daemon accept no more, and returns its sockets, each looked at:
+// they go to the next loader or to the service manager, and what its sessions
+// were sent may have taken the daemon over.
 func (l *loader) pause(said <-chan privsep.Message) (all []socket, err error) {
 	if err := l.line.order(doPause, ""); err != nil {
 		return nil, err
 	}
-	for {
-		v, err := l.await(said, doPause, stepTime)
+	seen := map[string]bool{}
+	for late := time.Now().Add(pauseTime); ; {
+		v, err := l.await(said, doPause, min(stepTime, time.Until(late)))
 		if err != nil {
 			return all, err
 		}
 		for i, fd := range v.fds {
-			all = append(all, socket{v.Names[i], fd})
+			s := socket{v.Names[i], fd}
+			if err == nil {
+				s, err = l.examine(s)
+			}
+			if err == nil && (s.name != flowName && seen[s.name] || len(all) >= maxSockets) {
+				err = errors.New("more of them than there can be")
+			}
+			seen[s.name] = true
+			all = append(all, s) // the bad one too: to be closed
 		}
 		switch {
-		case slices.Contains(v.Names, controlName):
-			return all, fmt.Errorf("the daemon calls a socket %q, which is the loader's: look at what its sessions were sent", controlName)
+		case err != nil:
+			return all, fmt.Errorf("the daemon hands over a socket that is not the passage's: %w: look at what its sessions were sent, and restart sallyport", err)
 		case v.More && len(v.fds) == 0:
 			return all, errors.New("the daemon does not come to an end of its sockets: restart sallyport")
 		case !v.More:
@@ -280,9 +310,9 @@ func (l *loader) await(said <-chan privsep.Message, do string, limit time.Durati
 			case !ok:
 				return v, errors.New("the daemon is gone")
 			case v.To != do:
-				closeAll(v.fds)
+				letGo(v.fds)
 			case v.Err != "":
-				closeAll(v.fds)
+				letGo(v.fds)
 				return v, daemonSaid(v)
 			default:
 				return v, nil

@@ -56,7 +56,7 @@ func (l *loader) send(cfg *config.Config, b *bundle) error {
 // answered goes on with what the daemon was asked to prepare for. An error
 // means that it will end.
 func (l *loader) answered(v verdict) error {
-	closeAll(v.fds)
+	letGo(v.fds)
 	if v.To == doSecrets {
 		l.rereadSecrets()
 		return nil

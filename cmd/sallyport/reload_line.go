@@ -159,7 +159,7 @@ func (l *line) next() (o order, fds []int, err error) {
 		err = o.fits(len(fds))
 	}
 	if err != nil {
-		closeAll(fds)
+		letGo(fds)
 		return o, nil, err
 	}
 	return o, fds, nil
@@ -190,7 +190,7 @@ func (l *line) verdict() (v verdict, err error) {
 		err = fmt.Errorf("verdict on %q: %d descriptors came along, not %d", v.To, len(fds), len(v.Names))
 	}
 	if err != nil {
-		closeAll(fds)
+		letGo(fds)
 		return verdict{}, err
 	}
 	v.fds = fds
@@ -211,7 +211,7 @@ func (l *line) read() ([]byte, []int, error) {
 		err = errors.New("a packet that is too long")
 	}
 	if err != nil {
-		closeAll(fds)
+		letGo(fds)
 		return nil, nil, err
 	}
 	return b[:n], fds, nil
@@ -233,6 +233,14 @@ func rights(oob []byte) (fds []int) {
 func closeAll(fds []int) {
 	for _, fd := range fds {
 		unix.Close(fd)
+	}
+}
+
+// letGo closes descriptors of the daemon's. It does not wait: what they are of,
+// and who serves it, says how long that takes.
+func letGo(fds []int) {
+	if len(fds) > 0 {
+		go closeAll(fds)
 	}
 }
 

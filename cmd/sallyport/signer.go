@@ -159,7 +159,11 @@ func newSigner(cfg *config.Config, log *slog.Logger) (*signer, *os.File, error) 
 		return nil, nil, err
 	}
 	folder, certificate, key := authorityFiles(cfg.State)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	err = guardFolder(cfg.State) // that it is in
+	if err == nil {
+		err = os.MkdirAll(folder, 0o755)
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("authority: %w", err)
 	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)

@@ -84,7 +84,8 @@ func (c *Control) Serve(ctx context.Context) error {
 	// The loop below looks at ctx itself: a child may end a moment after the
 	// listener that ctx's end closes.
 	sweeping, cancel := context.WithCancel(ctx)
-	defer c.wg.Wait()
+	// A token file that hangs is not waited for.
+	defer waitAtMost(&c.wg, 2*patience)
 	defer cancel()
 	c.wg.Go(func() { c.sweepLoop(sweeping) })
 	for {
