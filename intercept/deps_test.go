@@ -22,12 +22,13 @@ func list(t *testing.T, args ...string) []string {
 func TestImports(t *testing.T) {
 	may := map[string]string{
 		"intercept":                 "",
+		"intercept/proc":            "",
 		"intercept/cgroup":          "",
-		"intercept/redirect":        "intercept intercept/cgroup events bpf",
-		"intercept/privsep":         "intercept intercept/cgroup intercept/sandbox intercept/workload",
-		"intercept/workload":        "",
+		"intercept/redirect":        "intercept intercept/cgroup intercept/proc events bpf",
+		"intercept/privsep":         "intercept intercept/cgroup intercept/proc intercept/sandbox intercept/workload",
+		"intercept/workload":        "intercept/proc",
 		"intercept/sandbox":         "",
-		"intercept/discover":        "bpf",
+		"intercept/discover":        "intercept/proc bpf",
 		"intercept/names":           "intercept/rootfile",
 		"intercept/names/resolver":  "intercept/names",
 		"intercept/rootfile":        "",

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -13,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/proc"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -88,8 +88,7 @@ func alone(pins string) error {
 			return nil // what is broken is for Up to put right, or to name
 		}
 		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.DaemonPID))
-		_, state, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
-		if state == "" || state[0] == 'Z' {
+		if state, err := proc.State(stat); err != nil || state == 'Z' {
 			return nil // dead, and nobody has noticed
 		}
 		daemon = s.DaemonPID

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept/proc"
 )
 
 const procfs = "/proc"
@@ -27,18 +29,13 @@ func look(pid uint32) (p Process, ok bool) {
 	if err != nil {
 		return p, false
 	}
-	for line := range strings.Lines(string(cgroup)) {
-		if path, found := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); found {
-			p.place(path)
-		}
+	if path := proc.Cgroup(cgroup); path != "" {
+		p.place(path)
 	}
 	if status, err := os.ReadFile(filepath.Join(dir, "status")); err == nil {
 		// Not the folder's owner: that is root where a process can't be dumped.
-		if _, after, found := bytes.Cut(status, []byte("\nUid:\t")); found {
-			var effective uint64
-			if _, err := fmt.Sscanf(string(after), "%d %d", new(uint64), &effective); err == nil {
-				p.UID = uint32(effective)
-			}
+		if u, err := proc.Users(status); err == nil {
+			p.UID = u.Effective
 		}
 	}
 	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil {
@@ -79,12 +76,7 @@ func born(pid uint32) uint64 {
 	if err != nil {
 		return 0
 	}
-	// The name in brackets may hold anything; field 22 counts from before it.
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 20 {
-		return 0
-	}
-	n, _ := strconv.ParseUint(fields[19], 10, 64)
+	n, _ := proc.Start(b)
 	return n
 }
 

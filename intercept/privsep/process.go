@@ -1,7 +1,6 @@
 package privsep
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -11,11 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/proc"
 )
-
-// tick is the resolution of /proc/PID/stat's start time, in ns: USER_HZ is
-// 100 on every architecture that the programs are built for.
-const tick = 10_000_000
 
 // ErrGone: the process that connected has ended; whoever has its number now
 // is somebody else.
@@ -58,7 +54,7 @@ func openProcess(peer *intercept.Peer) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if start != peer.Start/tick {
+	if start != peer.Start/proc.Tick {
 		return nil, fmt.Errorf("%w (its start time is another)", ErrGone)
 	}
 	return p, nil
@@ -112,12 +108,11 @@ func (p *process) start() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The name, in parentheses, may hold anything; field 22 counts from after it.
-	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat: cut short", p.tgid)
+	ticks, err := proc.Start(b)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/%d: %w", p.tgid, err)
 	}
-	return strconv.ParseUint(string(fields[19]), 10, 64)
+	return ticks, nil
 }
 
 // uid returns the real user id.
@@ -126,13 +121,11 @@ func (p *process) uid() (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	for line := range bytes.Lines(b) {
-		if f := bytes.Fields(line); len(f) == 5 && string(f[0]) == "Uid:" {
-			n, err := strconv.ParseUint(string(f[1]), 10, 32)
-			return uint32(n), err
-		}
+	u, err := proc.Users(b)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/%d: %w", p.tgid, err)
 	}
-	return 0, fmt.Errorf("/proc/%d/status: no Uid", p.tgid)
+	return u.Real, nil
 }
 
 // cgroup returns the path below the cgroup2 root.
@@ -141,17 +134,14 @@ func (p *process) cgroup() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for line := range bytes.Lines(b) {
-		path, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), "0::")
-		if !ok {
-			continue
-		}
-		if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "/..") || len(path) > maxString {
-			return "", fmt.Errorf("its cgroup %q is outside of the loader's own view: run the loader in the root cgroup namespace", path)
-		}
-		return path, nil
+	path := proc.Cgroup(b)
+	switch {
+	case path == "":
+		return "", errors.New("it is in no cgroup2 cgroup")
+	case !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "/..") || len(path) > maxString:
+		return "", fmt.Errorf("its cgroup %q is outside of the loader's own view: run the loader in the root cgroup namespace", path)
 	}
-	return "", errors.New("it is in no cgroup2 cgroup")
+	return path, nil
 }
 
 // exe returns the executable's device, inode and path. The path is as the

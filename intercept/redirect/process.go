@@ -1,18 +1,14 @@
 package redirect
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
-)
 
-// tick is the resolution of a start time in /proc/PID/stat, in ns: USER_HZ is
-// 100 on every architecture that the programs are built for.
-const tick = 10_000_000
+	"sallyport.dev/sallyport/intercept/proc"
+)
 
 // StartBoottime returns when a process started, in ns since boot, truncated
 // to the 10 ms that /proc shows. Compare with SameStart.
@@ -21,22 +17,16 @@ func StartBoottime(tgid uint32) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The name, in parentheses, may hold anything; field 22 counts from after it.
-	i := bytes.LastIndexByte(b, ')')
-	fields := bytes.Fields(b[i+1:])
-	if i < 0 || len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat: cut short", tgid)
-	}
-	n, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	ticks, err := proc.Start(b)
 	if err != nil {
-		return 0, fmt.Errorf("/proc/%d/stat: %w", tgid, err)
+		return 0, fmt.Errorf("/proc/%d: %w", tgid, err)
 	}
-	return n * tick, nil
+	return ticks * proc.Tick, nil
 }
 
 // SameStart reports whether two start times can be of one process: the
 // kernel's record is exact, /proc is truncated to 10 ms.
-func SameStart(a, b uint64) bool { return a != 0 && a/tick == b/tick }
+func SameStart(a, b uint64) bool { return a != 0 && a/proc.Tick == b/proc.Tick }
 
 // PidInode returns the inode number of a process's pidfd, which no other
 // process of this boot has; 0 before kernel 6.9, where all share one.

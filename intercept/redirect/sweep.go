@@ -17,6 +17,7 @@ import (
 	"sallyport.dev/sallyport/bpf"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/proc"
 )
 
 // Netlink's inet_diag, linux/inet_diag.h and linux/sock_diag.h.
@@ -201,8 +202,7 @@ func describe(pid uint32) *events.Process {
 		p.Comm = strings.TrimSpace(string(comm))
 	}
 	if cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err == nil {
-		_, rest, _ := strings.Cut("\n"+string(cgroup), "\n0::")
-		p.Cgroup, _, _ = strings.Cut(rest, "\n")
+		p.Cgroup = proc.Cgroup(cgroup)
 	}
 	var st unix.Stat_t
 	if unix.Stat(fmt.Sprintf("/proc/%d", pid), &st) == nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept/proc"
 )
 
 func (h Host) proc(pid int, name string) string {
@@ -93,10 +95,9 @@ func (h Host) cgroupOf(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for line := range bytes.Lines(b) {
-		if path, ok := bytes.CutPrefix(bytes.TrimSuffix(line, []byte("\n")), []byte("0::/")); ok {
-			return "/" + strings.TrimSuffix(string(path), " (deleted)"), nil
-		}
+	path := proc.Cgroup(b)
+	if !strings.HasPrefix(path, "/") {
+		return "", fmt.Errorf("process %d: in no cgroup2 cgroup", pid)
 	}
-	return "", fmt.Errorf("process %d: in no cgroup2 cgroup", pid)
+	return strings.TrimSuffix(path, " (deleted)"), nil
 }
