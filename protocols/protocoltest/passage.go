@@ -25,6 +25,8 @@ type Options struct {
 
 	// Dial opens the server's door; nil dials Server.
 	Dial func(context.Context) (net.Conn, error)
+	// Account is whom the passage logs in as at the server, nil for nobody.
+	Account *protocols.Account
 	// TLS is what the client's door may be secured with; TLSOnly refuses others.
 	TLS     *tls.Config
 	TLSOnly bool
@@ -128,7 +130,7 @@ func (p *Passage) serve(ctx context.Context, o *Options, c net.Conn, n int) erro
 	}
 	name := o.Protocol.Name()
 	s := protocols.NewSession(protocols.Options{
-		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Renew: o.Renew, TLS: o.TLS, TLSOnly: o.TLSOnly,
+		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Account: o.Account, Renew: o.Renew, TLS: o.TLS, TLSOnly: o.TLSOnly,
 		Policy: &policy.Session{
 			Identity: id, Resource: "clinic", Protocol: name,
 			Event: &events.Session{
