@@ -14,6 +14,7 @@ import (
 
 	"sallyport.dev/sallyport/intercept/discover"
 	"sallyport.dev/sallyport/intercept/redirect"
+	"sallyport.dev/sallyport/intercept/workload"
 )
 
 func init() { commands = append(commands, discoverCmd) }
@@ -95,7 +96,7 @@ func takeInventory(errs io.Writer, duration time.Duration) (*discover.Inventory,
 		defer cancel()
 	}
 	began := time.Now()
-	o := discover.Options{CgroupRoot: root, Every: 5 * time.Second}
+	o := discover.Options{CgroupRoot: root, Every: 5 * time.Second, Describe: workloadName}
 	if terminal(errs) {
 		if duration == 0 {
 			fmt.Fprintln(errs, "watching; Ctrl-C ends it and prints what was seen")
@@ -110,6 +111,22 @@ func takeInventory(errs io.Writer, duration time.Duration) (*discover.Inventory,
 		defer fmt.Fprint(errs, "\r\x1b[K")
 	}
 	return discover.Take(ctx, o)
+}
+
+// workloadName is what a container's runtime calls it, and a pod's the kubelet.
+func workloadName(cgroup string) string {
+	d, err := workload.Host{}.Describe(cgroup)
+	switch {
+	case err != nil:
+		return ""
+	case d.Pod.Name == "":
+		return d.Container.Name
+	}
+	name := d.Pod.Namespace + "/" + d.Pod.Name + "/" + d.Container.Name
+	if d.Pod.ServiceAccount != "" {
+		name += " (" + d.Pod.ServiceAccount + ")"
+	}
+	return name
 }
 
 func terminal(w io.Writer) bool {

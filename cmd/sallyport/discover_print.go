@@ -77,7 +77,7 @@ func who(p *discover.Process) string {
 
 func where(p *discover.Process) string {
 	if p.Container != "" {
-		return "container " + p.Container[:12]
+		return "container " + cmp.Or(p.Workload, p.Container[:12])
 	}
 	return cmp.Or(p.Unit, p.Cgroup, "-")
 }

@@ -23,6 +23,9 @@ type Options struct {
 	// Every is the time between two looks at the sockets of the host; 0 is ten
 	// seconds. Connections over unix sockets are seen only by such a look.
 	Every time.Duration
+	// Describe, when set, names the workload of a container's cgroup, as its
+	// runtime knows it; "" where it can't.
+	Describe func(cgroup string) string
 	// Progress, when set, is called after each look.
 	Progress func(contacts, forwarders int)
 }
@@ -42,6 +45,9 @@ type collector struct {
 	open     map[[2]uint64]bool            // connections over unix sockets that were seen: process, inode
 	problems map[string]bool
 	cgroups  map[uint64]string
+	describe func(cgroup string) string
+	names    map[string]string // workloads by cgroup, of containers
+	tried    map[string]bool   // cgroups that were asked for since the latest look
 	root     string
 	home     uint32              // this process's network namespace
 	local    map[netip.Addr]bool // its addresses
@@ -67,6 +73,7 @@ func Take(ctx context.Context, o Options) (*Inventory, error) {
 	}
 	defer p.close()
 	c := newCollector(o.CgroupRoot)
+	c.describe = o.Describe
 	c.inv.Since = time.Now()
 	arrivals, stopped := make(chan bpf.DiscoverFresh, 256), make(chan error, 1)
 	go func() {
@@ -127,6 +134,7 @@ func (c *collector) arrived(f *bpf.DiscoverFresh) {
 	} else {
 		c.reach(f.Tgid, destination(&f.Key).String(), byPort(f.Key.Port))
 	}
+	c.name(&who)
 	who.UID, who.NetNS = f.Key.Uid, f.Key.Netns
 	c.known[f.Key] = who
 }
@@ -138,6 +146,30 @@ func text(b []byte) string {
 		}
 	}
 	return string(b)
+}
+
+// name finds out, while it is there, what a container is called. A cgroup has
+// no other container later: the name has the container's id in it.
+func (c *collector) name(p *Process) {
+	if c.describe == nil || p.Container == "" || c.names[p.Cgroup] != "" || c.tried[p.Cgroup] {
+		return
+	}
+	c.tried[p.Cgroup] = true
+	if name := c.describe(p.Cgroup); name != "" {
+		c.names[p.Cgroup] = name
+	}
+}
+
+// nameAgain asks once more for those that had no name, as long as they are
+// there: a runtime writes its state around the time when the container begins.
+func (c *collector) nameAgain() {
+	before := c.tried
+	c.tried = map[string]bool{}
+	for cgroup := range before {
+		if _, err := os.Stat(filepath.Join(c.root, cgroup)); err == nil {
+			c.name(&Process{Container: cgroup, Cgroup: cgroup})
+		}
+	}
 }
 
 // mostTargets is how many of one process are kept, and four times as many where
@@ -172,6 +204,7 @@ func (c *collector) look(first bool) error {
 		return fmt.Errorf("list processes: %w", err)
 	}
 	c.forget(all)
+	c.nameAgain()
 	by := holders(all)
 	now := time.Now()
 	c.listeners, c.serves = nil, map[uint32]map[uint16]Service{}
@@ -223,6 +256,7 @@ func (c *collector) listens(ns uint32, s *socket, by holding) {
 	}
 	pid := by.first(s.inode)
 	who, _ := look(pid)
+	c.name(&who)
 	l := Listener{Process: who, PID: pid, Path: s.path, holders: by[s.inode]}
 	l.NetNS = ns
 	if s.path != "" {
@@ -259,6 +293,7 @@ func (c *collector) connected(ns uint32, s *socket, by holding, first bool, now 
 	if !alive {
 		return
 	}
+	c.name(&who)
 	who.NetNS = ns
 	c.add(Contact{Process: who, Service: service, Destination: s.remote, Connections: 1, Existing: 1, First: now, Last: now})
 }
@@ -279,6 +314,7 @@ func (c *collector) connectedPath(inode uint32, path string, by holding, first b
 	if !alive {
 		return
 	}
+	c.name(&who)
 	n := uint64(0)
 	if first {
 		n = 1

@@ -112,7 +112,7 @@ func TestTakeOnAGuardedHost(t *testing.T) {
 		if s, err := redirect.GetStatus(cfg.Pins); err != nil || !s.Up {
 			t.Errorf("the guard: %v, %+v", err, s.Programs)
 		}
-	})
+	}, nil)
 	var to []string
 	for _, c := range inv.Contacts {
 		if c.Cgroup == cfg.Covered[0] {
@@ -125,12 +125,12 @@ func TestTakeOnAGuardedHost(t *testing.T) {
 }
 
 // takeWhile takes an inventory of the time in which do runs.
-func takeWhile(t *testing.T, do func()) *discover.Inventory {
+func takeWhile(t *testing.T, do func(), describe func(string) string) *discover.Inventory {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	looks := 0
-	inv, err := discover.Take(ctx, discover.Options{CgroupRoot: cgroupRoot(t), Every: 50 * time.Millisecond, Progress: func(int, int) {
+	inv, err := discover.Take(ctx, discover.Options{CgroupRoot: cgroupRoot(t), Every: 50 * time.Millisecond, Describe: describe, Progress: func(int, int) {
 		if looks++; looks == 1 {
 			do()
 		} else {

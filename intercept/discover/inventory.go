@@ -15,6 +15,7 @@ type Process struct {
 	Cgroup    string `json:"cgroup"`              // path below the cgroup2 root
 	Unit      string `json:"unit,omitempty"`      // systemd's, by the cgroup
 	Container string `json:"container,omitempty"` // id, where the cgroup tells it
+	Workload  string `json:"workload,omitempty"`  // what its container's runtime calls it
 	NetNS     uint32 `json:"netns"`               // inode number of the network namespace
 }
 

@@ -21,6 +21,7 @@ func newCollector(root string) *collector {
 	return &collector{
 		rows: map[row]*Contact{}, known: map[bpf.DiscoverReach]Process{}, reaches: map[uint32]map[string]Service{},
 		open: map[[2]uint64]bool{}, problems: map[string]bool{}, root: root,
+		names: map[string]string{}, tried: map[string]bool{},
 		home: namespace(procfs + "/self"), local: addresses(),
 	}
 }
@@ -31,6 +32,15 @@ func (c *collector) done() *Inventory {
 		c.inv.Contacts = append(c.inv.Contacts, *r)
 	}
 	c.inv.Listeners, c.inv.Forwarders = c.listeners, c.forwarders()
+	for i := range c.inv.Contacts {
+		c.inv.Contacts[i].Workload = c.names[c.inv.Contacts[i].Cgroup]
+	}
+	for i := range c.inv.Listeners {
+		c.inv.Listeners[i].Workload = c.names[c.inv.Listeners[i].Cgroup]
+	}
+	for i := range c.inv.Forwarders {
+		c.inv.Forwarders[i].Workload = c.names[c.inv.Forwarders[i].Cgroup]
+	}
 	c.inv.Until = time.Now()
 	c.inv.sort()
 	return &c.inv
