@@ -15,6 +15,7 @@ func (d *daemon) sing(f *intercept.Flow) {
 	d.metrics.canaries.Inc()
 	_ = f.Conn.SetDeadline(time.Now().Add(refuseTime))
 	_, _ = io.WriteString(f.Conn, redirect.CanarySong)
+	d.answerWhoami(f)
 }
 
 // health keeps what the loader found out about its guard for the metrics.

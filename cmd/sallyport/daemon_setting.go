@@ -65,14 +65,18 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 	} else if s.verifier, err = verifier(cfg, s.passwords); err != nil {
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "issuers"), err))
 	}
-	var ws []identity.Workload
-	for _, w := range cfg.Identity.Workloads {
-		ws = append(ws, identity.Workload{Name: w.Name, Issuer: w.Issuer, Subjects: w.Subjects})
-	}
-	if s.binder, err = identity.NewBinder(p, s.verifier, ws, time.Now); err != nil {
+	if s.binder, err = identity.NewBinder(p, s.verifier, known(cfg), time.Now); err != nil {
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "workloads"), err))
 	}
 	return s, nil
+}
+
+// known are a configuration's workloads for a binder.
+func known(cfg *config.Config) (ws []identity.Workload) {
+	for _, w := range cfg.Identity.Workloads {
+		ws = append(ws, identity.Workload{Name: w.Name, Issuer: w.Issuer, Subjects: w.Subjects})
+	}
+	return ws
 }
 
 // sameIssuers reports that a setting's issuers are those of another, and the

@@ -115,10 +115,19 @@ func (l *loader) change(cfg *config.Config, v verdict) error {
 	return nil
 }
 
-// prove gives the prover a configuration's workloads, one by one first, so that
-// an error has a line. Without a prover it only checks them.
+// prove gives the prover a configuration's workloads. Without a prover it only
+// checks them.
 func (l *loader) prove(cfg *config.Config) error {
-	var all []privsep.Workload
+	all, err := provable(cfg)
+	if err != nil || l.prover == nil {
+		return err
+	}
+	return l.prover.SetWorkloads(all)
+}
+
+// provable returns a configuration's workloads for a prover, each checked alone
+// first, so that an error has a line.
+func provable(cfg *config.Config) (all []privsep.Workload, err error) {
 	for i, w := range cfg.Identity.Workloads {
 		one := privsep.Workload{
 			Name: w.Name, TokenFile: w.Token,
@@ -128,14 +137,11 @@ func (l *loader) prove(cfg *config.Config) error {
 			},
 		}
 		if err := new(privsep.Prover).SetWorkloads([]privsep.Workload{one}); err != nil {
-			return fmt.Errorf("%s: %w", cfg.At("identity", "workloads", i), err)
+			return nil, fmt.Errorf("%s: %w", cfg.At("identity", "workloads", i), err)
 		}
 		all = append(all, one)
 	}
-	if l.prover == nil {
-		return nil
-	}
-	return l.prover.SetWorkloads(all)
+	return all, nil
 }
 
 // fixed refuses a reload that changes what only a restart can change.
