@@ -45,6 +45,12 @@ type Session struct {
 	Database    string
 	Application string
 
+	// How its doors are secured. The server's is known once it is open, when
+	// events have been told already.
+	ClientTLS   TLS
+	ClientClear bool // in clear, though TLS was offered
+	ServerTLS   atomic.Pointer[TLS]
+
 	// Encoded is for the encoder alone: the session's part of an event,
 	// encoded once.
 	Encoded atomic.Pointer[[]byte]

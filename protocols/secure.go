@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
+
+	"sallyport.dev/sallyport/events"
 )
 
 // Secure asks a server for TLS in its protocol's own way, before anything else
@@ -50,6 +53,19 @@ func (s *Session) Secured(c *tls.Conn) {
 	flow := *s.o.Flow
 	flow.Conn = c
 	s.o.Flow = &flow
+	s.o.Policy.Event.ClientTLS = described(c.ConnectionState())
+}
+
+// InClear says that the client did not ask for TLS. It or Secured is called
+// before the session's first event.
+func (s *Session) InClear() { s.o.Policy.Event.ClientClear = s.o.TLS != nil }
+
+// described is what the record says of a door.
+func described(c tls.ConnectionState) events.TLS {
+	return events.TLS{
+		Version: strings.TrimPrefix(tls.VersionName(c.Version), "TLS "), Cipher: tls.CipherSuiteName(c.CipherSuite),
+		Name: c.ServerName, Verified: len(c.VerifiedChains) > 0,
+	}
 }
 
 // ClientTLS returns what was agreed on with the client, false without TLS.

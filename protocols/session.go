@@ -150,6 +150,10 @@ func (s *Session) Open(ctx context.Context, login policy.Decision) error {
 	}
 	s.promise(login)
 	s.server = c
+	if c, ok := s.ServerTLS(); ok {
+		t := described(c)
+		s.o.Policy.Event.ServerTLS.Store(&t)
+	}
 	return nil
 }
 

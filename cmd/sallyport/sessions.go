@@ -231,6 +231,8 @@ func showSession(w io.Writer, d *recorder.Detail) error {
 		line("account", strings.TrimSpace(d.Account+" "+d.Role))
 	}
 	line("claims", strings.TrimSpace(d.User+" "+d.Database+" "+d.Application))
+	line("agent's door", doorTLS(&d.ClientTLS, d.ClientClear, ""))
+	line("server's", doorTLS(&d.ServerTLS, false, "not verified"))
 	line("opened", d.Opened.Local().Format(time.RFC3339Nano))
 	if d.Closed != nil {
 		line("closed", fmt.Sprintf("%s (%s) %s", d.Closed.Local().Format(time.RFC3339Nano), d.Closed.Sub(d.Opened).Round(time.Microsecond), d.Status))
@@ -245,6 +247,20 @@ func showSession(w io.Writer, d *recorder.Detail) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// doorTLS tells what a door was secured with, "" for one in clear that was offered
+// nothing else. not is what is said of another side that has proved nothing.
+func doorTLS(t *events.TLS, clear bool, not string) string {
+	switch {
+	case clear:
+		return "in clear, though TLS was offered"
+	case t.Version == "":
+		return ""
+	case t.Verified:
+		not = "verified"
+	}
+	return strings.Join(nonEmpty("TLS", t.Version, t.Cipher, t.Name, not), " ")
 }
 
 func nonEmpty(ss ...string) (out []string) {

@@ -44,6 +44,9 @@ type View struct {
 	User        string         `json:"user,omitempty"`    // claimed, as are the next two
 	Database    string         `json:"database,omitempty"`
 	Application string         `json:"application,omitempty"`
+	ClientTLS   events.TLS     `json:"client_tls,omitzero"`
+	ClientClear bool           `json:"client_clear,omitempty"` // though TLS was offered
+	ServerTLS   events.TLS     `json:"server_tls,omitzero"`
 	Process     events.Process `json:"process,omitzero"` // of the session, or of a bypass
 
 	Number      uint64   `json:"statement,omitempty"`
@@ -189,6 +192,9 @@ type wire struct {
 		Target      netip.AddrPort `json:"target"`
 		Reached     netip.AddrPort `json:"reached"`
 		Path        string         `json:"path"`
+		ClientTLS   events.TLS     `json:"client_tls"`
+		ClientClear bool           `json:"client_clear"`
+		ServerTLS   events.TLS     `json:"server_tls"`
 		Transport   string         `json:"transport"`
 	} `json:"unmapped"`
 }
@@ -212,7 +218,7 @@ func Decode(b []byte) (View, error) {
 	v := View{
 		UID: m.UID, Seq: m.Sequence, Kind: m.EventCode, Time: w.Time, Host: w.Device.Hostname,
 		Session: m.Correlation, Protocol: u.Protocol, Resource: u.Resource, Destination: o.Dst.addr(),
-		Reached: u.Reached, Path: u.Path,
+		Reached: u.Reached, Path: u.Path, ClientTLS: u.ClientTLS, ClientClear: u.ClientClear, ServerTLS: u.ServerTLS,
 		Workload: u.Workload, SPIFFE: u.SPIFFE, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors,
 		Issuer: u.Issuer, Vouches: u.Vouches, OfWorkload: events.Proved{By: u.ByWorkload, Bound: u.OfWorkload},
 		OfActor: events.Proved{By: u.ByActor, Bound: u.OfActor}, OfPrincipal: events.Proved{By: u.ByPrincipal, Bound: u.OfPrincipal},
@@ -260,12 +266,16 @@ func Revive(payload []byte) (*events.Session, error) {
 	if v.Session == "" {
 		return nil, fmt.Errorf("ocsf: event %s belongs to no session", v.UID)
 	}
-	return &events.Session{
+	s := &events.Session{
 		ID: v.Session, Host: v.Host, Protocol: v.Protocol, Resource: v.Resource, Destination: v.Destination,
-		Reached: v.Reached, Path: v.Path,
+		Reached: v.Reached, Path: v.Path, ClientTLS: v.ClientTLS, ClientClear: v.ClientClear,
 		Opened: v.Opened, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal, Actors: v.Actors,
 		SPIFFE: v.SPIFFE, Issuer: v.Issuer, PrincipalIssuer: v.Vouches, Proof: v.Proof,
 		WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Expires: v.Expires, Process: v.Process,
 		Account: v.Account, Role: v.Role, User: v.User, Database: v.Database, Application: v.Application,
-	}, nil
+	}
+	if v.ServerTLS.Version != "" {
+		s.ServerTLS.Store(&v.ServerTLS)
+	}
+	return s, nil
 }

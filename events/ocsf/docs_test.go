@@ -62,6 +62,7 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	cut := session()
 	cut.ID, cut.Application = "cut", strings.Repeat("x", 10000)
 	cut.Account, cut.Role = "billing", "reader"
+	cut.ClientTLS, cut.ClientClear = events.TLS{}, true
 	cut.Reached, cut.Path = netip.MustParseAddrPort("10.0.0.6:5432"), "/run/s"
 	for _, e := range slices.Concat(examples(), more(), []*events.Event{
 		{Kind: events.SessionOpen, Session: cut},

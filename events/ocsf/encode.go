@@ -85,6 +85,7 @@ func Append(dst []byte, uid string, ev *events.Event) []byte {
 	}
 	e.open("unmapped")
 	e.b = append(e.b, unmapped...)
+	e.tls("server_tls", s.ServerTLS.Load())
 	e.unmapped(ev)
 	e.close()
 	e.metadata(ev, s, uid)

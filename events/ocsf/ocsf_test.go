@@ -19,7 +19,7 @@ import (
 const uid = "00112233445566778899aabbccddeeff-42"
 
 func session() *events.Session {
-	return &events.Session{
+	s := &events.Session{
 		ID: "s-1", Host: "db-gate-1", Protocol: "postgres", Resource: "clinic",
 		Destination: netip.MustParseAddrPort("10.0.0.5:5432"), Opened: time.UnixMilli(1790000000123).UTC(),
 		Workload: "triage-bot", Actor: "agent-a", Principal: "dr.grey", Actors: []string{"agent-a", "orchestrator"},
@@ -30,7 +30,10 @@ func session() *events.Session {
 		Expires:        time.UnixMilli(1790003600000).UTC(),
 		Process:        events.Process{PID: 4711, Start: 123456789, UID: 1001, GID: 1002, Exe: "/usr/bin/psql", Cgroup: "/agents/triage", Comm: "psql"},
 		User:           "clinic", Database: "clinic", Application: "psql",
+		ClientTLS: events.TLS{Version: "1.3", Cipher: "TLS_AES_128_GCM_SHA256", Name: "db"},
 	}
+	s.ServerTLS.Store(&events.TLS{Version: "1.3", Cipher: "TLS_AES_128_GCM_SHA256", Name: "db.internal", Verified: true})
+	return s
 }
 
 var at = time.Date(2026, 11, 24, 10, 0, 0, 123456789, time.UTC)
@@ -119,7 +122,11 @@ func TestDecodeReadsBack(t *testing.T) {
 			Proof: s.Proof, Expires: s.Expires, Account: s.Account, Role: s.Role, User: s.User, Database: s.Database, Application: s.Application, Process: s.Process,
 			Number: e.Number, Command: e.Command, Normalized: e.Normalized, Writes: e.Writes, Rules: e.Rules, Reason: e.Reason,
 			Remedy: e.Remedy, Code: e.Code, Objects: e.Objects, Status: e.Status, Rows: e.Rows, Bytes: e.Bytes, Recorded: e.Recorded,
+			ClientTLS: s.ClientTLS, ClientClear: s.ClientClear,
 			Duration: e.Duration, Message: e.Message, Source: e.Source, Transport: e.Transport,
+		}
+		if t := s.ServerTLS.Load(); t != nil {
+			want.ServerTLS = *t
 		}
 		if e.Destination.IsValid() {
 			want.Destination = e.Destination

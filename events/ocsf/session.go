@@ -115,6 +115,10 @@ func encodeSession(s *events.Session) []byte {
 		u.b = append(s.Reached.AppendTo(append(u.b, '"')), '"')
 	}
 	u.str("path", s.Path, capName)
+	u.tls("client_tls", &s.ClientTLS)
+	if s.ClientClear {
+		u.yes("client_clear")
+	}
 	b := append(objects, 0)
 	b = append(b, u.b[1:]...)
 	if u.cut {
@@ -128,6 +132,22 @@ func (e *enc) device(s *events.Session) {
 	e.str("hostname", name(s.Host), capName)
 	e.num("type_id", 1)
 	e.word("type", "Server")
+	e.close()
+}
+
+// tls writes what OCSF's object of that name has, which its datastore class has
+// no place for; nothing for a door in clear.
+func (e *enc) tls(key string, t *events.TLS) {
+	if t == nil || t.Version == "" {
+		return
+	}
+	e.open(key)
+	e.str("version", t.Version, capName)
+	e.str("cipher", t.Cipher, capName)
+	e.str("sni", t.Name, capName)
+	if t.Verified {
+		e.yes("verified")
+	}
 	e.close()
 }
 

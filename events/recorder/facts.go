@@ -52,4 +52,8 @@ type Identity struct {
 	User        string `json:"user,omitempty"`    // claimed, as are the next two
 	Database    string `json:"database,omitempty"`
 	Application string `json:"application,omitempty"`
+
+	ClientTLS   events.TLS `json:"client_tls,omitzero"`
+	ClientClear bool       `json:"client_clear,omitempty"` // though TLS was offered
+	ServerTLS   events.TLS `json:"server_tls,omitzero"`
 }

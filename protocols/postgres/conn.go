@@ -85,6 +85,8 @@ func (c *conn) serve() error {
 	}
 	if g.secured != nil {
 		c.s.Secured(g.secured)
+	} else {
+		c.s.InClear()
 	}
 	if g.cancel != nil {
 		return c.p.forward(c, *g.cancel)
