@@ -54,7 +54,7 @@ static __always_inline int target6(struct bpf_sock_addr *ctx, struct endpoint *d
 		if (v4_source(ctx))
 			set4(dst, ctx->sk->src_ip6[3] ? ctx->sk->src_ip6[3] : LOOPBACK4);
 		else
-			dst->addr[3] = bpf_htonl(1);
+			dst->addr[3] = LOOPBACK6;
 	}
 	v4 = is_mapped(dst->addr);
 	if (v4 && !dst->addr[3])
@@ -125,7 +125,7 @@ static __always_inline int served(struct bpf_sock_addr *ctx, struct listener *l,
 		t.ipv4.dport = bpf_htons(l->port);
 		sk = bpf_sk_lookup_tcp(ctx, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
 	} else {
-		t.ipv6.saddr[3] = t.ipv6.daddr[3] = bpf_htonl(1);
+		t.ipv6.saddr[3] = t.ipv6.daddr[3] = LOOPBACK6;
 		t.ipv6.dport = bpf_htons(l->port);
 		sk = bpf_sk_lookup_tcp(ctx, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
 	}
@@ -234,6 +234,6 @@ int connect6(struct bpf_sock_addr *ctx)
 	ctx->user_ip6[0] = 0;
 	ctx->user_ip6[1] = 0;
 	ctx->user_ip6[2] = v4 ? MAPPED : 0;
-	ctx->user_ip6[3] = v4 ? LOOPBACK4 : bpf_htonl(1);
+	ctx->user_ip6[3] = v4 ? LOOPBACK4 : LOOPBACK6;
 	return 1;
 }

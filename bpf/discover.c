@@ -5,10 +5,7 @@
  * who makes them and whither, and nothing is changed or refused. An object of
  * its own: its maps are never pinned and its links end with the process.
  */
-#include "headers/kernel.h"
-
-#define MAPPED	  bpf_htonl(0xffff)
-#define LOOPBACK4 bpf_htonl(0x7f000001)
+#include "headers/ip.h"
 
 /* What tells one kind of connection from another. */
 struct reach {
@@ -133,8 +130,7 @@ int discover4(struct bpf_sock_addr *ctx)
 {
 	struct reach key = {.port = bpf_ntohs(ctx->user_port)};
 
-	key.addr[2] = MAPPED;
-	key.addr[3] = ctx->user_ip4 ? ctx->user_ip4 : LOOPBACK4;
+	send4(key.addr, ctx->user_ip4);
 	note(ctx, &key);
 	return 1;
 }
@@ -148,12 +144,7 @@ int discover6(struct bpf_sock_addr *ctx)
 	key.addr[1] = ctx->user_ip6[1];
 	key.addr[2] = ctx->user_ip6[2];
 	key.addr[3] = ctx->user_ip6[3];
-	if (!key.addr[0] && !key.addr[1]) {
-		if (!key.addr[2] && !key.addr[3])
-			key.addr[3] = bpf_htonl(1);
-		else if (key.addr[2] == MAPPED && !key.addr[3])
-			key.addr[3] = LOOPBACK4;
-	}
+	send6(key.addr);
 	note(ctx, &key);
 	return 1;
 }

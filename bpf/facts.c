@@ -14,15 +14,13 @@ SEC("cgroup/getsockopt")
 int facts(struct bpf_sockopt *ctx)
 {
 	struct record *out = ctx->optval;
-	struct settings *s;
 	struct origin *o;
 
 	if (ctx->level != LEVEL || ctx->optname != RECORD || !ctx->sk)
 		return 1;
 	if ((void *)(out + 1) > ctx->optval_end)
 		return 1;
-	s = the_settings();
-	if (!s || !s->daemon_cgroup || !current_below(s->daemon_cgroup))
+	if (!daemon_asks())
 		return 1;
 	o = bpf_sk_storage_get(&origins, ctx->sk, 0, 0);
 	if (!o || o->record.side != SIDE_PASSAGE)

@@ -50,12 +50,13 @@ type GuardFlowKey struct {
 }
 
 type GuardListener struct {
-	_     structs.HostLayout
-	Port  uint16
-	V4    uint8
-	V6    uint8
-	Local uint8
-	Zero  [3]uint8
+	_       structs.HostLayout
+	Port    uint16
+	V4      uint8
+	V6      uint8
+	Local   [51]uint8
+	Zero    uint8
+	Witness uint64
 }
 
 type GuardMode uint32
@@ -198,6 +199,7 @@ type GuardSettings struct {
 	UnixList     uint8
 	Observes     uint8
 	Zero         [4]uint8
+	Around       uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -219,6 +221,7 @@ const (
 	GuardMapRates         = "rates"
 	GuardMapRepeats       = "repeats"
 	GuardMapReports       = "reports"
+	GuardMapShares        = "shares"
 	GuardProgAsked4       = "asked4"
 	GuardProgAsked6       = "asked6"
 	GuardProgBind4        = "bind4"
@@ -318,6 +321,7 @@ type GuardMapSpecs struct {
 	Rates        *ebpf.MapSpec `ebpf:"rates"`
 	Repeats      *ebpf.MapSpec `ebpf:"repeats"`
 	Reports      *ebpf.MapSpec `ebpf:"reports"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
 }
 
 // GuardVariableSpecs contains global variables before they are loaded into the kernel.
@@ -367,6 +371,7 @@ type GuardMaps struct {
 	Rates        *ebpf.Map `ebpf:"rates"`
 	Repeats      *ebpf.Map `ebpf:"repeats"`
 	Reports      *ebpf.Map `ebpf:"reports"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 }
 
 func (m *GuardMaps) Close() error {
@@ -386,6 +391,7 @@ func (m *GuardMaps) Close() error {
 		m.Rates,
 		m.Repeats,
 		m.Reports,
+		m.Shares,
 	)
 }
 

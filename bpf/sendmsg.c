@@ -17,7 +17,7 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct endpoint dst = {.port = bpf_ntohs(ctx->user_port)};
 
-	set4(&dst, ctx->user_ip4 ? ctx->user_ip4 : LOOPBACK4);
+	send4(dst.addr, ctx->user_ip4);
 	return allowed(ctx, &dst);
 }
 
@@ -30,9 +30,6 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	dst.addr[1] = ctx->user_ip6[1];
 	dst.addr[2] = ctx->user_ip6[2];
 	dst.addr[3] = ctx->user_ip6[3];
-	if (is_any6(dst.addr))
-		dst.addr[3] = bpf_htonl(1);
-	if (is_mapped(dst.addr) && !dst.addr[3])
-		dst.addr[3] = LOOPBACK4;
+	send6(dst.addr);
 	return allowed(ctx, &dst);
 }

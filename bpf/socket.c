@@ -35,7 +35,7 @@ int sock_create(struct bpf_sock *ctx)
 			tell_birth(netns);
 		return 1;
 	}
-	if (raw && control(protocol) && !current_in(&covered))
+	if (raw && control(protocol) && !current_listed(the_settings()))
 		return 1;
 	if (!current_covered(the_settings(), NULL))
 		return 1;

@@ -31,6 +31,37 @@
 		(k)->addr[3] = is4 ? v4 : a3;                                                                \
 	} while (0)
 
+/*
+ * Has the record wait for its accepted socket. Not 0: there is no room for one
+ * more, or for one more of this namespace.
+ */
+static __always_inline long wait(struct origin *o)
+{
+	__s64 *waiting = bpf_map_lookup_elem(&shares, &o->key.netns);
+	long err = -1;
+
+	if (!waiting)
+		return err;
+	if (__sync_fetch_and_add(waiting, 1) < SHARE)
+		err = bpf_map_update_elem(&handover, &o->key, &o->record, BPF_NOEXIST);
+	if (err)
+		__sync_fetch_and_add(waiting, -1);
+	if (err == -EEXIST)
+		err = bpf_map_update_elem(&handover, &o->key, &o->record, BPF_EXIST);
+	return err;
+}
+
+/* Not 0: it was not there. Whoever takes a record out gives its place back. */
+static __always_inline long take(struct flow_key *key)
+{
+	long err = bpf_map_delete_elem(&handover, key);
+	__s64 *waiting = err ? NULL : bpf_map_lookup_elem(&shares, &key->netns);
+
+	if (waiting)
+		__sync_fetch_and_add(waiting, -1);
+	return err;
+}
+
 static __always_inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
 	struct origin *o = bpf_sk_storage_get(&origins, sk, 0, 0);
@@ -42,7 +73,7 @@ static __always_inline void connecting(struct bpf_sock_ops *ctx, struct bpf_sock
 	o->key.port = ctx->local_port;
 	/* Without its STATE callback a record could outlive its socket. */
 	if (bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG) ||
-	    bpf_map_update_elem(&handover, &o->key, &o->record, BPF_ANY))
+	    wait(o))
 		/* No record: the passage will close the connection. */
 		refuse(REASON_FULL, IPPROTO_TCP, &o->record.dst, o->record.netns);
 }
@@ -67,9 +98,15 @@ static __always_inline void accepted(struct bpf_sock_ops *ctx, struct bpf_sock *
 	if (o) {
 		o->record = *r;
 		o->record.side = SIDE_PASSAGE;
-		count(COUNT_HANDED);
 	}
-	bpf_map_delete_elem(&handover, &key);
+	/*
+	 * The client's end may have been taken away meanwhile, and its place
+	 * been given to another while it was read.
+	 */
+	if (take(&key))
+		bpf_sk_storage_delete(&origins, sk);
+	else if (o)
+		count(COUNT_HANDED);
 }
 
 static __always_inline void closed(struct bpf_sock *sk)
@@ -81,7 +118,7 @@ static __always_inline void closed(struct bpf_sock *sk)
 		return;
 	r = bpf_map_lookup_elem(&handover, &o->key);
 	if (r && r->client == o->record.client)
-		bpf_map_delete_elem(&handover, &o->key);
+		take(&o->key);
 }
 
 SEC("sockops")

@@ -23,12 +23,13 @@ type UnixFlowKey struct {
 }
 
 type UnixListener struct {
-	_     structs.HostLayout
-	Port  uint16
-	V4    uint8
-	V6    uint8
-	Local uint8
-	Zero  [3]uint8
+	_       structs.HostLayout
+	Port    uint16
+	V4      uint8
+	V6      uint8
+	Local   [51]uint8
+	Zero    uint8
+	Witness uint64
 }
 
 type UnixLocal struct {
@@ -160,13 +161,6 @@ type UnixRepeatKey struct {
 	Zero uint32
 }
 
-type UnixScratch struct {
-	_     structs.HostLayout
-	Key   UnixPath
-	_     [4]byte
-	Local UnixLocal
-}
-
 type UnixSettings struct {
 	_            structs.HostLayout
 	Layout       uint32
@@ -176,6 +170,7 @@ type UnixSettings struct {
 	UnixList     uint8
 	Observes     uint8
 	Zero         [4]uint8
+	Around       uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -199,11 +194,12 @@ const (
 	UnixMapRates            = "rates"
 	UnixMapRepeats          = "repeats"
 	UnixMapReports          = "reports"
-	UnixMapScratches        = "scratches"
+	UnixMapShares           = "shares"
 	UnixProgConnectUnix     = "connect_unix"
 	UnixProgFactsUnix       = "facts_unix"
 	UnixProgGetpeernameUnix = "getpeername_unix"
 	UnixProgGetsocknameUnix = "getsockname_unix"
+	UnixProgSendmsgUnix     = "sendmsg_unix"
 	UnixVarUnusedNaming     = "unused_naming"
 )
 
@@ -253,6 +249,7 @@ type UnixProgramSpecs struct {
 	FactsUnix       *ebpf.ProgramSpec `ebpf:"facts_unix"`
 	GetpeernameUnix *ebpf.ProgramSpec `ebpf:"getpeername_unix"`
 	GetsocknameUnix *ebpf.ProgramSpec `ebpf:"getsockname_unix"`
+	SendmsgUnix     *ebpf.ProgramSpec `ebpf:"sendmsg_unix"`
 }
 
 // UnixMapSpecs contains maps before they are loaded into the kernel.
@@ -276,7 +273,7 @@ type UnixMapSpecs struct {
 	Rates        *ebpf.MapSpec `ebpf:"rates"`
 	Repeats      *ebpf.MapSpec `ebpf:"repeats"`
 	Reports      *ebpf.MapSpec `ebpf:"reports"`
-	Scratches    *ebpf.MapSpec `ebpf:"scratches"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
 }
 
 // UnixVariableSpecs contains global variables before they are loaded into the kernel.
@@ -323,7 +320,7 @@ type UnixMaps struct {
 	Rates        *ebpf.Map `ebpf:"rates"`
 	Repeats      *ebpf.Map `ebpf:"repeats"`
 	Reports      *ebpf.Map `ebpf:"reports"`
-	Scratches    *ebpf.Map `ebpf:"scratches"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 }
 
 func (m *UnixMaps) Close() error {
@@ -345,7 +342,7 @@ func (m *UnixMaps) Close() error {
 		m.Rates,
 		m.Repeats,
 		m.Reports,
-		m.Scratches,
+		m.Shares,
 	)
 }
 
@@ -364,6 +361,7 @@ type UnixPrograms struct {
 	FactsUnix       *ebpf.Program `ebpf:"facts_unix"`
 	GetpeernameUnix *ebpf.Program `ebpf:"getpeername_unix"`
 	GetsocknameUnix *ebpf.Program `ebpf:"getsockname_unix"`
+	SendmsgUnix     *ebpf.Program `ebpf:"sendmsg_unix"`
 }
 
 func (p *UnixPrograms) Close() error {
@@ -372,6 +370,7 @@ func (p *UnixPrograms) Close() error {
 		p.FactsUnix,
 		p.GetpeernameUnix,
 		p.GetsocknameUnix,
+		p.SendmsgUnix,
 	)
 }
 

@@ -23,12 +23,13 @@ type VethFlowKey struct {
 }
 
 type VethListener struct {
-	_     structs.HostLayout
-	Port  uint16
-	V4    uint8
-	V6    uint8
-	Local uint8
-	Zero  [3]uint8
+	_       structs.HostLayout
+	Port    uint16
+	V4      uint8
+	V6      uint8
+	Local   [51]uint8
+	Zero    uint8
+	Witness uint64
 }
 
 type VethOrigin struct {
@@ -146,6 +147,7 @@ type VethSettings struct {
 	UnixList     uint8
 	Observes     uint8
 	Zero         [4]uint8
+	Around       uint64
 }
 
 type VethWire struct {
@@ -172,6 +174,7 @@ const (
 	VethMapRates        = "rates"
 	VethMapRepeats      = "repeats"
 	VethMapReports      = "reports"
+	VethMapShares       = "shares"
 	VethMapWires        = "wires"
 	VethProgVeth        = "veth"
 	VethVarUnusedWire   = "unused_wire"
@@ -241,6 +244,7 @@ type VethMapSpecs struct {
 	Rates        *ebpf.MapSpec `ebpf:"rates"`
 	Repeats      *ebpf.MapSpec `ebpf:"repeats"`
 	Reports      *ebpf.MapSpec `ebpf:"reports"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
 	Wires        *ebpf.MapSpec `ebpf:"wires"`
 }
 
@@ -286,6 +290,7 @@ type VethMaps struct {
 	Rates        *ebpf.Map `ebpf:"rates"`
 	Repeats      *ebpf.Map `ebpf:"repeats"`
 	Reports      *ebpf.Map `ebpf:"reports"`
+	Shares       *ebpf.Map `ebpf:"shares"`
 	Wires        *ebpf.Map `ebpf:"wires"`
 }
 
@@ -306,6 +311,7 @@ func (m *VethMaps) Close() error {
 		m.Rates,
 		m.Repeats,
 		m.Reports,
+		m.Shares,
 		m.Wires,
 	)
 }

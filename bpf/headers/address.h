@@ -3,33 +3,12 @@
 #ifndef __SALLYPORT_ADDRESS_H
 #define __SALLYPORT_ADDRESS_H
 
+#include "ip.h"
 #include "maps.h"
-
-#define MAPPED	  bpf_htonl(0xffff)
-#define LOOPBACK4 bpf_htonl(0x7f000001)
-
-static __always_inline int is_mapped(__be32 *a)
-{
-	return !a[0] && !a[1] && a[2] == MAPPED;
-}
-
-static __always_inline int is_any6(__be32 *a)
-{
-	return !a[0] && !a[1] && !a[2] && !a[3];
-}
-
-static __always_inline int is_loopback(__be32 *a)
-{
-	if (is_mapped(a))
-		return (bpf_ntohl(a[3]) >> 24) == 127;
-	return !a[0] && !a[1] && !a[2] && a[3] == bpf_htonl(1);
-}
 
 static __always_inline void set4(struct endpoint *e, __be32 addr)
 {
-	e->addr[0] = e->addr[1] = 0;
-	e->addr[2] = MAPPED;
-	e->addr[3] = addr;
+	put4(e->addr, addr);
 }
 
 enum protection {

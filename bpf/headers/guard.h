@@ -8,11 +8,13 @@
 
 #include "kernel.h"
 
-#define LAYOUT	   2
+#define LAYOUT	   3
 #define MAX_LEVELS 32	       /* cgroup levels looked at, from the root */
 #define RANGES	   32	       /* ranges of ports that one prefix can have */
 #define HEAD	   128	       /* bytes of a dropped packet that are reported */
 #define TICK	   10000000ULL /* ns in a clock tick of /proc/PID/stat */
+#define SHARE	   4096	       /* records of one network namespace that wait to be handed over */
+#define NAMED	   51	       /* bytes of the address of the passage's unix listener */
 
 enum mode {
 	MODE_NONE = 0, /* not set: everybody is covered, nobody gets through */
@@ -62,6 +64,7 @@ struct settings {
 	__u8 unix_list;	     /* 1: only listed unix sockets may be connected to */
 	__u8 observes;	     /* 1: what is refused or dropped is only reported, and let through */
 	__u8 zero[4];
+	__u64 around; /* cgroup2 id, covered as if listed: the list is full; 0: it is not */
 };
 
 /*
@@ -100,10 +103,13 @@ struct process {
 	__u64 cgroup;	 /* cgroup2 id that it must be below; 0: any */
 };
 
+/* The passage of one network namespace. */
 struct listener {
-	__u16 port;	    /* host order */
-	__u8 v4, v6, local; /* families that it serves; local: AF_UNIX */
-	__u8 zero[3];
+	__u16 port;	   /* host order */
+	__u8 v4, v6;	   /* families that it serves */
+	__u8 local[NAMED]; /* abstract address of its unix listener; local[1] is 0 where there is none */
+	__u8 zero;
+	__u64 witness; /* cookie of the socket at 127.0.0.1 that lives and dies with it */
 };
 
 struct flow_key {

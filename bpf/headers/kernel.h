@@ -20,6 +20,7 @@
 #define LOOPBACK_IFINDEX 1
 #define SOCK_STREAM	 1
 #define SOCK_RAW	 3
+#define EEXIST		 17
 #define DCCP		 33
 #define SCTP		 132
 
@@ -116,8 +117,13 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct sock_common {
 	possible_net_t skc_net;
+	atomic64_t skc_cookie;
 };
 
 struct sock {

@@ -33,8 +33,19 @@ MAP(exempt, BPF_MAP_TYPE_HASH, __u64, __u32, 16384);  /* cgroup2 ids, host mode 
 MAP(processes, BPF_MAP_TYPE_HASH, struct process_key, struct process, 64);
 MAP(listeners, BPF_MAP_TYPE_HASH, __u64, struct listener, 4096); /* by netns cookie */
 
-/* The hand-over. Never an LRU: what is evicted would be lost or mixed up. */
-MAP(handover, BPF_MAP_TYPE_HASH, struct flow_key, struct record, 16384);
+/*
+ * The hand-over. Never an LRU: what is evicted would be lost or mixed up. A
+ * namespace has its share of it, which the loader makes with its listener.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct flow_key);
+	__type(value, struct record);
+	__uint(max_entries, 64 * SHARE);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} handover SEC(".maps");
+MAP(shares, BPF_MAP_TYPE_HASH, __u64, __s64, 4096); /* netns cookie: records that wait */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -193,7 +193,7 @@ __noinline int packet_covered(struct __sk_buff *skb)
 			break;
 		if (s && id == s->daemon_cgroup)
 			return 0;
-		if (bpf_map_lookup_elem(&covered, &id))
+		if (covers(s, id))
 			listed = 1;
 		if (bpf_map_lookup_elem(&exempt, &id))
 			free = 1;

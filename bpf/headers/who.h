@@ -40,6 +40,26 @@ static __always_inline void fill_task(struct record *r)
 	bpf_core_read(r->comm, sizeof(r->comm), &task->comm);
 }
 
+/* Is a cgroup on the list of covered ones, or all that did not fit on it? */
+static __always_inline int covers(struct settings *s, __u64 cgroup)
+{
+	return bpf_map_lookup_elem(&covered, &cgroup) || (s && s->around == cgroup);
+}
+
+/* Is the current task in or below a listed cgroup? */
+static __always_inline int current_listed(struct settings *s)
+{
+	for (int i = 0; i < MAX_LEVELS; i++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(i);
+
+		if (!id)
+			return 0;
+		if (covers(s, id))
+			return 1;
+	}
+	return 0;
+}
+
 static __always_inline int current_in(void *set)
 {
 	for (int i = 0; i < MAX_LEVELS; i++) {
@@ -66,21 +86,48 @@ static __always_inline int current_below(__u64 cgroup)
 	return 0;
 }
 
-static __always_inline int sock_in(struct sock *sk, void *set)
+/* The id of the socket's cgroup at a level, 0 below its own. */
+static __always_inline __u64 sock_ancestor(struct sock *sk, int level)
 {
 	struct cgroup *cgrp = sk->sk_cgrp_data.cgroup, *a;
-	int level = BPF_CORE_READ(cgrp, level);
 
+	if (level > BPF_CORE_READ(cgrp, level) || bpf_core_read(&a, sizeof(a), &cgrp->ancestors[level]))
+		return 0;
+	return BPF_CORE_READ(a, kn, id);
+}
+
+static __always_inline int sock_listed(struct settings *s, struct sock *sk)
+{
 	for (int i = 0; i < MAX_LEVELS; i++) {
-		__u64 id;
+		__u64 id = sock_ancestor(sk, i);
 
-		if (i > level || bpf_core_read(&a, sizeof(a), &cgrp->ancestors[i]))
+		if (!id)
 			return 0;
-		id = BPF_CORE_READ(a, kn, id);
+		if (covers(s, id))
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int sock_in(struct sock *sk, void *set)
+{
+	for (int i = 0; i < MAX_LEVELS; i++) {
+		__u64 id = sock_ancestor(sk, i);
+
+		if (!id)
+			return 0;
 		if (bpf_map_lookup_elem(set, &id))
 			return 1;
 	}
 	return 0;
+}
+
+/* Is the current task in the daemon's cgroup? It alone is told records. */
+static __always_inline int daemon_asks(void)
+{
+	struct settings *s = the_settings();
+
+	return s && s->daemon_cgroup && current_below(s->daemon_cgroup);
 }
 
 /*
@@ -113,7 +160,7 @@ static __always_inline int current_covered(struct settings *s, struct sock *sk)
 {
 	if (current_is(ROLE_DAEMON))
 		return 0;
-	if (current_in(&covered) || (sk && sock_in(sk, &covered)))
+	if (current_listed(s) || (sk && sock_listed(s, sk)))
 		return 1;
 	if (s && s->mode == MODE_CGROUP)
 		return 0;

@@ -56,6 +56,10 @@ func (l *findings) health(cfg *config.Config) {
 		l.note("neighbours", fmt.Sprintf("%s (program %d) at %s of cgroup %s may rewrite connections", n.Name, n.Program, n.Hook, n.Cgroup),
 			"know whose it is: both the address asked for and the one reached are protected (docs/operations.md, Other BPF programs)")
 	}
+	if s.Around != "" {
+		l.check("covered", "", fmt.Errorf("%w: all below %s is covered meanwhile", redirect.ErrCoverFull, s.Around),
+			"name parents of the covered cgroups, which count once (interception.covered)")
+	}
 	if h.NoPassage != nil {
 		l.check("namespaces", "", errors.New("no passage in network namespaces: "+strings.Join(h.NoPassage, "; ")),
 			"covered connections there are refused; end what holds the passage's port in them")

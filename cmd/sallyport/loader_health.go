@@ -33,6 +33,7 @@ type health struct {
 	Canaries   []canaryResult       `json:"canaries,omitempty"`
 	Neighbours []redirect.Neighbour `json:"neighbours,omitempty"`
 	NoPassage  []string             `json:"no_passage,omitempty"` // network namespaces that have none, and why
+	Around     string               `json:"around,omitempty"`     // cgroup that is covered because not all of those below it have a place
 }
 
 // canaryResult is what came of the last connection from a guarded scope.
@@ -81,6 +82,11 @@ func (l *loader) examined(s *redirect.Status, problem string) {
 			}
 		}
 		w.Neighbours = s.Neighbours
+	}
+	if s != nil && s.Around != w.Around {
+		if w.Around = s.Around; w.Around != "" {
+			l.alarm(fmt.Sprintf("%v: all below %s is covered meanwhile", redirect.ErrCoverFull, w.Around))
+		}
 	}
 	w.NoPassage = w.NoPassage[:0]
 	for inode, why := range l.scopes.told {

@@ -95,9 +95,6 @@ func (l *loader) listeners() error {
 		return err
 	}
 	defer lns.Close()
-	if lns.Taken != nil {
-		l.alarm("connections to protected unix sockets are refused: " + lns.Taken.Error())
-	}
 	return l.holdListeners(lns)
 }
 

@@ -174,7 +174,8 @@ func (l *loader) cover(e workload.CgroupMatched) {
 		}
 		return
 	}
-	if err := l.guard.Cover(e.ID); err != nil {
+	err := l.guard.Cover(e.ID)
+	if err != nil && !errors.Is(err, redirect.ErrCoverFull) { // which the next look tells
 		l.alarm(fmt.Sprintf("cgroup %s could not be covered: %v: stop its processes", e.Path, err))
 		return
 	}
@@ -254,9 +255,6 @@ func (l *loader) listenIn(inode uint64, ns *os.File) error {
 		return err
 	}
 	defer lns.Close()
-	if lns.Taken != nil {
-		l.alarm(fmt.Sprintf("network namespace %d: %v", inode, lns.Taken))
-	}
 	err = l.holdListeners(lns)
 	if err == nil {
 		err = l.handListeners()

@@ -1,12 +1,11 @@
 package redirect
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -71,7 +70,7 @@ func lookAt(fd int, port uint16, listens int) (p Passage, err error) {
 	case *unix.SockaddrInet6:
 		at = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
 	case *unix.SockaddrUnix:
-		if a.Name != passageName {
+		if !strings.HasPrefix(a.Name, passagePrefix) || len(a.Name) != len(bpf.GuardListener{}.Local) {
 			return p, errors.New("passage: a unix socket with another name")
 		}
 		return p, nil
@@ -91,90 +90,33 @@ func (g *Guard) Adopt(fds []int) (missing *Listeners, err error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := map[uint64]bpf.GuardListener{}
+	known := passages{}
 	for _, fd := range fds {
-		p, err := LookAtListener(fd, g.cfg.Port)
-		if err != nil {
+		if err := known.add(fd, g.cfg.Port); err != nil {
 			return nil, err
 		}
 		// net.core.somaxconn of its namespace is the bound.
 		if err := unix.Listen(fd, 1<<16-1); err != nil {
-			return nil, fmt.Errorf("passage %s: %w", p, err)
-		}
-		e := entries[p.Netns]
-		e.Port = g.cfg.Port
-		switch p.Family {
-		case unix.AF_INET:
-			e.V4 = 1
-		case unix.AF_INET6:
-			e.V6 = 1
-		case unix.AF_UNIX:
-			e.Local = 1
-		}
-		entries[p.Netns] = e
-	}
-	own := entries[cookie]
-	if own.V4 == 0 && own.V6 == 0 {
-		if missing, err = g.Listen(); err != nil {
-			return nil, err
-		}
-		delete(entries, cookie)
-	} else {
-		if missing, err = g.complete(&own); err != nil {
-			return nil, err
-		}
-		entries[cookie] = own
-	}
-	for cookie, e := range entries {
-		if err := g.maps.Listeners.Put(cookie, e); err != nil {
-			if missing != nil {
-				_ = missing.Close()
-			}
-			return nil, fmt.Errorf("passage of network namespace %d: register: %w", cookie, err)
-		}
-	}
-	return missing, nil
-}
-
-// complete opens the listeners of the caller's network namespace that an entry
-// is without, and notes them there; nil when it is without none. A unit's socket
-// may name one family alone.
-func (g *Guard) complete(own *bpf.GuardListener) (*Listeners, error) {
-	p := &Listeners{}
-	lc := net.ListenConfig{}
-	lc.SetMultipathTCP(false)
-	for i, have := range []*uint8{&own.V4, &own.V6} {
-		if *have != 0 {
-			continue
-		}
-		l, err := lc.Listen(context.Background(), "tcp", netip.AddrPortFrom(loopbacks[i], own.Port).String())
-		switch {
-		case err == nil:
-			p.TCP, *have = append(p.TCP, l.(*net.TCPListener)), 1
-		case loopbacks[i].Is6() && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)):
-			// No IPv6 here: connections to IPv6 destinations are refused.
-		default:
-			_ = p.Close()
-			if errors.Is(err, unix.EADDRINUSE) {
-				return nil, fmt.Errorf("passage: %w (%v)", ErrPort, err)
-			}
 			return nil, fmt.Errorf("passage: %w", err)
 		}
 	}
-	if own.Local == 0 && g.unixPassage() {
-		if p.Unix, p.Taken = listenUnix(); p.Unix != nil {
-			own.Local = 1
-		}
+	// A unit's socket may name one family alone.
+	missing = &Listeners{}
+	err = missing.open(g.cfg.Port, g.unixPassage(), known[cookie])
+	if err == nil {
+		err = known.addAll(missing, g.cfg.Port)
 	}
-	if p.TCP == nil && p.Unix == nil && p.Taken == nil {
+	if err == nil {
+		err = g.enter(known)
+	}
+	if err != nil {
+		_ = missing.Close()
+		return nil, fmt.Errorf("passage: %w", err)
+	}
+	if len(missing.all()) == 0 {
 		return nil, nil
 	}
-	var err error
-	if p.Netns, err = thisNetns(); err != nil {
-		_ = p.Close()
-		return nil, err
-	}
-	return p, nil
+	return missing, nil
 }
 
 func thisNetns() (uint64, error) {

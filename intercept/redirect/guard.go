@@ -103,40 +103,6 @@ func (g *Guard) forgetDead() error {
 	return nil
 }
 
-// Cover covers one more cgroup, with all below it, in either mode. The next Up
-// keeps it only if its Config names it.
-func (g *Guard) Cover(id uint64) error {
-	if err := g.maps.Covered.Put(id, uint32(1)); err != nil {
-		return fmt.Errorf("cover cgroup %d: %w", id, err)
-	}
-	return nil
-}
-
-// Uncover forgets a cgroup that Cover named: one that is gone.
-func (g *Guard) Uncover(id uint64) error {
-	if err := g.maps.Covered.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("uncover cgroup %d: %w", id, err)
-	}
-	return nil
-}
-
-// Release takes one more cgroup, with all below it, out of the cover of host
-// mode, until the next Up.
-func (g *Guard) Release(id uint64) error {
-	if err := g.maps.Exempt.Put(id, uint32(1)); err != nil {
-		return fmt.Errorf("exempt cgroup %d: %w", id, err)
-	}
-	return nil
-}
-
-// Retain undoes Release.
-func (g *Guard) Retain(id uint64) error {
-	if err := g.maps.Exempt.Delete(id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("cover cgroup %d again: %w", id, err)
-	}
-	return nil
-}
-
 // ReportsFD returns the ring buffer's descriptor, for the daemon's
 // BypassReader. It belongs to the Guard; hand over a duplicate.
 func (g *Guard) ReportsFD() int { return g.maps.Reports.FD() }

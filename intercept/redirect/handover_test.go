@@ -97,7 +97,7 @@ func converseOnce(family int, to netip.AddrPort, pid uint32) string {
 
 func pinned(t *testing.T, pins, name string) *ebpf.Map {
 	t.Helper()
-	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v2", name), nil)
+	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v3", name), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +146,13 @@ func TestStormMixesNothingUp(t *testing.T) {
 	if n := waitingRecords(t, pinned(t, p.pins, bpf.GuardMapHandover)); n != 0 {
 		t.Errorf("%d records left in the hand-over", n)
 	}
+	own, err := redirect.NetnsCookie(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := waitingIn(t, p.pins, own); n != 0 {
+		t.Errorf("%d records counted that are not there", n)
+	}
 }
 
 func TestDeadClientsLeaveNothing(t *testing.T) {
@@ -174,6 +181,9 @@ func TestDeadClientsLeaveNothing(t *testing.T) {
 	lns.Close()
 	_ = start(t, guarded, "vanish", nil, "50", dst.String()).Run() // nobody listens
 	eventually(t, "records of refused clients are gone", func() bool { return waitingRecords(t, handover) == 0 })
+	if n := waitingIn(t, cfg.Pins, lns.Netns); n != 0 {
+		t.Errorf("%d records counted that are not there", n)
+	}
 }
 
 func TestFullHandoverRefuses(t *testing.T) {

@@ -54,6 +54,7 @@ var unixHooks = []hook{
 	{bpf.UnixProgFactsUnix, ebpf.AttachCGroupGetsockopt, anywhere},
 	{bpf.UnixProgGetpeernameUnix, ebpf.AttachCgroupUnixGetpeername, anywhere},
 	{bpf.UnixProgGetsocknameUnix, ebpf.AttachCgroupUnixGetsockname, anywhere},
+	{bpf.UnixProgSendmsgUnix, ebpf.AttachCgroupUnixSendmsg, anywhere},
 	{bpf.UnixProgConnectUnix, ebpf.AttachCgroupUnixConnect, last},
 }
 

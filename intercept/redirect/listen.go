@@ -2,6 +2,8 @@ package redirect
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -15,9 +17,9 @@ import (
 	"sallyport.dev/sallyport/bpf"
 )
 
-// passageName is the abstract unix address that the passage listens at, as
-// unix.c has it.
-const passageName = "@sallyport.passage"
+// passagePrefix begins the abstract unix addresses that the passage listens at;
+// 32 hexadecimal digits follow. Each is new: nobody can have taken it before.
+const passagePrefix = "@sallyport.passage."
 
 // Listeners are the listening sockets of one network namespace. The loader hands
 // them to the daemon and closes its own copies, so that they die with it.
@@ -25,7 +27,6 @@ type Listeners struct {
 	Netns uint64             // cookie
 	TCP   []*net.TCPListener // 127.0.0.1 and, where there is IPv6, ::1
 	Unix  *net.UnixListener  // nil unless unix sockets are protected
-	Taken error              // why it is nil though they are
 }
 
 // Listen opens the passage in the caller's network namespace, and then lets
@@ -33,14 +34,24 @@ type Listeners struct {
 func (g *Guard) Listen() (*Listeners, error) { return g.ListenIn(nil) }
 
 // ListenIn is Listen for the network namespace that a file names. It works
-// before the namespace's loopback is up.
+// before the namespace's loopback is up. ErrPortRange: clients in it may get
+// the passage's port as their own.
 //
 // The listeners are not MPTCP, where an accepted socket would lose its record.
 func (g *Guard) ListenIn(ns *os.File) (*Listeners, error) {
 	p := &Listeners{}
-	err := inNetns(ns, func() error { return p.open(g.cfg.Port, g.unixPassage()) })
+	err := inNetns(ns, func() error {
+		if err := g.cfg.Host.CheckPort(g.cfg.Port); err != nil { // each namespace has a range of its own
+			return err
+		}
+		return p.open(g.cfg.Port, g.unixPassage(), nil)
+	})
+	known := passages{}
 	if err == nil {
-		err = g.register(p)
+		err = known.addAll(p, g.cfg.Port)
+	}
+	if err == nil {
+		err = g.enter(known)
 	}
 	if err != nil {
 		p.Close()
@@ -49,24 +60,75 @@ func (g *Guard) ListenIn(ns *os.File) (*Listeners, error) {
 	return p, nil
 }
 
-// register lets connections of the namespace be turned to p.
-func (g *Guard) register(p *Listeners) error {
-	entry := bpf.GuardListener{Port: g.cfg.Port, V4: 1}
-	if len(p.TCP) > 1 {
-		entry.V6 = 1
+// passages are what the programs know of listeners, by the cookie of their
+// network namespace.
+type passages map[uint64]*bpf.GuardListener
+
+func (all passages) addAll(p *Listeners, port uint16) error {
+	for _, l := range p.all() {
+		rc, err := l.SyscallConn()
+		if err != nil {
+			return err
+		}
+		cerr := rc.Control(func(fd uintptr) { err = all.add(int(fd), port) })
+		if err := errors.Join(cerr, err); err != nil {
+			return err
+		}
 	}
-	if p.Unix != nil {
-		entry.Local = 1
+	return nil
+}
+
+func (all passages) add(fd int, port uint16) error {
+	p, err := LookAtListener(fd, port)
+	if err != nil {
+		return err
 	}
-	if err := g.maps.Listeners.Put(p.Netns, entry); err != nil {
-		return fmt.Errorf("register: %w", err)
+	e := all[p.Netns]
+	if e == nil {
+		e = &bpf.GuardListener{Port: port}
+		all[p.Netns] = e
+	}
+	switch p.Family {
+	case unix.AF_INET:
+		e.V4 = 1
+		e.Witness, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	case unix.AF_INET6:
+		e.V6 = 1
+	case unix.AF_UNIX:
+		var at unix.Sockaddr
+		if at, err = unix.Getsockname(fd); err == nil {
+			copy(e.Local[1:], at.(*unix.SockaddrUnix).Name[1:])
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("passage %s: %w", p, err)
+	}
+	return nil
+}
+
+// enter gives each namespace its share of the hand-over, and then lets its
+// connections be turned. What waits there already keeps its place.
+func (g *Guard) enter(all passages) error {
+	for cookie, e := range all {
+		err := g.maps.Shares.Update(cookie, int64(0), ebpf.UpdateNoExist)
+		if err == nil || errors.Is(err, ebpf.ErrKeyExist) {
+			err = g.maps.Listeners.Put(cookie, *e)
+		}
+		if err != nil {
+			return fmt.Errorf("network namespace %d: register: %w", cookie, err)
+		}
 	}
 	return nil
 }
 
 var loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
 
-func (p *Listeners) open(port uint16, local bool) error {
+// open opens the listeners of the thread's network namespace that are not there
+// yet; there may be nil.
+func (p *Listeners) open(port uint16, local bool, there *bpf.GuardListener) error {
+	if there == nil {
+		there = &bpf.GuardListener{}
+	}
 	// Free to bind: a namespace is born with its loopback down.
 	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
 		var err error
@@ -80,7 +142,16 @@ func (p *Listeners) open(port uint16, local bool) error {
 		return errors.Join(cerr, err)
 	}}
 	lc.SetMultipathTCP(false)
-	for _, a := range loopbacks {
+	if local && there.Local[1] == 0 {
+		var err error
+		if p.Unix, err = listenUnix(); err != nil {
+			return err
+		}
+	}
+	for i, a := range loopbacks {
+		if []uint8{there.V4, there.V6}[i] != 0 {
+			continue
+		}
 		l, err := lc.Listen(context.Background(), "tcp", netip.AddrPortFrom(a, port).String())
 		switch {
 		case err == nil:
@@ -93,37 +164,40 @@ func (p *Listeners) open(port uint16, local bool) error {
 			return err
 		}
 	}
-	if local {
-		// Somebody else may have taken the address: then connections to unix
-		// sockets are refused here, and nothing else.
-		p.Unix, p.Taken = listenUnix()
-	}
 	var err error
 	p.Netns, err = thisNetns()
 	return err
 }
 
 func listenUnix() (*net.UnixListener, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: passageName, Net: "unix"})
-	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("the passage's unix address %s can't be opened: another process holds it; end that process (ss -xlp)", passageName)
+	var fresh [16]byte
+	_, _ = rand.Read(fresh[:]) // never fails
+	return net.ListenUnix("unix", &net.UnixAddr{Name: passagePrefix + hex.EncodeToString(fresh[:]), Net: "unix"})
+}
+
+// all are the listeners of each kind.
+func (p *Listeners) all() (all []interface {
+	net.Listener
+	syscall.Conn
+	File() (*os.File, error)
+}) {
+	for _, l := range p.TCP {
+		all = append(all, l)
 	}
-	return l, err
+	if p.Unix != nil {
+		all = append(all, p.Unix)
+	}
+	return all
 }
 
 // Files returns duplicates of the sockets, to be handed over.
 func (p *Listeners) Files() (files []*os.File, err error) {
-	add := func(f *os.File, ferr error) {
+	for _, l := range p.all() {
+		f, ferr := l.File()
 		if ferr == nil {
 			files = append(files, f)
 		}
 		err = errors.Join(err, ferr)
-	}
-	for _, l := range p.TCP {
-		add(l.File())
-	}
-	if p.Unix != nil {
-		add(p.Unix.File())
 	}
 	return files, err
 }
@@ -131,11 +205,8 @@ func (p *Listeners) Files() (files []*os.File, err error) {
 // Close closes the caller's copies.
 func (p *Listeners) Close() error {
 	var errs []error
-	for _, l := range p.TCP {
+	for _, l := range p.all() {
 		errs = append(errs, l.Close())
-	}
-	if p.Unix != nil {
-		errs = append(errs, p.Unix.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -157,8 +228,10 @@ func (g *Guard) Withdraw() error {
 
 // Unlisten takes the passage of one network namespace out of use.
 func (g *Guard) Unlisten(cookie uint64) error {
-	if err := g.maps.Listeners.Delete(cookie); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("withdraw: %w", err)
+	for _, m := range []*ebpf.Map{g.maps.Listeners, g.maps.Shares} {
+		if err := m.Delete(cookie); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("withdraw: %w", err)
+		}
 	}
 	return nil
 }

@@ -67,6 +67,9 @@ func (l *Listener) Add(name string, ln net.Listener) error {
 		ln.Close()
 		return net.ErrClosed
 	}
+	if u, ok := ln.(*net.UnixListener); ok {
+		ln = outlast(u)
+	}
 	if old := l.lns[name]; old != nil {
 		old.Close()
 	}
@@ -278,8 +281,12 @@ func (l *Listener) Close() error {
 	}
 	close(l.closed)
 	var errs []error
-	for _, ln := range l.lns {
-		errs = append(errs, ln.Close())
+	for _, last := range []bool{false, true} {
+		for _, ln := range l.lns {
+			if _, ok := ln.(*lasting); ok == last {
+				errs = append(errs, ln.Close())
+			}
+		}
 	}
 	l.stop()
 	for _, f := range l.held {

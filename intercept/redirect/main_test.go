@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/redirect"
@@ -104,13 +105,24 @@ func init() {
 	roles["daemon"] = func(args []string) any {
 		drop()
 		n, _ := strconv.Atoi(args[0])
-		var lns []net.Listener
+		lns := make([]net.Listener, n)
 		for i := range n {
-			l, err := net.FileListener(os.NewFile(uintptr(3+i), "listener"))
+			at := i
+			if os.Getenv("REDIRECT_TEST_APART") == "reversed" {
+				at = n - 1 - i
+			}
+			f := os.NewFile(uintptr(3+at), "listener")
+			l, err := net.FileListener(f)
 			if err != nil {
 				panic(err)
 			}
-			lns = append(lns, l)
+			f.Close()
+			lns[at] = l
+			if os.Getenv("REDIRECT_TEST_APART") != "" { // many descriptors between them
+				for range 6000 {
+					_, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+				}
+			}
 		}
 		l := redirect.NewListener(lns, func(local, remote netip.AddrPort) { fmt.Println("stray", remote) })
 		go io.Copy(io.Discard, os.Stdin)

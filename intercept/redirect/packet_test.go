@@ -152,7 +152,7 @@ func inherit(t *testing.T, dst netip.AddrPort) {
 // protect adds a destination behind the loader's back, so without a sweep.
 func protect(t *testing.T, pins string, dst netip.AddrPort) {
 	t.Helper()
-	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v2", bpf.GuardMapDestinations), nil)
+	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v3", bpf.GuardMapDestinations), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // layout is LAYOUT of the programs: the shape of the pinned maps.
-const layout = 2
+const layout = 3
 
 // DefaultPins is where the guard is pinned unless configured otherwise.
 const DefaultPins = "/sys/fs/bpf/sallyport"

@@ -36,7 +36,7 @@ func TestUpAdopts(t *testing.T) {
 	if d := ask[dialled](t, guarded, "dial", "tcp", b.String()); !d.refused() {
 		t.Errorf("a destination that came in: %+v", d)
 	}
-	if fi, err := os.Stat(filepath.Join(cfg.Pins, "v2")); err != nil || fi.Mode().Perm() != 0o700 {
+	if fi, err := os.Stat(filepath.Join(cfg.Pins, "v3")); err != nil || fi.Mode().Perm() != 0o700 {
 		t.Errorf("pins: %v, %v", fi, err)
 	}
 	g.Close()
@@ -44,7 +44,7 @@ func TestUpAdopts(t *testing.T) {
 		t.Errorf("after Close: %+v", d)
 	}
 	// A link taken away is seen, and put back.
-	if err := os.Remove(filepath.Join(cfg.Pins, "v2", "link_connect4")); err != nil {
+	if err := os.Remove(filepath.Join(cfg.Pins, "v3", "link_connect4")); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := redirect.GetStatus(cfg.Pins); err != nil || s.Up {
@@ -81,7 +81,7 @@ func TestUpAdopts(t *testing.T) {
 func linkIDs(t *testing.T, pins string) map[string]link.ID {
 	t.Helper()
 	ids := map[string]link.ID{}
-	files, _ := filepath.Glob(filepath.Join(pins, "v2", "link_*"))
+	files, _ := filepath.Glob(filepath.Join(pins, "v3", "link_*"))
 	for _, f := range files {
 		l, err := link.LoadPinnedLink(f, nil)
 		if err != nil {
@@ -143,7 +143,7 @@ func TestPinsOfAnOlderLayoutAreReplaced(t *testing.T) {
 	dst := server(t, "127.0.0.1:0")
 	cfg := config(t, dst)
 	up(t, cfg)
-	if err := os.Rename(filepath.Join(cfg.Pins, "v2"), filepath.Join(cfg.Pins, "v1")); err != nil {
+	if err := os.Rename(filepath.Join(cfg.Pins, "v3"), filepath.Join(cfg.Pins, "v1")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := redirect.GetStatus(cfg.Pins); !errors.Is(err, redirect.ErrNotUp) {

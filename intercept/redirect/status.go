@@ -25,6 +25,7 @@ type Status struct {
 	Wires        []WireStatus            `json:"wires,omitempty"`      // ends of veth pairs that are guarded
 	Neighbours   []Neighbour             `json:"neighbours,omitempty"` // programs of others
 	Covered      []string                `json:"covered"`              // cgroups; "#id" for one that is gone
+	Around       string                  `json:"around,omitempty"`     // covered too: the list has no place for all that are
 	Exempt       []string                `json:"exempt"`
 	Listening    int                     `json:"listening"` // network namespaces with a passage
 	Daemon       bool                    `json:"daemon"`    // an exempted daemon is alive
@@ -127,6 +128,7 @@ func (s *Status) read(dir string) error {
 	if s.Covered, err = cgroupNames(covered, names); err != nil {
 		return err
 	}
+	s.Around = names[settings.Around]
 	if s.Exempt, err = cgroupNames(exempt, names); err != nil {
 		return err
 	}

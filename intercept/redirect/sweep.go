@@ -219,11 +219,16 @@ func (g *Guard) coverage() (func(cgroup uint64) bool, error) {
 	if err := errors.Join(subtree(g.root, daemonCgroup, daemon), subtree(g.root, "/", names)); err != nil {
 		return nil, err
 	}
+	var set bpf.GuardSettings
+	if err := g.maps.Config.Lookup(uint32(0), &set); err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
 	coveredIDs, err1 := content[uint64, uint32](g.maps.Covered)
 	exemptIDs, err2 := content[uint64, uint32](g.maps.Exempt)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
+	coveredIDs[set.Around] = 1
 	for id := range coveredIDs {
 		if names[id] != "" && id != g.daemonID {
 			if err := subtree(g.root, names[id], covered); err != nil {

@@ -2,12 +2,16 @@ package redirect_test
 
 import (
 	"bufio"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +19,67 @@ import (
 )
 
 func init() {
+	// send-unix NAME: sends a datagram without connect.
+	roles["send-unix"] = func(args []string) any {
+		drop()
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			panic(err)
+		}
+		if err := unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrUnix{Name: args[0]}); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	// squat NAME: tries to take an address until it can, and listens there.
+	roles["squat"] = func(args []string) any {
+		drop()
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			panic(err)
+		}
+		for err = unix.EADDRINUSE; err != nil; {
+			err = unix.Bind(fd, &unix.SockaddrUnix{Name: args[0]})
+		}
+		if err := unix.Listen(fd, 4096); err != nil {
+			panic(err)
+		}
+		fmt.Println("taken")
+		io.Copy(io.Discard, os.Stdin)
+		return nil
+	}
+	// dial-on NAME: connects until it has been refused for half a second, and
+	// tells how many connections it had to which process.
+	roles["dial-on"] = func(args []string) any {
+		drop()
+		to, got := &unix.SockaddrUnix{Name: args[0]}, map[int]int{}
+		var refused time.Time
+		for refused.IsZero() || time.Since(refused) < 500*time.Millisecond {
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				panic(err)
+			}
+			switch err := unix.Connect(fd, to); err {
+			case nil:
+				peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+				if err != nil {
+					panic(err)
+				}
+				if len(got) == 0 {
+					fmt.Println("turned")
+				}
+				got[int(peer.Pid)]++
+				refused = time.Time{}
+			case unix.EAGAIN: // more than the passage accepts
+			default:
+				if refused.IsZero() {
+					refused = time.Now()
+				}
+			}
+			unix.Close(fd)
+		}
+		return got
+	}
 	// dial-unix NAME: connects to a unix socket; NAME is passed on as it is.
 	roles["dial-unix"] = func(args []string) any {
 		drop()
@@ -87,6 +152,21 @@ func publicDir(t testing.TB) string {
 	return dir
 }
 
+// unixAddress is where the passage listens for unix sockets, as everybody can
+// see it.
+func unixAddress(t testing.TB) string {
+	t.Helper()
+	all, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := regexp.MustCompile(`@sallyport\.passage\.[0-9a-f]{32}`).FindString(string(all))
+	if at == "" {
+		t.Fatal("no passage in /proc/net/unix")
+	}
+	return at
+}
+
 func needUnix(t testing.TB) {
 	t.Helper()
 	if err := redirect.HaveUnix(); err != nil {
@@ -122,13 +202,83 @@ func TestUnixSocketLandsInThePassage(t *testing.T) {
 					t.Errorf("uncovered: %+v", d)
 				}
 			}
-			if d := ask[dialled](t, guarded, "dial-unix", "@sallyport.passage"); d.Line != "" {
+			address := unixAddress(t)
+			if d := ask[dialled](t, guarded, "dial-unix", address); d.Line != "" {
 				t.Errorf("the passage dialled directly: %+v", d)
 			}
 			p.daemon.Process.Kill()
 			p.daemon.Wait()
-			if d := ask[dialled](t, guarded, "dial-unix", path); d.Errno == "" {
+			if d := ask[dialled](t, guarded, "dial-unix", path); !d.refused() {
 				t.Errorf("without a daemon: %+v", d)
+			}
+			// Whoever takes the address then gets nobody, with the port or without.
+			unixServer(t, address)
+			if d := ask[dialled](t, guarded, "dial-unix", path); !d.refused() {
+				t.Errorf("turned to who took the address: %+v", d)
+			}
+			p.run(t)
+			d := ask[dialled](t, guarded, "dial-unix", path)
+			if f, ok := d.facts(); !ok || f.Path != path {
+				t.Errorf("with a daemon again: %+v", d)
+			}
+		})
+	}
+}
+
+// Clients that never stop connecting, and somebody who never stops trying to
+// take the address: none gets to the other when the daemon is killed, in
+// whatever order its descriptors are closed.
+func TestUnixAddressIsHeldToTheLast(t *testing.T) {
+	needUnix(t)
+	const path = "/run/sallyport-test/db"
+	for _, order := range []string{"straight", "reversed"} {
+		t.Run(order, func(t *testing.T) {
+			t.Setenv("REDIRECT_TEST_APART", order)
+			cfg := config(t)
+			cfg.Unix.Protected = []string{path}
+			p := open(t, cfg)
+			squatter := start(t, "/", "squat", nil, unixAddress(t))
+			in, err := squatter.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			squats, err := squatter.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := squatter.Start(); err != nil {
+				t.Fatal(err)
+			}
+			victim := start(t, guarded, "dial-on", nil, path)
+			out, err := victim.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := victim.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewReader(out)
+			if line, err := lines.ReadString('\n'); line != "turned\n" {
+				t.Fatalf("%q, %v", line, err)
+			}
+			p.daemon.Process.Kill()
+			if line, err := bufio.NewReader(squats).ReadString('\n'); line != "taken\n" {
+				t.Fatalf("%q, %v", line, err)
+			}
+			var got map[int]int
+			if err := json.NewDecoder(lines).Decode(&got); err != nil {
+				t.Fatal(err)
+			}
+			if n := got[squatter.Process.Pid]; n != 0 || len(got) == 0 {
+				t.Errorf("%d connections got to who took the address: %v", n, got)
+			}
+			in.Close()
+			if err := squatter.Wait(); err != nil {
+				t.Error(err)
+			}
+			p.daemon.Wait()
+			if err := victim.Wait(); err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -170,6 +320,55 @@ func TestUnixAllowList(t *testing.T) {
 	d := ask[dialled](t, guarded, "dial-unix", path)
 	if _, ok := d.facts(); !ok {
 		t.Errorf("protected: %+v", d)
+	}
+}
+
+// A datagram needs no connect.
+func TestUnixDatagrams(t *testing.T) {
+	needUnix(t)
+	dir := publicDir(t)
+	path, free, abstract := filepath.Join(dir, "db"), filepath.Join(dir, "free"), "@sallyport-test-datagrams"
+	for _, name := range []string{path, free, abstract} {
+		c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if name[0] == '/' {
+			if err := os.Chmod(name, 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cfg := config(t)
+	cfg.Unix.Protected = []string{path, abstract}
+	p := open(t, cfg)
+	seen := attempts(t, p.Guard)
+	send := func(cgroup, name string) string { return ask[string](t, cgroup, "send-unix", name) }
+	for _, name := range []string{path, abstract} {
+		if e := send("/", name); e != "" {
+			t.Fatalf("%s, who is not covered: %s", name, e)
+		}
+		if e := send(guarded, name); e != unix.EPERM.Error() {
+			t.Errorf("%s: %q", name, e)
+		}
+		if b := expect(t, seen, redirect.ReasonDatagram); b.Process == nil || b.Process.UID != nobody {
+			t.Errorf("%+v", b)
+		}
+	}
+	if e := send(guarded, free); e != "" {
+		t.Errorf("without an allow-list: %s", e)
+	}
+	cfg.Unix.Allow = []string{"@other"}
+	up(t, cfg)
+	if e := send(guarded, free); e != unix.EPERM.Error() {
+		t.Errorf("not on the allow-list: %q", e)
+	}
+	expect(t, seen, redirect.ReasonUnix)
+	cfg.Unix.Allow = []string{free}
+	up(t, cfg)
+	if e := send(guarded, free); e != "" {
+		t.Errorf("on the allow-list: %s", e)
 	}
 }
 

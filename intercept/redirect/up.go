@@ -216,7 +216,8 @@ func (g *Guard) fill() error {
 	if err := g.fillUnix(); err != nil {
 		return err
 	}
-	if err := errors.Join(replaceDestinations(g.maps.Destinations, keys), replace(g.maps.Covered, covered), replace(g.maps.Exempt, exempt)); err != nil {
+	around, err := g.listCovered(covered)
+	if err := errors.Join(err, replaceDestinations(g.maps.Destinations, keys), replace(g.maps.Exempt, exempt)); err != nil {
 		return err
 	}
 	// A passage on another port would no longer be kept from squatters.
@@ -226,7 +227,7 @@ func (g *Guard) fill() error {
 			return err
 		}
 	}
-	settings := bpf.GuardSettings{Layout: layout, Mode: modes[g.cfg.Mode], DaemonCgroup: g.daemonID, Port: g.cfg.Port, UnixList: g.cfg.Unix.list()}
+	settings := bpf.GuardSettings{Layout: layout, Mode: modes[g.cfg.Mode], DaemonCgroup: g.daemonID, Port: g.cfg.Port, UnixList: g.cfg.Unix.list(), Around: around}
 	if g.cfg.Observe {
 		settings.Observes = 1
 	}
@@ -250,6 +251,7 @@ func programs(p *bpf.GuardPrograms, u *bpf.UnixPrograms) map[string]*ebpf.Progra
 		bpf.UnixProgGetpeernameUnix: u.GetpeernameUnix,
 		bpf.UnixProgGetsocknameUnix: u.GetsocknameUnix,
 		bpf.UnixProgConnectUnix:     u.ConnectUnix,
+		bpf.UnixProgSendmsgUnix:     u.SendmsgUnix,
 	}
 }
 
