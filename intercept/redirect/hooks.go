@@ -214,7 +214,10 @@ var errPlace = errors.New("another program stands where it must stand: the next 
 
 // haveBefore reports whether the kernel can put a program before others of
 // its cgroup.
-func haveBefore() bool {
+func haveBefore() bool { return runs(6, 17) }
+
+// runs reports whether the kernel is a version or a later one.
+func runs(major, minor int) bool {
 	var u unix.Utsname
-	return unix.Uname(&u) == nil && since(unix.ByteSliceToString(u.Release[:]), 6, 17)
+	return unix.Uname(&u) == nil && since(unix.ByteSliceToString(u.Release[:]), major, minor)
 }

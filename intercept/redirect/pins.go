@@ -46,14 +46,8 @@ func checkLayout(pins string) (older []string, err error) {
 // unpin removes a folder of pins, and so detaches what only they hold: first
 // the wires, then the hooks, the last one first, then the maps that they read.
 func unpin(dir string) error {
-	wires, err := filepath.Glob(filepath.Join(dir, "tcx*"))
-	if err != nil {
+	if err := unpinWires(dir); err != nil {
 		return err
-	}
-	for _, pin := range wires {
-		if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
 	}
 	names := []string{}
 	for _, h := range slices.Concat(hooks, unixHooks) {

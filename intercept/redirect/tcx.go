@@ -10,6 +10,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // Pins of wires' links, by the interface's index.
@@ -17,6 +18,9 @@ const (
 	tcxPinPrefix   = "tcx_"
 	tcxSparePrefix = "tcxspare_"
 )
+
+// haveTCX reports whether the kernel has tcx.
+func haveTCX() bool { return runs(6, 6) }
 
 func tcxPin(dir string, index int) string {
 	return filepath.Join(dir, tcxPinPrefix+strconv.Itoa(index))
@@ -61,6 +65,23 @@ func installTCX(dir string, index int, prog *ebpf.Program) (fresh bool, err erro
 		return false, fmt.Errorf("pin: %w", err)
 	}
 	return fresh, os.Rename(spare, tcxPin(dir, index))
+}
+
+// removeTCX takes the program off an interface, at once.
+func removeTCX(dir string, index int) error {
+	pin := tcxPin(dir, index)
+	if l, err := link.LoadPinnedLink(pin, nil); err == nil {
+		defer l.Close()
+		if _, err := tcxOf(l, index); err == nil {
+			if err := l.Detach(); err != nil && !errors.Is(err, unix.ENOLINK) {
+				return err
+			}
+		}
+	}
+	if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // tcxAlive reports whether an interface's link is attached, wherever that is.

@@ -112,10 +112,7 @@ func TestFramesAcrossAWire(t *testing.T) {
 			if w.arrives(t, all[0].name, all[0].sent...) {
 				t.Error("arrives without a loader")
 			}
-			if err := redirect.Down(c.Pins); err != nil {
-				t.Fatal(err)
-			}
-			w.cgroup = "/"
+			w.down(t, c.Pins)
 			for _, f := range all {
 				if !w.arrives(t, f.name, f.sent...) {
 					t.Errorf("%s does not arrive when the guard is down", f.name)

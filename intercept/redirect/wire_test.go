@@ -1,6 +1,7 @@
 package redirect_test
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -171,6 +173,7 @@ func (w *wired) guard(t *testing.T, cfg redirect.Config) *redirect.Guard {
 	inside(t, w.host, func() error {
 		g = up(t, cfg)
 		w.cgroup = guarded
+		t.Cleanup(func() { w.down(t, cfg.Pins) })
 		s, err := redirect.SpaceOf(w.far)
 		if err != nil {
 			return err
@@ -182,6 +185,46 @@ func (w *wired) guard(t *testing.T, cfg redirect.Config) *redirect.Guard {
 		return err
 	})
 	return g
+}
+
+// down takes the guard down; it leaves nothing at the interface.
+func (w *wired) down(t *testing.T, pins string) {
+	t.Helper()
+	w.cgroup = "/"
+	inside(t, w.host, func() error {
+		err := redirect.Down(pins)
+		if left := qdiscs(t); slices.Contains(left, "clsact") {
+			t.Errorf("left there: %q", left)
+		}
+		return err
+	})
+}
+
+// qdiscs lists the kinds of them in this network namespace.
+func qdiscs(t *testing.T) (kinds []string) {
+	t.Helper()
+	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const head = 20 // struct tcmsg
+	all, err := c.Execute(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETQDISC, Flags: netlink.Request | netlink.Dump}, Data: make([]byte, head)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		d, err := netlink.NewAttributeDecoder(m.Data[head:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for d.Next() {
+			if d.Type() == 1 { // TCA_KIND
+				kinds = append(kinds, d.String())
+			}
+		}
+	}
+	return kinds
 }
 
 func (w *wired) status(t *testing.T, pins string) (s redirect.Status) {
@@ -316,16 +359,22 @@ func (w *wired) dial(t *testing.T, cgroup string, to netip.AddrPort) (d dialled)
 // tamper takes the program off the first wire, as root can.
 func (w *wired) tamper(t *testing.T, pins string) {
 	t.Helper()
-	var near *net.Interface
-	inside(t, w.host, func() (err error) {
-		near, err = net.InterfaceByName("near")
-		return err
+	inside(t, w.host, func() error {
+		near, err := net.InterfaceByName("near")
+		if err != nil {
+			return err
+		}
+		pin, err := filepath.Glob(filepath.Join(pins, "v*", fmt.Sprintf("tcx_%d", near.Index)))
+		if err != nil {
+			return err
+		}
+		if len(pin) == 1 {
+			return os.Remove(pin[0])
+		}
+		head := make([]byte, 20) // struct tcmsg: the clsact of a kernel without tcx
+		binary.NativeEndian.PutUint32(head[4:], uint32(near.Index))
+		binary.NativeEndian.PutUint32(head[8:], 0xffff_0000)
+		binary.NativeEndian.PutUint32(head[12:], 0xffff_fff1)
+		return request(unix.RTM_DELQDISC, 0, head, netlink.NewAttributeEncoder())
 	})
-	pin, err := filepath.Glob(filepath.Join(pins, "v*", fmt.Sprintf("tcx_%d", near.Index)))
-	if err != nil || len(pin) != 1 {
-		t.Fatalf("%q, %v", pin, err)
-	}
-	if err := os.Remove(pin[0]); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -171,7 +171,11 @@ func (g *Guard) wire(w Wire) (fresh bool, err error) {
 	if err := g.wires.Put(uint32(w.Index), bpf.VethWire{Netns: w.Netns}); err != nil {
 		return false, err
 	}
-	fresh, err = installTCX(g.dir, w.Index, g.veth)
+	if haveTCX() {
+		fresh, err = installTCX(g.dir, w.Index, g.veth)
+	} else {
+		fresh, err = installFilter(w.Index, g.veth)
+	}
 	if errors.Is(err, unix.ENODEV) {
 		return false, g.unwire(w.Index) // it has gone meanwhile
 	}
@@ -179,13 +183,40 @@ func (g *Guard) wire(w Wire) (fresh bool, err error) {
 }
 
 func (g *Guard) unwire(index int) error {
-	if err := os.Remove(tcxPin(g.dir, index)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("interface %d: %w", index, err)
+	if err := detachWire(g.dir, index); err != nil {
+		return err
 	}
 	if err := g.wires.Delete(uint32(index)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("interface %d: %w", index, err)
 	}
 	return nil
+}
+
+// detachWire takes the program off an interface, whichever way it is there.
+func detachWire(dir string, index int) error {
+	err := removeTCX(dir, index)
+	if !haveTCX() {
+		err = errors.Join(err, removeFilter(index))
+	}
+	if err != nil {
+		return fmt.Errorf("interface %d: %w", index, err)
+	}
+	return nil
+}
+
+// unpinWires does that for all wires that a folder of pins names.
+func unpinWires(dir string) error {
+	all, err := wiresIn(dir)
+	errs := []error{err}
+	for index := range all {
+		errs = append(errs, detachWire(dir, index))
+	}
+	spares, err := filepath.Glob(filepath.Join(dir, tcxSparePrefix+"*"))
+	errs = append(errs, err)
+	for _, pin := range spares {
+		errs = append(errs, os.Remove(pin))
+	}
+	return errors.Join(errs...)
 }
 
 // wiresIn returns the wires that a folder of pins names, by their interfaces,
@@ -230,7 +261,11 @@ func wireStatus(dir string) (list []WireStatus, err error) {
 			continue // gone, and its program with it
 		}
 		s := WireStatus{Wire: Wire{index, i.Name, cookie}, Attached: true}
-		if err := tcxAttached(dir, index); err != nil {
+		check := tcxAttached
+		if !haveTCX() {
+			check = func(_ string, index int) error { _, err := filterAt(index); return err }
+		}
+		if err := check(dir, index); err != nil {
 			s.Attached, s.Problem = false, err.Error()
 		}
 		list = append(list, s)
