@@ -181,6 +181,13 @@ func printGuard(w io.Writer, s *redirect.Status) {
 			fmt.Fprintf(w, "MISSING   %s: %s\n", p.Name, render.Line(p.Problem))
 		}
 	}
+	for _, end := range s.Wires {
+		if end.Attached {
+			fmt.Fprintf(w, "wire      %s, to network namespace %d\n", render.Line(end.Name), end.Netns)
+		} else {
+			fmt.Fprintf(w, "MISSING   program of wire %s: %s\n", render.Line(end.Name), render.Line(end.Problem))
+		}
+	}
 	for _, p := range s.UnixPaths {
 		fmt.Fprintf(w, "protects  %s\n", render.Line(p))
 	}

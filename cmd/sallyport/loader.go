@@ -246,6 +246,10 @@ func (l *loader) wait() error {
 			}
 		case <-l.scopes.sweep:
 			l.sweepScopes()
+		case <-l.scopes.wires.changed:
+			l.wireSoon()
+		case <-l.scopes.wires.due:
+			l.rewire()
 		case all := <-l.watched.round:
 			l.canariesBack(all)
 		case a, ok := <-l.names.answers:

@@ -112,6 +112,7 @@ func (l *loader) look() {
 	l.recordNotes()
 	l.retrySpaces()
 	l.tellRepeats()
+	defer l.wireSoon()
 	s, err := redirect.GetStatus(l.cfg.Interception.Pins)
 	problem := ""
 	switch {

@@ -33,6 +33,7 @@ type scopes struct {
 	failed  map[uint64]*os.File // namespaces where it could not be opened, by inode
 	told    map[uint64]string   // why, as it was recorded
 	sweep   <-chan time.Time    // nil: nothing to sweep
+	wires   wires
 }
 
 // ids are the cgroups that a configuration's selectors are known to match: to
@@ -62,11 +63,15 @@ func (l *loader) followScopes(cfg *config.Config) error {
 		if err != nil {
 			return err
 		}
+		w, err := l.followWires()
+		if err != nil {
+			return err
+		}
 		s.close()
 		ctx, cancel := context.WithCancel(context.Background())
 		*s = scopes{
 			of: in, events: tracker.Events(), stop: cancel, tracker: tracker, matched: map[uint64]string{},
-			spaces: map[uint64]uint64{}, failed: map[uint64]*os.File{}, told: map[uint64]string{},
+			spaces: map[uint64]uint64{}, failed: map[uint64]*os.File{}, told: map[uint64]string{}, wires: w,
 		}
 		go func() {
 			if err := tracker.Run(ctx); err != nil {
@@ -127,6 +132,7 @@ func (s *scopes) close() {
 	for _, f := range s.failed {
 		f.Close()
 	}
+	s.wires.close()
 }
 
 // scope follows one event. A tracker that ended takes the loader with it: it
@@ -147,6 +153,8 @@ func (l *loader) scope(e workload.Event, ok bool) error {
 		l.closeSpace(e.Inode)
 	case workload.Ready:
 		l.pruneSpaces()
+		l.scopes.wires.whole = true
+		l.wireSoon()
 	case workload.Undescribed:
 		l.log.Warn("a cgroup looks like a container and can't be described: selectors of containers do not match it", "cgroup", e.Path, "error", e.Err)
 	case workload.Trouble:
@@ -225,6 +233,7 @@ func (l *loader) openSpace(e workload.NetnsAppeared) {
 		e.File.Close() // whoever comes after this loader opens it
 		return
 	}
+	l.wireTo(e)
 	err := l.listenIn(e.Inode, e.File)
 	if err == nil {
 		e.File.Close()
@@ -269,6 +278,8 @@ func (l *loader) listenIn(inode uint64, ns *os.File) error {
 // closeSpace ends the passage of a namespace that no covered process is in.
 func (l *loader) closeSpace(inode uint64) {
 	s := &l.scopes
+	delete(s.wires.spaces, inode)
+	l.wireSoon()
 	if f := s.failed[inode]; f != nil {
 		f.Close()
 		delete(s.failed, inode)

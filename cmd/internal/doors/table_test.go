@@ -59,6 +59,7 @@ const (
 	byTask     = "whoever connects is covered, whoever made the socket"
 	onlyHost   = "out of scope of this mode: who connects is outside; mode `host` answers it"
 	noRaw      = "out of scope: no cgroup hook sees such frames; take CAP_NET_RAW away, `sallyport doctor` names who holds it"
+	byVeth     = "the program at the host's end of the pair drops such frames"
 	byNaming   = "out of scope without an allow-list: the hook compares names as they are written; the permissions of the file are the guarantee"
 	beforeUnix = "out of scope: the kernel has no hook for unix sockets before 6.7; the permissions of the file are the guarantee"
 	byList     = "the name is not on the allow-list"
@@ -161,7 +162,7 @@ var byPacket = []*door{
 		named("AF_PACKET on the host", "speak TCP over a packet socket on the host's interface, with CAP_NET_RAW").since(doors.Passes, noRaw),
 	does(near, func(a *attempt) {
 		a.run(place{net: a.w.far, caps: []uintptr{unix.CAP_NET_RAW}}, "wire", "10.77.0.2:0", "packet=away")
-	}).named("AF_PACKET across a veth", "the same from a container's namespace, on its end of a veth pair").since(doors.Passes, noRaw),
+	}).named("AF_PACKET across a veth", "the same from a container's namespace, on its end of a veth pair").since(doors.Refused, byVeth),
 }
 
 // direct dials the passage's own port; in the proof, a server that is there.

@@ -175,6 +175,15 @@ func (w *world) raise(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.Close() })
+	for _, ns := range []*os.File{w.far, w.served} {
+		s, err := redirect.SpaceOf(ns)
+		if err == nil {
+			_, err = g.Wire(s)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	stop, err := w.daemon(g)
 	if err != nil {
 		t.Fatal(err)
