@@ -123,7 +123,9 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 	draining := d.sessions.draining()
 	ctx, cancel := context.WithTimeout(draining, bindTime)
 	defer cancel()
+	began := time.Now()
 	id, err := set.binder.Bind(ctx, &f.Peer)
+	d.metrics.bound.Observe(time.Since(began).Seconds())
 	p.event.Process.Exe, p.event.Process.Cgroup = f.Peer.Exe, f.Peer.Cgroup
 	if draining.Err() != nil {
 		return p, refusal("stopping", "session", "sallyport is stopping", "connect again when it is back")

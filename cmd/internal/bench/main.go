@@ -104,6 +104,11 @@ func (b *bench) measure(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
+	if strings.Contains("identity at connect", b.o.only) {
+		if err := b.identity(ctx); err != nil {
+			return err
+		}
+	}
 	if strings.Contains("idle connections", b.o.only) {
 		return b.idle(ctx)
 	}
