@@ -1,10 +1,10 @@
 package spiffe_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -27,11 +27,30 @@ func TestConfined(t *testing.T) {
 	s.Register(spiretest.Entry{Path: "/sallyport", Selectors: []string{"unix:uid:65532"}})
 	s.Register(spiretest.Entry{Path: "/agent", Selectors: []string{"unix:uid:65534", "unix:path:/usr/bin/sleep"}})
 	peer := peerOf(t, agent(t, uidA))
+	for name, c := range map[string]spiffe.Config{
+		"broker":    {Agent: "unix://" + s.Workload, Broker: "unix://" + s.Broker},
+		"delegated": {Agent: "unix://" + s.Workload, Admin: "unix://" + s.Admin},
+	} {
+		t.Run(name, func(t *testing.T) {
+			child, out := confined(t, s.Dir, c, peer, "")
+			said, err := io.ReadAll(out)
+			if werr := child.Wait(); err != nil || werr != nil || strings.TrimSpace(string(said)) != "spiffe://one.test/agent "+name {
+				t.Fatalf("%v %v: %s", err, werr, said)
+			}
+		})
+	}
+}
+
+// confined starts the daemon, which binds one connection and tells as whom.
+// hold: and when it has ended.
+func confined(t *testing.T, dir string, c spiffe.Config, peer intercept.Peer, hold string) (*privsep.Child, io.Reader) {
+	t.Helper()
 	record, err := json.Marshal(peer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	self := s.Dir + "/daemon" // the user of the daemon can't reach what go test has built
+	// The user of the daemon can't reach what go test has built.
+	self := dir + "/daemon"
 	b, err := os.ReadFile("/proc/self/exe")
 	if err == nil {
 		err = os.WriteFile(self, b, 0o755)
@@ -39,32 +58,28 @@ func TestConfined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, c := range map[string]spiffe.Config{
-		"broker":    {Agent: "unix://" + s.Workload, Broker: "unix://" + s.Broker},
-		"delegated": {Agent: "unix://" + s.Workload, Admin: "unix://" + s.Admin},
-	} {
-		t.Run(name, func(t *testing.T) {
-			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Close(fds[0])
-			var out bytes.Buffer
-			child, err := privsep.Start(privsep.Options{
-				Path: self, Args: []string{"daemon"}, UID: daemonUID, GID: daemonUID, Stdout: &out, Stderr: os.Stderr, Prover: newProver(t, s.Dir),
-				// The connection, and the kernel's record of it.
-				Files:  []*os.File{os.NewFile(uintptr(fds[1]), "accepted")},
-				Record: func(int) (intercept.Peer, error) { return peer, nil },
-				Env:    []string{"SPIFFE_TEST_DAEMON=" + string(record), "AGENT=" + c.Agent, "ADMIN=" + c.Admin, "BROKER=" + c.Broker},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := child.Wait(); err != nil || strings.TrimSpace(out.String()) != "spiffe://one.test/agent "+name {
-				t.Fatalf("%v: %s", err, out.String())
-			}
-		})
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { unix.Close(fds[0]) })
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	child, err := privsep.Start(privsep.Options{
+		Path: self, Args: []string{"daemon"}, UID: daemonUID, GID: daemonUID, Stdout: w, Stderr: os.Stderr, Prover: newProver(t, dir),
+		// The connection, and the kernel's record of it.
+		Files:  []*os.File{os.NewFile(uintptr(fds[1]), "accepted")},
+		Record: func(int) (intercept.Peer, error) { return peer, nil },
+		Env:    []string{"SPIFFE_TEST_DAEMON=" + string(record), "AGENT=" + c.Agent, "ADMIN=" + c.Admin, "BROKER=" + c.Broker, "HOLD=" + hold},
+	})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return child, r
 }
 
 // daemon is the test program as the daemon.
@@ -114,6 +129,10 @@ func bindOnce(line *privsep.Client) error {
 				return err
 			}
 			fmt.Println(is.ID, is.Via)
+			if os.Getenv("HOLD") != "" {
+				<-l.Done()
+				fmt.Println(l.Err())
+			}
 			return nil
 		case time.Now().After(end):
 			return err

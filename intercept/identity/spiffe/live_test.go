@@ -83,14 +83,11 @@ func TestExec(t *testing.T) {
 	c := w.config()
 	c.Recheck = 500 * time.Millisecond
 	a := ready(t, open(t, c))
-	flag := filepath.Join(w.Dir, "go")
-	proc := startAs(t, uidA, "/bin/bash", "-c", "echo ready; while ! test -e "+flag+"; do read -t 0.05 <> <(:); done; exec sleep 600")
+	proc, run := waiting(t, w.Dir)
 	peer := peerOf(t, proc)
 	l := w.bind(a, w.connection(peer))
 	stays(t, l, time.Second)
-	if err := os.WriteFile(flag, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	run()
 	took := ends(t, l, spiffe.ErrWithdrawn)
 	t.Logf("another program, session told after %s (re-check every %s)", took.Round(time.Millisecond), c.Recheck)
 	refused(t, a, w.connection(peer), spiffe.ErrNobody, "another program")
@@ -139,6 +136,47 @@ func TestPidReuse(t *testing.T) {
 		victim = agent(t, uidA)
 		peer := peerOf(t, victim)
 		refused(t, a, w.connection(peer), spiffe.ErrNobody, "gone")
+	}
+}
+
+// The program that the agent looks at is not the one that connected.
+func TestExecWhileAttested(t *testing.T) {
+	w := newWorld(t, spiretest.Options{})
+	w.Register(spiretest.Entry{Path: "/trusted", Selectors: []string{"unix:uid:65534", "unix:path:/usr/bin/sleep"}})
+	c := w.config()
+	own := ready(t, open(t, c)).Own()
+	w.bind(ready(t, open(t, c)), w.connection(peerOf(t, agent(t, uidA)))) // the agent knows what it may be
+	api, err := spiffe.NewDelegated(c.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	proc, run := waiting(t, w.Dir)
+	a, err := spiffe.New(c, swap{api, run}, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	refused(t, a, w.connection(peerOf(t, proc)), spiffe.ErrNobody, "another program")
+}
+
+// waiting is a shell of the first user, which becomes sleep when it is told.
+func waiting(t *testing.T, dir string) (*exec.Cmd, func()) {
+	t.Helper()
+	flag := filepath.Join(dir, "go")
+	proc := startAs(t, uidA, "/bin/bash", "-c", "echo ready; while ! test -e "+flag+"; do read -t 0.05 <> <(:); done; exec sleep 600")
+	return proc, func() {
+		t.Helper()
+		if err := os.WriteFile(flag, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for name := ""; name != "sleep\n"; time.Sleep(time.Millisecond) {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", proc.Process.Pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name = string(b)
+		}
 	}
 }
 
@@ -216,16 +254,18 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// The kernel's record as the daemon has it stands in the connection's key.
+// In another cgroup a process may be somebody else, by what an agent goes by.
 func TestAnotherCgroup(t *testing.T) {
 	w := newWorld(t, spiretest.Options{})
 	w.Register(spiretest.Entry{Path: "/agent", Selectors: []string{"unix:uid:65534"}})
 	c := w.config()
 	c.Recheck = 500 * time.Millisecond
 	a := ready(t, open(t, c))
+	slow := ready(t, open(t, w.config()))
 	proc := agent(t, uidA)
 	peer := peerOf(t, proc)
 	l := w.bind(a, w.connection(peer))
+	w.bind(slow, w.connection(peer))
 	dir := filepath.Join(cgroupRoot(t), fmt.Sprintf("spiffe-test-%d", os.Getpid()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -246,4 +286,9 @@ func TestAnotherCgroup(t *testing.T) {
 	ends(t, l, spiffe.ErrWithdrawn)
 	refused(t, a, w.connection(peer), spiffe.ErrNobody, "left the cgroup")
 	w.bind(a, w.connection(peerOf(t, proc))) // as it is now
+	before := slow.Attestations()
+	w.bind(slow, w.connection(peerOf(t, proc)))
+	if slow.Attestations() != before+1 {
+		t.Fatal("it was not attested again")
+	}
 }

@@ -61,9 +61,8 @@ func agentConf(s *Spire, port int) string {
 	data_dir = "%[5]s/agent-data"
 	log_level = "INFO"
 	authorized_delegates = %[6]s
-	%[7]s
 	experimental {
-%[8]s	}
+%[7]s	}
 }
 plugins {
 	NodeAttestor "join_token" { plugin_data {} }
@@ -75,7 +74,7 @@ plugins {
 		}
 	}
 }
-`, port, s.Workload, s.Admin, s.TrustDomain, s.Dir, quoted(s.o.Delegates), s.o.Agent, more.String())
+`, port, s.Workload, s.Admin, s.TrustDomain, s.Dir, quoted(s.o.Delegates), more.String())
 }
 
 func pemOf(b *types.Bundle) string {

@@ -31,8 +31,8 @@ type Options struct {
 	// Slow leaves SPIRE its own intervals: an agent looks for changes every
 	// five seconds, and the server too. Else both do ten times a second.
 	Slow bool
-	// Agent are more lines for the agent's section of its configuration.
-	Agent string
+	// AgentConf is the agent's configuration instead of the usual; nil: that.
+	AgentConf func(s *Spire, serverPort int) string
 }
 
 // Spire is a server and one agent that it knows.
@@ -108,7 +108,11 @@ func Start(t testing.TB, o Options) *Spire {
 	}
 	port := freePort(t)
 	s.write("server.conf", serverConf(s, port))
-	s.write("agent.conf", agentConf(s, port))
+	conf := agentConf
+	if o.AgentConf != nil {
+		conf = o.AgentConf
+	}
+	s.write("agent.conf", conf(s, port))
 	s.server = start(t, 0, bin+"/spire-server", "run", "-config", dir+"/server.conf")
 	s.dial()
 	s.join()
