@@ -44,7 +44,7 @@ func namesConfig(t *testing.T, state string, resources map[string][]uint16) *con
 // counts how often it was not.
 func missed(t *testing.T, pins string, at netip.AddrPort) (stop func() (asked, missed int64)) {
 	t.Helper()
-	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, "v2", bpf.GuardMapDestinations), &ebpf.LoadPinOptions{ReadOnly: true})
+	m, err := ebpf.LoadPinnedMap(filepath.Join(pins, bpf.GuardMapDestinations), &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +108,7 @@ func TestNamesStayProtectedBesideOneThatDoesNotFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	folder := g.Pins()
 	g.Close()
 	again, err := newNames(both)
 	if err != nil {
@@ -115,7 +116,7 @@ func TestNamesStayProtectedBesideOneThatDoesNotFit(t *testing.T) {
 	}
 	for what, w := range map[string]*nameWatch{"reload": &w, "start": &again} {
 		learn(w, both)
-		stop := missed(t, pins, netip.MustParseAddrPort("192.0.2.7:5432"))
+		stop := missed(t, folder, netip.MustParseAddrPort("192.0.2.7:5432"))
 		g, err := w.bringNames(both)
 		if err == nil {
 			learn(w, both) // the next answer brings the address back
