@@ -110,7 +110,7 @@ type Issuer struct {
 	Audience   string        `yaml:"audience"`   // that a token must carry
 	Algorithms []string      `yaml:"algorithms"` // signature algorithms; default RS256, ES256
 	Skew       time.Duration `yaml:"skew"`       // accepted clock skew
-	Parties    []string      `yaml:"azp"`        // to whom its tokens may be issued; default: anybody
+	Parties    []string      `yaml:"azp,omitempty"`        // to whom its tokens may be issued; default: anybody
 	MaxAge     time.Duration `yaml:"max_age"`    // of a token since it was issued; default: as it says itself
 	// OfflineGrace is how long its keys are believed while it does not answer.
 	OfflineGrace time.Duration `yaml:"offline_grace"`
