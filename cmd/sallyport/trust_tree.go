@@ -24,6 +24,7 @@ type tree struct {
 	path    string // of its root, "/" for this machine's
 	owner   *owner // of what is written, nil for this process
 	noLinks bool   // none is followed: a user's own
+	kernel  bool   // it is /proc, whose files have no size
 }
 
 type owner struct{ uid, gid int }
@@ -103,6 +104,9 @@ func (t *tree) read(name string) ([]byte, error) {
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%s: no regular file", look.Name())
+	}
+	if st.Size == 0 && !t.kernel { // in a process's own root it may be one of the kernel's, which act on being read
+		return nil, nil
 	}
 	if t.owner != nil && int(st.Uid) != t.owner.uid {
 		return nil, fmt.Errorf("%s: belongs to user %d", look.Name(), st.Uid)

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/journal"
+	"sallyport.dev/sallyport/events/ocsf"
+)
+
+// handshake is what became of one that an agent began, or did not.
+type handshake struct {
+	at       time.Time
+	process  events.Process
+	resource string
+	version  string // of TLS, "" for one that failed
+	failed   string // why
+	clear    bool   // it did not ask for TLS, though it was offered
+}
+
+func (h *handshake) String() string {
+	when := h.at.Local().Format(time.DateTime)
+	switch {
+	case h.failed != "":
+		return fmt.Sprintf("at %s it ended the handshake: %s", when, h.failed)
+	case h.clear:
+		return fmt.Sprintf("at %s it came in clear, though TLS was offered", when)
+	}
+	return fmt.Sprintf("at %s it came in by TLS %s", when, h.version)
+}
+
+// verdict is what a handshake proves, given what was inferred. One that ends it
+// though the authority stands among its roots wants another certificate.
+func (h *handshake) verdict(inferred string) string {
+	switch {
+	case h.clear:
+		return inferred
+	case h.failed == "":
+		return trusts
+	case inferred == pins, inferred == trusts && !strings.Contains(h.failed, "unknown certificate authority"):
+		return pins
+	case inferred == clientCert:
+		return clientCert
+	}
+	return refuses
+}
+
+// handshakes are the latest of each process.
+type handshakes struct{ list []handshake }
+
+// readHandshakes reads a host's journal, where there is one, oldest first.
+func readHandshakes(cfg *config.Config, since time.Time) (*handshakes, error) {
+	all := &handshakes{}
+	err := journal.Scan(filepath.Join(cfg.State, "journal"), since, func(r *events.Record) bool {
+		if r.Kind != events.Login && r.Kind != events.SessionOpen {
+			return true
+		}
+		v, err := ocsf.Decode(r.Payload)
+		if err != nil || v.Time.Before(since) || v.Process.PID == 0 {
+			return true
+		}
+		h := handshake{at: v.Time, process: v.Process, resource: v.Resource, version: v.ClientTLS.Version, clear: v.ClientClear}
+		if v.Verdict == events.Blocked.String() && slices.Contains(v.Rules, "tls") && !v.ClientClear {
+			h.failed = v.Reason
+		}
+		if h.version != "" || h.clear || h.failed != "" {
+			all.add(h)
+		}
+		return true
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return all, err
+}
+
+// add keeps the latest of a process, and no more than are looked through fast.
+func (a *handshakes) add(h handshake) {
+	const most = 10_000
+	i := slices.IndexFunc(a.list, func(x handshake) bool {
+		return x.process.PID == h.process.PID && x.process.Start == h.process.Start && x.resource == h.resource
+	})
+	if i >= 0 {
+		a.list = slices.Delete(a.list, i, i+1)
+	} else if len(a.list) >= most {
+		a.list = slices.Delete(a.list, 0, most/10)
+	}
+	a.list = append(a.list, h)
+}
+
+// tick is the unit in which /proc tells when a process started (proc(5), with the
+// USER_HZ of all architectures that Go runs on here).
+const tick = uint64(10 * time.Millisecond)
+
+// of returns the latest handshake of a process, else of the same program, user
+// and cgroup; nil where none was recorded.
+func (a *handshakes) of(p *process, start uint64, exe string) *handshake {
+	if a == nil {
+		return nil
+	}
+	var alike *handshake
+	for i := len(a.list) - 1; i >= 0; i-- {
+		h := &a.list[i]
+		if int(h.process.PID) == p.pid && h.process.Start/tick == start {
+			return h
+		}
+		if alike == nil && exe != "" && h.process.Exe == exe && h.process.UID == p.ids[0] && h.process.Cgroup == p.cgroup {
+			alike = h
+		}
+	}
+	return alike
+}
