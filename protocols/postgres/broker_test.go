@@ -362,6 +362,29 @@ func TestBroker(t *testing.T) {
 		v.wiped(t)
 	})
 
+	t.Run("nothing newer", func(t *testing.T) {
+		v := &vaultOf{user: "scram", password: "WRONG-SECRET"}
+		a := v.account(protocols.Bound)
+		ask := a.Login
+		a.Login = func(ctx context.Context, again bool) (*protocols.Login, error) {
+			if again {
+				return nil, errors.New("nothing newer")
+			}
+			return ask(ctx, again)
+		}
+		dialled := 0
+		p := open(t, allowAll, protocoltest.Options{Account: a, Dial: func(ctx context.Context) (net.Conn, error) {
+			dialled++
+			return plainDoor(ctx)
+		}})
+		if out := agent(t, p, "SELECT 1"); !strings.Contains(out, "the server refuses the account") {
+			t.Errorf("%q", out)
+		}
+		if err := p.End(); err == nil || !strings.Contains(err.Error(), "28P01; nothing newer") || dialled != 1 {
+			t.Errorf("%v; dialled %d times", err, dialled)
+		}
+	})
+
 	t.Run("rotated secret", func(t *testing.T) {
 		v := &vaultOf{user: "scram", password: upstream}
 		p := open(t, allowAll, protocoltest.Options{Dial: plainDoor, Account: v.account(protocols.Bound)})

@@ -24,24 +24,57 @@ func (c *conn) enter(g *greeting, a *protocols.Account) (ready bool, err error) 
 		return false, err
 	}
 	c.client = wire.NewReader(c.s.Client())
-	for again := false; ; again = true {
-		user, err := c.logIn(g, a, again)
-		var no *loginRefused
+	var no *loginRefused
+	for {
+		l, err := c.fetch(a, no != nil)
+		switch {
+		case err != nil && no != nil:
+			return false, no.ending(err)
+		case err != nil:
+			return false, c.noAccount(err)
+		}
+		if no != nil {
+			err = c.reopen()
+		}
+		if err == nil {
+			err = c.logIn(g, l)
+		}
+		l.Wipe()
+		again := no != nil
 		switch {
 		case err == nil:
-			if err := c.s.LoggedIn(user); err != nil {
+			if err := c.s.LoggedIn(l.User); err != nil {
 				return false, unrecorded(err)
 			}
 			return c.welcome(true)
 		case !errors.As(err, &no):
 			return false, err
 		case again:
-			return false, no.ending()
-		}
-		if err := c.s.Reopen(c.ctx, c.login); err != nil {
-			return false, unreachable(err)
+			return false, no.ending(nil)
 		}
 	}
+}
+
+// fetch asks the source; again when the server has refused what it gave.
+func (c *conn) fetch(a *protocols.Account, again bool) (*protocols.Login, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, accountTime)
+	defer cancel()
+	return a.Login(ctx, again)
+}
+
+// noAccount ends a session whose account's source has nothing to give.
+func (c *conn) noAccount(err error) error {
+	return &ending{&refusal{
+		code: codeUnavailable, message: "sallyport: the account that this connection is given cannot be had",
+		hint: "Try again later, or ask the administrator of this host to look at sallyport's record of session " + c.pol.Event.ID + ".",
+	}, fmt.Errorf("postgres: account: %w", err)}
+}
+
+func (c *conn) reopen() error {
+	if err := c.s.Reopen(c.ctx, c.login); err != nil {
+		return unreachable(err)
+	}
+	return nil
 }
 
 // become puts the account's name into the greeting that the server gets, and
@@ -62,25 +95,15 @@ func (c *conn) become(g *greeting, a *protocols.Account) error {
 	return nil
 }
 
-// logIn is one try. When it returns nil the server has let the passage in, as
-// user.
-func (c *conn) logIn(g *greeting, a *protocols.Account, again bool) (user string, err error) {
-	ctx, cancel := context.WithTimeout(c.ctx, accountTime)
-	defer cancel()
-	l, err := a.Login(ctx, again)
-	if err != nil {
-		return "", &ending{&refusal{
-			code: codeUnavailable, message: "sallyport: the account that this connection is given cannot be had",
-			hint: "Try again later, or ask the administrator of this host to look at sallyport's record of session " + c.pol.Event.ID + ".",
-		}, fmt.Errorf("postgres: account: %w", err)}
-	}
-	defer l.Wipe()
+// logIn is one try. When it returns nil the server has let the passage in, and
+// the client knows.
+func (c *conn) logIn(g *greeting, l *protocols.Login) error {
 	g.set("user", l.User)
 	if err := c.s.Send(c.login, g.append(nil)); err != nil {
-		return "", err
+		return err
 	}
 	if err := c.flush(); err != nil {
-		return "", err
+		return err
 	}
 	_ = c.s.SetServerDeadline(time.Now().Add(startupTime))
 	if c.server != nil {
@@ -93,12 +116,12 @@ func (c *conn) logIn(g *greeting, a *protocols.Account, again bool) (user string
 		typ, n, ok, err := head(w)
 		switch {
 		case err != nil:
-			return "", garbled(err)
+			return garbled(err)
 		case ok && n > maxAuth:
-			return "", errUnexpected
+			return errUnexpected
 		case !ok || len(w) < n:
 			if err := c.server.Fill(); err != nil {
-				return "", gone("server", err)
+				return gone("server", err)
 			}
 			continue
 		}
@@ -116,10 +139,10 @@ func (c *conn) logIn(g *greeting, a *protocols.Account, again bool) (user string
 		}
 		c.server.Advance(n)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if done {
-			return l.User, c.tell([]byte{'R', 0, 0, 0, 8, 0, 0, 0, 0})
+			return c.tell([]byte{'R', 0, 0, 0, 8, 0, 0, 0, 0})
 		}
 	}
 }
@@ -132,12 +155,16 @@ func (e *loginRefused) Error() string {
 }
 
 // ending is what the client hears: nothing of what the server said, which is
-// about a user that is not the client's.
-func (e *loginRefused) ending() error {
+// about a user that is not the client's. source is why it was not asked again.
+func (e *loginRefused) ending(source error) error {
+	why := error(e)
+	if source != nil {
+		why = fmt.Errorf("%w; %w", e, source)
+	}
 	return &ending{&refusal{
 		code: codeIdentity, message: "sallyport: the server refuses the account that this connection is given (" + e.code + ")",
 		hint: "Ask the administrator of this host: the account's secret may have been changed at the server only (resources[].accounts).",
-	}, e}
+	}, why}
 }
 
 // refusedBy reads the server's ErrorResponse during a login. What is not about
