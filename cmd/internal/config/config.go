@@ -107,11 +107,11 @@ type Identity struct {
 // Issuer is an OpenID Connect issuer.
 type Issuer struct {
 	URL        string        `yaml:"url"`
-	Audience   string        `yaml:"audience"`   // that a token must carry
-	Algorithms []string      `yaml:"algorithms"` // signature algorithms; default RS256, ES256
-	Skew       time.Duration `yaml:"skew"`       // accepted clock skew
-	Parties    []string      `yaml:"azp,omitempty"`        // to whom its tokens may be issued; default: anybody
-	MaxAge     time.Duration `yaml:"max_age"`    // of a token since it was issued; default: as it says itself
+	Audience   string        `yaml:"audience"`      // that a token must carry
+	Algorithms []string      `yaml:"algorithms"`    // signature algorithms; default RS256, ES256
+	Skew       time.Duration `yaml:"skew"`          // accepted clock skew
+	Parties    []string      `yaml:"azp,omitempty"` // to whom its tokens may be issued; default: anybody
+	MaxAge     time.Duration `yaml:"max_age"`       // of a token since it was issued; default: as it says itself
 	// OfflineGrace is how long its keys are believed while it does not answer.
 	OfflineGrace time.Duration `yaml:"offline_grace"`
 	OneTime      bool          `yaml:"one_time"` // each of its tokens opens one connection
