@@ -42,9 +42,13 @@ func newGrant(c *candidate, now func() time.Time) *grant {
 }
 
 // renew takes the SVID that was told last, and the agent's word that it is so.
-func (g *grant) renew(c *candidate) {
+// What has ended stays so: then it reports false.
+func (g *grant) renew(c *candidate) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.err != nil {
+		return false
+	}
 	if old := g.is.Thumbprints; len(old) > 0 {
 		if c.is.Thumbprints[0] == old[0] {
 			c.is.Thumbprints = old
@@ -54,6 +58,7 @@ func (g *grant) renew(c *candidate) {
 	}
 	g.is, g.svid, g.until, g.why = c.is, c.svid, time.Time{}, nil
 	g.schedule()
+	return true
 }
 
 // bound has the grant end at a time, unless the agent renews it. The first

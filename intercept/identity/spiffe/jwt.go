@@ -22,14 +22,17 @@ func (s *Source) VerifyJWT(token string, audience ...string) (*jwtsvid.SVID, err
 	// Who it says it is decides about whose keys; nothing of it is believed yet.
 	unsafe, err := jwtsvid.ParseInsecure(token, audience)
 	if err != nil {
-		return nil, fmt.Errorf("JWT-SVID: %w", err)
+		return nil, fmt.Errorf("JWT-SVID: %.300s", err)
 	}
 	if err := s.trusts(unsafe.ID.TrustDomain()); err != nil {
 		return nil, fmt.Errorf("JWT-SVID: %w", err)
 	}
+	if _, err := s.GetJWTBundleForTrustDomain(unsafe.ID.TrustDomain()); err != nil {
+		return nil, fmt.Errorf("JWT-SVID: %w", err)
+	}
 	svid, err := jwtsvid.ParseAndValidate(token, s, audience)
 	if err != nil {
-		return nil, fmt.Errorf("JWT-SVID: %w", err)
+		return nil, fmt.Errorf("JWT-SVID: %.300s", err)
 	}
 	// go-spiffe lets a minute pass.
 	if !s.c.now().Before(svid.Expiry) {

@@ -172,23 +172,28 @@ func (s *Source) trusts(td spiffeid.TrustDomain) error {
 }
 
 // fetch asks for all of it every Recheck: a stream of an agent that hangs says
-// nothing, and its silence is no news.
+// nothing, and its silence is no news. While it is away, it is asked more often.
 func (s *Source) fetch(ctx context.Context) error {
 	w := watcher{s}
-	for ctx.Err() == nil {
-		sleep(ctx, s.c.Recheck)
+	for again := s.c.Recheck; ctx.Err() == nil; {
+		sleep(ctx, again)
 		call, cancel := context.WithTimeout(ctx, s.c.Wait)
-		if x, err := s.client.FetchX509Context(call); err != nil {
-			w.OnX509ContextWatchError(err)
-		} else {
-			w.OnX509ContextUpdate(x)
-		}
-		if j, err := s.client.FetchJWTBundles(call); err != nil {
-			w.OnJWTBundlesWatchError(err)
-		} else {
-			w.OnJWTBundlesUpdate(j)
-		}
+		x, xerr := s.client.FetchX509Context(call)
+		j, jerr := s.client.FetchJWTBundles(call)
 		cancel()
+		if xerr == nil {
+			w.OnX509ContextUpdate(x)
+		} else {
+			w.OnX509ContextWatchError(xerr)
+		}
+		if jerr == nil {
+			w.OnJWTBundlesUpdate(j)
+		} else {
+			w.OnJWTBundlesWatchError(jerr)
+		}
+		if again = s.c.Recheck; xerr != nil || jerr != nil {
+			again = min(again, doubt)
+		}
 	}
 	return ctx.Err()
 }

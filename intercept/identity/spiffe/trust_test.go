@@ -2,7 +2,6 @@ package spiffe_test
 
 import (
 	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -177,7 +176,7 @@ func tokens(t *testing.T, s *spiffe.Source, good string) {
 		t.Fatal(err)
 	}
 	public, _ := bundle.FindJWTAuthority(kid)
-	der, err := x509.MarshalPKIXPublicKey(public.(crypto.PublicKey))
+	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		t.Fatal(err)
 	}
