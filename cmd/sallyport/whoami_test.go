@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,18 +14,7 @@ import (
 func TestWhoamiAndExplainIdentity(t *testing.T) {
 	h := newHost(t, "")
 	h.serve()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Another user runs it: nothing of the test's own folders is open to him.
-	bin := filepath.Join(h.dir, "sallyport")
-	if out, err := exec.Command("cp", self, bin).CombinedOutput(); err != nil {
-		t.Fatalf("%v %s", err, out)
-	}
-	if err := os.Chmod(bin, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	bin := h.binary()
 	asks := func(token string, args ...string) (string, error) {
 		out, err := h.agent(token, append([]string{bin, "whoami"}, args...)...).CombinedOutput()
 		return string(out), err
