@@ -295,6 +295,7 @@ func (l *findings) workloads(h redirect.Host, cfg *config.Config, root string) {
 	}
 	l.check("cgroups", "nobody but root can move a process across the cover's edge", c.open(root),
 		"give the cgroup back to root (chown root, chmod 644 cgroup.procs; systemd: no Delegate= above agents), or use mode host")
+	l.wires(h, cfg, slices.Concat(agents, others))
 	l.sockets(cfg, &c, agents)
 }
 

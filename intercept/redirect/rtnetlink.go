@@ -16,12 +16,14 @@ const unnumbered = unix.NETNSA_NSID_NOT_ASSIGNED
 // skipFigures is RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h.
 const skipFigures = 1 << 3
 
-// veth is this network namespace's end of a pair whose other end is in another
-// one.
-type veth struct {
-	index int
-	name  string
-	peer  int32 // the other namespace, by its number in this one
+// iface is an interface of this network namespace.
+type iface struct {
+	index    int
+	name     string
+	kind     string // "veth", ...; "" for a device
+	loopback bool
+	link     int   // index of the other end, or of what is below
+	in       int32 // the namespace that has it, by its number in this one; unnumbered: this one
 }
 
 func route() (*netlink.Conn, error) {
@@ -32,20 +34,17 @@ func route() (*netlink.Conn, error) {
 	return c, nil
 }
 
-// veths lists those of this network namespace.
-func veths() (all []veth, err error) {
-	c, err := route()
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
+// interfaces lists those of a kind, "" for all.
+func interfaces(c *netlink.Conn, kind string) (all []iface, err error) {
 	// The kernel leaves out what it is told to: other kinds, and figures.
 	e := netlink.NewAttributeEncoder()
 	e.Uint32(unix.IFLA_EXT_MASK, skipFigures)
-	e.Nested(unix.IFLA_LINKINFO, func(e *netlink.AttributeEncoder) error {
-		e.String(unix.IFLA_INFO_KIND, "veth")
-		return nil
-	})
+	if kind != "" {
+		e.Nested(unix.IFLA_LINKINFO, func(e *netlink.AttributeEncoder) error {
+			e.String(unix.IFLA_INFO_KIND, kind)
+			return nil
+		})
+	}
 	attributes, err := e.Encode()
 	if err != nil {
 		return nil, err
@@ -58,46 +57,47 @@ func veths() (all []veth, err error) {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	for _, m := range answers {
-		v, ok, err := vethOf(m.Data)
+		i, err := ifaceOf(m.Data)
 		if err != nil {
 			return nil, fmt.Errorf("list interfaces: %w", err)
 		}
-		if ok {
-			all = append(all, v)
+		if kind == "" || i.kind == kind {
+			all = append(all, i)
 		}
 	}
 	return all, nil
 }
 
-// vethOf reads an answer; false for what is no veth, or has both ends here.
-func vethOf(b []byte) (v veth, ok bool, err error) {
+func ifaceOf(b []byte) (i iface, err error) {
 	if len(b) < unix.SizeofIfInfomsg {
-		return v, false, errors.New("an answer is cut short")
+		return i, errors.New("an answer is cut short")
 	}
-	v = veth{index: int(int32(binary.NativeEndian.Uint32(b[4:]))), peer: unnumbered}
+	i.index, i.in = int(int32(binary.NativeEndian.Uint32(b[4:]))), unnumbered
+	i.loopback = binary.NativeEndian.Uint16(b[2:]) == unix.ARPHRD_LOOPBACK
 	d, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
 	if err != nil {
-		return v, false, err
+		return i, err
 	}
-	kind := ""
 	for d.Next() {
 		switch d.Type() {
 		case unix.IFLA_IFNAME:
-			v.name = d.String()
+			i.name = d.String()
+		case unix.IFLA_LINK:
+			i.link = int(d.Uint32())
 		case unix.IFLA_LINK_NETNSID:
-			v.peer = d.Int32()
+			i.in = d.Int32()
 		case unix.IFLA_LINKINFO:
 			d.Nested(func(d *netlink.AttributeDecoder) error {
 				for d.Next() {
 					if d.Type() == unix.IFLA_INFO_KIND {
-						kind = d.String()
+						i.kind = d.String()
 					}
 				}
 				return nil
 			})
 		}
 	}
-	return v, kind == "veth" && v.peer != unnumbered, d.Err()
+	return i, d.Err()
 }
 
 // namespaceID returns the number that this network namespace has for another,

@@ -106,13 +106,60 @@ func wiresTo(spaces []Space) (wires []Wire, err error) {
 	for _, s := range spaces {
 		cookies[s.id] = s.Cookie
 	}
-	all, err := veths()
-	for _, v := range all {
-		if cookie, ok := cookies[v.peer]; ok {
-			wires = append(wires, Wire{Index: v.index, Name: v.name, Netns: cookie})
+	c, err := route()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	all, err := interfaces(c, "veth")
+	for _, i := range all {
+		if cookie, ok := cookies[i.in]; ok && i.in != unnumbered {
+			wires = append(wires, Wire{Index: i.index, Name: i.name, Netns: cookie})
 		}
 	}
 	return wires, err
+}
+
+// Exit is an interface by which frames leave a network namespace.
+type Exit struct {
+	Name string
+	Kind string // "veth", "macvlan", ...; "device" for one that was moved there
+	Wire int    // index of its other end in the caller's namespace; 0 where frames of it can't be guarded
+}
+
+// Exits lists those of a network namespace.
+func Exits(ns *os.File) (exits []Exit, err error) {
+	own, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
+	defer own.Close()
+	err = inNetns(ns, func() error {
+		c, err := route()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		all, err := interfaces(c, "")
+		if err != nil {
+			return err
+		}
+		here, err := numberOf(c, own)
+		for _, i := range all {
+			e := Exit{Name: i.name, Kind: i.kind}
+			switch {
+			case i.kind == "" && !i.loopback:
+				e.Kind = "device"
+			case i.in == unnumbered:
+				continue // it leads nowhere else by itself
+			case i.kind == "veth" && i.in == here:
+				e.Wire = i.link
+			}
+			exits = append(exits, e)
+		}
+		return err
+	})
+	return exits, err
 }
 
 // loadVeth loads the program of wires.

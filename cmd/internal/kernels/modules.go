@@ -15,7 +15,7 @@ import (
 // wanted are the modules that the doors knock with, and the sweep's socket
 // listings. A kernel may have one built in, or not at all.
 var wanted = []string{
-	"tcp_diag", "udp_diag", "mptcp_diag", "unix_diag", "veth", "dummy", "tun", "sctp", "sctp_diag", "vsock_loopback",
+	"tcp_diag", "udp_diag", "mptcp_diag", "unix_diag", "veth", "dummy", "tun", "sctp", "sctp_diag", "dccp_ipv4", "vsock_loopback",
 	"nf_tables", "nft_chain_nat", "nft_nat", "nft_redir", "nft_compat", "ip_tables", "iptable_nat", "xt_nat", "xt_REDIRECT", "xt_tcpudp", "xt_mark",
 	"sch_ingress", "cls_bpf",
 }
