@@ -148,18 +148,21 @@ func addresses() string {
 	return b.String()
 }
 
+// maxReport is how many bypasses the daemon is told at a time.
+const maxReport = 200
+
 // report has the daemon record the connections that were ended because they
-// were older than the guard, or than a resource in it.
+// were older than the guard, or than a resource in it, and the attempts that
+// were counted. What is too much for one time waits for the next look.
 func (l *loader) report() {
-	const most = 200
-	for i, b := range l.swept {
+	n := min(len(l.swept), maxReport)
+	for _, b := range l.swept[:n] {
 		text, err := json.Marshal(b)
-		if err == nil && i < most {
-			l.tell(doSwept, string(text))
+		if err != nil {
+			l.log.Error("a bypass could not be told", "error", err)
+			continue
 		}
+		l.tell(doSwept, string(text))
 	}
-	if n := len(l.swept) - most; n > 0 {
-		l.tell(doAlarm, fmt.Sprintf("%d more connections older than the guard were ended", n))
-	}
-	l.swept = nil
+	l.swept = l.swept[n:]
 }

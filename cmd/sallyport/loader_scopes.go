@@ -346,7 +346,7 @@ func (l *loader) retrySpaces() {
 // tellRepeats has the daemon record what the programs have counted and not
 // told one by one.
 func (l *loader) tellRepeats() {
-	rest, err := l.guard.Repeats()
+	rest, err := l.guard.Repeats(max(maxReport-len(l.swept), 0))
 	if err != nil {
 		l.log.Error("repeated attempts could not be counted", "error", err)
 	}

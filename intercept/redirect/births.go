@@ -73,9 +73,9 @@ func (b Birth) Namespace() (*os.File, error) {
 
 // Repeats takes out of the programs what they have counted and not told: a
 // door that was tried more often than once a second is reported once, and the
-// rest comes from here once it is over. Call it every few seconds: what is
-// not taken out keeps its place in the map.
-func (g *Guard) Repeats() ([]Bypass, error) {
+// rest comes from here once it is over, of at most so many doors. Call it every
+// few seconds: what is not taken out keeps its place in the map.
+func (g *Guard) Repeats(most int) ([]Bypass, error) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return nil, fmt.Errorf("repeats: %w", err)
@@ -88,6 +88,9 @@ func (g *Guard) Repeats() ([]Bypass, error) {
 	var rest []Bypass
 	var errs []error
 	for k, seen := range all {
+		if len(rest) >= most {
+			break
+		}
 		if now < seen.Next {
 			continue
 		}

@@ -192,7 +192,7 @@ func TestReportsCannotBeFlooded(t *testing.T) {
 		told += 1 + (<-seen).Repeats
 	}
 	eventually(t, "the rest of the count is told", func() bool {
-		rest, err := g.Repeats()
+		rest, err := g.Repeats(1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,8 +204,37 @@ func TestReportsCannotBeFlooded(t *testing.T) {
 		}
 		return told == uint64(n)
 	})
-	if again, err := g.Repeats(); err != nil || len(again) != 0 {
+	if again, err := g.Repeats(1000); err != nil || len(again) != 0 {
 		t.Errorf("told twice: %+v, %v", again, err)
+	}
+}
+
+// What is too much for one look stays in the map, and is not lost.
+func TestRepeatsWaitForTheirTurn(t *testing.T) {
+	var all []netip.AddrPort
+	for range 3 {
+		all = append(all, server(t, "127.0.0.1:0"))
+	}
+	g := up(t, config(t, all...))
+	for _, dst := range all {
+		ask[int](t, guarded, "flood", dst.String())
+	}
+	told := map[netip.AddrPort]bool{}
+	for look := 0; len(told) < len(all); {
+		rest, err := g.Repeats(1)
+		if err != nil || len(rest) > 1 {
+			t.Fatalf("%+v, %v", rest, err)
+		}
+		for _, b := range rest {
+			if told[b.Destination] {
+				t.Errorf("%s: told twice", b.Destination)
+			}
+			told[b.Destination] = true
+		}
+		if look++; look > 200 {
+			t.Fatalf("told only %v", told)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
