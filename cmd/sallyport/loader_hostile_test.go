@@ -121,7 +121,17 @@ func TestPauseOfAHostileDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	flow, err := client.(*net.TCPConn).File()
+	ln, err := net.FileListener(passage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := ln.Accept() // by nobody's turning
+	ln.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	flow, err := accepted.(*net.TCPConn).File()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +150,7 @@ func TestPauseOfAHostileDaemon(t *testing.T) {
 		"another namespace":   {names: []string{"0/4"}, files: []*os.File{passage}, spaces: []uint64{own + 1}, why: "where the passage is not"},
 		"twice":               {names: []string{"0/4", "0/6"}, files: []*os.File{passage, passage}, spaces: []uint64{own}, why: "more of them"},
 		"listener as flow":    {names: []string{flowName}, files: []*os.File{passage}, spaces: []uint64{own}, why: "is no connection"},
-		"flow without record": {names: []string{flowName}, files: []*os.File{flow}, spaces: []uint64{own}, why: "not the passage's"},
+		"flow without record": {names: []string{flowName}, files: []*os.File{flow}, spaces: []uint64{own}, why: redirect.ErrNotUp.Error()},
 		"no end":              {more: true, why: "does not come to an end"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,9 +2,10 @@
 //
 // The loader is root and small. It proves which process a connection belongs
 // to, reads that process's token file, and lets `sallyport exec` put a process
-// into a guarded cgroup. Of what the daemon sends it reads one message of
-// fixed size: numbers, never a name or a path. The daemon has no privilege at
-// all and reads everything hostile.
+// into a guarded cgroup. Of what the daemon sends it reads messages of fixed
+// size: numbers, never a name or a path; and whom a proof is of it reads at the
+// accepted socket that comes along, not in a message. The daemon has no
+// privilege at all and reads everything hostile.
 //
 // Loader: NewProver, Start, ListenControl. Daemon: Confine, Dial, Inherited.
 // sallyport exec: Enter, Exec.
