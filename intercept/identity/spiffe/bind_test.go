@@ -81,7 +81,7 @@ func TestBindRefuses(t *testing.T) {
 	if n := a.Attestations(); n != 1 {
 		t.Fatalf("%d attestations of one process", n)
 	}
-	refused(t, a, w.connection(peer, "spiffe://one.test/else"), spiffe.ErrNobody, "spiffe_ids do not list")
+	refused(t, a, w.connection(peer, "spiffe://one.test/else"), spiffe.ErrNobody, "does not list")
 	refused(t, a, w.connection(peerOf(t, agent(t, uidB))), spiffe.ErrNobody, "knows none")
 	other := peer
 	other.UID = uidB // not what the kernel says
@@ -155,6 +155,65 @@ func TestOneAttestation(t *testing.T) {
 		t.Fatalf("%d attestations for %d connections of one process", n, connections)
 	}
 	t.Logf("%d connections at once, one attestation: %s", connections, time.Since(from).Round(time.Millisecond))
+}
+
+// held is an API that does not answer about some processes.
+type held struct {
+	spiffe.API
+	pids *sync.Map
+}
+
+func (h held) Watch(ctx context.Context, pid int32, told func([]spiffe.Told) error) error {
+	if _, hangs := h.pids.Load(uint32(pid)); hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return h.API.Watch(ctx, pid, told)
+}
+
+// Attestations of one workload that get no answer do not hold up those of
+// others.
+func TestOthersAreNotHeldUp(t *testing.T) {
+	w := newWorld(t, spiretest.Options{})
+	w.Register(spiretest.Entry{Path: "/b", Selectors: []string{"unix:uid:65533"}})
+	c := w.config()
+	own := ready(t, open(t, c)).Own()
+	other := w.connection(peerOf(t, agent(t, uidB)))
+	other.Workload = "other"
+	w.bind(ready(t, open(t, c)), other)
+	api, err := spiffe.NewDelegated(c.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	c.Wait = time.Second
+	hang := held{api, new(sync.Map)}
+	a, err := spiffe.New(c, hang, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range 20 {
+		stuck := w.connection(peerOf(t, agent(t, uidA)))
+		hang.pids.Store(stuck.Peer.TGID, true)
+		wg.Go(func() {
+			if l, err := a.Bind(context.Background(), stuck); l != nil || !errors.Is(err, spiffe.ErrUnavailable) {
+				t.Errorf("%v %v", l, err)
+			}
+		})
+	}
+	for end := time.Now().Add(soon); a.Attestations() < 8; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody asks")
+		}
+	}
+	l, err := a.Bind(context.Background(), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Release()
 }
 
 // Processes that nobody needs are let go of, and those of one workload leave

@@ -74,9 +74,9 @@ func (p *process) pick(ids []spiffeid.ID) (*candidate, error) {
 	case len(p.told) == 0:
 		return nil, errors.New("the agent knows none for this process: register it (spire-server entry create)")
 	case len(may) == 0:
-		return nil, fmt.Errorf("the agent says that the process is %s, which the workload's spiffe_ids do not list", strings.Join(names, ", "))
+		return nil, fmt.Errorf("the agent says that the process is %s, which identity.workloads (spiffe) does not list for its workload", strings.Join(names, ", "))
 	case len(may) > 1:
-		return nil, fmt.Errorf("the agent says that the process is %s, and it can't be all of them: choose one in the workload's spiffe_ids", strings.Join(names, " and "))
+		return nil, fmt.Errorf("the agent says that the process is %s, and it can't be all of them: choose one in identity.workloads (spiffe)", strings.Join(names, " and "))
 	}
 	return may[0], may[0].err
 }

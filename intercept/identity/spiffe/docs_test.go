@@ -18,6 +18,7 @@ var block = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 // The example of docs/identity-spiffe.md, line for line: an agent configured as
 // it says, its commands, and a daemon that is what it says.
 func TestDocs(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../../docs/identity-spiffe.md")
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,7 @@ func withdrawn(t *testing.T, w *world, pace string) {
 
 // SVIDs are renewed, and the session goes on under the same name.
 func TestRotation(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, spiretest.Options{})
 	w.Register(spiretest.Entry{Path: "/agent", Selectors: []string{"unix:uid:65534"}, TTL: 4 * time.Second})
 	c := w.config()
