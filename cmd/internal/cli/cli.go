@@ -46,6 +46,9 @@ func strict(c *cobra.Command, usage func(error) error) {
 	args := c.Args
 	c.Args = func(c *cobra.Command, given []string) error {
 		err := c.ValidateRequiredFlags()
+		if err == nil {
+			err = c.ValidateFlagGroups()
+		}
 		if err == nil && args != nil {
 			err = args(c, given)
 		}
