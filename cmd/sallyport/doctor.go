@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -108,6 +109,7 @@ func diagnose(h redirect.Host, path string) []finding {
 	root := l.host(h, &cfg.Interception)
 	l.guardHealth(cfg.Interception.Pins)
 	l.health(cfg)
+	l.tls(cfg, time.Now())
 	if root != "" {
 		l.workloads(h, cfg, root)
 	}
