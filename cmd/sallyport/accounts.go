@@ -24,17 +24,16 @@ type brokers struct {
 	fail func(error)
 
 	mu     sync.Mutex
-	of     map[string][]brokered // by resource
+	of     map[string]brokered // by resource
 	vaults map[vaultPath]*vault.Source
 	server *vault.Client
 	access *config.Vault // that server is a client of
 }
 
-// brokered is one of a resource's list.
+// brokered are a resource's accounts, each with the weakest way to prove it.
 type brokered struct {
-	broker.Account
-
-	weakest protocols.Method
+	list    []broker.Account
+	weakest []protocols.Method
 }
 
 // vaultPath is what all accounts share that are the same of Vault's.
@@ -57,16 +56,19 @@ func (a *brokers) commit(s *setting) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old := a.vaults
+	a.of, a.vaults = map[string]brokered{}, map[vaultPath]*vault.Source{}
 	if a.reach(s) {
 		a.drop(old)
 		old = nil
 	}
-	a.of, a.vaults = map[string][]brokered{}, map[vaultPath]*vault.Source{}
 	for i := range s.cfg.Resources {
 		r := &s.cfg.Resources[i]
+		var of brokered
 		for k := range r.Accounts {
-			a.of[r.Name] = append(a.of[r.Name], a.make(r, &r.Accounts[k], old))
+			account, weakest := a.make(r, &r.Accounts[k], old)
+			of.list, of.weakest = append(of.list, account), append(of.weakest, weakest)
 		}
+		a.of[r.Name] = of
 	}
 	a.drop(old)
 }
@@ -101,11 +103,9 @@ func (a *brokers) reach(s *setting) (other bool) {
 
 // make makes an account of its configuration; of old it keeps what Vault has
 // lent already; mu is held.
-func (a *brokers) make(r *config.Resource, c *config.Account, old map[vaultPath]*vault.Source) brokered {
-	out := brokered{
-		Account: broker.Account{For: c.Who(), User: c.User, Role: c.SetRole},
-		weakest: methods[c.Auth],
-	}
+func (a *brokers) make(r *config.Resource, c *config.Account, old map[vaultPath]*vault.Source) (out broker.Account, weakest protocols.Method) {
+	out = broker.Account{For: c.Who(), User: c.User, Role: c.SetRole}
+	weakest = methods[c.Auth]
 	switch {
 	case c.Vault != nil:
 		path := vaultPath{*c.Vault, r.Name}
@@ -121,7 +121,7 @@ func (a *brokers) make(r *config.Resource, c *config.Account, old map[vaultPath]
 		out.Source = &rds.Source{
 			Store: &a.store, File: c.RDS.CredentialsFile, Profile: c.RDS.Profile, Endpoint: c.RDS.Endpoint, Region: c.RDS.Region, Now: time.Now,
 		}
-		out.weakest = protocols.Clear // the only way that RDS takes it
+		weakest = protocols.Clear // the only way that RDS takes it
 	case c.Certificate != nil:
 		out.Source = broker.KeyPair{Store: &a.store, Cert: c.Certificate.Certificate, Key: c.Certificate.Key}
 	case c.SVID:
@@ -134,7 +134,7 @@ func (a *brokers) make(r *config.Resource, c *config.Account, old map[vaultPath]
 	default:
 		out.Source = broker.Password{Store: &a.store, File: c.PasswordFile}
 	}
-	return out
+	return out, weakest
 }
 
 // choose returns the account that an identity is given at a resource, nil where
@@ -144,17 +144,13 @@ func (a *brokers) choose(r *config.Resource, id *intercept.Identity) (*granted, 
 		return nil, nil
 	}
 	a.mu.Lock()
-	list := a.of[r.Name]
+	of := a.of[r.Name]
 	a.mu.Unlock()
-	plain := make([]broker.Account, len(list))
-	for i := range list {
-		plain[i] = list[i].Account
-	}
-	g, err := broker.Choose(plain, id)
+	g, err := broker.Choose(of.list, id)
 	if err != nil {
 		return nil, refusal("account", "account", err.Error(), "have the administrator of this host add one (resources[].accounts in sallyport.yaml)")
 	}
-	return &granted{g, list[g.Index].weakest}, nil
+	return &granted{g, of.weakest[g.Index]}, nil
 }
 
 // close gives back what is not used any more.

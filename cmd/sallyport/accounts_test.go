@@ -167,7 +167,8 @@ func TestAccountFromVault(t *testing.T) {
 	h.write(filepath.Join(h.dir, "secret-id"), bao.Write(t, "auth/approle/role/sallyport/secret-id", nil)["secret_id"].(string))
 	h.example(1, "https://vault.example.com:8200", bao.Address, "5f1c7a5e-6a52-4b0e-9a3e-1f6b3f0f2a11", role, "  ca: /etc/sallyport/vault-ca.pem\n", "")
 	h.serve()
-	first, second := h.shell(h.token("agent-a")), h.shell(h.token("agent-a"))
+	token := h.token("agent-a")
+	first, second := h.shell(token), h.shell(token)
 	a, errs := first.run("SELECT session_user")
 	b, _ := second.run("SELECT session_user")
 	if !strings.HasPrefix(a, "v-") || !strings.HasPrefix(b, "v-") || a == b {
@@ -181,9 +182,28 @@ func TestAccountFromVault(t *testing.T) {
 	if out, _ := second.run("SELECT session_user"); out != b {
 		t.Errorf("the other session: %q", out)
 	}
+	// Another way to have accounts: what was lent stays with who has it.
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write(h.config, strings.Replace(string(text), ", per_session: true", "", 1))
+	h.signal(syscall.SIGHUP)
+	within(t, "the reload is in force", func() bool { return strings.Contains(h.log.String(), "reloaded") })
+	third, fourth := h.shell(token), h.shell(token)
+	c, _ := third.run("SELECT session_user")
+	if d, _ := fourth.run("SELECT session_user"); c != d || c == b || !strings.HasPrefix(c, "v-") {
+		t.Errorf("shared: %q and %q", c, d)
+	}
+	if out, _ := second.run("SELECT session_user"); out != b {
+		t.Errorf("the session from before: %q", out)
+	}
+	third.in.Close()
+	fourth.in.Close()
 	second.in.Close()
-	within(t, "the other account is given back", func() bool { return len(bao.List(t, "sys/leases/lookup/database/creds/billing")) == 0 })
+	within(t, "the session's own account is given back", func() bool { return len(bao.List(t, "sys/leases/lookup/database/creds/billing")) == 1 })
 	h.stop()
+	within(t, "the shared account is given back", func() bool { return len(bao.List(t, "sys/leases/lookup/database/creds/billing")) == 0 })
 	all := h.record()
 	var named []string
 	for _, e := range recorded(all, events.Lifecycle) {
@@ -191,7 +211,7 @@ func TestAccountFromVault(t *testing.T) {
 			named = append(named, e.Message)
 		}
 	}
-	if len(named) != 2 || !strings.HasSuffix(named[0]+"\n"+named[1]+"\n", a) && !strings.HasSuffix(named[0]+"\n"+named[1]+"\n", b) {
+	if len(named) != 4 || !strings.HasSuffix(named[0]+"\n"+named[1]+"\n", a) && !strings.HasSuffix(named[0]+"\n"+named[1]+"\n", b) {
 		t.Errorf("%q", named)
 	}
 	for _, e := range recorded(all, events.Statement) {
