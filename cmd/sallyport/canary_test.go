@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,5 +73,43 @@ func TestCanary(t *testing.T) {
 	}
 	if _, err := os.Stat(healthFile(cfg)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Canaries that nobody answers are an alarm on the record, a figure of the
+// metrics, and a guard status that fails.
+func TestLostCanaryIsAnAlarm(t *testing.T) {
+	h := newHost(t, "")
+	h.serve()
+	cfg, err := config.Load(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := h.daemon()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	lost := func() bool { f, err := readHealth(cfg); return err == nil && f.failedCanaries() > 0 }
+	for end := time.Now().Add(90 * time.Second); !lost(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("canaries are not missed; log:\n%s", h.log)
+		}
+	}
+	if out, err := command("guard", "status", "-c", h.config); err == nil || !strings.Contains(out, "ALARM") {
+		t.Errorf("guard status: %v\n%s", err, out)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "a figure", func() bool { return h.metric("sallyport_canaries_lost") != "0" })
+	h.stop()
+	alarmed := false
+	for _, e := range h.record() {
+		b, _ := json.Marshal(e)
+		alarmed = alarmed || has(string(b), "do not get into the passage")
+	}
+	if !alarmed {
+		t.Errorf("no alarm on the record\n%s", h.log)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"hash"
 	"log/slog"
 	"sync"
@@ -68,8 +69,11 @@ func (d *digester) sum(b []byte) (out events.Digest) {
 	return out
 }
 
-// alarmEvery is the time between two alarms of one cause.
-const alarmEvery = 10 * time.Second
+// Of one cause there are alarmBurst alarms in alarmEvery, of different texts.
+const (
+	alarmEvery = 10 * time.Second
+	alarmBurst = 8
+)
 
 // alarms puts what an operator must look at on the record and into the log:
 // one of a cause at a time, others counted. What is raised before begin waits.
@@ -81,8 +85,11 @@ type alarms struct {
 	early  [][2]string
 }
 
+// cause is one word of this program's, with what was told of it lately: no text
+// twice, and not more than alarmBurst of them.
 type cause struct {
-	next   time.Time
+	next   time.Time // then told is forgotten
+	told   map[string]bool
 	missed int
 }
 
@@ -112,13 +119,20 @@ func (a *alarms) raise(why, text string) {
 		a.causes[why] = c
 	}
 	now := time.Now()
-	if now.Before(c.next) {
+	if !now.Before(c.next) {
+		c.next, c.told = now.Add(alarmEvery), map[string]bool{}
+	}
+	if c.told[text] || len(c.told) >= alarmBurst {
 		c.missed++
 		return
 	}
+	c.told[text] = true
 	missed := c.missed
-	c.next, c.missed = now.Add(alarmEvery), 0
+	c.missed = 0
 	a.log.Error("alarm", "cause", why, "text", text, "not_told_before", missed)
+	if missed > 0 {
+		text += fmt.Sprintf(" (%d alarms of this cause before it are not on the record)", missed)
+	}
 	_, err := a.j.Append(&events.Event{Kind: events.Alarm, Time: now, Message: why + ": " + text})
 	if err != nil && !errors.Is(err, events.ErrFull) {
 		a.log.Error("an alarm could not be recorded", "error", err)
