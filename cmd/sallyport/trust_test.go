@@ -379,7 +379,7 @@ func TestTrustIsLimited(t *testing.T) {
 			t.Errorf("Go, %s: %v", name, err)
 		}
 		file := filepath.Join(h.dir, "leaf.pem")
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}), 0o644); err != nil {
+		if err := os.WriteFile(file, pemLeaf(c), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := h.in(nil, "openssl", "verify", "-purpose", "sslserver", file); (err == nil) != want || !want && !strings.Contains(out, "permitted subtree violation") {
@@ -515,4 +515,8 @@ func TestTrustUsage(t *testing.T) {
 			}
 		}
 	}
+}
+
+func pemLeaf(c tls.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})
 }
