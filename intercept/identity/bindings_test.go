@@ -64,7 +64,7 @@ func TestBindings(t *testing.T) {
 		return map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}
 	}
 	all := []string{"agent-a", id, "spiffe://example.org/other"}
-	w, f, give := bound(t, identity.Workload{Name: "a", Subjects: all, SPIFFE: id}, nil)
+	w, _, give := bound(t, identity.Workload{Name: "a", Subjects: all, SPIFFE: id}, nil)
 	w.binder.Attester = a
 	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
 	holds := func(name, proof string, want ...string) intercept.Identity {
@@ -107,7 +107,7 @@ func TestBindings(t *testing.T) {
 	w.refused(peer, "no SPIFFE is configured")
 
 	// Without SPIFFE nobody can tell whose the certificate is.
-	w, f, give = bound(t, identity.Workload{Name: "a", Subjects: all}, nil)
+	w, _, give = bound(t, identity.Workload{Name: "a", Subjects: all}, nil)
 	give("cnf", cnf(cert))
 	w.refused(peer, "has shown none")
 	give("cnf", map[string]any{"jkt": "x"})
@@ -116,7 +116,6 @@ func TestBindings(t *testing.T) {
 	if got, err := w.bind(peer); err != nil || got.Proof != "oidc+pidfd" || got.Proofs.Actor.Holds(intercept.BoundSPIFFE) {
 		t.Errorf("%+v %v", got, err)
 	}
-	_ = f
 }
 
 // A workload may have nothing but its SVID.

@@ -3,9 +3,10 @@
 // loopback only. It stands in a module of its own, so that its dependencies
 // are none of sallyport's.
 //
-//	oidcop serve  --listen 127.0.0.1:0 --client agent-a:SECRET [--life 5m] [--alg RS256]
+//	oidcop serve  --listen 127.0.0.1:0 --client agent-a:SECRET [--life 5m] [--alg RS256] [--device ID]
 //	oidcop token  --issuer URL --client agent-a --secret SECRET [--audience sallyport] [--for alice:SECRET] [--life 5m] [--out FILE]
 //	oidcop rotate --issuer URL [--withdraw]
+//	oidcop approve --issuer URL --code CODE [--subject alice]
 //
 // serve prints "ready URL" when it answers, and ends on SIGTERM or SIGINT.
 package main
@@ -24,9 +25,9 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	commands := map[string]func(context.Context, []string) error{"serve": serveCmd, "token": tokenCmd, "rotate": rotateCmd}
+	commands := map[string]func(context.Context, []string) error{"serve": serveCmd, "token": tokenCmd, "rotate": rotateCmd, "approve": approveCmd}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: oidcop serve|token|rotate [flags]; -h lists them")
+		fmt.Fprintln(os.Stderr, "usage: oidcop serve|token|rotate|approve [flags]; -h lists them")
 		os.Exit(2)
 	}
 	if err := commands[os.Args[1]](ctx, os.Args[2:]); err != nil {
@@ -55,9 +56,10 @@ func serveCmd(ctx context.Context, args []string) error {
 	listen := fs.String("listen", "127.0.0.1:0", "loopback address to serve on")
 	life := fs.Duration("life", 5*time.Minute, "longest life of a token")
 	alg := fs.String("alg", "RS256", "signature algorithm: RS256 or ES256")
+	device := fs.String("device", "", "id of a client without a secret that people log in with, by device code")
 	fs.Var(clients, "client", "ID:SECRET of a client or service user; repeat")
 	_ = fs.Parse(args)
-	return serve(ctx, *listen, *alg, *life, clients, os.Stdout)
+	return serve(ctx, *listen, *alg, *device, *life, clients, os.Stdout)
 }
 
 func tokenCmd(ctx context.Context, args []string) error {
@@ -88,6 +90,15 @@ func rotateCmd(ctx context.Context, args []string) error {
 	withdraw := fs.Bool("withdraw", false, "take the old keys out of the key set")
 	_ = fs.Parse(args)
 	return rotate(ctx, *issuer, *withdraw)
+}
+
+func approveCmd(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("approve", flag.ExitOnError)
+	issuer := fs.String("issuer", "", "URL of the provider")
+	code := fs.String("code", "", "that a person was asked to enter")
+	subject := fs.String("subject", "", "who the person is; none denies")
+	_ = fs.Parse(args)
+	return approveAt(ctx, *issuer, *code, *subject)
 }
 
 // replace writes the file beside its place and renames it there, so that a

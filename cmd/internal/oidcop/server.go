@@ -16,7 +16,7 @@ import (
 const rotatePath = "/-/rotate"
 
 // serve runs the provider until ctx ends.
-func serve(ctx context.Context, listen, alg string, life time.Duration, clients map[string]string, out io.Writer) error {
+func serve(ctx context.Context, listen, alg, device string, life time.Duration, clients map[string]string, out io.Writer) error {
 	if len(clients) == 0 {
 		return fmt.Errorf("no clients: give --client ID:SECRET")
 	}
@@ -32,8 +32,9 @@ func serve(ctx context.Context, listen, alg string, life time.Duration, clients 
 	if err != nil {
 		return err
 	}
+	store.device = device
 	issuer := "http://" + ln.Addr().String()
-	config := &op.Config{AuthMethodPost: true}
+	config := &op.Config{AuthMethodPost: true, DeviceAuthorization: deviceConfig}
 	if _, err := rand.Read(config.CryptoKey[:]); err != nil {
 		return err
 	}
@@ -50,6 +51,7 @@ func serve(ctx context.Context, listen, alg string, life time.Duration, clients 
 		}
 		fmt.Fprintln(w, "{}")
 	})
+	mux.HandleFunc("POST "+devicePath, store.approve)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(ctx, func() { srv.Close() })
 	fmt.Fprintln(out, "ready", issuer)

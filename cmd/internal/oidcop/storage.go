@@ -31,13 +31,15 @@ type storage struct {
 	alg     jose.SignatureAlgorithm
 	life    time.Duration
 	clients map[string]string
+	device  string // client that people log in with, "" for none
 
-	mu   sync.Mutex
-	keys []key // the last one signs
+	mu      sync.Mutex
+	keys    []key // the last one signs
+	devices map[string]*asked
 }
 
 func newStorage(alg jose.SignatureAlgorithm, life time.Duration, clients map[string]string) (*storage, error) {
-	s := &storage{alg: alg, life: life, clients: clients}
+	s := &storage{alg: alg, life: life, clients: clients, devices: map[string]*asked{}}
 	return s, s.rotate(false)
 }
 
@@ -102,6 +104,9 @@ func (s *storage) SignatureAlgorithms(context.Context) ([]jose.SignatureAlgorith
 }
 
 func (s *storage) GetClientByClientID(_ context.Context, id string) (op.Client, error) {
+	if id != "" && id == s.device {
+		return deviceClient{client{id: id}}, nil
+	}
 	if s.clients[id] == "" {
 		return nil, errors.New("unknown client")
 	}

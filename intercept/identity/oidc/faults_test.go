@@ -2,9 +2,12 @@ package oidc_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -165,12 +168,19 @@ func TestKeyConfusion(t *testing.T) {
 	forge := func(alg, id string, sig []byte) string {
 		return b64(map[string]string{"alg": alg, "kid": id}) + "." + b64(f.Claims()) + "." + b64(sig)
 	}
+	weak := b64(map[string]string{"alg": "RS256", "kid": "small"}) + "." + b64(f.Claims())
+	sum := sha256.Sum256([]byte(weak))
+	sig, err := rsa.SignPKCS1v15(nil, small, crypto.SHA256, sum[:]) // which is good
+	if err != nil {
+		t.Fatal(err)
+	}
+	weak += "." + b64(sig)
 	for name, raw := range map[string]string{
 		"RSA's key for ES256":    forge("ES256", "r", make([]byte, 64)),
 		"P-384's for ES256":      forge("ES256", "p384", make([]byte, 64)),
 		"an elliptic for RS256":  forge("RS256", "p256", make([]byte, 256)),
 		"a key for PS256 alone":  oidctest.Sign(t, jose.RS256, r, kid("ps"), f.Claims()),
-		"a key of 1024 bits":     forge("RS256", "small", make([]byte, 128)),
+		"a key of 1024 bits":     weak,
 		"HMAC with a public key": forge("HS256", "r", make([]byte, 32)),
 		"none":                   forge("none", "r", nil),
 		"None":                   forge("None", "r", nil),

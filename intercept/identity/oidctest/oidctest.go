@@ -110,6 +110,13 @@ func (p *Provider) Rotate(args ...string) {
 	p.run(append([]string{"rotate", "--issuer", p.Issuer}, args...)...)
 }
 
+// Approve answers a log-in by device code for a person; without a subject it
+// denies.
+func (p *Provider) Approve(code, subject string) {
+	p.t.Helper()
+	p.run("approve", "--issuer", p.Issuer, "--code", code, "--subject", subject)
+}
+
 func (p *Provider) run(args ...string) string {
 	p.t.Helper()
 	bin, err := build()
