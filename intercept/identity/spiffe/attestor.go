@@ -96,7 +96,9 @@ func (a *Attestor) Processes() int {
 
 // Close ends all leases, and returns when nothing is left under way.
 func (a *Attestor) Close() error {
+	a.mu.Lock() // nothing begins any more
 	a.cancel(ErrClosed)
+	a.mu.Unlock()
 	a.wg.Wait()
 	var err error
 	for _, f := range a.closers {

@@ -73,11 +73,11 @@ func (g *grant) bound(until time.Time, why error) {
 }
 
 // ends, schedule, expire and finish are called with mu held.
-func (g *grant) ends() (at time.Time, why error) {
+func (g *grant) ends() (at time.Time, bounded bool) {
 	if !g.until.IsZero() && g.until.Before(g.is.Expires) {
-		return g.until, g.why
+		return g.until, true
 	}
-	return g.is.Expires, fmt.Errorf("%w: the SVID of %s was valid until %s", ErrExpired, g.is.ID, g.is.Expires.UTC().Format(time.RFC3339))
+	return g.is.Expires, false
 }
 
 func (g *grant) schedule() {
@@ -98,8 +98,12 @@ func (g *grant) schedule() {
 
 // expire ends the grant when it is time.
 func (g *grant) expire() {
-	if at, why := g.ends(); !g.now().Before(at) {
-		g.finish(why)
+	switch at, bounded := g.ends(); {
+	case g.now().Before(at):
+	case bounded:
+		g.finish(g.why)
+	default:
+		g.finish(fmt.Errorf("%w: the SVID of %s was valid until %s", ErrExpired, g.is.ID, at.UTC().Format(time.RFC3339)))
 	}
 }
 
