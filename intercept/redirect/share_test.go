@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -23,8 +24,12 @@ func init() {
 	// holds them until its input ends.
 	roles["pend"] = func(args []string) any {
 		enter(3)
-		drop()
 		n, _ := strconv.Atoi(args[0])
+		many := uint64(n + 64)
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: many, Max: many}); err != nil {
+			panic(err)
+		}
+		drop()
 		for range n {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 			if err != nil {
