@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
@@ -30,5 +31,11 @@ func (d *daemon) clientTLS(p *passage) *tls.Config {
 	if d.leaves == nil || p.resource == nil || p.resource.TLS.Agent == config.Off || p.flow.Path != "" {
 		return nil
 	}
-	return d.leaves.Config(p.resource.Answers, p.flow.Destination.Addr().Unmap().WithZone("").String())
+	names := slices.Clone(p.resource.TLS.Names)
+	for _, a := range p.resource.Addresses {
+		if a.Name != "" {
+			names = append(names, a.Name)
+		}
+	}
+	return d.leaves.Config(p.resource.Answers, p.flow.Destination.Addr().Unmap().WithZone("").String(), names...)
 }

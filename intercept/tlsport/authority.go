@@ -163,6 +163,12 @@ func (a *Authority) Certificate() *x509.Certificate { return a.cert }
 // DNS name, or an address. Wildcards and what the authority is not permitted to
 // sign are refused.
 func (a *Authority) Sign(pub crypto.PublicKey, name string, now time.Time) ([]byte, error) {
+	return a.SignAny(pub, []string{name}, now)
+}
+
+// SignAny is Sign for those of several names that it does not refuse. It fails
+// where none is left; the error is the first one's.
+func (a *Authority) SignAny(pub crypto.PublicKey, names []string, now time.Time) ([]byte, error) {
 	t := &x509.Certificate{
 		Subject:   pkix.Name{Organization: []string{"sallyport"}},
 		NotBefore: now.Add(-early), NotAfter: now.Add(-early).Add(MaxLeaf),
@@ -175,12 +181,19 @@ func (a *Authority) Sign(pub crypto.PublicKey, name string, now time.Time) ([]by
 	if !now.Before(a.cert.NotAfter) {
 		return nil, fmt.Errorf("the authority's certificate has expired on %s: make another (sallyport trust renew)", a.cert.NotAfter.Format(time.DateOnly))
 	}
-	if ip, err := netip.ParseAddr(name); err == nil {
-		t.IPAddresses = []net.IP{ip.Unmap().WithZone("").AsSlice()}
-	} else if !IsHostName(name) {
-		return nil, fmt.Errorf("%q is no name of a host", name)
-	} else {
-		t.DNSNames = []string{strings.ToLower(name)}
+	permitted := PermittedBy(a.cert)
+	refused := errors.New("no name was given")
+	var kept []string
+	for i, name := range names {
+		err := permitted.add(t, name)
+		if err == nil {
+			kept = append(kept, name)
+		} else if i == 0 {
+			refused = err
+		}
+	}
+	if kept == nil {
+		return nil, refused
 	}
 	der, err := certify(t, a.cert, pub, a.key)
 	if err != nil {
@@ -193,10 +206,29 @@ func (a *Authority) Sign(pub crypto.PublicKey, name string, now time.Time) ([]by
 	// As clients would: what they would refuse is not signed.
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, DNSName: name}); err != nil {
-		return nil, fmt.Errorf("the authority may not sign for %q: %w: permit it in sallyport.yaml (authority.permitted) and make another (sallyport trust renew)", name, err)
+	for _, name := range kept {
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, DNSName: name}); err != nil {
+			return nil, fmt.Errorf("the authority can't sign for %q: %w", name, err)
+		}
 	}
 	return der, nil
+}
+
+// add puts a name into a certificate that may have it.
+func (p Permitted) add(t *x509.Certificate, name string) error {
+	ip, err := netip.ParseAddr(name)
+	ip = ip.Unmap().WithZone("")
+	switch {
+	case err == nil && p.prefix(netip.PrefixFrom(ip, ip.BitLen())):
+		t.IPAddresses = append(t.IPAddresses, ip.AsSlice())
+		return nil
+	case err != nil && !IsHostName(name):
+		return fmt.Errorf("%q is no name of a host", name)
+	case err != nil && p.name(name):
+		t.DNSNames = append(t.DNSNames, strings.ToLower(name))
+		return nil
+	}
+	return fmt.Errorf("the authority may not sign for %q: permit it in sallyport.yaml (authority.permitted) and make another (sallyport trust renew)", name)
 }
 
 // IsHostName reports whether a name is one host's (RFC 1123, 2.1): no wildcard,

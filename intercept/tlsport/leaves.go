@@ -43,27 +43,40 @@ func NewLeaves(conn net.Conn, now func() time.Time) *Leaves {
 	return &Leaves{now: now, slot: make(chan struct{}, 1), conn: conn, have: map[string]*tls.Certificate{}}
 }
 
-// Config returns what an agent's door is secured with. names are the resource's
-// DNS names; an agent that asks for none (by SNI) gets a leaf for address, the
-// one that it dialled. One that asks for another name is refused.
-func (l *Leaves) Config(names func(string) bool, address string) *tls.Config {
+// maxNames bounds the names in one leaf, in bytes: a message has room for it.
+const maxNames = 1024
+
+// Config returns what an agent's door is secured with. answers tells the
+// resource's DNS names; an agent that asks for another (by SNI) is refused. One
+// that asks for none gets a leaf for address, the one that it dialled, and all:
+// Java asks for no name without a dot, and libpq before version 14 for none.
+func (l *Leaves) Config(answers func(string) bool, address string, all ...string) *tls.Config {
+	unasked, size := []string{address}, 0
+	for _, n := range all {
+		if size += len(n); size > maxNames {
+			break
+		}
+		unasked = append(unasked, n)
+	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			name := strings.ToLower(h.ServerName)
 			if name == "" {
-				name = address
-			} else if !names(name) {
+				return l.get(h.Context(), unasked)
+			}
+			if !answers(name) {
 				return nil, errors.New("the client asks for a name that is not the resource's")
 			}
-			return l.get(h.Context(), name)
+			return l.get(h.Context(), []string{name})
 		},
 	}
 }
 
-// get returns the leaf of a name, which has two thirds of its life before it or
-// is a new one.
-func (l *Leaves) get(ctx context.Context, name string) (*tls.Certificate, error) {
+// get returns the leaf of some names, which has at least a third of its life
+// before it.
+func (l *Leaves) get(ctx context.Context, names []string) (*tls.Certificate, error) {
+	name := strings.Join(names, " ")
 	if c := l.fresh(name); c != nil {
 		return c, nil
 	}
@@ -76,7 +89,7 @@ func (l *Leaves) get(ctx context.Context, name string) (*tls.Certificate, error)
 	if c := l.fresh(name); c != nil { // somebody else asked
 		return c, nil
 	}
-	c, err := l.mint(ctx, name)
+	c, err := l.mint(ctx, names)
 	if err != nil {
 		return nil, fmt.Errorf("a certificate for %q: %w", name, err)
 	}
@@ -103,12 +116,12 @@ func (l *Leaves) fresh(name string) *tls.Certificate {
 }
 
 // mint makes a key and has it signed. The key never leaves this process.
-func (l *Leaves) mint(ctx context.Context, name string) (*tls.Certificate, error) {
+func (l *Leaves) mint(ctx context.Context, names []string) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	a := ask{Name: name}
+	a := ask{Names: names}
 	if a.Key, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
 		return nil, err
 	}

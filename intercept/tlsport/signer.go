@@ -22,9 +22,9 @@ const maxMessage = 4096
 
 // ask is a request for a leaf; answer is what comes back.
 type ask struct {
-	ID   uint64
-	Name string
-	Key  []byte // SubjectPublicKeyInfo, DER
+	ID    uint64
+	Names []string // a leaf is for those of them that may be signed for
+	Key   []byte   // SubjectPublicKeyInfo, DER
 }
 
 type answer struct {
@@ -91,15 +91,19 @@ func (s *Signer) Serve(conn io.ReadWriter) error {
 }
 
 func (s *Signer) sign(a *ask) ([]byte, error) {
+	if len(a.Names) == 0 {
+		return nil, errors.New("no name was given")
+	}
+	first := a.Names[0]
 	s.mu.Lock()
-	listed := s.only.allowed(a.Name)
+	listed := slices.DeleteFunc(a.Names, func(n string) bool { return !s.only.allowed(n) })
 	s.mu.Unlock()
-	if !listed {
-		return nil, fmt.Errorf("%q is not a name of a resource", a.Name)
+	if len(listed) == 0 {
+		return nil, fmt.Errorf("%q is not a name of a resource", first)
 	}
 	pub, err := x509.ParsePKIXPublicKey(a.Key)
 	if err != nil {
 		return nil, errors.New("an unreadable public key")
 	}
-	return s.authority.Sign(pub, a.Name, s.now())
+	return s.authority.SignAny(pub, listed, s.now())
 }
