@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -175,12 +176,14 @@ func listenUnix() (*net.UnixListener, error) {
 	return net.ListenUnix("unix", &net.UnixAddr{Name: passagePrefix + hex.EncodeToString(fresh[:]), Net: "unix"})
 }
 
-// all are the listeners of each kind.
-func (p *Listeners) all() (all []interface {
-	net.Listener
+// opened is what listeners of both kinds have.
+type opened interface {
+	io.Closer
 	syscall.Conn
 	File() (*os.File, error)
-}) {
+}
+
+func (p *Listeners) all() (all []opened) {
 	for _, l := range p.TCP {
 		all = append(all, l)
 	}
