@@ -38,6 +38,7 @@ func TestImports(t *testing.T) {
 		"intercept/identity":        "intercept",
 		"intercept/identity/oidc":   "intercept intercept/identity",
 		"intercept/identity/spiffe": "intercept intercept/identity",
+		"intercept/tlsport":         "",
 	}
 	for pkg, allowed := range may {
 		for _, p := range list(t, "-f", `{{join .Imports "\n"}}`, module+"/"+pkg) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/intercept/identity/spiffe"
 	"sallyport.dev/sallyport/intercept/names"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/intercept/redirect"
@@ -38,7 +39,9 @@ type daemon struct {
 	protocols map[string]protocols.Protocol
 	brokers   brokers
 	analyzers *analyzers
-	leaves    *tlsport.Leaves // nil: agents have no TLS
+	leaves    *tlsport.Leaves  // nil: agents have no TLS
+	spiffe    *spiffe.Sessions // nil: no agent is asked
+	attestor  *spiffe.Attestor // its own
 
 	setting atomic.Pointer[setting]
 	names   names.Map // what DNS names lead to, by the loader's latest word; of obey alone
@@ -125,7 +128,7 @@ func (d *daemon) begin(in inherited) error {
 	if err != nil {
 		return err
 	}
-	s, err := prepare(b, d.prover, nil)
+	s, err := prepare(b, d.proving, nil)
 	if err != nil {
 		return err
 	}
@@ -313,7 +316,7 @@ func (d *daemon) ready(file int) (*setting, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := prepare(b, d.prover, d.setting.Load())
+	s, err := prepare(b, d.proving, d.setting.Load())
 	if err != nil {
 		return nil, err
 	}
@@ -329,6 +332,7 @@ func (d *daemon) commit(s *setting) {
 	d.gate.SetEngine(s.engine)
 	d.analyzers.commit(s)
 	d.brokers.commit(s)
+	d.commitSPIFFE(s.cfg)
 	s.resources.learn(d.names)
 	d.setting.Store(s)
 	d.enforcement(s)

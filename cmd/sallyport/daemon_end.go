@@ -29,7 +29,7 @@ func (d *daemon) end(last string, signals <-chan os.Signal) error {
 	d.evidence.flush()
 	d.analyzers.close()
 	d.closeBrokers()
-	return errors.Join(err, d.evidence.close())
+	return errors.Join(err, d.closeSPIFFE(), d.evidence.close())
 }
 
 // await waits for the sessions' end, and hangs up on those that take too long.

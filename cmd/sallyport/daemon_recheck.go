@@ -96,6 +96,7 @@ func (d *daemon) who(ctx context.Context, p *passage) (intercept.Identity, error
 	ctx, cancel := context.WithTimeout(ctx, bindTime)
 	defer cancel()
 	peer := p.flow.Peer
+	defer d.released(&peer)
 	d.hold.RLock()
 	defer d.hold.RUnlock()
 	return d.setting.Load().binder.Look(ctx, &peer)

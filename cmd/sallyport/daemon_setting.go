@@ -32,9 +32,10 @@ type setting struct {
 	upstreams  map[string]*upstream // by resource
 }
 
-// prepare makes a setting of a bundle. Of old, nil at the start, it keeps the
-// issuers' keys where the issuers are the same.
-func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
+// prepare makes a setting of a bundle, with who proves processes under its
+// configuration; nil: nobody, it is only checked. Of old, nil at the start, it
+// keeps the issuers' keys where the issuers are the same.
+func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity.Attester, error), old *setting) (*setting, error) {
 	cfg, err := config.Parse(b.Config, b.Path)
 	if err != nil {
 		return nil, configError(err)
@@ -65,16 +66,26 @@ func prepare(b *bundle, p intercept.Prover, old *setting) (*setting, error) {
 	} else if s.verifier, err = verifier(cfg, s.passwords); err != nil {
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "issuers"), err))
 	}
-	if s.binder, err = identity.NewBinder(p, s.verifier, known(cfg), time.Now); err != nil {
+	var p intercept.Prover
+	var a identity.Attester
+	if proving != nil {
+		if p, a, err = proving(cfg); err != nil {
+			return nil, err
+		}
+	}
+	binder, err := identity.NewBinder(p, s.verifier, known(cfg), time.Now)
+	if err != nil {
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "workloads"), err))
 	}
+	binder.Attester = a
+	s.binder = binder
 	return s, nil
 }
 
 // known are a configuration's workloads for a binder.
 func known(cfg *config.Config) (ws []identity.Workload) {
 	for _, w := range cfg.Identity.Workloads {
-		ws = append(ws, identity.Workload{Name: w.Name, Issuer: w.Issuer, Subjects: w.Subjects})
+		ws = append(ws, identity.Workload{Name: w.Name, Issuer: w.Issuer, Subjects: w.Subjects, SPIFFE: w.SPIFFE})
 	}
 	return ws
 }

@@ -130,7 +130,7 @@ func (l *loader) prove(cfg *config.Config) error {
 func provable(cfg *config.Config) (all []privsep.Workload, err error) {
 	for i, w := range cfg.Identity.Workloads {
 		one := privsep.Workload{
-			Name: w.Name, TokenFile: w.Token,
+			Name: w.Name, TokenFile: w.Token, Tokenless: len(w.Subjects) == 0 && w.SPIFFE != "",
 			Match: privsep.Match{
 				Cgroup: w.Match.Cgroup, UID: w.Match.UID, Exe: w.Match.Exe,
 				Systemd: w.Match.Systemd, Container: w.Match.Container, Kubernetes: w.Match.Kubernetes,
@@ -161,6 +161,7 @@ func fixed(old, now *config.Config) error {
 	check("interception.port", old.Interception.Port, now.Interception.Port)
 	check("interception.pins", old.Interception.Pins, now.Interception.Pins)
 	check("authority", old.Authority, now.Authority)
+	check("identity.spiffe", old.Identity.SPIFFE, now.Identity.SPIFFE)
 	check("evidence", old.Evidence, now.Evidence)
 	check("limits", old.Limits, now.Limits)
 	if len(changed) > 0 {

@@ -69,6 +69,7 @@ func (p *passage) label() string {
 // serve takes a connection to its end. A fault in it ends it alone.
 func (d *daemon) serve(f *intercept.Flow) {
 	defer f.Conn.Close()
+	defer d.released(&f.Peer)
 	if redirect.IsCanary(f.Destination) {
 		d.sing(f)
 		return
@@ -99,6 +100,7 @@ func (d *daemon) serve(f *intercept.Flow) {
 	defer done()
 	s := d.session(p, doors, m.cut)
 	d.sessions.watch(m, p, s.Resting)
+	defer d.watchSVID(m, &f.Peer)()
 	err = d.guarded(m.drain, p, s)
 	if cerr := s.Close(err); cerr != nil && errors.Is(cerr, events.ErrFull) {
 		// Its recovery at the next start records the end.
@@ -193,6 +195,7 @@ func (d *daemon) renew(ctx context.Context, p *passage) (intercept.Identity, err
 	ctx, cancel := context.WithTimeout(ctx, bindTime)
 	defer cancel()
 	peer := p.flow.Peer
+	defer d.released(&peer)
 	d.hold.RLock()
 	defer d.hold.RUnlock()
 	id, err := d.setting.Load().binder.Again(ctx, &peer, p.who.Load())

@@ -142,6 +142,7 @@ func (d *daemon) answerWhoami(f *intercept.Flow) {
 	ctx, cancel := context.WithTimeout(d.sessions.draining(), bindTime)
 	defer cancel()
 	peer := f.Peer
+	defer d.released(&peer)
 	d.hold.RLock()
 	id, err := d.setting.Load().binder.Look(ctx, &peer)
 	d.hold.RUnlock()

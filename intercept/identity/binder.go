@@ -3,9 +3,9 @@ package identity
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -156,9 +156,9 @@ func present(id *intercept.Identity, t *Token, svid *SVID) error {
 	}
 	if t.Cert != nil {
 		switch {
-		case svid.Cert == [sha256.Size]byte{}:
+		case len(svid.Certs) == 0:
 			return errors.New("its token is bound to a certificate (cnf), and the workload has shown none: name its spiffe ID in identity.workloads")
-		case *t.Cert != svid.Cert:
+		case !slices.Contains(svid.Certs, *t.Cert):
 			return errors.New("its token is bound to the certificate (cnf) of somebody else")
 		}
 		proved.By, proved.Bound = intercept.ProofOIDCSPIFFE, append(proved.Bound, intercept.BoundCert)

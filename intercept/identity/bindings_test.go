@@ -57,7 +57,7 @@ func TestBindings(t *testing.T) {
 	const id = "spiffe://example.org/agent"
 	cert := sha256.Sum256([]byte("its certificate"))
 	other := sha256.Sum256([]byte("another's"))
-	svid := identity.SVID{ID: id, Cert: cert, Expires: time.Now().Add(time.Minute)}
+	svid := identity.SVID{ID: id, Certs: [][32]byte{cert}, Expires: time.Now().Add(time.Minute)}
 	var fails error
 	a := attested(func() (identity.SVID, error) { return svid, fails })
 	cnf := func(sum [32]byte) map[string]any {

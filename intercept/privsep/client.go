@@ -71,7 +71,8 @@ func Inherited(n int) ([]*os.File, error) {
 }
 
 // Prove implements intercept.Prover by showing the loader the peer's socket:
-// it reads the kernel's record there itself, and takes nothing else of peer.
+// it reads the kernel's record there itself, and takes nothing else of peer. A
+// proof without a token is of a workload that needs none.
 func (c *Client) Prove(ctx context.Context, peer *intercept.Peer) (intercept.Proof, error) {
 	if peer.Socket == nil {
 		return intercept.Proof{}, errors.New("nobody can be proved without the connection itself")
@@ -80,11 +81,7 @@ func (c *Client) Prove(ctx context.Context, peer *intercept.Peer) (intercept.Pro
 	if err != nil {
 		return intercept.Proof{}, fmt.Errorf("show the loader a connection: %w", err)
 	}
-	pr, err := c.ask(ctx, &request{what: askProof}, rc)
-	if err == nil && len(pr.Token) == 0 {
-		return intercept.Proof{}, errMalformed
-	}
-	return pr, err
+	return c.ask(ctx, &request{what: askProof}, rc)
 }
 
 // Name asks the loader what Prover.Name says: whose process the kernel

@@ -16,7 +16,7 @@ func TestHangingWorkloadHoldsUpItselfOnly(t *testing.T) {
 	}
 	p := new(Prover)
 	m := Match{Cgroup: "/x"}
-	if err := p.SetWorkloads([]Workload{{"hangs", m, path}, {"works", m, path}}); err != nil {
+	if err := p.SetWorkloads([]Workload{{Name: "hangs", Match: m, TokenFile: path}, {Name: "works", Match: m, TokenFile: path}}); err != nil {
 		t.Fatal(err)
 	}
 	ws := *p.workloads.Load()

@@ -24,7 +24,7 @@ const (
 	askProof = 1 // answered with statusOK
 	askName  = 2 // with statusNamed
 
-	statusOK      = 1 // strings: workload, exe, cgroup, token
+	statusOK      = 1 // strings: workload, exe, cgroup, token; empty for a workload that needs none
 	statusRefused = 2 // strings: reason
 	statusNamed   = 3 // strings: workload, exe, cgroup; each may be empty
 
@@ -114,7 +114,7 @@ func appendAnswer(b []byte, id uint64, pr intercept.Proof, err error) []byte {
 	return appendString(b, pr.Token, MaxToken)
 }
 
-// appendNamed is the answer to askName: a proof without a token proves nothing.
+// appendNamed is the answer to askName, which proves nothing.
 func appendNamed(b []byte, id uint64, pr intercept.Proof) []byte {
 	b = appendHead(b, magicAnswer, statusNamed, id)
 	b = appendString(b, pr.Workload, maxString)
@@ -140,7 +140,7 @@ func parseAnswer(b []byte) (id uint64, pr intercept.Proof, refused, err error) {
 	default:
 		r.bad = true
 	}
-	if !r.done() || status == statusOK && (pr.Workload == "" || len(pr.Token) == 0) {
+	if !r.done() || status == statusOK && pr.Workload == "" {
 		return 0, intercept.Proof{}, nil, errMalformed
 	}
 	return id, pr, refused, nil

@@ -88,6 +88,7 @@ func (c *checker) config(cfg *Config) {
 	c.resources(cfg.Resources, cfg.Interception.Port)
 	c.identity(&cfg.Identity)
 	c.accounts(cfg)
+	c.spiffe(&cfg.Identity)
 	c.authority(&cfg.Authority, cfg.Resources)
 	c.oneOf(cfg.Evidence.Journal.Sync, []string{"fsync", "write"}, "evidence", "journal", "sync")
 	if j := cfg.Evidence.Journal; j.SegmentBytes < 1<<20 || j.MaxBytes < 4*j.SegmentBytes {
@@ -211,7 +212,7 @@ func (c *checker) identity(id *Identity) {
 			at(fmt.Sprintf("workload name %q: must be set and unique", w.Name), "name")
 		}
 		seen[w.Name] = true
-		if len(w.Subjects) == 0 {
+		if len(w.Subjects) == 0 && w.SPIFFE == "" {
 			at("subjects: list those that this workload may present; a token is transferable otherwise")
 		}
 		if w.Issuer != "" && !slices.Contains(urls, w.Issuer) {

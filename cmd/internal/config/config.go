@@ -97,6 +97,7 @@ type Catalog struct {
 type Identity struct {
 	Issuers   []Issuer   `yaml:"issuers"`
 	Workloads []Workload `yaml:"workloads"`
+	SPIFFE    *SPIFFE    `yaml:"spiffe"` // nil: no agent is asked
 	// Recheck is how often the identities of running sessions are proved again.
 	Recheck time.Duration `yaml:"recheck"`
 	// ExpiredGrace is how long a session in which nothing is under way may wait
@@ -133,6 +134,7 @@ type Workload struct {
 	Token    string   `yaml:"token_file"` // template: {pid}, {uid}; "" where exec gives it
 	Issuer   string   `yaml:"issuer"`     // default: any configured
 	Subjects []string `yaml:"subjects"`   // that it may present
+	SPIFFE   string   `yaml:"spiffe"`     // ID that the agent must give its processes; "" where that is not asked
 }
 
 // Match selects processes; all given parts must hold.

@@ -88,7 +88,7 @@ func (s *Sessions) Attest(ctx context.Context, peer *intercept.Peer) (identity.S
 		return identity.SVID{}, err
 	}
 	is := l.Identity()
-	return identity.SVID{ID: is.ID.String(), Cert: is.Thumbprints[0], Expires: is.Expires}, nil
+	return identity.SVID{ID: is.ID.String(), Certs: is.Thumbprints, Expires: is.Expires}, nil
 }
 
 // keep stores a connection's lease, and returns the one that it has; nil where
