@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"reflect"
 	"sync"
 	"time"
@@ -19,7 +18,7 @@ import (
 // brokers are whom the daemon logs in as at the servers of resources.
 type brokers struct {
 	store broker.Store
-	// svid gives this host's own X.509-SVID, nil where it has none.
+	// svid gives this host's own X.509-SVID.
 	svid func(context.Context) (*tls.Certificate, error)
 	fail func(error)
 
@@ -125,12 +124,7 @@ func (a *brokers) make(r *config.Resource, c *config.Account, old map[vaultPath]
 	case c.Certificate != nil:
 		out.Source = broker.KeyPair{Store: &a.store, Cert: c.Certificate.Certificate, Key: c.Certificate.Key}
 	case c.SVID:
-		out.Source = broker.Certified(func(ctx context.Context) (*tls.Certificate, error) {
-			if a.svid == nil {
-				return nil, errors.New("this host has no SVID of its own")
-			}
-			return a.svid(ctx)
-		})
+		out.Source = broker.Certified(a.svid)
 	default:
 		out.Source = broker.Password{Store: &a.store, File: c.PasswordFile}
 	}

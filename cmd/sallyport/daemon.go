@@ -144,7 +144,7 @@ func (d *daemon) begin(in inherited) error {
 		return err
 	}
 	d.gate = policy.NewGate(s.engine, d.events, time.Now)
-	d.brokers.store.Refresh, d.brokers.fail = d.askSecrets, d.accountFailed
+	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed
 	digest := newDigester(d.evidence.journal.LiteralKey())
 	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum})
 	d.sessions.begin(s.cfg.Limits, d.log)

@@ -278,6 +278,9 @@ func (c *checker) account(cfg *Config, r *Resource, a *Account, at func(string, 
 	if t := a.Certificate; t != nil && (t.Certificate == "" || t.Key == "") {
 		at("certificate and key: both are required", "certificate")
 	}
+	if a.SVID && cfg.Identity.SPIFFE == nil {
+		at("svid: this host asks no SPIFFE agent (identity.spiffe)", "svid")
+	}
 	inTLS := r.TLS.Server != Off
 	if !inTLS && (a.RDS != nil || a.Certificate != nil || a.SVID || a.Auth == "password") {
 		at("it is only used inside of TLS, and tls.server is off")

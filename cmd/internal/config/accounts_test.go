@@ -86,6 +86,7 @@ func TestAccountMistakes(t *testing.T) {
 		{"    accounts: [{workloads: [a], user: u, rds: {region: here, endpoint: 'a:1', credentials_file: f}}]", "", "6: region"},
 		{"    accounts: [{workloads: [a], user: u, rds: {region: eu-central-1, endpoint: 'a:1'}}]", "", "6: credentials_file"},
 		{"    accounts: [{workloads: [a], user: u, certificate: {certificate: f}}]", "", "6: certificate and key"},
+		{"    accounts: [{workloads: [a], user: u, svid: true}]", "", "6: svid: this host asks no SPIFFE agent"},
 		{"    accounts: [{workloads: [a], user: u, svid: true}]\n    tls: {server: 'off'}", "", "6: it is only used inside of TLS"},
 		{"    accounts: [{workloads: [a], user: u, password_file: f, auth: password}]\n    tls: {server: 'off'}", "", "6: it is only used inside of TLS"},
 		{"    accounts: [{workloads: [a], user: u, password_file: f, pasword: x}]", "", `unknown field "pasword"`},
