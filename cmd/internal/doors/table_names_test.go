@@ -20,6 +20,10 @@ var byName = append(spellings(func(d *door, name, how string) *door {
 		named("abstract unix socket", "connect to a name that is in no folder").
 		since(doors.Redirected, byName67).
 		since(doors.Passes, "out of scope: the kernel has no hook for unix sockets before 6.7; have the server listen at no abstract name"),
+	steps("abstract:"+datagram, words("socket=unix-datagram sendto")...).
+		named("abstract unix socket, datagram", "the same for a server that takes datagrams, without connecting").
+		since(doors.Refused, byDatagram).
+		since(doors.Passes, "out of scope: the kernel has no hook for unix sockets before 6.7; have the server listen at no abstract name"),
 	steps("vsock:1:5432", words("socket=vsock connect send")...).
 		named("AF_VSOCK", "connect to the host's own context id").
 		since(doors.Passes, "out of scope: the hooks are of inet and unix sockets; forbid the family by seccomp, `sallyport doctor` says how").

@@ -171,6 +171,10 @@ func serveLocally(l *ledger, path, abstract string, port int) error {
 	if err := stream.listen(l, &unix.SockaddrUnix{Name: "@" + abstract}); err != nil {
 		return fmt.Errorf("server at abstract %s: %w", abstract, err)
 	}
+	gram := service{name: "unix datagrams", family: unix.AF_UNIX, typ: unix.SOCK_DGRAM}
+	if err := gram.listen(l, &unix.SockaddrUnix{Name: "@" + datagram}); err != nil {
+		return fmt.Errorf("server at abstract %s: %w", datagram, err)
+	}
 	tcp := service{name: "tcp", family: unix.AF_INET6, typ: unix.SOCK_STREAM, connected: true}
 	if err := tcp.listen(l, &unix.SockaddrInet6{Port: port}); err != nil {
 		return fmt.Errorf("server at port %d: %w", port, err)

@@ -90,6 +90,7 @@ const (
 	ownForwarder = "127.0.0.1:7005" // a forwarder's port that is protected itself
 
 	abstract = "sallyport-doors"
+	datagram = "sallyport-doors-datagram"
 )
 
 // wired are addresses of this host on wires that attempts have made for
@@ -165,7 +166,7 @@ func (w *world) raise(t *testing.T) {
 		cfg.Destinations = append(cfg.Destinations, intercept.Endpoint(a))
 	}
 	if redirect.HaveUnix() == nil {
-		cfg.Unix.Protected = []string{w.socketPath(), "@" + abstract}
+		cfg.Unix.Protected = []string{w.socketPath(), "@" + abstract, "@" + datagram}
 		if w.phase.listed {
 			cfg.Unix.Allow = []string{w.dir + "/allowed/**"}
 		}

@@ -35,6 +35,7 @@ static const struct kind {
 	{"sctp4-many", AF_INET, SOCK_SEQPACKET, 132},
 	{"dccp4", AF_INET, 6, 33},
 	{"unix", AF_UNIX, SOCK_STREAM, 0},
+	{"unix-datagram", AF_UNIX, SOCK_DGRAM, 0},
 	{"vsock", AF_VSOCK, SOCK_STREAM, 0},
 };
 
