@@ -20,9 +20,10 @@ import (
 func init() { commands = append(commands, execCmd) }
 
 func execCmd() *cobra.Command {
-	var tokenFile, userName, name string
+	var userName string
+	var entry privsep.Entry
 	cmd := &cobra.Command{
-		Use:   "exec --token-file FILE [--user USER] [--name NAME] -- CMD [ARG...]",
+		Use:   "exec --token-file FILE [--for FILE] [--user USER] [--name NAME] -- CMD [ARG...]",
 		Short: "Run a command in a guarded cgroup, with a token",
 		Long: `Exec moves itself into a new cgroup below /sallyport.guarded, whose processes
 present the token in FILE, gives up its privileges for those of USER, and
@@ -34,15 +35,21 @@ to it, and its path is fixed to what it leads to now. The workload that
 CMD is taken for is the one in identity.workloads whose match fits, for example
 by "cgroup: /sallyport.guarded/**" and a uid, and its subjects limit the token.
 
+With --for, CMD acts for a person: that file holds the token of theirs that
+sallyport login has kept. It must belong to root or to who owns it now, and is
+read again like the other; the person is then the principal of what CMD does. A
+token of CMD's own that acts for somebody else is refused.
+
 A user other than root can get no privilege back, not by set-user-id programs
 either. The cgroup is removed when its last process has ended.`,
 		Example: `  sudo sallyport exec --token-file /etc/agents/a.jwt --user agent-a -- psql -h db.example -U clinic
-  sudo sallyport exec --token-file /etc/agents/a.jwt --user 1001:1001 --name nightly -- ./report.sh`,
+  sudo sallyport exec --token-file /etc/agents/a.jwt --user 1001:1001 --name nightly -- ./report.sh
+  sudo sallyport exec --token-file /etc/agents/a.jwt --for ~/.local/state/sallyport/token --user agent-a -- ./agent`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return configError(errors.New("no command: put it after --"))
 			}
-			if tokenFile == "" {
+			if entry.TokenFile == "" {
 				return configError(errors.New("no token: name its file with --token-file"))
 			}
 			return nil
@@ -53,21 +60,23 @@ either. The cgroup is removed when its last process has ended.`,
 			if err != nil {
 				return badConfig(err)
 			}
-			return execIn(cmd.Context(), filepath.Join(cfg.Run, "control.sock"), name, tokenFile, userName, args)
+			return execIn(cmd.Context(), filepath.Join(cfg.Run, "control.sock"), entry, userName, args)
 		},
 	}
 	f := cmd.Flags()
 	// Flags after CMD are CMD's.
 	f.SetInterspersed(false)
-	f.StringVar(&tokenFile, "token-file", "", "file with the token that CMD presents")
+	f.StringVar(&entry.TokenFile, "token-file", "", "file with the token that CMD presents")
 	f.StringVar(&userName, "user", "", "who CMD runs as: a name, a uid, or uid:gid (default: root)")
-	f.StringVar(&name, "name", "", "part of the cgroup's name (default: random)")
+	f.StringVar(&entry.PersonFile, "for", "", "file with the token of the person that CMD acts for")
+	f.StringVar(&entry.Name, "name", "", "part of the cgroup's name (default: random)")
 	_ = cmd.MarkFlagFilename("token-file")
+	_ = cmd.MarkFlagFilename("for")
 	return cmd
 }
 
 // execIn returns only to say why CMD does not run.
-func execIn(ctx context.Context, socket, name, tokenFile, userName string, args []string) error {
+func execIn(ctx context.Context, socket string, entry privsep.Entry, userName string, args []string) error {
 	if os.Geteuid() != 0 {
 		return &exitError{code: 1, err: errors.New("exec needs root: to enter the cgroup and to become another user"), hint: "run it with sudo, and name the agent's user with --user"}
 	}
@@ -85,7 +94,7 @@ func execIn(ctx context.Context, socket, name, tokenFile, userName string, args 
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if _, err := privsep.Enter(ctx, socket, name, tokenFile); err != nil {
+	if _, err := privsep.Enter(ctx, socket, entry); err != nil {
 		return err
 	}
 	return privsep.Exec(u, bin, args, env)

@@ -16,7 +16,7 @@ func example(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile("(?s)<!-- example: "+name+" -->\n```[a-z]*\n(.*?)```").FindSubmatch(b)
+	m := regexp.MustCompile("(?s)<!-- example: " + name + " -->\n```[a-z]*\n(.*?)```").FindSubmatch(b)
 	if m == nil {
 		t.Fatalf("no example %q", name)
 	}

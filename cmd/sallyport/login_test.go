@@ -5,9 +5,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/identity/oidctest"
@@ -85,5 +87,72 @@ func TestLogin(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(home, ".local/state/sallyport/*"))
 	if hidden, _ := filepath.Glob(filepath.Join(home, ".local/state/sallyport/.*")); err != nil || len(left) != 1 || len(hidden) > 0 {
 		t.Errorf("left behind: %v %v", left, hidden)
+	}
+}
+
+// What an agent does for a person is recorded as theirs, and proved by their own
+// token; it ends with that, and a token that says otherwise is refused.
+func TestExecFor(t *testing.T) {
+	h := newHost(t, startPostgres(t))
+	h.identity = "  recheck: 1s\n"
+	h.configure()
+	h.write(h.policy, `rules:
+  - name: doctors
+    identity: {workload: agent-a, principal: alice, proof: "oidc+exec"}
+    resource: clinic
+    commands: "*"
+    relations: "*"
+    condition: identity.principal_proof == 'oidc+exec' && identity.principal_claims.sub == "alice" && identity.claims.sub == "agent-a"
+    effect: allow
+`)
+	h.serve()
+	own, alice := h.token("agent-a"), h.give("alice", "alice")
+	if err := os.Chown(alice, 64109, 64109); err != nil { // a person is neither root nor the agent
+		t.Fatal(err)
+	}
+	psql := []string{"psql", "-X", "-A", "-t", "-q", "-h", "127.0.0.1", "-p", port(h.server), "-c"}
+	as := func(own, person string, sql string) (string, error) {
+		cmd := h.agent(own, append(append([]string{}, psql...), sql)...)
+		if person != "" {
+			cmd.Args = slices.Insert(cmd.Args, slices.Index(cmd.Args, "--user"), "--for", person)
+		}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := as(own, alice, "select 1"); err != nil || out != "1\n" {
+		t.Fatalf("for alice: %q %v", out, err)
+	}
+	for name, c := range map[string]struct{ own, person, why string }{
+		"for nobody":         {own, "", "FATAL"},
+		"for two":            {h.give("bob", "agent-a", "--for", "agent-b:secret-b"), alice, "acts for"},
+		"by another's token": {own, h.give("acting", "agent-a", "--for", "alice:secret-alice"), "acts for them"},
+	} {
+		if out, err := as(c.own, c.person, "select 1"); err == nil || !has(out, c.why) {
+			t.Errorf("%s: %q %v", name, out, err)
+		}
+	}
+	// Logged out: it ends.
+	began := time.Now()
+	ended := make(chan string, 1)
+	go func() {
+		out, _ := as(own, alice, "select pg_sleep(30)")
+		ended <- out
+	}()
+	within(t, "it runs", func() bool {
+		out, _ := as(own, alice, "select count(*) from pg_stat_activity where query = 'select pg_sleep(30)'")
+		return out == "1\n"
+	})
+	if err := os.Remove(alice); err != nil {
+		t.Fatal(err)
+	}
+	if out := <-ended; !has(out, "terminat") || time.Since(began) > 20*time.Second {
+		t.Errorf("after %v: %q", time.Since(began), out)
+	}
+	h.stop()
+	for _, l := range recorded(h.record(), events.Login) {
+		if l.Verdict == "allow" && (l.Actor != "agent-a" || l.Principal != "alice" || l.Vouches != h.issuer.Issuer || l.Proof != "oidc+exec" ||
+			l.OfPrincipal.By != "oidc+exec" || l.OfActor.By != "oidc+pidfd" || l.User != "postgres") {
+			t.Errorf("%+v", l)
+		}
 	}
 }

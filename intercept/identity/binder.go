@@ -84,7 +84,7 @@ func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, spend func(*Tok
 	if !ok {
 		return intercept.Identity{}, fmt.Errorf("%w: workload %s is not known here: the loader and the daemon read different configurations, restart sallyport", ErrNobody, pr.Workload)
 	}
-	id, err := b.identify(ctx, peer, &w, pr.Token, spend)
+	id, err := b.identify(ctx, peer, &w, &pr, spend)
 	if err == nil && !id.Valid(b.now()) {
 		err = fmt.Errorf("%w: renew it", ErrExpired)
 	}
@@ -95,7 +95,7 @@ func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, spend func(*Tok
 }
 
 // identify puts together what a proved process of a workload presents.
-func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload, raw []byte, spend func(*Token) error) (intercept.Identity, error) {
+func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload, pr *intercept.Proof, spend func(*Token) error) (intercept.Identity, error) {
 	id := intercept.Identity{Workload: w.Name}
 	svid, err := b.attest(ctx, peer, w)
 	if err != nil {
@@ -105,11 +105,11 @@ func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload
 		id.SPIFFE, id.Expires = svid.ID, svid.Expires
 		id.Proofs.Workload = intercept.Proved{By: intercept.ProofSPIFFE, Bound: []string{intercept.BoundPidfd}}
 	}
-	if raw = bytes.TrimSpace(raw); len(raw) == 0 && len(w.Subjects) == 0 {
+	raw := bytes.TrimSpace(pr.Token)
+	if len(raw) == 0 && len(w.Subjects) == 0 {
 		id.Issuer, id.Subject = trustDomain(svid.ID), svid.ID
 		id.Proofs.Actor = id.Proofs.Workload
-		id.Proof = id.Weakest()
-		return id, nil
+		return id, b.actsFor(ctx, &id, pr.Person)
 	}
 	t, err := b.cache.verify(ctx, raw, w.Issuer)
 	if err != nil {
@@ -119,6 +119,9 @@ func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload
 		return id, err
 	}
 	if err := present(&id, t, &svid); err != nil {
+		return id, err
+	}
+	if err := b.actsFor(ctx, &id, pr.Person); err != nil {
 		return id, err
 	}
 	return id, spend(t)
@@ -183,7 +186,6 @@ func present(id *intercept.Identity, t *Token, svid *SVID) error {
 	if id.Principal() != "" {
 		id.Proofs.Principal = proved
 	}
-	id.Proof = id.Weakest()
 	return nil
 }
 

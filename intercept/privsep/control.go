@@ -174,15 +174,26 @@ func (c *Control) answer(conn *net.UnixConn) (cgroup string, talk *Talk, err err
 		talk, err = answerTalk(conn, who, packet, mine)
 		return "", talk, err
 	}
-	if len(fds) != 1 {
-		return "", nil, errMalformed
-	}
 	e, err := parseEnter(packet)
 	if err != nil {
 		return "", nil, err
 	}
-	if err := checkTokenFile(e.tokenFile, fds[0]); err != nil {
-		return "", nil, err
+	files := []string{e.tokenFile}
+	if e.personFile != "" {
+		files = append(files, e.personFile)
+	}
+	if len(fds) != len(files) {
+		return "", nil, errMalformed
+	}
+	for i, file := range files {
+		if err := checkTokenFile(file, fds[i]); err != nil {
+			return "", nil, err
+		}
+	}
+	if e.personFile != "" {
+		if e.personFile, err = personOf(e.personFile, fds[1]); err != nil {
+			return "", nil, err
+		}
 	}
 	cgroup, err = c.enter(e, who)
 	return cgroup, nil, err

@@ -178,7 +178,7 @@ func TestExecRefuses(t *testing.T) {
 
 func TestExecWithoutADaemon(t *testing.T) {
 	token := write(t, t.TempDir()+"/token", "tok", 0, 0o600)
-	_, err := privsep.Enter(context.Background(), t.TempDir()+"/none", "", token)
+	_, err := privsep.Enter(context.Background(), t.TempDir()+"/none", privsep.Entry{TokenFile: token})
 	refused(t, err, "sallyport run")
 	p := prover(t, "/sallyport.not-there")
 	_, err = privsep.ListenControl(t.TempDir()+"/c", p)
@@ -207,6 +207,6 @@ func TestControlSocketCannotBeSquatted(t *testing.T) {
 	}
 	squatter := play(t, "squat", asNobody(), "PRIVSEP_SOCKET="+open+"/control.sock")
 	squatter.until(t, "ready")
-	_, err = privsep.Enter(context.Background(), open+"/control.sock", "", write(t, dir+"/token", "tok", 0, 0o600))
+	_, err = privsep.Enter(context.Background(), open+"/control.sock", privsep.Entry{TokenFile: write(t, dir+"/token", "tok", 0, 0o600)})
 	refused(t, err, "does not belong to a loader")
 }

@@ -46,6 +46,9 @@ func (c *Control) enter(e enter, who caller) (string, error) {
 		return "", fmt.Errorf("make cgroup %s: %w", path, err)
 	}
 	err := unix.Setxattr(dir, tokenAttr, []byte(e.tokenFile), unix.XATTR_CREATE)
+	if err == nil && e.personFile != "" {
+		err = unix.Setxattr(dir, personAttr, []byte(e.personFile), unix.XATTR_CREATE)
+	}
 	if err == nil {
 		err = pidfdAlive(who.pidfd)
 	}

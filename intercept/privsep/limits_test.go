@@ -25,14 +25,14 @@ func TestHangingWorkloadHoldsUpItselfOnly(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := p.token(ctx, ws[0], new(process), facts{}); err == nil || !strings.Contains(err.Error(), "do not answer") {
+	if _, _, err := p.token(ctx, ws[0], new(process), facts{}); err == nil || !strings.Contains(err.Error(), "do not answer") {
 		t.Fatal(err)
 	}
 	ws[0].queued.Store(waiting)
-	if _, err := p.token(context.Background(), ws[0], new(process), facts{}); err == nil || !strings.Contains(err.Error(), "too many") {
+	if _, _, err := p.token(context.Background(), ws[0], new(process), facts{}); err == nil || !strings.Contains(err.Error(), "too many") {
 		t.Fatal(err)
 	}
-	b, err := p.token(context.Background(), ws[1], new(process), facts{})
+	b, _, err := p.token(context.Background(), ws[1], new(process), facts{})
 	if err != nil || string(b) != "token" {
 		t.Fatal(string(b), err)
 	}

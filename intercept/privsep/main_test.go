@@ -203,7 +203,9 @@ func enterRole() error {
 			return err
 		}
 	}
-	_, err := privsep.Enter(context.Background(), os.Getenv("PRIVSEP_SOCKET"), os.Getenv("PRIVSEP_NAME"), os.Getenv("PRIVSEP_TOKEN"))
+	_, err := privsep.Enter(context.Background(), os.Getenv("PRIVSEP_SOCKET"), privsep.Entry{
+		Name: os.Getenv("PRIVSEP_NAME"), TokenFile: os.Getenv("PRIVSEP_TOKEN"), PersonFile: os.Getenv("PRIVSEP_PERSON"),
+	})
 	if err != nil {
 		return err
 	}

@@ -143,14 +143,14 @@ func (p *Prover) Prove(ctx context.Context, peer *intercept.Peer) (intercept.Pro
 	if err != nil {
 		return intercept.Proof{}, err
 	}
-	token, err := p.token(ctx, w, proc, f)
+	token, person, err := p.token(ctx, w, proc, f)
 	if err != nil {
 		return intercept.Proof{}, fmt.Errorf("workload %s: %w", w.Name, err)
 	}
 	if err := proc.alive(); err != nil {
 		return intercept.Proof{}, err
 	}
-	return intercept.Proof{Workload: w.Name, Exe: f.exe, Cgroup: f.cgroup, Token: token}, nil
+	return intercept.Proof{Workload: w.Name, Exe: f.exe, Cgroup: f.cgroup, Token: token, Person: person}, nil
 }
 
 func (p *Prover) facts(proc *process, peer *intercept.Peer) (f facts, err error) {
@@ -263,35 +263,44 @@ func (w *entry) matches(f facts) bool {
 }
 
 // token reads the workload's token: the one given with sallyport exec for the
-// process's cgroup, else the one that the template names. A token file may
+// process's cgroup, else the one that the template names; and the token of the
+// person that sallyport exec had it act for, nil for nobody. A token file may
 // hang (it can stand on a file system that the workload serves): then only
 // this workload's slots are taken.
-func (p *Prover) token(ctx context.Context, w *entry, proc *process, f facts) ([]byte, error) {
-	if w.Tokenless {
-		return nil, nil
+func (p *Prover) token(ctx context.Context, w *entry, proc *process, f facts) (token, person []byte, err error) {
+	name, inExec := p.execCgroup(f.cgroup)
+	if w.Tokenless && !inExec {
+		return nil, nil, nil
 	}
 	if w.queued.Add(1) > waiting {
 		w.queued.Add(-1)
-		return nil, errors.New("too many processes of it ask at once: try again")
+		return nil, nil, errors.New("too many processes of it ask at once: try again")
 	}
 	defer w.queued.Add(-1)
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("its token files do not answer: %w", ctx.Err())
+		return nil, nil, fmt.Errorf("its token files do not answer: %w", ctx.Err())
 	}
-	if name, ok := p.execCgroup(f.cgroup); ok {
-		path, err := p.execToken(name)
-		if err != nil {
-			return nil, err
+	if inExec {
+		if !w.Tokenless {
+			path, err := p.execToken(name)
+			if err != nil {
+				return nil, nil, err
+			}
+			if token, err = readHost(path, f.uid); err != nil {
+				return nil, nil, err
+			}
 		}
-		return readHost(path, f.uid)
+		person, err = p.execPerson(name)
+		return token, person, err
 	}
 	if w.TokenFile == "" {
-		return nil, errors.New("it has no token_file: name one, or start the process with `sallyport exec --token-file`")
+		return nil, nil, errors.New("it has no token_file: name one, or start the process with `sallyport exec --token-file`")
 	}
-	return readTemplate(proc, f.uid, w.TokenFile)
+	token, err = readTemplate(proc, f.uid, w.TokenFile)
+	return token, nil, err
 }
 
 // execCgroup returns the cgroup made by sallyport exec that path is in.

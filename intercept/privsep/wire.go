@@ -33,7 +33,7 @@ const (
 	maxString = 4096
 	// MaxToken is the largest token file that is read, in bytes.
 	MaxToken   = 64 << 10
-	maxMessage = headSize + 4*4 + 3*maxString + MaxToken
+	maxMessage = headSize + 5*4 + 3*maxString + 2*MaxToken
 )
 
 var errMalformed = errors.New("privsep: malformed message")
@@ -100,7 +100,7 @@ func appendString[T string | []byte](b []byte, s T, limit int) []byte {
 }
 
 func appendAnswer(b []byte, id uint64, pr intercept.Proof, err error) []byte {
-	if err == nil && max(len(pr.Workload), len(pr.Exe), len(pr.Cgroup)) > maxString || len(pr.Token) > MaxToken {
+	if err == nil && max(len(pr.Workload), len(pr.Exe), len(pr.Cgroup)) > maxString || max(len(pr.Token), len(pr.Person)) > MaxToken {
 		err = fmt.Errorf("privsep: a name of workload %.64q is longer than %d bytes", pr.Workload, maxString)
 	}
 	if err != nil {
@@ -111,7 +111,8 @@ func appendAnswer(b []byte, id uint64, pr intercept.Proof, err error) []byte {
 	b = appendString(b, pr.Workload, maxString)
 	b = appendString(b, pr.Exe, maxString)
 	b = appendString(b, pr.Cgroup, maxString)
-	return appendString(b, pr.Token, MaxToken)
+	b = appendString(b, pr.Token, MaxToken)
+	return appendString(b, pr.Person, MaxToken)
 }
 
 // appendNamed is the answer to askName, which proves nothing.
@@ -133,6 +134,9 @@ func parseAnswer(b []byte) (id uint64, pr intercept.Proof, refused, err error) {
 	case status == statusOK:
 		pr.Workload, pr.Exe, pr.Cgroup = r.text(maxString), r.text(maxString), r.text(maxString)
 		pr.Token = []byte(r.text(MaxToken))
+		if person := r.text(MaxToken); person != "" {
+			pr.Person = []byte(person)
+		}
 	case status == statusNamed:
 		pr.Workload, pr.Exe, pr.Cgroup = r.text(maxString), r.text(maxString), r.text(maxString)
 	case status == statusRefused:
@@ -146,13 +150,14 @@ func parseAnswer(b []byte) (id uint64, pr intercept.Proof, refused, err error) {
 	return id, pr, refused, nil
 }
 
-// enter is what sallyport exec asks: the token file's descriptor comes along.
-type enter struct{ name, tokenFile string }
+// enter is what sallyport exec asks: the token files' descriptors come along.
+type enter struct{ name, tokenFile, personFile string }
 
 func appendEnter(b []byte, e enter) []byte {
 	b = binary.LittleEndian.AppendUint32(b, magicEnter)
 	b = appendString(b, e.name, maxString)
-	return appendString(b, e.tokenFile, maxString)
+	b = appendString(b, e.tokenFile, maxString)
+	return appendString(b, e.personFile, maxString)
 }
 
 func parseEnter(b []byte) (enter, error) {
@@ -160,7 +165,7 @@ func parseEnter(b []byte) (enter, error) {
 	if r.u32() != magicEnter {
 		r.bad = true
 	}
-	e := enter{name: r.text(64), tokenFile: r.text(maxString)}
+	e := enter{name: r.text(64), tokenFile: r.text(maxString), personFile: r.text(maxString)}
 	if !r.done() {
 		return enter{}, errMalformed
 	}

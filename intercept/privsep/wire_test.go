@@ -113,7 +113,7 @@ func FuzzParseAnswer(f *testing.F) {
 }
 
 func FuzzParseEnter(f *testing.F) {
-	f.Add(appendEnter(nil, enter{"name", "/token"}))
+	f.Add(appendEnter(nil, enter{"name", "/token", "/person"}))
 	f.Add(appendEntered(nil, "/cgroup", nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if e, err := parseEnter(b); err == nil && !bytes.Equal(appendEnter(nil, e), b) {
