@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strconv"
 	"syscall"
 	"testing"
@@ -43,6 +44,12 @@ func init() {
 		io.Copy(io.Discard, os.Stdin)
 		return nil
 	}
+}
+
+// end ends a process that may have ended, also when a test fails.
+func end(cmd *exec.Cmd) {
+	cmd.Process.Kill()
+	cmd.Wait()
 }
 
 // waitingIn is the kernel's count of records that wait, by namespace.
@@ -86,6 +93,7 @@ func TestNamespaceHasItsShare(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer end(cmd)
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "pending\n" {
 		t.Fatalf("%q, %v", line, err)
 	}

@@ -249,6 +249,7 @@ func TestUnixAddressIsHeldToTheLast(t *testing.T) {
 			if err := squatter.Start(); err != nil {
 				t.Fatal(err)
 			}
+			defer end(squatter)
 			victim := start(t, guarded, "dial-on", nil, path)
 			out, err := victim.StdoutPipe()
 			if err != nil {
@@ -257,6 +258,7 @@ func TestUnixAddressIsHeldToTheLast(t *testing.T) {
 			if err := victim.Start(); err != nil {
 				t.Fatal(err)
 			}
+			defer end(victim)
 			lines := bufio.NewReader(out)
 			if line, err := lines.ReadString('\n'); line != "turned\n" {
 				t.Fatalf("%q, %v", line, err)
