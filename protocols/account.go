@@ -15,6 +15,10 @@ type Account struct {
 	User string
 	// Role is what the session is to run as, "" for the user itself.
 	Role string
+	// Agents, when not nil, are the verifiers of passwords by the user that a
+	// client names, in the server's own form: the client must prove that it knows
+	// one of them. They never stand for who it is.
+	Agents map[string]string
 	// Login asks the source for who to log in as. again says that the server has
 	// refused what it gave last: it is to look afresh. The answer is the
 	// caller's, to be wiped. Errors hold nothing of a secret.

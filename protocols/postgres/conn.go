@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,8 @@ type conn struct {
 	cancel   *cancelKey
 	shown    string // application_name as the client gave it
 	sent     string // as the server was given it
+
+	leaf *x509.Certificate // that the client was shown; see noting
 }
 
 // serve runs the session.
@@ -73,7 +76,7 @@ func (c *conn) serve() error {
 		_ = door.SetReadDeadline(time.Unix(1, 0))
 	}
 	offer, only := c.s.TLS()
-	g := greeting{conn: door, tls: offer}
+	g := greeting{conn: door, tls: c.noting(offer)}
 	if err := g.read(c.ctx); err != nil {
 		switch {
 		case errors.Is(err, protocols.ErrHandshake):

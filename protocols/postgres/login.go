@@ -16,6 +16,11 @@ import (
 // statements the session is over, and err says why.
 func (c *conn) start(g *greeting) (ready bool, err error) {
 	c.describeClient(g)
+	if a := c.s.Account(); a != nil && a.Agents != nil {
+		if err := c.challenge(g.get("user"), a.Agents); err != nil {
+			return false, err
+		}
+	}
 	sc := c.scope()
 	c.req = loginRequest(g, sc)
 	d, err := c.s.Decide(c.ctx, &c.req)

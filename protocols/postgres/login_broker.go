@@ -23,7 +23,9 @@ func (c *conn) enter(g *greeting, a *protocols.Account) (ready bool, err error) 
 	if err := c.become(g, a); err != nil {
 		return false, err
 	}
-	c.client = wire.NewReader(c.s.Client())
+	if c.client == nil {
+		c.client = wire.NewReader(c.s.Client())
+	}
 	var no *loginRefused
 	for {
 		l, err := c.fetch(a, no != nil)

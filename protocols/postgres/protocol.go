@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"net"
 	"sync"
@@ -28,13 +29,17 @@ type Protocol struct {
 	o     Options
 	cache *cache
 
+	mock [32]byte // of salts for agents that there are not
+
 	mu      sync.Mutex
 	cancels map[cancelKey]*conn
 }
 
 // New returns a Protocol.
 func New(o Options) *Protocol {
-	return &Protocol{o: o, cache: newCache(), cancels: map[cancelKey]*conn{}}
+	p := &Protocol{o: o, cache: newCache(), cancels: map[cancelKey]*conn{}}
+	_, _ = rand.Read(p.mock[:])
+	return p
 }
 
 // Name implements protocols.Protocol.
