@@ -37,6 +37,7 @@ func TestImports(t *testing.T) {
 		"intercept/broker/vault":    "intercept/broker",
 		"intercept/identity":        "intercept",
 		"intercept/identity/oidc":   "intercept intercept/identity",
+		"intercept/identity/saml":   "intercept intercept/identity",
 		"intercept/identity/spiffe": "intercept intercept/identity",
 		"intercept/tlsport":         "",
 	}
@@ -66,7 +67,7 @@ func contains(words, word string) bool {
 
 // Who proves and binds identities does so without a program in the kernel.
 func TestLinksNoEBPF(t *testing.T) {
-	for _, pkg := range []string{"names", "names/resolver", "privsep", "workload", "identity", "identity/oidc", "identity/spiffe"} {
+	for _, pkg := range []string{"names", "names/resolver", "privsep", "workload", "identity", "identity/oidc", "identity/saml", "identity/spiffe"} {
 		deps := list(t, "-deps", "./"+pkg)
 		if len(deps) < 10 {
 			t.Fatalf("go list does not tell the imports of %s", pkg)
