@@ -41,7 +41,7 @@ var (
 	farMAC    = net.HardwareAddr{2, 0, 0, 0, 0, 2}
 )
 
-func wire(t *testing.T) *wired {
+func wire(t testing.TB) *wired {
 	t.Helper()
 	w := &wired{host: space(t, true), far: space(t, true), got: make(chan string, 64), cgroup: "/"}
 	inside(t, w.host, func() error {
@@ -70,7 +70,7 @@ func wire(t *testing.T) *wired {
 }
 
 // listen has the server take datagrams and connections.
-func (w *wired) listen(t *testing.T) error {
+func (w *wired) listen(t testing.TB) error {
 	c, err := net.ListenPacket("udp", ":5432")
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func init() {
 
 // guard brings a guard up over that host. It covers the wire to the
 // container.
-func (w *wired) guard(t *testing.T, cfg redirect.Config) *redirect.Guard {
+func (w *wired) guard(t testing.TB, cfg redirect.Config) *redirect.Guard {
 	t.Helper()
 	var g *redirect.Guard
 	inside(t, w.host, func() error {
@@ -188,7 +188,7 @@ func (w *wired) guard(t *testing.T, cfg redirect.Config) *redirect.Guard {
 }
 
 // down takes the guard down; it leaves nothing at the interface.
-func (w *wired) down(t *testing.T, pins string) {
+func (w *wired) down(t testing.TB, pins string) {
 	t.Helper()
 	w.cgroup = "/"
 	inside(t, w.host, func() error {
@@ -201,7 +201,7 @@ func (w *wired) down(t *testing.T, pins string) {
 }
 
 // qdiscs lists the kinds of them in this network namespace.
-func qdiscs(t *testing.T) (kinds []string) {
+func qdiscs(t testing.TB) (kinds []string) {
 	t.Helper()
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
