@@ -103,12 +103,18 @@ func init() {
 	// The daemon: no capability, listeners inherited, tells every client what
 	// it knows about it, and its parent about strays.
 	roles["daemon"] = func(args []string) any {
+		apart := os.Getenv("REDIRECT_TEST_APART") // many descriptors between the listeners
+		if apart != "" {
+			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 20000, Max: 20000}); err != nil {
+				panic(err)
+			}
+		}
 		drop()
 		n, _ := strconv.Atoi(args[0])
 		lns := make([]net.Listener, n)
 		for i := range n {
 			at := i
-			if os.Getenv("REDIRECT_TEST_APART") == "reversed" {
+			if apart == "reversed" {
 				at = n - 1 - i
 			}
 			f := os.NewFile(uintptr(3+at), "listener")
@@ -118,7 +124,7 @@ func init() {
 			}
 			f.Close()
 			lns[at] = l
-			if os.Getenv("REDIRECT_TEST_APART") != "" { // many descriptors between them
+			if apart != "" {
 				for range 6000 {
 					_, _ = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 				}

@@ -94,8 +94,8 @@ func linkIDs(t *testing.T, pins string) map[string]link.ID {
 		}
 		ids[filepath.Base(f)] = info.ID
 	}
-	if want := 18; len(ids) != want && len(ids) != want-4 {
-		t.Fatalf("%d links pinned, want %d, or 4 less before kernel 6.7", len(ids), want)
+	if want := 19; len(ids) != want && len(ids) != want-5 {
+		t.Fatalf("%d links pinned, want %d, or 5 less before kernel 6.7", len(ids), want)
 	}
 	return ids
 }
@@ -119,7 +119,7 @@ func attachedLinks(t *testing.T) map[link.ID]bool {
 
 func TestPinsOfANewerLayoutAreRefused(t *testing.T) {
 	cfg := config(t)
-	newer := filepath.Join(cfg.Pins, "v3")
+	newer := filepath.Join(cfg.Pins, "v4")
 	if err := os.MkdirAll(newer, 0o700); err != nil {
 		t.Fatal(err)
 	}
