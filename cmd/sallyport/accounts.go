@@ -33,6 +33,7 @@ type brokers struct {
 type brokered struct {
 	list    []broker.Account
 	weakest []protocols.Method
+	agents  map[string]string // verifiers; nil: no agent is asked for a password
 }
 
 // vaultPath is what all accounts share that are the same of Vault's.
@@ -63,6 +64,12 @@ func (a *brokers) commit(s *setting) {
 	for i := range s.cfg.Resources {
 		r := &s.cfg.Resources[i]
 		var of brokered
+		for _, agent := range r.Agents {
+			if of.agents == nil {
+				of.agents = map[string]string{}
+			}
+			of.agents[agent.User] = agent.Verifier
+		}
 		for k := range r.Accounts {
 			account, weakest := a.make(r, &r.Accounts[k], old)
 			of.list, of.weakest = append(of.list, account), append(of.weakest, weakest)
@@ -144,7 +151,7 @@ func (a *brokers) choose(r *config.Resource, id *intercept.Identity) (*granted, 
 	if err != nil {
 		return nil, refusal("account", "account", err.Error(), "have the administrator of this host add one (resources[].accounts in sallyport.yaml)")
 	}
-	return &granted{g, of.weakest[g.Index]}, nil
+	return &granted{g, of.weakest[g.Index], of.agents}, nil
 }
 
 // close gives back what is not used any more.
@@ -166,6 +173,7 @@ type granted struct {
 	*broker.Grant
 
 	weakest protocols.Method
+	agents  map[string]string
 }
 
 // account is how the protocol knows it.
@@ -174,7 +182,7 @@ func (g *granted) account() *protocols.Account {
 		return nil
 	}
 	return &protocols.Account{
-		User: g.User, Role: g.Role,
+		User: g.User, Role: g.Role, Agents: g.agents,
 		Login: func(ctx context.Context, again bool) (*protocols.Login, error) {
 			c, err := g.Credential(ctx, again)
 			if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/protocols/postgres"
 )
 
 // readSecrets reads the files of accounts, by the names that the configuration
@@ -37,6 +38,11 @@ func readSecrets(cfg *config.Config) (map[string][]byte, error) {
 func checkSecrets(cfg *config.Config, files map[string][]byte) (roots *x509.CertPool, err error) {
 	var errs []error
 	for i := range cfg.Resources {
+		for k, a := range cfg.Resources[i].Agents {
+			if err := postgres.CheckVerifier(a.Verifier); err != nil {
+				errs = append(errs, fmt.Errorf("%s: verifier: %w", cfg.At("resources", i, "agents", k, "verifier"), err))
+			}
+		}
 		for k, a := range cfg.Resources[i].Accounts {
 			var err error
 			switch {

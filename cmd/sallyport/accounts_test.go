@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/broker/baotest"
 	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
@@ -221,11 +223,57 @@ func TestAccountFromVault(t *testing.T) {
 	}
 }
 
+// The example with agents that have passwords of their own.
+func TestAccountWithAgents(t *testing.T) {
+	h, s := guardedAccounts(t)
+	const own = "AGENTS-OWN-SECRET"
+	db, err := pgconn.Connect(t.Context(), s.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.Background())
+	rs, err := db.Exec(t.Context(), "SET password_encryption = 'scram-sha-256'; CREATE ROLE like_it PASSWORD '"+own+"'; SELECT rolpassword FROM pg_authid WHERE rolname = 'like_it'").ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write(filepath.Join(h.dir, "billing.password"), firstSecret)
+	shown := "SCRAM-SHA-256$4096:MDEyMzQ1Njc4OWFiY2RlZg==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	h.example(3, shown, string(rs[2].Rows[0][0]))
+	h.serve()
+	token := h.token("agent-a")
+	ask := func(user, password string) (string, error) {
+		cmd := h.agent(token, "psql", "-XAt", fmt.Sprintf("host=127.0.0.1 port=%s user=%s password=%s dbname=postgres", port(h.server), user, password), "-c", "SELECT session_user")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := ask("reporting", own); err != nil || out != "billing\n" {
+		t.Errorf("%v: %q; log:\n%s", err, out, h.log)
+	}
+	for user, password := range map[string]string{"reporting": firstSecret, "billing": firstSecret, "agent-a": own} {
+		if out, err := ask(user, password); err == nil || !has(out, "password authentication failed") {
+			t.Errorf("%s: %v: %q", user, err, out)
+		}
+	}
+	h.stop()
+	h.holdsNo(own, firstSecret)
+	refused := 0
+	for _, e := range recorded(h.record(), events.Login) {
+		if e.Verdict == events.Blocked.String() && e.Rules[0] == "agent" {
+			refused++
+		}
+	}
+	if refused != 3 {
+		t.Errorf("%d refusals are on the record", refused)
+	}
+}
+
 // The example with a role that is made of the identity.
 func TestAccountWithRole(t *testing.T) {
 	h, _ := guardedAccounts(t)
+	// As systemd hands it over (LoadCredential=).
+	h.env = append(h.env, "CREDENTIALS_DIRECTORY="+h.dir)
 	h.write(filepath.Join(h.dir, "gateway.password"), firstSecret)
-	h.example(2, "{principal}", "{workload}", "        principal_issuers: [https://login.example.com]\n        principals: [\"*@example.com\"]\n", "")
+	h.example(2, "/etc/sallyport/gateway.password", "$CREDENTIALS_DIRECTORY/gateway.password", "{principal}", "{workload}", "        principal_issuers: [https://login.example.com]\n        principals: [\"*@example.com\"]\n", "")
 	h.serve()
 	if out, err := h.psql("agent-a", "-c", "SELECT session_user, current_user", "-c", "RESET ROLE", "-c", "SELECT current_user"); err != nil || !has(out, "gateway|agent-a\n", "RESET\nagent-a\n") {
 		t.Errorf("%v: %q; log:\n%s", err, out, h.log)

@@ -42,6 +42,13 @@ type Account struct {
 	SVID         bool         `yaml:"svid"` // this host's own X.509-SVID
 }
 
+// Agent is a user that a client may name where the passage logs in, and how its
+// password is checked. It never says who the client is.
+type Agent struct {
+	User     string `yaml:"user"`
+	Verifier string `yaml:"verifier"` // as PostgreSQL keeps it (pg_authid.rolpassword)
+}
+
 // VaultPath is a path of a database secrets engine.
 type VaultPath struct {
 	Path       string `yaml:"path"` // MOUNT/creds/ROLE or MOUNT/static-creds/ROLE
@@ -208,6 +215,7 @@ func (c *checker) accounts(cfg *Config) {
 		case r.Login == LoginBroker && len(r.Accounts) == 0:
 			at("login is broker: list accounts, or everybody is refused", "login")
 		}
+		c.agents(r, at)
 		for k := range r.Accounts {
 			a := &r.Accounts[k]
 			vault = vault || a.Vault != nil
@@ -287,6 +295,22 @@ func (c *checker) account(cfg *Config, r *Resource, a *Account, at func(string, 
 	}
 	if (a.Certificate != nil || a.SVID) && (r.TLS.Certificate != "" || a.Auth != "") {
 		at("certificate: tls.certificate and auth would have no effect beside an account's own certificate")
+	}
+}
+
+func (c *checker) agents(r *Resource, at func(string, ...any)) {
+	if r.Agents != nil && (len(r.Agents) == 0 || r.Login == LoginPass) {
+		at("agents: list at least one, where login is broker; elsewhere the server asks", "agents")
+	}
+	seen := map[string]bool{}
+	for k, a := range r.Agents {
+		if a.User == "" || seen[a.User] {
+			at(fmt.Sprintf("user %q: must be set and unique", a.User), "agents", k, "user")
+		}
+		seen[a.User] = true
+		if a.Verifier == "" {
+			at("verifier: required, as PostgreSQL keeps it (pg_authid.rolpassword)", "agents", k)
+		}
 	}
 }
 

@@ -83,6 +83,7 @@ type Resource struct {
 	TLS       TLS               `yaml:"tls"`
 	Login     string            `yaml:"login"`    // LoginPass (the default where no accounts are listed) or LoginBroker
 	Accounts  []Account         `yaml:"accounts"` // at its server, first to last
+	Agents    []Agent           `yaml:"agents"`   // whose passwords clients must know; nil: none is asked for
 }
 
 // Catalog is the side connection that reads a database's catalog.
