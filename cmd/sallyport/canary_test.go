@@ -41,7 +41,7 @@ func TestCanary(t *testing.T) {
 		t.Error("no canary was counted")
 	}
 	// What the loader sends, sent by hand where no program stands.
-	l, err := link.LoadPinnedLink(filepath.Join(h.pins, "v2", "link_connect4"), nil)
+	l, err := link.LoadPinnedLink(filepath.Join(h.pins, "v3", "link_connect4"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
