@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"io"
@@ -148,4 +149,51 @@ func readStartup(r *bufio.Reader) ([]byte, error) {
 	b := make([]byte, int(h[2])<<8|int(h[3]))
 	_, err = io.ReadFull(r, b)
 	return b, err
+}
+
+// Whatever a server says to a login, its account's secret is not said in clear,
+// the client is told in messages, and nothing of it runs.
+func FuzzBrokerServer(f *testing.F) {
+	salt := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef"))
+	ready := join(auth(0, ""), msg('S', "client_encoding\x00UTF8\x00"), msg('K', "\x00\x00\x00\x01\x00\x00\x00\x02"), postgrestest.Ready())
+	for _, b := range [][]byte{
+		ready, auth(3, ""), auth(5, "salt"), join(auth(5, "salt"), ready), auth(10, "SCRAM-SHA-256\x00\x00"),
+		join(auth(10, "SCRAM-SHA-256\x00\x00"), auth(11, "r=x,s="+salt+",i=4096"), auth(12, "v=eA=="), ready),
+		postgrestest.Error("FATAL", "28P01", "no"), postgrestest.Error("FATAL", "53300", "too many"), msg('v', "\x00\x03\x00\x00\x00\x00\x00\x00"), msg('N', "SNOTICE\x00Mhello\x00\x00"),
+	} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		v := &vaultOf{user: "billing", password: upstream}
+		to := &tap{}
+		p := protocoltest.Open(t, protocoltest.Options{
+			Protocol: relaying(), Engine: engine(t, allowAll), Account: v.account(protocols.Bound),
+			Dial: to.dial(func(context.Context) (net.Conn, error) {
+				door, far := protocoltest.Pair(t)
+				go func() {
+					defer far.Close()
+					if _, err := readStartup(bufio.NewReader(far)); err == nil {
+						_, _ = far.Write(answer)
+					}
+				}()
+				return door, nil
+			}),
+		})
+		c := p.Dial()
+		_, _ = c.Write(append(startup(3<<16, "user", claimed, "database", "postgres"), enc(q("SELECT 'ran'"))...))
+		got, _ := io.ReadAll(c)
+		if err := p.End(); err != nil && strings.Contains(err.Error(), upstream) {
+			t.Errorf("the error holds the secret: %v", err)
+		}
+		said := to.String()
+		if strings.Contains(said, upstream) || strings.Contains(said, "ran") || strings.Contains(said, claimed) {
+			t.Errorf("the server was told %q", said)
+		}
+		for r := bytes.NewReader(got); r.Len() > 0; {
+			if typ, _, err := postgrestest.Read(r); err != nil || !strings.ContainsRune("REv", rune(typ)) {
+				t.Fatalf("%v, type %q in %q", err, typ, got)
+			}
+		}
+		v.wiped(t)
+	})
 }
