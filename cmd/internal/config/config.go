@@ -81,9 +81,9 @@ type Resource struct {
 	Labels    map[string]string `yaml:"labels"`
 	Catalog   *Catalog          `yaml:"catalog"`
 	TLS       TLS               `yaml:"tls"`
-	Login     string            `yaml:"login"`    // LoginPass (the default where no accounts are listed) or LoginBroker
-	Accounts  []Account         `yaml:"accounts"` // at its server, first to last
-	Agents    []Agent           `yaml:"agents"`   // whose passwords clients must know; nil: none is asked for
+	Login     string            `yaml:"login"`            // LoginPass (the default where no accounts are listed) or LoginBroker
+	Accounts  []Account         `yaml:"accounts"`         // at its server, first to last
+	Agents    []Agent           `yaml:"agents,omitempty"` // whose passwords clients must know; nil: none is asked for
 }
 
 // Catalog is the side connection that reads a database's catalog.
