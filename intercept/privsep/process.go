@@ -3,7 +3,6 @@ package privsep
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -164,9 +163,8 @@ func (p *process) read(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (%s: %v)", ErrGone, name, err)
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	b, err := readAll(f, 64<<10)
+	defer unix.Close(fd)
+	b, err := readAll(fd, 4<<10, 64<<10)
 	if err != nil {
 		return nil, fmt.Errorf("/proc/%d/%s: %w", p.tgid, name, err)
 	}

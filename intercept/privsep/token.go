@@ -3,8 +3,6 @@ package privsep
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,9 +129,8 @@ func readLocated(fd int, path string, owners []uint32) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token file %s: %w", path, err)
 	}
-	f := os.NewFile(uintptr(rd), path)
-	defer f.Close()
-	b, err := readAll(f, MaxToken)
+	defer unix.Close(rd)
+	b, err := readAll(rd, int(st.Size)+1, MaxToken)
 	if err != nil {
 		return nil, fmt.Errorf("token file %s: %w", path, err)
 	}
@@ -143,11 +140,25 @@ func readLocated(fd int, path string, owners []uint32) ([]byte, error) {
 	return b, nil
 }
 
-// readAll reads a file of at most limit bytes.
-func readAll(f *os.File, limit int) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
-	if err == nil && len(b) > limit {
-		err = fmt.Errorf("more than the limit of %d bytes", limit)
+// readAll reads a file to its end, which a short read tells: of at most limit
+// bytes, which are likely less than guess. It is regular, or one of /proc whose
+// content is made in one piece.
+func readAll(fd, guess, limit int) ([]byte, error) {
+	b := make([]byte, 0, guess)
+	for {
+		n, err := unix.Read(fd, b[len(b):cap(b)])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return nil, err
+		}
+		if b = b[:len(b)+n]; len(b) > limit {
+			return nil, fmt.Errorf("more than the limit of %d bytes", limit)
+		}
+		if len(b) < cap(b) {
+			return b, nil
+		}
+		b = slices.Grow(b, cap(b))
 	}
-	return b, err
 }
