@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,9 +38,9 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"does not talk": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "deadline exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			asked := 0
+			var asked atomic.Int32
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if asked++; r.URL.Path == "/v1/other" {
+				if asked.Add(1); r.URL.Path == "/v1/other" {
 					t.Error("the token was carried elsewhere")
 				}
 				c.answer(w, r)
@@ -54,7 +55,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), planted) || strings.Contains(err.Error(), "s.token") || len(err.Error()) > 500 {
 				t.Errorf("%v", err)
 			}
-			if asked == 0 {
+			if asked.Load() == 0 {
 				t.Error("nothing was asked")
 			}
 		})
