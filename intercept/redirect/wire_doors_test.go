@@ -146,12 +146,15 @@ func TestFramesToFreeDestinations(t *testing.T) {
 func TestResetsAcrossAWire(t *testing.T) {
 	w := wire(t)
 	owed := netip.MustParseAddrPort("10.78.0.1:5433")
-	g := w.guard(t, config(t, hostAddr, owed))
+	c := config(t, hostAddr, owed)
+	c.Mode = "host" // the kernel's own sockets are covered in it
+	g := w.guard(t, c)
 	reset := &layers.TCP{SrcPort: 1234, DstPort: 5432, RST: true, Window: 1}
 	ip := ip4(hostAddr.Addr())
 	ip.Protocol = layers.IPProtocolTCP
 	_ = reset.SetNetworkLayerForChecksum(ip)
-	w.send(t, serialize(t, &layers.Ethernet{SrcMAC: farMAC, DstMAC: w.hostMAC, EthernetType: layers.EthernetTypeIPv4}, ip, reset))
+	bare := serialize(t, &layers.Ethernet{SrcMAC: farMAC, DstMAC: w.hostMAC, EthernetType: layers.EthernetTypeIPv4}, ip, reset)
+	w.send(t, bare[:14+20+20])
 	n, err := g.Counters()
 	if err != nil || n.Dropped != 1 {
 		t.Errorf("counters %+v, %v", n, err)
@@ -162,6 +165,9 @@ func TestResetsAcrossAWire(t *testing.T) {
 			return err
 		}
 		defer unix.Close(fd)
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 5}); err != nil {
+			return err
+		}
 		// From a protected address and port: the answer goes there.
 		if err := unix.Bind(fd, sockaddr(unix.AF_INET, owed)); err != nil {
 			return err
@@ -199,6 +205,10 @@ func TestNeighboursOfAWire(t *testing.T) {
 			}
 			if n, err := g.Counters(); err != nil || n.Dropped != 0 {
 				t.Errorf("counters %+v, %v", n, err)
+			}
+			w.cgroup = "/"
+			if f := w.frames(t)[0]; w.arrives(t, f.name, f.sent...) {
+				t.Error("a packet socket of who is not covered gets through")
 			}
 		})
 	}
