@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -13,9 +14,13 @@ import (
 )
 
 const (
-	// secondLook is how long after a first one that failed: a token file that
-	// is just being replaced ends nobody's session.
-	secondLook = time.Second
+	// A look that fails is followed by others: a token file that is just being
+	// replaced, or a loader that is just busy, ends nobody's session.
+	looks     = 3
+	lookAgain = time.Second
+	// lookTime is what a look at all processes of a workload may take: one whose
+	// token files hang is ended, and holds up nobody else.
+	lookTime = 10 * time.Second
 	// looking at a time, so that the loader is there for those who connect.
 	looking = 4
 )
@@ -24,22 +29,46 @@ const (
 // those whose identity is gone or has become another. What has expired is
 // refused at once, statement by statement, by the gate; here it ends.
 func (d *daemon) recheck(ctx context.Context) {
+	var mu sync.Mutex
+	busy := map[string]bool{} // workloads that are being looked at
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(d.setting.Load().cfg.Identity.Recheck):
 		}
-		failed := d.look(ctx, d.sessions.bound(nil), false)
+		for name, groups := range d.sessions.byWorkload() {
+			mu.Lock()
+			looked := busy[name]
+			busy[name] = true
+			mu.Unlock()
+			if looked {
+				continue
+			}
+			go func() {
+				d.recheckWorkload(ctx, groups)
+				mu.Lock()
+				delete(busy, name)
+				mu.Unlock()
+			}()
+		}
+	}
+}
+
+// recheckWorkload looks at the sessions of one workload until all are proved,
+// or ended.
+func (d *daemon) recheckWorkload(ctx context.Context, groups map[origin][]*member) {
+	for n := 1; ; n++ {
+		failed := d.look(ctx, groups, n == looks)
 		if len(failed) == 0 {
-			continue
+			return
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(secondLook):
+		case <-time.After(lookAgain):
 		}
-		d.look(ctx, d.sessions.bound(failed), true)
+		groups = d.sessions.ofProcesses(failed)
 	}
 }
 
@@ -62,19 +91,24 @@ func (d *daemon) look(ctx context.Context, groups map[origin][]*member, last boo
 	var mu sync.Mutex
 	failed := map[origin]bool{}
 	slots := make(chan struct{}, looking)
+	round, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
 	var wg sync.WaitGroup
 	for o, ms := range groups {
+		var err error
 		select {
 		case slots <- struct{}{}:
-		case <-ctx.Done():
-			wg.Wait()
-			return nil
+		case <-round.Done():
+			err = errors.New("the processes of its workload could not be looked at in time")
 		}
 		wg.Go(func() {
-			defer func() { <-slots }()
-			id, err := d.who(ctx, ms[0].p)
-			if ctx.Err() != nil || errors.Is(err, privsep.ErrLoaderGone) {
-				return // nobody is proved any more: the daemon ends
+			var id intercept.Identity
+			if err == nil {
+				defer func() { <-slots }()
+				id, err = d.whoOf(round, ms)
+			}
+			if ctx.Err() != nil || errors.Is(err, privsep.ErrLoaderGone) || errors.Is(err, net.ErrClosed) {
+				return // the daemon ends, or all of these have ended
 			}
 			if err != nil && !errors.Is(err, identity.ErrExpired) && !last {
 				mu.Lock()
@@ -89,6 +123,17 @@ func (d *daemon) look(ctx context.Context, groups map[origin][]*member, last boo
 	}
 	wg.Wait()
 	return failed
+}
+
+// whoOf is who is behind the connections of one process now, by one that is
+// still open; net.ErrClosed: there is none.
+func (d *daemon) whoOf(ctx context.Context, ms []*member) (id intercept.Identity, err error) {
+	for _, m := range ms {
+		if id, err = d.who(ctx, m.p); !errors.Is(err, net.ErrClosed) {
+			break
+		}
+	}
+	return id, err
 }
 
 // who is behind a connection now.

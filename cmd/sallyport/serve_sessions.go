@@ -149,9 +149,27 @@ func (s *sessions) watch(m *member, p *passage, resting func() time.Duration) {
 	s.mu.Unlock()
 }
 
-// bound returns the sessions with an identity by the process that they are of;
-// those of the processes in only, unless that is nil.
-func (s *sessions) bound(only map[origin]bool) map[origin][]*member {
+// byWorkload returns the sessions with an identity, by their workload and the
+// process that they are of.
+func (s *sessions) byWorkload() map[string]map[origin][]*member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]map[origin][]*member{}
+	for m := range s.inside {
+		if m.p == nil {
+			continue
+		}
+		w, o := m.p.identity.Workload, originOf(&m.p.flow.Peer)
+		if all[w] == nil {
+			all[w] = map[origin][]*member{}
+		}
+		all[w][o] = append(all[w][o], m)
+	}
+	return all
+}
+
+// ofProcesses returns the sessions of some processes.
+func (s *sessions) ofProcesses(which map[origin]bool) map[origin][]*member {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[origin][]*member{}
@@ -159,7 +177,7 @@ func (s *sessions) bound(only map[origin]bool) map[origin][]*member {
 		if m.p == nil {
 			continue
 		}
-		if o := originOf(&m.p.flow.Peer); only == nil || only[o] {
+		if o := originOf(&m.p.flow.Peer); which[o] {
 			all[o] = append(all[o], m)
 		}
 	}

@@ -34,7 +34,7 @@ func (w *Workload) check() error {
 // may refuses a token that the workload may not present.
 func (w *Workload) may(t *Token) error {
 	if !slices.Contains(w.Subjects, t.Presenter()) {
-		return fmt.Errorf("may not present a token of %q: its own are listed in identity.workloads (subjects)", t.Presenter())
+		return fmt.Errorf("it may not present a token of %q: its own are listed in identity.workloads (subjects)", t.Presenter())
 	}
 	return nil
 }
