@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/intercept/redirect"
@@ -98,6 +99,7 @@ func explainIdentity(ctx context.Context, cfg *config.Config, pid int) (*believe
 	if err != nil {
 		return nil, configError(err)
 	}
+	binder.Attester = unasked{}
 	peer, err := p.Peer(pid)
 	if err != nil {
 		return nil, err
@@ -109,4 +111,13 @@ func explainIdentity(ctx context.Context, cfg *config.Config, pid int) (*believe
 	b := believe(&seen, &id, err)
 	b.Claims = id.Claims
 	return b, nil
+}
+
+// unasked stands where the running sallyport has a SPIFFE agent: it alone is
+// one that the agent tells of others.
+type unasked struct{}
+
+// Attest implements identity.Attester.
+func (unasked) Attest(context.Context, *intercept.Peer) (identity.SVID, error) {
+	return identity.SVID{}, errors.New("it needs an SVID (spiffe), which only the running sallyport can ask for: start sallyport whoami in its place")
 }

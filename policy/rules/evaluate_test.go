@@ -49,13 +49,13 @@ func TestDecisions(t *testing.T) {
 	p := load(t, clinic)
 	for text, want := range map[string]string{
 		// What no rule allows is denied, and each part needs a rule.
-		"LOGIN":                           "allow by ledger",
-		"select":                          "allow by ledger",
-		"select clinic.encounters/read":   "allow by reports",
-		"select clinic.secrets/read":      "deny by default",
-		"copy_to clinic.encounters/read":  "allow by reports",
-		"copy_to billing.lines/read":      "deny by default",
-		"delete clinic.encounters/delete": "deny by default",
+		"LOGIN":                                                         "allow by ledger",
+		"select":                                                        "allow by ledger",
+		"select clinic.encounters/read":                                 "allow by reports",
+		"select clinic.secrets/read":                                    "deny by default",
+		"copy_to clinic.encounters/read":                                "allow by reports",
+		"copy_to billing.lines/read":                                    "deny by default",
+		"delete clinic.encounters/delete":                               "deny by default",
 		"select clinic.encounters/read clinic.secrets/read":             "deny by default",
 		"insert billing.lines/insert":                                   "allow by ledger",
 		"insert billing.lines/insert clinic.encounters/read":            "allow by ledger, reports",
@@ -93,11 +93,11 @@ func TestDecisions(t *testing.T) {
 		"create_table billing.a/define":                           "deny by default",
 		"create_table .a/define":                                  "deny by default",
 		"create_table_as staging.a/define clinic.encounters/read": "allow by staging, reports",
-		"drop_index":                               "deny by default",
-		"create_schema":                            "deny by default",
-		"vacuum staging.a/define":                  "allow by staging",
-		"vacuum":                                   "deny by default",
-		"drop_table,drop_index staging.a/define":   "deny by default",
+		"drop_index":                             "deny by default",
+		"create_schema":                          "deny by default",
+		"vacuum staging.a/define":                "allow by staging",
+		"vacuum":                                 "deny by default",
+		"drop_table,drop_index staging.a/define": "deny by default",
 		"drop_table,create_table staging.a/define": "allow by staging",
 
 		// Masks come on top of what is allowed.

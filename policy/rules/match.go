@@ -22,8 +22,16 @@ func (w *who) match(id *intercept.Identity) bool {
 	for _, x := range []struct {
 		want globs
 		is   string
-	}{{w.Workload, id.Workload}, {w.Issuer, id.Issuer}, {w.Subject, id.Subject}, {w.Actor, id.Actor()}, {w.Principal, id.Principal()},
-		{w.SPIFFE, id.SPIFFE}, {w.PrincipalIssuer, id.PrincipalIssuer()}, {w.Proof, id.Proof}} {
+	}{
+		{w.Workload, id.Workload},
+		{w.Issuer, id.Issuer},
+		{w.Subject, id.Subject},
+		{w.Actor, id.Actor()},
+		{w.Principal, id.Principal()},
+		{w.SPIFFE, id.SPIFFE},
+		{w.PrincipalIssuer, id.PrincipalIssuer()},
+		{w.Proof, id.Proof},
+	} {
 		if x.want != nil && !x.want.matchSet(x.is) {
 			return false
 		}
