@@ -51,6 +51,10 @@ const (
 	// ProofOIDC: a token that verifies, comes from the client itself, and that
 	// this workload may present.
 	ProofOIDC = "oidc"
+	// ProofSAML: what a person's identity provider said of them in answer to a
+	// request of this host, believed once, which root tied to the cgroup of the
+	// proved process with sallyport exec.
+	ProofSAML = "saml+exec"
 	// ProofLogin: a person's token, which root tied to the cgroup of the
 	// proved process with sallyport exec.
 	ProofLogin = "oidc+exec"
@@ -74,14 +78,18 @@ const (
 	BoundMayAct   = "may_act"  // the principal's token names the actor
 )
 
-var strengths = []string{ProofBearer, ProofOIDC, ProofLogin, ProofPidfd, ProofOIDCSPIFFE, ProofSPIFFE}
+var strengths = []string{ProofBearer, ProofOIDC, ProofSAML, ProofLogin, ProofPidfd, ProofOIDCSPIFFE, ProofSPIFFE}
+
+var strength = map[string]int{
+	ProofBearer: 10, ProofOIDC: 20, ProofSAML: 25, ProofLogin: 30, ProofPidfd: 40, ProofOIDCSPIFFE: 50, ProofSPIFFE: 60,
+}
 
 // Strengths lists the proofs that there are, from weak to strong.
 func Strengths() []string { return slices.Clone(strengths) }
 
 // Strength orders proofs: the more, the stronger. 0 is no proof that is known.
 // There is room between them, so that a number in a policy keeps its meaning.
-func Strength(proof string) int { return 10 * (slices.Index(strengths, proof) + 1) }
+func Strength(proof string) int { return strength[proof] }
 
 // Bindings lists what can tie a name to the connection.
 func Bindings() []string {

@@ -272,6 +272,8 @@ func (d *daemon) follow(o *order, fds []int) error {
 		return d.learnNames(fds[0])
 	case doSecrets:
 		return d.learnSecrets(fds[0])
+	case doLogin:
+		d.login(o, fds)
 	case doNote:
 		return d.line.answer(verdictOf(doNote, d.recordNote(o.Text)))
 	case doListen:

@@ -12,6 +12,7 @@ import (
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
+	"sallyport.dev/sallyport/intercept/identity/saml"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/rules"
 )
@@ -24,6 +25,9 @@ type setting struct {
 	policySum string // of the policy's text: which one was in force
 	resources *routes
 	verifier  identity.Verifier
+	people    *saml.Verifier
+	logins    *saml.Logins // one for all settings of a daemon
+	saml      map[string][]byte
 	binder    intercept.Binder
 	passwords map[string]string // by password_file, or secret_file
 	secrets   map[string][]byte // of accounts, until they are in force
@@ -66,6 +70,9 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 	} else if s.verifier, err = verifier(cfg, s.passwords); err != nil {
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "issuers"), err))
 	}
+	if err := s.believePeople(b.SAML, old); err != nil {
+		return nil, configError(err)
+	}
 	var p intercept.Prover
 	var a identity.Attester
 	if proving != nil {
@@ -78,6 +85,7 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "workloads"), err))
 	}
 	binder.Attester = a
+	binder.BelieveLogins(s.people)
 	s.binder = binder
 	return s, nil
 }

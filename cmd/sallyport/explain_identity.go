@@ -100,6 +100,7 @@ func explainIdentity(ctx context.Context, cfg *config.Config, pid int) (*believe
 		return nil, configError(err)
 	}
 	binder.Attester = unasked{}
+	binder.BelieveLogins(elsewhere{})
 	peer, err := p.Peer(pid)
 	if err != nil {
 		return nil, err

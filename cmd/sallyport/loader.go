@@ -54,6 +54,7 @@ type loader struct {
 	verdicts chan verdict       // of the daemon; closed when it is gone
 	talks    chan *privsep.Talk // that others begin
 
+	logins    logins
 	reread    time.Time // the secrets of accounts, at the daemon's word
 	serving   bool
 	pending   *config.Config // sent to the daemon, not answered yet
@@ -238,6 +239,7 @@ func (l *loader) wait() error {
 		case t := <-l.talks:
 			l.talk(t)
 		case <-look.C:
+			l.logins.forget()
 			l.look()
 		case e, ok := <-l.scopes.events:
 			if err := l.scope(e, ok); err != nil {

@@ -34,7 +34,7 @@ func (l *loader) openControl() (err error) {
 // talk answers what is asked at the control socket.
 func (l *loader) talk(t *privsep.Talk) {
 	m, err := t.Receive(0) // what it began with
-	closeAll(m.FDs)
+	defer closeAll(m.FDs)
 	switch {
 	case err != nil:
 	case l.stopping:
@@ -43,6 +43,8 @@ func (l *loader) talk(t *privsep.Talk) {
 		err = errors.New("sallyport is starting or reloading: try again")
 	case m.Do == sayTakeover:
 		err = l.handOver(t, m)
+	case m.Do == sayLogin:
+		err = l.relayLogin(t, m)
 	case m.Do == sayDown:
 		err = l.takeDown(t, m)
 	default:

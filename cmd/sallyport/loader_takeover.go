@@ -309,6 +309,9 @@ func (l *loader) await(said <-chan privsep.Message, do string, limit time.Durati
 			switch {
 			case !ok:
 				return v, errors.New("the daemon is gone")
+			case v.To == doLogin:
+				letGo(v.fds)
+				l.loginAnswered(v)
 			case v.To != do:
 				letGo(v.fds)
 			case v.Err != "":

@@ -61,6 +61,10 @@ func (l *loader) answered(v verdict) error {
 		l.rereadSecrets()
 		return nil
 	}
+	if v.To == doLogin {
+		l.loginAnswered(v)
+		return nil
+	}
 	cfg := l.pending
 	if v.To != doPrepare || cfg == nil {
 		return nil // nobody asked, or waits for it any more

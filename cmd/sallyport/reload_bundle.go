@@ -27,6 +27,7 @@ type bundle struct {
 	Passwords   map[string][]byte // by password_file, or secret_file of an issuer
 	TLS         map[string][]byte // files of resources[].tls, by their names
 	Secrets     map[string][]byte // files of accounts, by their names
+	SAML        map[string][]byte // files of identity.saml, by their names
 	Credentials []byte            // evidence.nats.credentials
 	RecorderKey ed25519.PublicKey // nil where none is configured
 }
@@ -73,6 +74,9 @@ func gather(cfg *config.Config) (*bundle, error) {
 		if err != nil {
 			fail(err, "identity", "issuers", i, "exchange", "secret_file")
 		}
+	}
+	if b.SAML, err = readSAML(cfg); err != nil {
+		errs = append(errs, err)
 	}
 	if file := cfg.Evidence.NATS.Credentials; file != "" {
 		if b.Credentials, err = readFile(file, maxSecret); err != nil {

@@ -24,6 +24,7 @@ type order struct {
 	Do    string
 	Text  string   `json:",omitempty"`
 	Names []string `json:",omitempty"` // of the descriptors that go along, or of what is meant
+	ID    string   `json:",omitempty"` // of doLogin, for its answer
 }
 
 const (
@@ -36,6 +37,7 @@ const (
 	doHealth  = "health"  // Text is figures, for the metrics
 	doSecrets = "secrets" // with the descriptor of what the files of accounts hold now; the daemon asks for it by a verdict
 	doNames   = "names"   // with the descriptor of a names.Map: what DNS names lead to
+	doLogin   = "login"   // a person logs in: with nothing a login begins at the provider in Text, with a descriptor its answer is in there; answered, in any order
 	doNote    = "note"    // Text is a note; answered once it is durable on the record
 
 	doListen   = "listen"   // with listeners, each by its name (see passageName)
@@ -54,6 +56,9 @@ type verdict struct {
 	Config bool     `json:",omitempty"` // it is the operator's to correct: exit code 2
 	Names  []string `json:",omitempty"` // of the descriptors that go along
 	More   bool     `json:",omitempty"` // another verdict belongs to the same answer
+
+	ID    string            `json:",omitempty"` // of the order doLogin
+	Terms map[string]string `json:",omitempty"` // what came of it, for who logs in
 
 	fds []int // whoever reads the verdict closes them
 }
@@ -171,6 +176,8 @@ func (o *order) fits(fds int) error {
 	switch o.Do {
 	case doPrepare, doSecrets, doNames:
 		want = 1
+	case doLogin:
+		want = min(fds, 1)
 	case doListen, doAdopt:
 		want = len(o.Names)
 	}

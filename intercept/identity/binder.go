@@ -21,6 +21,7 @@ type Binder struct {
 	// Attester tells the SVIDs of processes; set it before use. nil where
 	// there is no SPIFFE: what asks for it is then refused.
 	Attester Attester
+	logins   *cache // of persons; nil: theirs are tokens
 
 	prover    intercept.Prover
 	verifier  Verifier

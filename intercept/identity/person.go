@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 // names a principal too, both must name the same.
 func (b *Binder) actsFor(ctx context.Context, id *intercept.Identity, raw []byte) error {
 	if raw = bytes.TrimSpace(raw); len(raw) > 0 {
-		t, err := b.cache.verify(ctx, raw, "")
+		t, err := b.persons(raw).verify(ctx, raw, "")
 		if err == nil {
 			err = person(id, t)
 		}
@@ -26,10 +27,25 @@ func (b *Binder) actsFor(ctx context.Context, id *intercept.Identity, raw []byte
 	return nil
 }
 
+// BelieveLogins has persons be proved by v who have no JWT, but something in
+// base64: a login by SAML. It is asked for persons alone. Call it before the
+// Binder is used.
+func (b *Binder) BelieveLogins(v Verifier) {
+	b.logins = &cache{verifier: v, now: b.now, kept: map[cacheKey]*Token{}}
+}
+
+// persons is who verifies a person's text: a JWT has dots, base64 has none.
+func (b *Binder) persons(raw []byte) *cache {
+	if b.logins == nil || bytes.IndexByte(raw, '.') >= 0 {
+		return &b.cache
+	}
+	return b.logins
+}
+
 // person holds a verified token of a person's against the identity that acts
 // for them.
 func person(id *intercept.Identity, t *Token) error {
-	proved := intercept.Proved{By: intercept.ProofLogin}
+	proved := intercept.Proved{By: cmp.Or(t.Proof, intercept.ProofLogin)}
 	switch {
 	case len(t.Actors) > 0:
 		return errors.New("its token is of somebody who acts for them: log in (sallyport login)")

@@ -27,6 +27,10 @@ type Token struct {
 	MayAct *Party             // who may act for the subject (RFC 8693, section 4.4)
 	Cert   *[sha256.Size]byte // of the certificate that it is bound to (RFC 8705, section 3.1)
 
+	// Proof is how a person is proved who has it, where root ties it to a
+	// process; "": intercept.ProofLogin.
+	Proof string
+
 	Sum     [sha256.Size]byte // of its text; the Binder's
 	OneTime bool              // may be presented once; see Verifier.Spend
 	ID      string            // its jti, where OneTime

@@ -89,6 +89,7 @@ func (c *checker) config(cfg *Config) {
 	c.identity(&cfg.Identity)
 	c.accounts(cfg)
 	c.spiffe(&cfg.Identity)
+	c.saml(&cfg.Identity)
 	c.authority(&cfg.Authority, cfg.Resources)
 	c.oneOf(cfg.Evidence.Journal.Sync, []string{"fsync", "write"}, "evidence", "journal", "sync")
 	if j := cfg.Evidence.Journal; j.SegmentBytes < 1<<20 || j.MaxBytes < 4*j.SegmentBytes {

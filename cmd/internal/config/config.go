@@ -99,6 +99,7 @@ type Identity struct {
 	Issuers   []Issuer   `yaml:"issuers"`
 	Workloads []Workload `yaml:"workloads"`
 	SPIFFE    *SPIFFE    `yaml:"spiffe"` // nil: no agent is asked
+	SAML      []SAML     `yaml:"saml"`   // that people log in at
 	// Recheck is how often the identities of running sessions are proved again.
 	Recheck time.Duration `yaml:"recheck"`
 	// ExpiredGrace is how long a session in which nothing is under way may wait
@@ -278,6 +279,7 @@ func (c *Config) defaults() error {
 		def(&is.Skew, 30*time.Second)
 		def(&is.OfflineGrace, time.Hour)
 	}
+	files := c.Identity.saml()
 	def(&c.Identity.Recheck, 30*time.Second)
 	def(&c.Identity.ExpiredGrace, 5*time.Minute)
 	for i := range c.Resources {
@@ -287,7 +289,7 @@ func (c *Config) defaults() error {
 		}
 	}
 	c.broker()
-	files := []*string{&c.Policy, &c.Evidence.Recorder, &c.Evidence.NATS.Credentials}
+	files = append(files, &c.Policy, &c.Evidence.Recorder, &c.Evidence.NATS.Credentials)
 	for i := range c.Resources {
 		files = append(files, c.Resources[i].TLS.files()...)
 		if cat := c.Resources[i].Catalog; cat != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/beevik/etree"
 	"github.com/crewjam/saml"
 
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/identity"
 )
 
@@ -215,7 +216,7 @@ func (p *Provider) token(s *said) *identity.Token {
 	}
 	return &identity.Token{
 		Issuer: p.EntityID, Subject: s.subject, Audience: s.audience, Claims: s.claims,
-		Issued: s.authn, Expires: end.Add(p.Skew), ID: s.id,
+		Issued: s.authn, Expires: end.Add(p.Skew), ID: s.id, Proof: intercept.ProofSAML,
 	}
 }
 

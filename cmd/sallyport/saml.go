@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept/identity"
+	"sallyport.dev/sallyport/intercept/identity/saml"
+)
+
+// readSAML reads the files of identity.saml, by the names that the
+// configuration has for them.
+func readSAML(cfg *config.Config) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	var errs []error
+	for i := range cfg.Identity.SAML {
+		s := &cfg.Identity.SAML[i]
+		for key, file := range map[string]string{"metadata": s.Metadata, "metadata_signer": s.Signer} {
+			if file == "" || key == "metadata" && s.Remote() {
+				continue
+			}
+			b, err := readFile(file, maxSecret)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", cfg.At("identity", "saml", i, key), err))
+			}
+			files[file] = b
+		}
+	}
+	return files, errors.Join(errs...)
+}
+
+// believePeople makes the verifier of logins by SAML, or keeps that of old. What
+// was asked and believed outlives both.
+func (s *setting) believePeople(files map[string][]byte, old *setting) (err error) {
+	s.saml, s.logins = files, saml.NewLogins(time.Now)
+	if old != nil {
+		s.logins = old.logins
+		if reflect.DeepEqual(old.cfg.Identity.SAML, s.cfg.Identity.SAML) && reflect.DeepEqual(old.saml, files) {
+			s.people = old.people
+			return nil
+		}
+	}
+	var ps []saml.Provider
+	for i := range s.cfg.Identity.SAML {
+		p, err := provider(&s.cfg.Identity.SAML[i], files)
+		if err == nil {
+			// Each alone first, so that an error has a line.
+			_, err = saml.New([]saml.Provider{p}, s.logins, time.Now)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.cfg.At("identity", "saml", i), err)
+		}
+		ps = append(ps, p)
+	}
+	s.people, err = saml.New(ps, s.logins, time.Now)
+	return err
+}
+
+func provider(c *config.SAML, files map[string][]byte) (p saml.Provider, err error) {
+	p = saml.Provider{
+		Name: c.Name, EntityID: c.EntityID, Audience: c.Audience, ACS: c.ACS, Subject: c.Subject, Attributes: c.Attributes,
+		Skew: c.Skew, Life: c.MaxAge, Metadata: saml.Metadata{Grace: c.OfflineGrace},
+	}
+	if c.Remote() {
+		p.Metadata.URL = c.Metadata
+	} else {
+		p.Metadata.Text = append([]byte{}, files[c.Metadata]...)
+	}
+	if c.Signer != "" {
+		if p.Metadata.Signer, err = saml.Certificate(files[c.Signer]); err != nil {
+			return p, fmt.Errorf("%s: %w", c.Signer, err)
+		}
+	}
+	for _, text := range c.Pins {
+		pin, err := config.Pin(text)
+		if err != nil {
+			return p, err
+		}
+		p.Metadata.Pins = append(p.Metadata.Pins, pin)
+	}
+	return p, nil
+}
+
+// elsewhere is who verifies logins where sallyport does not run: nobody.
+type elsewhere struct{}
+
+// Verify implements identity.Verifier.
+func (elsewhere) Verify(context.Context, string, string) (*identity.Token, error) {
+	return nil, errors.New("a login by SAML is known to the running sallyport alone: ask with sallyport whoami, inside")
+}
+
+// Spend implements identity.Verifier.
+func (elsewhere) Spend(*identity.Token) error { return nil }
