@@ -13,6 +13,7 @@ import (
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/intercept/identity/saml"
+	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/rules"
 )
@@ -84,7 +85,7 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 	if err != nil {
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "workloads"), err))
 	}
-	binder.Attester = a
+	binder.Attester, binder.Lives = a, privsep.Lives
 	binder.BelieveLogins(s.people)
 	s.binder = binder
 	return s, nil

@@ -21,13 +21,25 @@ type Binder struct {
 	// Attester tells the SVIDs of processes; set it before use. nil where
 	// there is no SPIFFE: what asks for it is then refused.
 	Attester Attester
-	logins   *cache // of persons; nil: theirs are tokens
+	// Lives tells whether a process that was proved before lives on, as the one
+	// that it was; set it before use. nil: every connection is proved anew.
+	Lives  func(*intercept.Peer) bool
+	logins *cache // of persons; nil: theirs are tokens
 
 	prover    intercept.Prover
 	verifier  Verifier
 	now       func() time.Time
 	workloads atomic.Pointer[map[string]Workload]
 	cache     cache
+	proofs    proofs
+}
+
+// Acquainted is a prover that wants to hear of proofs that it was not asked for
+// once more.
+type Acquainted interface {
+	// Proved says that a peer is of a workload, by a proof of the same process in
+	// the same state.
+	Proved(peer *intercept.Peer, workload string)
 }
 
 // NewBinder returns a Binder. now is the clock that tokens are held against.
@@ -54,9 +66,28 @@ func (b *Binder) SetWorkloads(ws []Workload) error {
 }
 
 // Bind implements intercept.Binder. It fills peer.Exe and peer.Cgroup, for
-// the record, also where it refuses for the token's sake.
+// the record, also where it refuses for the token's sake. A process that was
+// proved within the last second, lives, and has connected in the same state, is
+// not proved again, unless that comes to nothing: its token may be another by now.
 func (b *Binder) Bind(ctx context.Context, peer *intercept.Peer) (intercept.Identity, error) {
-	return b.bind(ctx, peer, b.verifier.Spend)
+	if pr, ok := b.proofs.get(peer); ok && b.Lives(peer) {
+		if a, ok := b.prover.(Acquainted); ok {
+			a.Proved(peer, pr.Workload)
+		}
+		if id, err := b.proved(ctx, peer, &pr, b.verifier.Spend); err == nil {
+			return id, nil
+		}
+	}
+	began := time.Now()
+	pr, err := b.prover.Prove(ctx, peer)
+	if err != nil {
+		return intercept.Identity{}, fmt.Errorf("%w: %w", ErrNobody, err)
+	}
+	id, err := b.proved(ctx, peer, &pr, b.verifier.Spend)
+	if err == nil && b.Lives != nil {
+		b.proofs.put(peer, pr, began)
+	}
+	return id, err
 }
 
 // Again implements intercept.Binder. A one-time token of the session itself
@@ -80,12 +111,17 @@ func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, spend func(*Tok
 	if err != nil {
 		return intercept.Identity{}, fmt.Errorf("%w: %w", ErrNobody, err)
 	}
+	return b.proved(ctx, peer, &pr, spend)
+}
+
+// proved is what a proof comes to.
+func (b *Binder) proved(ctx context.Context, peer *intercept.Peer, pr *intercept.Proof, spend func(*Token) error) (intercept.Identity, error) {
 	peer.Exe, peer.Cgroup = pr.Exe, pr.Cgroup
 	w, ok := (*b.workloads.Load())[pr.Workload]
 	if !ok {
 		return intercept.Identity{}, fmt.Errorf("%w: workload %s is not known here: the loader and the daemon read different configurations, restart sallyport", ErrNobody, pr.Workload)
 	}
-	id, err := b.identify(ctx, peer, &w, &pr, spend)
+	id, err := b.identify(ctx, peer, &w, pr, spend)
 	if err == nil && !id.Valid(b.now()) {
 		err = fmt.Errorf("%w: renew it", ErrExpired)
 	}

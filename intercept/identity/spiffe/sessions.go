@@ -49,16 +49,18 @@ func (s *Sessions) Prove(ctx context.Context, peer *intercept.Peer) (intercept.P
 	if err != nil {
 		return pr, err
 	}
+	s.Proved(peer, pr.Workload)
+	return pr, nil
+}
+
+// Proved implements identity.Acquainted.
+func (s *Sessions) Proved(peer *intercept.Peer, workload string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch x := s.of[peer]; {
-	case x == nil:
-		s.of[peer] = &session{workload: pr.Workload}
-	case x.workload != pr.Workload:
+	if x := s.of[peer]; x == nil || x.workload != workload {
 		s.release(peer)
-		s.of[peer] = &session{workload: pr.Workload}
+		s.of[peer] = &session{workload: workload}
 	}
-	return pr, nil
 }
 
 // Attest implements identity.Attester for a peer that Prove has proved. The
@@ -150,6 +152,7 @@ func (s *Sessions) release(peer *intercept.Peer) {
 }
 
 var (
-	_ intercept.Prover  = (*Sessions)(nil)
-	_ identity.Attester = (*Sessions)(nil)
+	_ intercept.Prover    = (*Sessions)(nil)
+	_ identity.Acquainted = (*Sessions)(nil)
+	_ identity.Attester   = (*Sessions)(nil)
 )
