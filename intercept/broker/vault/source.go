@@ -28,12 +28,13 @@ type Source struct {
 
 	asking sync.Once
 	turn   chan struct{} // who has sent asks for the shared account
-	wg     sync.WaitGroup
 
 	mu      sync.Mutex
 	current *lease // the shared one, nil for none
 	counter uint64
 	closed  bool
+	giving  int           // accounts that are being given back
+	given   chan struct{} // closed when none is; nil while nobody waits
 }
 
 // lease is one account of the server's.
@@ -131,13 +132,21 @@ func (s *Source) drop(l *lease) {
 	if l.id == "" {
 		return
 	}
-	s.wg.Go(func() {
+	s.giving++
+	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), quick)
 		defer cancel()
-		if err := s.revoke(ctx, l); err != nil {
+		err := s.revoke(ctx, l)
+		s.mu.Lock()
+		if s.giving--; s.giving == 0 && s.given != nil {
+			close(s.given)
+			s.given = nil
+		}
+		s.mu.Unlock()
+		if err != nil {
 			s.fail(err)
 		}
-	})
+	}()
 }
 
 func (s *Source) revoke(ctx context.Context, l *lease) error {
@@ -258,14 +267,16 @@ func (s *Source) Close(ctx context.Context) {
 		s.drop(s.current)
 		s.current = nil
 	}
+	if s.giving > 0 && s.given == nil {
+		s.given = make(chan struct{})
+	}
+	given := s.given
 	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		s.wg.Wait()
-		close(done)
-	}()
+	if given == nil {
+		return
+	}
 	select {
-	case <-done:
+	case <-given:
 	case <-ctx.Done():
 	}
 }
