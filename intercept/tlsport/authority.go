@@ -28,6 +28,9 @@ const (
 	early = 5 * time.Minute
 )
 
+// organization stands in the certificates of authorities and leaves.
+const organization = "sallyport"
+
 // Permitted is what an authority's certificate limits it to (RFC 5280, 4.2.1.10).
 type Permitted struct {
 	Names    []string // a name, or with a dot before it all names below
@@ -58,7 +61,7 @@ func NewAuthority(host string, p Permitted, key crypto.Signer, now time.Time) (*
 		key = k
 	}
 	t := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: "sallyport on " + host, Organization: []string{"sallyport"}},
+		Subject:   pkix.Name{CommonName: "sallyport on " + host, Organization: []string{organization}},
 		NotBefore: now.Add(-early), NotAfter: now.Add(authorityLife),
 		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
 		PermittedDNSDomainsCritical: true, PermittedDNSDomains: p.Names,
@@ -170,7 +173,7 @@ func (a *Authority) Sign(pub crypto.PublicKey, name string, now time.Time) ([]by
 // where none is left; the error is the first one's.
 func (a *Authority) SignAny(pub crypto.PublicKey, names []string, now time.Time) ([]byte, error) {
 	t := &x509.Certificate{
-		Subject:   pkix.Name{Organization: []string{"sallyport"}},
+		Subject:   pkix.Name{Organization: []string{organization}},
 		NotBefore: now.Add(-early), NotAfter: now.Add(-early).Add(MaxLeaf),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,

@@ -3,7 +3,10 @@ package tlsport_test
 import (
 	"crypto/tls"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,5 +60,59 @@ func TestUnasked(t *testing.T) {
 	cfg := l.Config(func(string) bool { return false }, "10.2.0.1", "elsewhere")
 	if err := handshake(t, cfg, &tls.Config{RootCAs: roots(a), InsecureSkipVerify: true}); err == nil { //nolint:gosec // there is nothing to verify
 		t.Error("a leaf for nothing")
+	}
+}
+
+// What trust install puts among the system's roots is for agents: it makes no
+// server believed.
+func TestOwnAuthorityVouchesForNoServer(t *testing.T) {
+	a, text, err := tlsport.NewAuthority("host1", permitted, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", roots)
+	t.Setenv("SSL_CERT_DIR", t.TempDir())
+	k := key(t)
+	der, err := a.Sign(k.Public(), "db", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: k}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.(*tls.Conn).Handshake()
+			c.Close()
+		}
+	}()
+	for name, c := range map[string]struct {
+		trust tlsport.Trust
+		want  string
+	}{
+		"the system's roots": {tlsport.Trust{Name: "db"}, "only the authority of a host with sallyport"},
+		"named":              {tlsport.Trust{Name: "db", Roots: string(text)}, ""},
+	} {
+		cfg, err := c.trust.Config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := tls.Dial("tcp", l.Addr().String(), cfg)
+		if err == nil {
+			conn.Close()
+		}
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
