@@ -8,7 +8,8 @@ import (
 
 // Session is what all events of one connection share. It is filled before
 // the first event that carries it and not changed afterwards, so that it can
-// be read without a lock.
+// be read without a lock. Where a connection serves many people, events carry
+// copies with different principals.
 type Session struct {
 	ID          string         // unique; also put into the server's own log
 	Host        string         // the interceptor's name in the fleet
@@ -32,6 +33,8 @@ type Session struct {
 	ActorProof      Proved
 	PrincipalProof  Proved
 	Expires         time.Time // of the proof
+	// Pooled: the workload serves many people, and did not say for whom this is.
+	Pooled bool
 
 	Process Process
 
@@ -54,6 +57,20 @@ type Session struct {
 	// Encoded is for the encoder alone: the session's part of an event,
 	// encoded once.
 	Encoded atomic.Pointer[[]byte]
+}
+
+// Copy returns a session for later events, to be filled with another principal.
+func (s *Session) Copy() *Session {
+	c := &Session{
+		ID: s.ID, Host: s.Host, Protocol: s.Protocol, Resource: s.Resource, Destination: s.Destination, Reached: s.Reached,
+		Path: s.Path, Opened: s.Opened, Workload: s.Workload, SPIFFE: s.SPIFFE, Actor: s.Actor, Principal: s.Principal,
+		Actors: s.Actors, Issuer: s.Issuer, PrincipalIssuer: s.PrincipalIssuer, Proof: s.Proof, WorkloadProof: s.WorkloadProof,
+		ActorProof: s.ActorProof, PrincipalProof: s.PrincipalProof, Expires: s.Expires, Pooled: s.Pooled, Process: s.Process,
+		Account: s.Account, Role: s.Role, User: s.User, Database: s.Database, Application: s.Application,
+		ClientTLS: s.ClientTLS, ClientClear: s.ClientClear,
+	}
+	c.ServerTLS.Store(s.ServerTLS.Load())
+	return c
 }
 
 // Proved is how a name was proved; zero for a name that is not there.

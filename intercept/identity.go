@@ -25,12 +25,24 @@ type Identity struct {
 	Token     [32]byte  // SHA-256 of the token: tells one from another
 	Expires   time.Time // after this moment it proves nothing
 	NotBefore time.Time
+	// SpeaksFor: the workload serves many people, and may say for whom each of
+	// its requests is, by a token of theirs; see For.
+	SpeaksFor bool
 }
 
 // Person is a principal whom a token of their own names (sallyport login).
 type Person struct {
 	Issuer, Subject string
 	Claims          map[string]any
+}
+
+// Spoken is a person for whom a workload says that its requests are, by a token
+// of theirs that the client itself presents. The zero Spoken is nobody.
+type Spoken struct {
+	Person
+	Proved             Proved
+	NotBefore, Expires time.Time
+	Fresh              time.Time // how long it may be believed without asking again
 }
 
 // Proofs are those of the three names.
@@ -49,7 +61,7 @@ const (
 	// workload. Whoever has it can present it.
 	ProofBearer = "token-bearer"
 	// ProofOIDC: a token that verifies, comes from the client itself, and that
-	// this workload may present.
+	// this workload may present: a person's names the actor (may_act).
 	ProofOIDC = "oidc"
 	// ProofSAML: what a person's identity provider said of them in answer to a
 	// request of this host, believed once, which root tied to the cgroup of the
@@ -131,9 +143,31 @@ func (id *Identity) Same(x *Identity) bool {
 		return *p
 	}
 	p, q := person(id.Person), person(x.Person)
-	return id.Workload == x.Workload && id.SPIFFE == x.SPIFFE && id.Issuer == x.Issuer && id.Subject == x.Subject &&
+	return id.Workload == x.Workload && id.SPIFFE == x.SPIFFE && id.SpeaksFor == x.SpeaksFor && id.Issuer == x.Issuer && id.Subject == x.Subject &&
 		slices.Equal(id.Actors, x.Actors) && p.Issuer == q.Issuer && p.Subject == q.Subject
 }
+
+// For returns the identity with a person as its principal. A principal that it
+// has already must be the same, and keeps its better proof.
+func (id *Identity) For(s *Spoken) Identity {
+	who, person := *id, s.Person
+	if id.Principal() == "" {
+		who.Proofs.Principal = s.Proved
+	}
+	who.Person = &person
+	if s.Expires.Before(who.Expires) {
+		who.Expires = s.Expires
+	}
+	if s.NotBefore.After(who.NotBefore) {
+		who.NotBefore = s.NotBefore
+	}
+	who.Proof = who.Weakest()
+	return who
+}
+
+// Pooled reports that it is of a workload which serves many people, and that
+// nobody says for whom it acts: the workload is all that is known.
+func (id *Identity) Pooled() bool { return id.SpeaksFor && id.Principal() == "" }
 
 // Actor returns who is acting: the current actor of the chain, else Subject.
 func (id *Identity) Actor() string {

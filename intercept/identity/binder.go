@@ -133,7 +133,7 @@ func (b *Binder) proved(ctx context.Context, peer *intercept.Peer, pr *intercept
 
 // identify puts together what a proved process of a workload presents.
 func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload, pr *intercept.Proof, spend func(*Token) error) (intercept.Identity, error) {
-	id := intercept.Identity{Workload: w.Name}
+	id := intercept.Identity{Workload: w.Name, SpeaksFor: w.SpeaksFor}
 	svid, err := b.attest(ctx, peer, w)
 	if err != nil {
 		return id, err

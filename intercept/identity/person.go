@@ -58,16 +58,7 @@ func person(id *intercept.Identity, t *Token) error {
 	case t.MayAct != nil && *t.MayAct != Party{id.Issuer, id.Actor()}:
 		return fmt.Errorf("its token lets %.128q act for them (may_act), and not %.128q", t.MayAct.Subject, id.Actor())
 	}
-	if len(t.Audience) == 1 {
-		proved.Bound = append(proved.Bound, intercept.BoundAudience)
-	}
-	if t.Party != "" {
-		proved.Bound = append(proved.Bound, intercept.BoundParty)
-	}
-	proved.Bound = append(proved.Bound, intercept.BoundPidfd)
-	if t.MayAct != nil {
-		proved.Bound = append(proved.Bound, intercept.BoundMayAct)
-	}
+	proved.Bound = bindings(t)
 	if id.Principal() == "" { // else the workload's token proves it better
 		id.Proofs.Principal = proved
 	}
@@ -79,4 +70,20 @@ func person(id *intercept.Identity, t *Token) error {
 		id.NotBefore = t.NotBefore
 	}
 	return nil
+}
+
+// bindings is what ties a person's token to the proved process that acts for
+// them.
+func bindings(t *Token) (bound []string) {
+	if len(t.Audience) == 1 {
+		bound = append(bound, intercept.BoundAudience)
+	}
+	if t.Party != "" {
+		bound = append(bound, intercept.BoundParty)
+	}
+	bound = append(bound, intercept.BoundPidfd)
+	if t.MayAct != nil {
+		bound = append(bound, intercept.BoundMayAct)
+	}
+	return bound
 }

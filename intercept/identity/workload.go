@@ -16,6 +16,8 @@ type Workload struct {
 	// SPIFFE is the ID that SPIRE must give its processes, "" where that is
 	// not asked. With it and without Subjects it presents no token.
 	SPIFFE string
+	// SpeaksFor lets it say for whom each of its requests is; see Binder.Speak.
+	SpeaksFor bool
 }
 
 // check returns why a workload can't be had, nil where it can.
