@@ -49,6 +49,10 @@ func outline(root *etree.Element) (assertion *etree.Element, err error) {
 				if el != root && (el != assertion || assertion == nil) || !is(c, nsSignature, "Signature") {
 					return errors.New("it has a Signature in a place where none belongs")
 				}
+				// Each is of what it stands in, before any is looked for.
+				if err := checkSignature(el, c); err != nil {
+					return fmt.Errorf("the signature of its %s: %w", el.Tag, err)
+				}
 			}
 			if err := look(c); err != nil {
 				return err

@@ -17,7 +17,7 @@ import (
 const (
 	fetchTimeout  = 5 * time.Second
 	metadataFresh = 15 * time.Minute // used without asking
-	retryInterval = 10 * time.Second // at least, between two fetches
+	retryInterval = 10 * time.Second // at least, after a fetch that failed
 )
 
 // source has a provider's metadata, and has it again when it is old.
@@ -67,10 +67,7 @@ func (s *source) metadata(ctx context.Context) (d *described, left time.Duration
 	case <-fetch:
 	case <-ctx.Done():
 	}
-	grace := s.provider.Metadata.Grace
-	if grace == 0 {
-		grace = DefaultGrace
-	}
+	grace := s.grace()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	age := time.Since(s.fetched)
@@ -92,9 +89,17 @@ func (s *source) known() (*described, time.Duration, error) {
 	}
 	left := metadataFresh
 	if s.client != nil {
-		left -= time.Since(s.fetched)
+		left = min(left, s.grace()) - time.Since(s.fetched)
 	}
 	return s.got, max(left, 0), s.over(s.got)
+}
+
+// grace is how long metadata is used without its URL.
+func (s *source) grace() time.Duration {
+	if g := s.provider.Metadata.Grace; g > 0 {
+		return g
+	}
+	return DefaultGrace
 }
 
 // over says that metadata holds no longer.
@@ -105,10 +110,10 @@ func (s *source) over(d *described) error {
 	return nil
 }
 
-// fetch replaces the metadata, unless it was just tried.
+// fetch replaces the metadata, unless that has just failed.
 func (s *source) fetch() error {
 	s.mu.Lock()
-	if !s.tried.IsZero() && time.Since(s.tried) < retryInterval {
+	if s.failed != nil && time.Since(s.tried) < retryInterval {
 		defer s.mu.Unlock()
 		return s.failed
 	}
