@@ -52,12 +52,32 @@ func (h *handshake) verdict(inferred string) string {
 	return refuses
 }
 
-// handshakes are the latest of each process.
-type handshakes struct{ list []handshake }
+// handshakes are the latest of each process, and of each program of a user in a
+// cgroup.
+type handshakes struct {
+	process map[processKey]handshake
+	program map[programKey]handshake
+}
 
-// readHandshakes reads a host's journal, where there is one, oldest first.
-func readHandshakes(cfg *config.Config, since time.Time) (*handshakes, error) {
-	all := &handshakes{}
+type processKey struct {
+	pid   int
+	start uint64 // in ticks since boot
+}
+
+type programKey struct {
+	exe    string
+	uid    uint32
+	cgroup string
+}
+
+// readHandshakes reads a host's journal, where there is one, for what tells of
+// some processes.
+func readHandshakes(cfg *config.Config, since time.Time, ps []process) (*handshakes, error) {
+	all := &handshakes{map[processKey]handshake{}, map[programKey]handshake{}}
+	pids, cgroups := map[int]bool{}, map[string]bool{}
+	for _, p := range ps {
+		pids[p.pid], cgroups[p.cgroup] = true, true
+	}
 	err := journal.Scan(filepath.Join(cfg.State, "journal"), since, func(r *events.Record) bool {
 		if r.Kind != events.Login && r.Kind != events.SessionOpen {
 			return true
@@ -70,8 +90,14 @@ func readHandshakes(cfg *config.Config, since time.Time) (*handshakes, error) {
 		if v.Verdict == events.Blocked.String() && slices.Contains(v.Rules, "tls") && !v.ClientClear {
 			h.failed = v.Reason
 		}
-		if h.version != "" || h.clear || h.failed != "" {
-			all.add(h)
+		if h.version == "" && !h.clear && h.failed == "" {
+			return true
+		}
+		if p := &h.process; pids[int(p.PID)] {
+			all.process[processKey{int(p.PID), p.Start / tick}] = h
+		}
+		if p := &h.process; cgroups[p.Cgroup] && p.Exe != "" {
+			all.program[programKey{p.Exe, p.UID, p.Cgroup}] = h
 		}
 		return true
 	})
@@ -79,20 +105,6 @@ func readHandshakes(cfg *config.Config, since time.Time) (*handshakes, error) {
 		err = nil
 	}
 	return all, err
-}
-
-// add keeps the latest of a process, and no more than are looked through fast.
-func (a *handshakes) add(h handshake) {
-	const most = 10_000
-	i := slices.IndexFunc(a.list, func(x handshake) bool {
-		return x.process.PID == h.process.PID && x.process.Start == h.process.Start && x.resource == h.resource
-	})
-	if i >= 0 {
-		a.list = slices.Delete(a.list, i, i+1)
-	} else if len(a.list) >= most {
-		a.list = slices.Delete(a.list, 0, most/10)
-	}
-	a.list = append(a.list, h)
 }
 
 // tick is the unit in which /proc tells when a process started (proc(5), with the
@@ -105,15 +117,11 @@ func (a *handshakes) of(p *process, start uint64, exe string) *handshake {
 	if a == nil {
 		return nil
 	}
-	var alike *handshake
-	for i := len(a.list) - 1; i >= 0; i-- {
-		h := &a.list[i]
-		if int(h.process.PID) == p.pid && h.process.Start/tick == start {
-			return h
-		}
-		if alike == nil && exe != "" && h.process.Exe == exe && h.process.UID == p.ids[0] && h.process.Cgroup == p.cgroup {
-			alike = h
-		}
+	if h, ok := a.process[processKey{p.pid, start}]; ok {
+		return &h
 	}
-	return alike
+	if h, ok := a.program[programKey{exe, p.ids[0], p.cgroup}]; ok {
+		return &h
+	}
+	return nil
 }

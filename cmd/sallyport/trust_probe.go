@@ -84,7 +84,7 @@ Exit code 1 when a process refuses, pins, or has a client certificate.`,
 			if err != nil {
 				return err
 			}
-			rec, err := readHandshakes(cfg, time.Now().Add(-since))
+			rec, err := readHandshakes(cfg, time.Now().Add(-since), ps)
 			if err != nil {
 				fmt.Fprintf(cmd.ErrOrStderr(), "sallyport: the journal can't be read, all is inferred: %s\n", render.Line(err.Error()))
 			}

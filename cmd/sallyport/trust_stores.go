@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -225,19 +226,12 @@ func (s *stores) libpq(name string, wanted certificates) error {
 	if err != nil && !errors.Is(err, syscall.ENOENT) {
 		return err
 	}
-	var others certificates
-	for _, c := range parseAll(have) {
-		if !own(c, s.host) {
-			others = append(others, c)
-		}
-	}
 	in := stores{t: home, dry: s.dry, say: s.say, host: s.host}
-	if all := append(others, wanted...); len(all) > 0 {
-		// What was said beside others' certificates is kept where they are all of it.
-		if text := all.pem(); !bytes.Equal(certificates(parseAll(have)).pem(), text) {
-			err = in.write("libpq", file, text, 0o644)
-		}
-	} else if have != nil {
+	text := append(without(have, s.host), wanted.pem()...)
+	switch {
+	case len(bytes.TrimSpace(text)) > 0:
+		err = in.write("libpq", file, text, 0o644)
+	case have != nil:
 		err = in.remove("libpq", file)
 	}
 	s.changes = append(s.changes, in.changes...)
@@ -245,6 +239,25 @@ func (s *stores) libpq(name string, wanted certificates) error {
 		return fmt.Errorf("root.crt of %s: %w", name, err)
 	}
 	return nil
+}
+
+// without returns a PEM text without this host's certificates; what else stands
+// in it stays as it is.
+func without(text []byte, host string) (rest []byte) {
+	for {
+		b, after := pem.Decode(text)
+		if b == nil {
+			if rest = append(rest, text...); len(rest) > 0 && rest[len(rest)-1] != '\n' {
+				rest = append(rest, '\n')
+			}
+			return rest
+		}
+		block := text[:len(text)-len(after)]
+		if c, err := x509.ParseCertificate(b.Bytes); err == nil && own(c, host) {
+			block = block[:bytes.LastIndex(block, []byte("-----BEGIN "))]
+		}
+		rest, text = append(rest, block...), after
+	}
 }
 
 // home opens a user's folder. It is the user's own: no link in it is followed.

@@ -152,19 +152,25 @@ func (t *tree) folder(name string) (*os.File, error) {
 	}
 	defer above.Close()
 	base := path.Base(name)
-	mode := uint32(0o755)
-	if t.owner != nil {
-		mode = 0o700
-	}
-	if err := unix.Mkdirat(int(above.Fd()), base, mode); err != nil {
+	if err := unix.Mkdirat(int(above.Fd()), base, 0o700); err != nil {
 		return nil, &os.PathError{Op: "mkdir", Path: t.name(name), Err: err}
 	}
-	if t.owner != nil {
-		if err := unix.Fchownat(int(above.Fd()), base, t.owner.uid, t.owner.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return nil, &os.PathError{Op: "chown", Path: t.name(name), Err: err}
-		}
+	// By descriptor: whoever owns the folder above may put another thing here.
+	fd, err := unix.Openat(int(above.Fd()), base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: t.name(name), Err: err}
 	}
-	return t.at(name)
+	made := os.NewFile(uintptr(fd), t.name(name))
+	if t.owner != nil {
+		err = unix.Fchown(fd, t.owner.uid, t.owner.gid)
+	} else {
+		err = unix.Fchmod(fd, 0o755)
+	}
+	if err != nil {
+		made.Close()
+		return nil, &os.PathError{Op: "mkdir", Path: t.name(name), Err: err}
+	}
+	return made, nil
 }
 
 // write gives a file its content, at once or not at all. It reports whether that
