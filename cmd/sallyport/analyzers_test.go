@@ -108,7 +108,16 @@ identity: {issuers: [{url: "https://i.example", audience: a}]}
 	if err := a.prepare(cfg); err != nil {
 		t.Fatal(err)
 	}
-	a.commit(&setting{cfg: cfg})
+	// As a reload does: what is as it was is kept.
+	was := map[string]*upstream{}
+	for name, acc := range a.access {
+		was[name] = acc.upstream
+	}
+	up, err := newUpstreams(cfg, nil, was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.commit(&setting{cfg: cfg, upstreams: up})
 }
 
 func analyze(t *testing.T, q query.Analyzer, sql string) (*query.Analysis, error) {

@@ -76,8 +76,10 @@ func TestLimitOfAll(t *testing.T) {
 // faulty is a protocol with a fault in it.
 type faulty struct{ value string }
 
-func (f faulty) Name() string                                                        { return "faulty" }
-func (f faulty) Serve(context.Context, *protocols.Session) error                     { panic(f.value) }
+func (f faulty) Name() string { return "faulty" }
+
+func (f faulty) Serve(context.Context, *protocols.Session) error { panic(f.value) }
+
 func (f faulty) Refuse(context.Context, net.Conn, *tls.Config, string, string) error { panic(f.value) }
 
 // A fault ends its session alone; what panicked is not told, it may be data.

@@ -227,7 +227,9 @@ func TestMaskedInTLS(t *testing.T) {
 	}
 	// A cancel request comes in clear, as those of libpq do.
 	wait := make(chan error, 1)
-	go func() { wait <- c.ExecParams(context.Background(), "SELECT pg_sleep(30)", nil, nil, nil, nil).Read().Err }()
+	go func() {
+		wait <- c.ExecParams(context.Background(), "SELECT pg_sleep(30)", nil, nil, nil, nil).Read().Err
+	}()
 	for range 50 {
 		if err := c.CancelRequest(t.Context()); err != nil {
 			t.Fatal(err)
