@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -126,6 +127,9 @@ wrote. The authority itself stays.`,
 
 // change has f change stores, and tells what it did as it does it.
 func (o *storing) change(cmd *cobra.Command, f func(*stores) error) error {
+	if len(o.users) > 0 && path.Clean(o.root) != "/" {
+		return configError(errors.New("--user is for this machine's users, not for those of --root: give its programs sslrootcert instead"))
+	}
 	cfg, err := commandConfig(cmd)
 	if err != nil {
 		return err

@@ -499,7 +499,7 @@ func TestTrustShow(t *testing.T) {
 func TestTrustUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"trust instal": "did you mean", "trust install --environment bash": "must be profile or systemd", "trust probe x": "no process id",
-		"trust show --pem --json": "none of the others", "trust install --root /nowhere -c " + newTrustHost(t, "[db.test, 127.0.0.1]").config: "--root",
+		"trust show --pem --json": "none of the others", "trust install --root /tmp --user a": "this machine's users", "trust install --root /nowhere -c " + newTrustHost(t, "[db.test, 127.0.0.1]").config: "--root",
 	} {
 		if _, err := command(strings.Fields(args)...); err == nil || exitCode(err) != 2 || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %d, %v", args, exitCode(err), err)
