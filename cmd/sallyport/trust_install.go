@@ -21,6 +21,7 @@ type storing struct {
 	dry, asJSON bool
 	users       []string
 	environment []string
+	java        bool
 }
 
 func (o *storing) flags(cmd *cobra.Command) {
@@ -38,12 +39,13 @@ func trustInstallCmd() *cobra.Command {
 		Use:   "install",
 		Short: "Put this host's authority into the stores that agents trust",
 		Long: `Puts the authority's certificate into the system's store (Debian, Ubuntu, Alpine,
-Fedora, RHEL, SUSE, Arch), into the stores of Java runtimes that the system's own
-program does not keep, and into /usr/local/share/sallyport/HOST.pem, for whatever
-is told a file's name. With --user it is added to root.crt of that user.
+Fedora, RHEL, SUSE, Arch) and into /usr/local/share/sallyport/HOST.pem, for whatever
+is told a file's name. With --user it is added to root.crt of that user, with --java
+to the stores of Java runtimes that the system's own program does not keep.
 
 Only the certificate is installed, which by critical name constraints vouches for
-the names of the configuration and no others. After "sallyport trust renew" the
+the names of the configuration and no others. Java does not look at them: for a
+Java program, whoever has the authority's key could be any server. After "sallyport trust renew" the
 old one stays beside the new one until it is finished with. What is there already
 is left as it is; certificates of this host that are no longer wanted are removed.
 
@@ -70,8 +72,10 @@ sslmode=require.`,
 				if err := s.write("file", s.file(), s.certs.pem(), 0o644); err != nil {
 					return err
 				}
-				if err := s.java(s.certs); err != nil {
-					return err
+				if o.java {
+					if err := s.java(s.certs); err != nil {
+						return err
+					}
 				}
 				for _, u := range o.users {
 					if err := s.libpq(u, s.certs); err != nil {
@@ -91,6 +95,7 @@ sslmode=require.`,
 		},
 	}
 	o.flags(cmd)
+	cmd.Flags().BoolVar(&o.java, "java", false, "also into Java's own stores, where nothing limits the authority")
 	cmd.Flags().StringSliceVar(&o.environment, "environment", nil, "also write variables: profile (logins), systemd (services)")
 	_ = cmd.RegisterFlagCompletionFunc("environment", cobra.FixedCompletions(slices.Sorted(maps.Keys(environments)), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -169,8 +174,14 @@ func (s *stores) advise(w io.Writer, written []string) {
 		fmt.Fprintln(w, "services have the variables after `systemctl daemon-reexec` and their next start")
 	}
 	for _, k := range s.keystores() {
-		if k.tool == "" {
-			fmt.Fprintf(w, "%s has no keytool: name another store to that runtime (docs/tls.md, Trust)\n", render.Line(s.t.name(k.path)))
+		at := render.Line(s.t.name(k.path))
+		switch state := s.stateOf(&k); {
+		case state == installed:
+			fmt.Fprintf(w, "warning: it stands in %s; Java does not look at its limits: for Java programs, whoever has the authority's key could be any server\n", at)
+		case k.tool == "":
+			fmt.Fprintf(w, "%s has no keytool: name another store to that runtime (docs/tls.md, Trust)\n", at)
+		default:
+			fmt.Fprintf(w, "%s is left alone (see --java)\n", at)
 		}
 	}
 }
