@@ -128,6 +128,9 @@ func (r *Request) objects() []string {
 }
 
 func (g *Gate) evaluate(r *Request, now time.Time) Evaluation {
+	if r.Unproved != "" {
+		return Evaluation{Effect: EffectBlock, Rules: []string{"identity"}, Reason: r.Unproved, Remedy: r.Remedy}
+	}
 	if !r.Session.Identity.Valid(now) {
 		return Evaluation{
 			Effect: EffectBlock, Rules: []string{"identity"},

@@ -10,7 +10,7 @@ import (
 // Session is the who and where of requests, used by one goroutine at a time.
 // All but the identity is fixed once the login is decided.
 type Session struct {
-	Identity intercept.Identity // replaced by Renew only
+	Identity intercept.Identity // replaced by Renew and Become only
 	Peer     intercept.Peer
 	Resource string            // name in sallyport.yaml
 	Protocol string            // "postgres"
@@ -20,7 +20,7 @@ type Session struct {
 	// in its place, User is the account's.
 	User, Database, Application string
 
-	Event *events.Session // the same facts, as the record tells them
+	Event *events.Session // the same facts, as the record tells them; replaced by Become only
 
 	scope   *Scope // kept while it is static, for engine
 	engine  *Engine
@@ -29,6 +29,24 @@ type Session struct {
 
 // Renew replaces the identity by a later proof of the same one.
 func (s *Session) Renew(id intercept.Identity) { s.Identity, s.scope = id, nil }
+
+// Become replaces the identity by the same workload's for another principal.
+// Events from now on carry a copy of Event that tells of them; what was told
+// before stays as it is.
+func (s *Session) Become(id intercept.Identity) {
+	s.Renew(id)
+	s.Event = s.Event.Copy()
+	Tell(s.Event, &id)
+}
+
+// Tell says on the record who it is and how that was proved.
+func Tell(e *events.Session, id *intercept.Identity) {
+	proved := func(p intercept.Proved) events.Proved { return events.Proved{By: p.By, Bound: p.Bound} }
+	e.Workload, e.SPIFFE, e.Actor, e.Actors, e.Principal = id.Workload, id.SPIFFE, id.Actor(), id.Actors, id.Principal()
+	e.Issuer, e.PrincipalIssuer, e.Proof, e.Expires = id.Issuer, id.PrincipalIssuer(), id.Proof, id.Expires
+	e.WorkloadProof, e.ActorProof, e.PrincipalProof = proved(id.Proofs.Workload), proved(id.Proofs.Actor), proved(id.Proofs.Principal)
+	e.Pooled = id.Pooled()
+}
 
 // Access is what a statement does to an object.
 type Access uint8
@@ -106,6 +124,9 @@ type Request struct {
 	// Opaque is why the statement is not fully understood, "" when it is.
 	// Remedy, when set, goes to the client with it.
 	Opaque, Remedy string
+	// Unproved is why the person whom it claims to be for can't be believed, ""
+	// where that is no question: it is refused, whatever the rules say.
+	Unproved string
 
 	// Scope is what the statement was analysed in, nil for a request without
 	// an analysis. The Gate refuses if another one holds by now, and sets it

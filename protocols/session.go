@@ -47,6 +47,9 @@ type Options struct {
 	Journal events.Journal
 	// Renew proves the peer again when its identity has expired.
 	Renew func(context.Context) (intercept.Identity, error)
+	// Speak proves for whom the peer says that its requests are, by their token;
+	// nil: it may not say so. An error's text goes to the client and the record.
+	Speak func(ctx context.Context, token []byte) (intercept.Spoken, error)
 	// Dial opens the server's door, secured where it is to be; see Secure.
 	Dial func(context.Context) (net.Conn, error)
 	// Account, when not nil, is whom the passage logs in as at the server. Dial
@@ -66,6 +69,9 @@ type Options struct {
 // that reads the server; Record, Event and Interrupt to any.
 type Session struct {
 	o      Options
+	bound  intercept.Identity // who the peer is, whoever it speaks for
+	event  *events.Session    // the same of it as it began
+	voice  *voice             // nil: nobody is spoken for
 	server net.Conn
 	began  time.Time // zero: no SessionOpen is on the record
 	out    *[]byte   // queued for the server; nil while there is nothing
@@ -76,7 +82,9 @@ type Session struct {
 }
 
 // NewSession returns a session whose server door is shut.
-func NewSession(o Options) *Session { return &Session{o: o} }
+func NewSession(o Options) *Session {
+	return &Session{o: o, bound: o.Policy.Identity, event: o.Policy.Event}
+}
 
 // Client returns the client's door.
 func (s *Session) Client() net.Conn { return s.o.Flow.Conn }
@@ -110,13 +118,16 @@ func (s *Session) Scope() *policy.Scope { return s.o.Gate.Scope(s.o.Policy) }
 
 // Record adds to the transcript; see events.Journal.
 func (s *Session) Record(c *events.Chunk) error {
-	c.Session = s.o.Policy.Event
+	c.Session = s.event
 	return s.o.Journal.Record(c)
 }
 
-// Event appends an event that is not a decision: an outcome.
+// Event appends an event that is not a decision: an outcome. It is of the peer
+// alone unless e.Session says for whom its statement was decided.
 func (s *Session) Event(e *events.Event) error {
-	e.Session = s.o.Policy.Event
+	if e.Session == nil {
+		e.Session = s.event
+	}
 	_, err := s.o.Journal.Append(e)
 	return err
 }
@@ -124,14 +135,25 @@ func (s *Session) Event(e *events.Event) error {
 // Decide asks the Gate about a request of this session. An identity that has
 // expired is proved again first; another subject than before is refused.
 func (s *Session) Decide(ctx context.Context, r *policy.Request) (policy.Decision, error) {
-	p := s.o.Policy
-	r.Session = p
-	if now := time.Now(); !p.Identity.Valid(now) && s.o.Renew != nil {
-		if id, err := s.o.Renew(ctx); err == nil && id.Same(&p.Identity) {
-			p.Renew(id)
+	r.Session = s.o.Policy
+	now := time.Now()
+	if !s.bound.Valid(now) && s.o.Renew != nil {
+		if id, err := s.o.Renew(ctx); err == nil && id.Same(&s.bound) {
+			s.bound = id
+			s.renew()
 		}
 	}
+	s.hear(ctx, r, now)
 	return s.o.Gate.Decide(ctx, r)
+}
+
+// renew has the policy see the latest proofs of the same parties.
+func (s *Session) renew() {
+	id := s.bound
+	if s.voice != nil {
+		id = id.For(&s.voice.person)
+	}
+	s.o.Policy.Renew(id)
 }
 
 // Open opens the server's door under the login's decision, and records that
@@ -152,7 +174,7 @@ func (s *Session) Open(ctx context.Context, login policy.Decision) error {
 	s.server = c
 	if c, ok := s.ServerTLS(); ok {
 		t := described(c)
-		s.o.Policy.Event.ServerTLS.Store(&t)
+		s.event.ServerTLS.Store(&t)
 	}
 	return nil
 }

@@ -137,7 +137,7 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 	}
 	p.identity = id
 	p.who.Store(&id)
-	tellIdentity(p.event, &id)
+	policy.Tell(p.event, &id)
 	p.granted, err = d.brokers.choose(p.resource, &id)
 	return p, err
 }
@@ -145,13 +145,6 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 // reasonOf is why somebody has no identity.
 func reasonOf(err error) string {
 	return strings.TrimPrefix(err.Error(), identity.ErrNobody.Error()+": ")
-}
-
-// tellIdentity says on the record who it is and how that was proved.
-func tellIdentity(e *events.Session, id *intercept.Identity) {
-	e.Workload, e.SPIFFE, e.Actor, e.Actors, e.Principal = id.Workload, id.SPIFFE, id.Actor(), id.Actors, id.Principal()
-	e.Issuer, e.PrincipalIssuer, e.Proof, e.Expires = id.Issuer, id.PrincipalIssuer(), id.Proof, id.Expires
-	e.WorkloadProof, e.ActorProof, e.PrincipalProof = proved(id.Proofs.Workload), proved(id.Proofs.Actor), proved(id.Proofs.Principal)
 }
 
 func proved(p intercept.Proved) events.Proved { return events.Proved{By: p.By, Bound: p.Bound} }
@@ -171,6 +164,7 @@ func (d *daemon) session(p *passage, doors *doors, cut context.Context) *protoco
 		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(), Account: p.granted.account(),
 		TLS: d.clientTLS(p), TLSOnly: p.resource.TLS.Agent == config.Require && p.flow.Path == "",
 		Renew: func(ctx context.Context) (intercept.Identity, error) { return d.renew(ctx, p) },
+		Speak: func(ctx context.Context, token []byte) (intercept.Spoken, error) { return d.speak(ctx, p, token) },
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			c, err := p.upstream.dialAs(ctx, p.target.network, p.target.address, p.granted.certificate)
 			if err != nil {
@@ -203,6 +197,15 @@ func (d *daemon) renew(ctx context.Context, p *passage) (intercept.Identity, err
 		p.who.Store(&id)
 	}
 	return id, err
+}
+
+// speak proves for whom the one who dialled says that it acts.
+func (d *daemon) speak(ctx context.Context, p *passage, token []byte) (intercept.Spoken, error) {
+	ctx, cancel := context.WithTimeout(ctx, bindTime)
+	defer cancel()
+	d.hold.RLock()
+	defer d.hold.RUnlock()
+	return d.setting.Load().speaker.Speak(ctx, p.who.Load(), token)
 }
 
 // dial connects as the client would have: what it says is relayed as it is.

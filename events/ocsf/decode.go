@@ -38,6 +38,7 @@ type View struct {
 	OfWorkload  events.Proved  `json:"workload_proof,omitzero"`
 	OfActor     events.Proved  `json:"actor_proof,omitzero"`
 	OfPrincipal events.Proved  `json:"principal_proof,omitzero"`
+	Pooled      bool           `json:"pooled,omitempty"` // it serves many people, and named none
 	Expires     time.Time      `json:"expires,omitzero"`
 	Account     string         `json:"account,omitempty"` // that the passage logged in as; "" where the client did itself
 	Role        string         `json:"role,omitempty"`    // that its session runs as
@@ -163,6 +164,7 @@ type wire struct {
 		OfActor     []string       `json:"actor_bound"`
 		ByPrincipal string         `json:"principal_proof"`
 		OfPrincipal []string       `json:"principal_bound"`
+		Pooled      bool           `json:"pooled"`
 		Account     string         `json:"database_user"`
 		Role        string         `json:"database_role"`
 		User        string         `json:"claimed_user"`
@@ -222,7 +224,7 @@ func Decode(b []byte) (View, error) {
 		Workload: u.Workload, SPIFFE: u.SPIFFE, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors,
 		Issuer: u.Issuer, Vouches: u.Vouches, OfWorkload: events.Proved{By: u.ByWorkload, Bound: u.OfWorkload},
 		OfActor: events.Proved{By: u.ByActor, Bound: u.OfActor}, OfPrincipal: events.Proved{By: u.ByPrincipal, Bound: u.OfPrincipal},
-		Proof: u.Proof, Account: u.Account, Role: u.Role, User: u.User, Database: u.Database, Application: u.Application,
+		Proof: u.Proof, Pooled: u.Pooled, Account: u.Account, Role: u.Role, User: u.User, Database: u.Database, Application: u.Application,
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
 		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked,
@@ -271,7 +273,7 @@ func Revive(payload []byte) (*events.Session, error) {
 		Reached: v.Reached, Path: v.Path, ClientTLS: v.ClientTLS, ClientClear: v.ClientClear,
 		Opened: v.Opened, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal, Actors: v.Actors,
 		SPIFFE: v.SPIFFE, Issuer: v.Issuer, PrincipalIssuer: v.Vouches, Proof: v.Proof,
-		WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Expires: v.Expires, Process: v.Process,
+		WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Expires: v.Expires, Pooled: v.Pooled, Process: v.Process,
 		Account: v.Account, Role: v.Role, User: v.User, Database: v.Database, Application: v.Application,
 	}
 	if v.ServerTLS.Version != "" {

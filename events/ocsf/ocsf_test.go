@@ -75,7 +75,7 @@ func examples() []*events.Event {
 // more are events that a kind also takes the form of.
 func more() []*events.Event {
 	s := session()
-	bare := &events.Session{ID: "s-2", Protocol: "http"}
+	bare := &events.Session{ID: "s-2", Protocol: "http", Pooled: true}
 	return []*events.Event{
 		{Kind: events.Login, Time: at, Session: bare, Verdict: events.Deny, Reason: "no token", Remedy: "mount one"},
 		{Kind: events.Statement, Time: at, Session: bare, Verdict: events.Allow},
@@ -119,7 +119,7 @@ func TestDecodeReadsBack(t *testing.T) {
 			Session: s.ID, Opened: s.Opened, Protocol: s.Protocol, Resource: s.Resource, Destination: s.Destination,
 			Workload: s.Workload, Actor: s.Actor, Principal: s.Principal, Actors: s.Actors, Issuer: s.Issuer,
 			SPIFFE: s.SPIFFE, Vouches: s.PrincipalIssuer, OfWorkload: s.WorkloadProof, OfActor: s.ActorProof, OfPrincipal: s.PrincipalProof,
-			Proof: s.Proof, Expires: s.Expires, Account: s.Account, Role: s.Role, User: s.User, Database: s.Database, Application: s.Application, Process: s.Process,
+			Proof: s.Proof, Pooled: s.Pooled, Expires: s.Expires, Account: s.Account, Role: s.Role, User: s.User, Database: s.Database, Application: s.Application, Process: s.Process,
 			Number: e.Number, Command: e.Command, Normalized: e.Normalized, Writes: e.Writes, Rules: e.Rules, Reason: e.Reason,
 			Remedy: e.Remedy, Code: e.Code, Objects: e.Objects, Status: e.Status, Rows: e.Rows, Bytes: e.Bytes, Recorded: e.Recorded,
 			ClientTLS: s.ClientTLS, ClientClear: s.ClientClear,

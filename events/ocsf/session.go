@@ -98,6 +98,9 @@ func encodeSession(s *events.Session) []byte {
 	u.list("actor_bound", s.ActorProof.Bound)
 	u.str("principal_proof", s.PrincipalProof.By, capName)
 	u.list("principal_bound", s.PrincipalProof.Bound)
+	if s.Pooled {
+		u.yes("pooled")
+	}
 	if s.Account != "" {
 		u.word("login", "broker")
 	}

@@ -174,7 +174,9 @@ func (b *builder) finish() *policy.Scope {
 	}
 	v.allow, v.block = newIndex(b.allow), newIndex(b.block)
 	v.record = fullest(b.allow)
-	nothing := len(v.masks) == 0 && !b.timed && len(b.block) == 0
+	// What one person's statements leave in a session is there for the next
+	// one's: where many are served, all must be understood.
+	nothing := len(v.masks) == 0 && !b.timed && len(b.block) == 0 && !b.session.Identity.SpeaksFor
 	v.opaque = nothing && slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.everything() })
 	b.scope.Static, b.scope.Opaque, b.scope.Rules = b.static, v.opaque, v
 	b.scope.ID = b.id()

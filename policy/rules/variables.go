@@ -35,6 +35,7 @@ type identityVar struct {
 	PrincipalProof    string   `cel:"principal_proof"`
 	Bindings          []string `cel:"bindings"` // the actor's
 	PrincipalBindings []string `cel:"principal_bindings"`
+	Pooled            bool     `cel:"pooled"`
 }
 
 // processVar leaves out what a process chooses for itself.
@@ -118,7 +119,7 @@ func identityOf(id *intercept.Identity) *identityVar {
 		Proof: id.Proof, Strength: int64(intercept.Strength(id.Proof)),
 		WorkloadProof: id.Proofs.Workload.By, ActorProof: id.Proofs.Actor.By, PrincipalProof: id.Proofs.Principal.By,
 		Bindings: id.Proofs.Actor.Bound, PrincipalBindings: id.Proofs.Principal.Bound,
-		ClaimsByIssuer: map[string]map[string]any{},
+		ClaimsByIssuer: map[string]map[string]any{}, Pooled: id.Pooled(),
 	}
 	if p := id.Person; p != nil {
 		v.ClaimsByIssuer[p.Issuer] = p.Claims

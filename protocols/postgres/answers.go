@@ -53,6 +53,7 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 		c.queue.copying(copyIn)
 	case 'C':
 		r.commandComplete(msg[headLen:])
+		c.queue.tagged(bytes.TrimRight(msg[headLen:], "\x00"))
 	case 'Z':
 		if len(msg) != headLen+1 {
 			return 0, errUnexpected
@@ -67,6 +68,7 @@ func (c *conn) ready(status byte) {
 	c.queue.mu.Lock()
 	c.queue.idle = status == 'I'
 	if c.queue.idle {
+		c.queue.voice.ended(false)
 		c.queue.names.transactionEnded()
 	}
 	c.queue.mu.Unlock()
@@ -101,7 +103,7 @@ func (c *conn) checkRow(body []byte) error {
 		}
 		if s.analyzer.Protected(table, attnum, s.guard) {
 			why := fmt.Errorf("postgres: statement %d would show stored values of protected column %d of relation %d", s.number, attnum, table)
-			if err := c.s.Event(&events.Event{Kind: events.Alarm, Time: time.Now(), Number: s.number, Message: why.Error()}); err != nil {
+			if err := c.s.Event(&events.Event{Kind: events.Alarm, Session: s.event, Time: time.Now(), Number: s.number, Message: why.Error()}); err != nil {
 				return unrecorded(err)
 			}
 			return &ending{&refusal{code: codeInternal, message: "sallyport: what the server answers is not what was analysed: this connection ends"}, why}

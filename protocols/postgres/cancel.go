@@ -20,7 +20,7 @@ func (p *Protocol) remember(c *conn, body []byte) {
 	if len(body) != 8 {
 		return
 	}
-	c.cancel = &cancelKey{destination: c.pol.Event.Destination, key: [8]byte(body)}
+	c.cancel = &cancelKey{destination: c.event.Destination, key: [8]byte(body)}
 	p.mu.Lock()
 	p.cancels[*c.cancel] = c
 	p.mu.Unlock()
@@ -41,7 +41,7 @@ func (p *Protocol) forget(c *conn) {
 // of the same identity; any other is ignored, as the server does.
 func (p *Protocol) forward(from *conn, key [8]byte) error {
 	p.mu.Lock()
-	to := p.cancels[cancelKey{from.pol.Event.Destination, key}]
+	to := p.cancels[cancelKey{from.event.Destination, key}]
 	p.mu.Unlock()
 	if to == nil || !sameIdentity(from, to) {
 		return nil
@@ -59,6 +59,6 @@ func (p *Protocol) forward(from *conn, key [8]byte) error {
 // sameIdentity reads what never changes in a session: a renewed identity is
 // one of the same subject.
 func sameIdentity(a, b *conn) bool {
-	x, y := a.pol.Event, b.pol.Event
+	x, y := a.event, b.event
 	return x.Workload == y.Workload && x.SPIFFE == y.SPIFFE && x.PrincipalIssuer == y.PrincipalIssuer && x.Issuer == y.Issuer && x.Actor == y.Actor && x.Principal == y.Principal && slices.Equal(x.Actors, y.Actors)
 }

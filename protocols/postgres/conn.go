@@ -23,7 +23,7 @@ import (
 type conn struct {
 	p   *Protocol
 	s   *protocols.Session
-	pol *policy.Session
+	pol *policy.Session // of the goroutine that reads the client
 	ctx context.Context
 
 	client  *wire.Reader
@@ -31,6 +31,7 @@ type conn struct {
 	number  uint64          // of the latest statement
 	dead    bool            // a refusal will fail: the server skips all up to Sync
 	ddl     bool            // the catalog may have changed
+	voiced  bool            // whom it speaks for may not be for the session; see settle
 	latest  policy.Decision // of the latest statement that was sent
 	input   inputRecord
 	chunk   events.Chunk
@@ -57,6 +58,8 @@ type conn struct {
 	cancel   *cancelKey
 	shown    string // application_name as the client gave it
 	sent     string // as the server was given it
+
+	event *events.Session // of the session as it began: never replaced
 
 	leaf *x509.Certificate // that the client was shown; see noting
 }
@@ -322,7 +325,11 @@ func (c *conn) message(typ byte, body []byte) error {
 		return violation(fmt.Errorf("a message of type %q is not of this protocol", typ))
 	}
 	if c.dead || c.queue.skips() {
+		c.unsaid(typ, body)
 		return nil // as the server does
+	}
+	if err := c.settle(); err != nil {
+		return err
 	}
 	switch typ {
 	case 'Q':
@@ -358,13 +365,16 @@ func (c *conn) push(st *step, d policy.Decision, msg []byte) error {
 		return c.s.Send(d, msg)
 	case skips:
 		c.skipped(st)
+		if st.voice != voiceNone {
+			c.silence()
+		}
 	}
 	return nil
 }
 
 // refuse has a message fail at the server in its place.
 func (c *conn) refuse(simple bool, r *refusal) error {
-	st := step{kind: stepParse, refusal: r, statement: r.fails, number: r.number, record: r.record, started: time.Now()}
+	st := step{kind: stepParse, refusal: r, statement: r.fails, number: r.number, record: r.record, started: time.Now(), event: c.pol.Event}
 	if simple {
 		st.kind = stepQuery
 	} else {
@@ -394,6 +404,7 @@ func (c *conn) oversized(typ byte, n int) error {
 		return err
 	} else if go_ && !c.dead && !c.queue.skips() {
 		c.number++
+		c.silence() // nobody knows what it would have said
 		if err := c.refuseOpaque(typ == 'Q' || typ == 'F', codeUnsupported, fmt.Sprintf("a message of %d bytes is larger than what is analysed (%d)", n, maxMessage), "Send less at once, or use COPY.", nil, nil); err != nil {
 			return err
 		}

@@ -76,6 +76,12 @@ func (c *conn) parse(body []byte) error {
 	if c.crowded() {
 		return c.refuse(false, &refusal{code: codeBusy, message: "sallyport: refused: this session has too many prepared statements", hint: "Close some."})
 	}
+	if s, ok := saying(sql); ok {
+		return c.parseSaying(&s, name, types, body[len(name)+len(sql)+2:])
+	}
+	if c.s.Speaks() && mentions(sql) {
+		return c.refuseMention(false)
+	}
 	sc := c.scope()
 	st, err := c.analyze(sql, sc, false, types)
 	if err != nil {
@@ -203,6 +209,9 @@ func (c *conn) bind(body []byte) error {
 	if c.crowded() {
 		return c.refuse(false, &refusal{code: codeBusy, message: "sallyport: refused: this session has too many portals", hint: "Close some."})
 	}
+	if p.says != nil {
+		return c.bindSaying(p, port, pname, body)
+	}
 	now := time.Now()
 	st, err := c.fresh(p, sc)
 	if err == nil && st == nil {
@@ -213,7 +222,7 @@ func (c *conn) bind(body []byte) error {
 		return c.refuseUnanalysed(false, err, []byte(p.sql), body)
 	}
 	port.name, port.stmt, port.st = string(pname), p, st
-	port.number, port.started = c.number, now
+	port.number, port.started, port.who = c.number, now, c.s.Principal()
 	port.binds = append(port.binds[:0], body...)
 	kind := policy.StatementReq
 	if st.an.Local { // what the names in it stand for is looked up at Execute
@@ -297,6 +306,9 @@ func (c *conn) describe(body []byte) error {
 			return c.refuse(false, notKnown(true, name))
 		case port != nil:
 			p = port.stmt
+			if c.ofAnother(port) {
+				return c.refuseAnother(port)
+			}
 			if port.number == c.number {
 				number = port.number
 			}
@@ -331,9 +343,15 @@ func (c *conn) execute(body []byte) error {
 	p, sc := c.portalNamed(name), c.scope()
 	switch {
 	case p == nil && sc.Opaque:
-		p = &portal{st: unknown(sc).st}
+		p = &portal{st: unknown(sc).st, who: c.s.Principal()}
 	case p == nil:
 		return c.refuse(false, notKnown(true, name))
+	}
+	if p.stmt != nil && p.stmt.says != nil {
+		return c.executeSaying(p.stmt.says, body)
+	}
+	if c.ofAnother(p) {
+		return c.refuseAnother(p)
 	}
 	now := time.Now()
 	st := p.st

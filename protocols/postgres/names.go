@@ -20,6 +20,8 @@ type prepared struct {
 
 	digests []events.Digest  // of the literals in sql
 	record  policy.Recording // what was decided when it was prepared
+
+	says *says // it says for whom the next statements are; sql is what the server has
 }
 
 // portal is a bound statement, or a cursor.
@@ -32,6 +34,7 @@ type portal struct {
 	number  uint64    // of the event that Bind left; 0 once it was executed
 	started time.Time // then
 	hold    bool      // of SQL: it may outlive its transaction
+	who     string    // whom it was opened for; see Session.Principal
 }
 
 // change is what a step does to the name space: it gives one name of the
@@ -42,6 +45,7 @@ type change struct {
 	stmt *prepared
 	port *portal
 	sql  *statement
+	who  string // whom cursors of SQL are opened for
 }
 
 type changeKind uint8
@@ -77,6 +81,8 @@ func (p *prepared) size() int {
 	switch {
 	case p == nil:
 		return 0
+	case p.says != nil:
+		return len(p.sql) + len(p.says.token)
 	case p.st.an.SQL == "": // sent is the same
 		return len(p.sql) + 4*len(p.types)
 	}
@@ -225,7 +231,7 @@ func (n *names) confirm(c *change) {
 		n.recycle(n.portals.confirm(c.name, c.port))
 	case bySQL:
 		n.unsettled--
-		n.apply(c.sql.an)
+		n.apply(c.sql.an, c.who)
 	}
 }
 
@@ -246,13 +252,13 @@ func (n *names) undo(c *change, ran bool) {
 }
 
 // apply does what a text of SQL did to the names.
-func (n *names) apply(an *query.Analysis) {
+func (n *names) apply(an *query.Analysis, who string) {
 	n.drop(an)
 	for name, a := range an.Prepares {
 		n.statements.set(name, &prepared{name: name, st: &statement{an: a}})
 	}
 	for name, a := range an.Declares {
-		n.portals.set(name, &portal{name: name, st: &statement{an: a}, hold: true})
+		n.portals.set(name, &portal{name: name, st: &statement{an: a}, hold: true, who: who})
 	}
 }
 

@@ -141,6 +141,7 @@ func (o *observer) message(typ byte, body []byte) error {
 		if !ok {
 			return malformed(typ)
 		}
+		sql = o.heard(sql)
 		st, sc, err := o.understand(sql, true, nil)
 		if err != nil {
 			return o.opaque(unanalysed(err), sql, nil)
@@ -167,6 +168,18 @@ func (o *observer) message(typ byte, body []byte) error {
 		return fmt.Errorf("postgres: a message of type %q is not of this protocol", typ)
 	}
 	return nil
+}
+
+// heard is what is looked at of a text that says for whom the next statements
+// are. Nothing is decided here for anybody, but its token is for no record.
+func (o *observer) heard(sql []byte) []byte {
+	if s, ok := saying(sql); ok {
+		return bytesOf(s.text)
+	}
+	if o.pol.Identity.SpeaksFor && mentions(sql) {
+		return bytesOf(saysSet)
+	}
+	return sql
 }
 
 // understand analyses a text under what would be protected at this moment.
@@ -198,7 +211,7 @@ func (o *observer) statement(st *statement, sc *policy.Scope, sql, binds []byte)
 	}
 	o.ddl = an.DDL
 	if !o.queue.names.crowded() {
-		o.queue.names.apply(an)
+		o.queue.names.apply(an, "")
 	}
 	return o.transcript(rec, sql, binds)
 }
@@ -260,6 +273,7 @@ func (o *observer) parse(body []byte) error {
 	if o.queue.names.crowded() {
 		return errors.New("postgres: too many prepared statements")
 	}
+	sql = o.heard(sql)
 	p := &prepared{name: string(name), sql: string(sql), types: types, st: &statement{an: &query.Analysis{}}}
 	if st, _, err := o.understand(sql, false, types); err == nil {
 		p.st = st

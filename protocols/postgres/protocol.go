@@ -50,7 +50,7 @@ const startupTime = 60 * time.Second
 
 // Serve implements protocols.Protocol.
 func (p *Protocol) Serve(ctx context.Context, s *protocols.Session) error {
-	c := &conn{p: p, s: s, pol: s.Policy(), ctx: ctx, replyCtx: context.WithoutCancel(ctx)}
+	c := &conn{p: p, s: s, pol: s.Policy(), event: s.Policy().Event, ctx: ctx, replyCtx: context.WithoutCancel(ctx)}
 	c.queue.init()
 	c.queue.rested = s.Rest
 	return c.serve()

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/query"
 )
@@ -42,6 +43,9 @@ type step struct {
 	guard     *policy.Scope // nil: nothing is protected
 	analyzer  query.Analyzer
 	copies    bool // it may start a COPY from the client
+	voice     voice
+	ends      bool            // it may end a transaction, though a Sync does not follow
+	event     *events.Session // for whom its statement was decided; nil: it has none
 	change    change
 }
 
@@ -72,6 +76,8 @@ type queue struct {
 	copies   int    // steps under way that may start a COPY
 	idle     bool   // the last ReadyForQuery was outside of a transaction
 	rested   func() // nothing is under way; called with mu held
+	voice    heard
+	turns    int // steps under way that may end a transaction
 	names    names
 }
 
@@ -119,6 +125,12 @@ func (q *queue) push(s *step) fate {
 		q.copies++
 		q.copy = copyPending
 	}
+	if s.voice != voiceNone {
+		q.voice.over = false
+	}
+	if s.turns() {
+		q.turns++
+	}
 	q.names.predict(&s.change, q.batch)
 	q.steps[(q.first+q.n)%len(q.steps)] = *s
 	q.n++
@@ -157,6 +169,9 @@ func (q *queue) pop() (s step) {
 	q.steps[q.first] = step{}
 	q.first = (q.first + 1) % len(q.steps)
 	q.n--
+	if s.turns() {
+		q.turns--
+	}
 	if s.copies {
 		if q.copies--; q.copies == 0 {
 			q.copy = copyNone
@@ -174,6 +189,7 @@ func (q *queue) pop() (s step) {
 func (q *queue) done() {
 	q.mu.Lock()
 	s := q.pop()
+	q.voice.said(&s, q.idle)
 	q.names.confirm(&s.change)
 	q.moved.Broadcast()
 	q.settle()
@@ -193,6 +209,7 @@ func (q *queue) fail(skipped func(*step)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.pop()
+	q.voice.unsaid(&s)
 	q.names.undo(&s.change, true)
 	if !s.kind.alone() {
 		q.skip(skipped)
@@ -205,6 +222,7 @@ func (q *queue) fail(skipped func(*step)) {
 func (q *queue) skip(skipped func(*step)) {
 	for q.n > 0 && q.steps[q.first].kind != stepSync {
 		s := q.pop()
+		q.voice.unsaid(&s)
 		q.names.undo(&s.change, false)
 		skipped(&s)
 	}

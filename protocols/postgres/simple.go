@@ -23,6 +23,12 @@ func (c *conn) query(body []byte) error {
 	if !ok {
 		return violation(malformed('Q'))
 	}
+	if s, ok := saying(sql); ok {
+		return c.simpleSaying(&s)
+	}
+	if c.s.Speaks() && mentions(sql) {
+		return c.refuseMention(true)
+	}
 	now := time.Now()
 	c.number++
 	sc := c.scope()
@@ -50,14 +56,15 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 	s := &c.current
 	*s = step{
 		kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
-		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer,
+		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
 	}
 	if kind == stepBind {
 		return s // it does not run yet
 	}
 	s.copies = st.copies
+	s.ends = kind == stepExecute && mayEnd(an.Commands)
 	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil || an.Closes != nil {
-		s.change = change{kind: bySQL, sql: st}
+		s.change = change{kind: bySQL, sql: st, who: c.s.Principal()}
 	}
 	return s
 }
@@ -67,7 +74,11 @@ func (c *conn) run(s *step, st *statement, d policy.Decision) error {
 	c.latest = d
 	c.ddl = c.ddl || st.an.DDL
 	c.input = inputRecord{number: c.number, record: d.Record()}
-	return c.push(s, d, c.msg)
+	err := c.push(s, d, c.msg)
+	if c.s.Speaks() && (containsFold(bytesOf(st.normalized), "discard all") || containsFold(bytesOf(st.normalized), "reset all")) {
+		c.silence()
+	}
+	return err
 }
 
 // functionCall decides a FunctionCall: nothing is known of what it does.
@@ -91,6 +102,6 @@ func (c *conn) functionCall(body []byte) error {
 	c.latest = d
 	return c.push(&step{
 		kind: stepFunction, statement: true, number: c.number, record: d.Record(), started: now,
-		sanitize: true, guard: protects(sc), analyzer: c.analyzer,
+		sanitize: true, guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
 	}, d, c.msg)
 }

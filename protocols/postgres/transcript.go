@@ -16,6 +16,9 @@ func (c *conn) record(r policy.Recording, now time.Time, sql, binds []byte) erro
 	if r.Level == policy.RecordEvents {
 		return nil
 	}
+	if c.s.Speaks() {
+		sql, binds = withoutTokens(sql), withoutTokens(binds)
+	}
 	later := r.Level == policy.RecordFull
 	ch := &c.chunk
 	*ch = events.Chunk{Number: c.number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: later || len(binds) > 0}
@@ -90,7 +93,7 @@ func (c *conn) respond(s *step) error {
 	o := c.reply.of(s)
 	e := &c.reply.event
 	*e = events.Event{
-		Kind: events.Response, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code,
+		Kind: events.Response, Session: s.event, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code,
 		Rows: o.rows, Bytes: o.bytes, Recorded: o.recorded,
 	}
 	if o.rows == 0 {
@@ -108,6 +111,6 @@ func (c *conn) skipped(s *step) {
 	if s.statement && c.ended.Swap(s.number) != s.number {
 		// The journal keeps room for outcomes; where it fails for good, it
 		// records the end of this session as interrupted.
-		_ = c.s.Event(&events.Event{Kind: events.Response, Time: time.Now(), Number: s.number, Status: "skipped"})
+		_ = c.s.Event(&events.Event{Kind: events.Response, Session: s.event, Time: time.Now(), Number: s.number, Status: "skipped"})
 	}
 }

@@ -34,6 +34,8 @@ type Options struct {
 	Client func(net.Conn) net.Conn
 	// Identity may change who the nth connection (from 1) belongs to.
 	Identity func(n int, id *intercept.Identity)
+	// Speak proves for whom a connection says that it acts; see protocols.Options.
+	Speak func(context.Context, []byte) (intercept.Spoken, error)
 	// Renew proves an expired identity again.
 	Renew func(context.Context) (intercept.Identity, error)
 }
@@ -130,13 +132,13 @@ func (p *Passage) serve(ctx context.Context, o *Options, c net.Conn, n int) erro
 	}
 	name := o.Protocol.Name()
 	s := protocols.NewSession(protocols.Options{
-		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Account: o.Account, Renew: o.Renew, TLS: o.TLS, TLSOnly: o.TLSOnly,
+		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Account: o.Account, Renew: o.Renew, Speak: o.Speak, TLS: o.TLS, TLSOnly: o.TLSOnly,
 		Policy: &policy.Session{
 			Identity: id, Resource: "clinic", Protocol: name,
 			Event: &events.Session{
 				ID: fmt.Sprintf("session-%d", n), Host: "test", Protocol: name, Resource: "clinic", Destination: o.Server,
 				Workload: id.Workload, Actor: id.Actor(), Principal: id.Principal(), Actors: id.Actors, Issuer: id.Issuer,
-				SPIFFE: id.SPIFFE, PrincipalIssuer: id.PrincipalIssuer(),
+				SPIFFE: id.SPIFFE, PrincipalIssuer: id.PrincipalIssuer(), Pooled: id.Pooled(),
 			},
 		},
 	})

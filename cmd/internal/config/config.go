@@ -137,6 +137,9 @@ type Workload struct {
 	Issuer   string   `yaml:"issuer"`     // default: any configured
 	Subjects []string `yaml:"subjects"`   // that it may present
 	SPIFFE   string   `yaml:"spiffe"`     // ID that the agent must give its processes; "" where that is not asked
+
+	// SpeaksFor lets it say for whom each of its requests is: it serves many people.
+	SpeaksFor bool `yaml:"speaks_for"`
 }
 
 // Match selects processes; all given parts must hold.
