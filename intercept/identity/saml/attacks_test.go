@@ -371,6 +371,43 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// When no more logins can be remembered, nobody new is believed, and nobody is
+// forgotten before their time, also by a clock that is set back.
+func TestFullOfLogins(t *testing.T) {
+	w := start(t)
+	ctx := context.Background()
+	clock := func() time.Time { return w.now }
+	logins := saml.NewLogins(clock)
+	v, err := saml.New([]saml.Provider{provider(w.IdP)}, logins, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Verifier = v
+	first := w.login().Response
+	if _, err := w.Accept(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	logins.Fill(16<<10-1, w.now.Add(time.Minute))
+	a := w.login()
+	if _, err := w.Accept(ctx, a.Response); err == nil || !strings.Contains(err.Error(), "in force") {
+		t.Fatal("there was room:", err)
+	}
+	if _, err := w.Accept(ctx, first); err == nil || !strings.Contains(err.Error(), "handed over before") {
+		t.Error("forgotten:", err)
+	}
+	if _, err := w.Verify(ctx, first, ""); err != nil {
+		t.Error(err)
+	}
+	w.now = w.now.Add(-10 * time.Second)
+	if _, err := w.Accept(ctx, a.Response); err == nil {
+		t.Error("a clock that was set back made room")
+	}
+	w.now = w.now.Add(time.Minute + 10*time.Second)
+	if _, err := w.Accept(ctx, a.Response); err != nil {
+		t.Error("there is room again:", err)
+	}
+}
+
 // What two readers could read in two ways is refused before anything else.
 func TestStrict(t *testing.T) {
 	w := start(t)

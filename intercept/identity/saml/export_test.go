@@ -2,6 +2,8 @@ package saml
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"time"
 )
 
@@ -12,4 +14,13 @@ func (v *Verifier) Open(raw string, now time.Time) (subject string, claims map[s
 		return "", nil, err
 	}
 	return s.subject, s.claims, nil
+}
+
+// Fill has it remember so many logins, until then.
+func (l *Logins) Fill(n int, until time.Time) {
+	for i := range n {
+		id := fmt.Sprint("filled-", i)
+		l.seen[assertionKey{"p", id}] = until
+		l.accepted[sha256.Sum256([]byte(id))] = login{"p", until}
+	}
 }
