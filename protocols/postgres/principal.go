@@ -47,10 +47,7 @@ func saying(sql []byte) (s says, ok bool) {
 		return s, false
 	}
 	if w.word("default") {
-		s.text = saysReset
-		if s.local {
-			s.text = "SET LOCAL sallyport.principal TO DEFAULT"
-		}
+		s.text = "SET sallyport.principal TO DEFAULT"
 		return s, len(w.b) == 0
 	}
 	if !w.char('\'') {

@@ -50,7 +50,7 @@ func (c *conn) say(s *says, now time.Time) (st *statement, d policy.Decision, r 
 	if !d.Allowed() {
 		r = c.refused(d, derr, st.an)
 	}
-	if s.token == nil || r != nil {
+	if r != nil {
 		c.silence()
 	}
 	return st, d, r, err
@@ -145,7 +145,11 @@ func (c *conn) sendSaying(kind stepKind, s *says, st *statement, d policy.Decisi
 			step.voice = voiceTransaction
 		}
 	}
-	return c.run(step, st, d)
+	err := c.run(step, st, d)
+	if s.token == nil {
+		c.silence() // its own record is of whom it was for until now
+	}
+	return err
 }
 
 // parseSaying prepares such a text. What it says holds once it is executed:
