@@ -38,6 +38,7 @@ type daemon struct {
 	gate      *policy.Gate
 	protocols map[string]protocols.Protocol
 	brokers   brokers
+	logins    keptLogins
 	analyzers *analyzers
 	leaves    *tlsport.Leaves  // nil: agents have no TLS
 	spiffe    *spiffe.Sessions // nil: no agent is asked
@@ -136,6 +137,9 @@ func (d *daemon) begin(in inherited) error {
 	slog.SetDefault(d.log)
 	if d.evidence, err = openEvidence(s.cfg, b, d.log, &d.alarms); err != nil {
 		return err
+	}
+	if err := d.logins.restore(s.cfg.State, s.logins); err != nil {
+		d.log.Error("who has logged in by SAML is not known any more: people log in again", "error", err)
 	}
 	d.events = newLedger(d.evidence.journal, d.metrics)
 	d.alarms.begin(d.events, d.log)

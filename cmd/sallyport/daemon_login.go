@@ -60,9 +60,13 @@ func (d *daemon) endLogin(ctx context.Context, fd int) (map[string]string, error
 	if err != nil {
 		return nil, err
 	}
-	t, err := d.setting.Load().people.Accept(ctx, raw)
+	set := d.setting.Load()
+	t, err := set.people.Accept(ctx, raw)
 	if err != nil {
 		return nil, err
+	}
+	if err := d.logins.save(set.logins); err != nil {
+		d.log.Error("a login by SAML is forgotten with the next restart", "error", err)
 	}
 	d.note(&events.Event{
 		Kind: events.Lifecycle, Time: time.Now(), Status: "login",

@@ -204,10 +204,20 @@ func TestLoginBySAML(t *testing.T) {
 	if allowed < 3 || logins != 3 {
 		t.Errorf("%d sessions and %d logins are on the record", allowed, logins)
 	}
-	// Nobody is known to the next one.
+	// The next one knows who logged in, and takes no answer once more; what it
+	// can't read it does not believe.
 	h.serve()
-	if out, err := h.ask(filepath.Join(h.dir, "late.login"), "select 1"); err == nil || !has(out, "log in again") {
+	late2 := filepath.Join(h.dir, "late.login")
+	if out, err := h.ask(late2, "select 1"); err != nil || out != "1\n" {
 		t.Errorf("after a restart: %q %v", out, err)
 	}
+	refused("an answer to the one before", answer.Response, "handed over before")
+	h.stop()
+	h.write(filepath.Join(h.dir, "state", "logins.json"), "{")
+	h.serve()
+	if out, err := h.ask(late2, "select 1"); err == nil || !has(out, "log in again") || !has(h.log.String(), "not known any more") {
+		t.Errorf("without what is remembered: %q %v", out, err)
+	}
+	refused("an answer to nobody", answer.Response, "no login that began here")
 	h.stop()
 }

@@ -15,8 +15,8 @@ import (
 	"sallyport.dev/sallyport/intercept/identity/samltest"
 )
 
-// evil is a copy of an assertion that names mallory, without a signature.
-func evil(f *samltest.Forged, a *etree.Element) *etree.Element {
+// another is a copy of an assertion that names mallory, without a signature.
+func another(f *samltest.Forged, a *etree.Element) *etree.Element {
 	e := a.Copy()
 	samltest.Strip(e)
 	e.CreateAttr("ID", "evil")
@@ -33,49 +33,47 @@ func TestWrapping(t *testing.T) {
 	w := start(t)
 	response := w.login().Response
 	for name, wrap := range map[string]func(f *samltest.Forged, resp, a *etree.Element){
-		"XSW1: the response, signed, within the signature of another": func(f *samltest.Forged, resp, a *etree.Element) {
+		"XSW1: the response, signed, within the signature of another": func(f *samltest.Forged, _, _ *etree.Element) {
 			f.ResignAll(w.Key, w.Certificate)
-			resp = f.Response()
-			whole := resp.Copy()
+			whole := f.Response().Copy()
 			sig := samltest.Strip(whole)
-			evil := whole.Copy()
-			evil.CreateAttr("ID", "evil-response")
-			old := f.Find(evil, "Assertion")
-			evil.RemoveChild(old)
-			evil.AddChild(wrapEvil(f, old))
+			forged := whole.Copy()
+			forged.CreateAttr("ID", "evil-response")
+			old := f.Find(forged, "Assertion")
+			forged.RemoveChild(old)
+			forged.AddChild(another(f, old))
 			sig.AddChild(whole)
-			evil.InsertChildAt(1, sig)
-			f.Doc.SetRoot(evil)
+			forged.InsertChildAt(1, sig)
+			f.Doc.SetRoot(forged)
 		},
-		"XSW2: the response, signed, beside its signature in another": func(f *samltest.Forged, resp, a *etree.Element) {
+		"XSW2: the response, signed, beside its signature in another": func(f *samltest.Forged, _, _ *etree.Element) {
 			f.ResignAll(w.Key, w.Certificate)
-			resp = f.Response()
-			whole := resp.Copy()
+			whole := f.Response().Copy()
 			sig := samltest.Strip(whole)
-			evil := whole.Copy()
-			evil.CreateAttr("ID", "evil-response")
-			old := f.Find(evil, "Assertion")
-			evil.RemoveChild(old)
-			evil.AddChild(wrapEvil(f, old))
-			evil.InsertChildAt(1, sig)
-			evil.InsertChildAt(1, whole)
-			f.Doc.SetRoot(evil)
+			forged := whole.Copy()
+			forged.CreateAttr("ID", "evil-response")
+			old := f.Find(forged, "Assertion")
+			forged.RemoveChild(old)
+			forged.AddChild(another(f, old))
+			forged.InsertChildAt(1, sig)
+			forged.InsertChildAt(1, whole)
+			f.Doc.SetRoot(forged)
 		},
 		"XSW3: another before the signed one": func(f *samltest.Forged, resp, a *etree.Element) {
-			resp.InsertChildAt(a.Index(), evil(f, a))
+			resp.InsertChildAt(a.Index(), another(f, a))
 		},
 		"XSW4: the signed one within another": func(f *samltest.Forged, resp, a *etree.Element) {
-			e := evil(f, a)
+			e := another(f, a)
 			resp.InsertChildAt(a.Index(), e)
 			e.AddChild(resp.RemoveChild(a))
 		},
 		"XSW5: another has the signature, the signed one comes last": func(f *samltest.Forged, resp, a *etree.Element) {
-			e := evil(f, a)
+			e := another(f, a)
 			e.InsertChildAt(1, samltest.Strip(a))
 			resp.InsertChildAt(a.Index(), e)
 		},
 		"XSW6: the signed one within the signature of another": func(f *samltest.Forged, resp, a *etree.Element) {
-			e := evil(f, a)
+			e := another(f, a)
 			sig := samltest.Strip(a)
 			resp.InsertChildAt(a.Index(), e)
 			sig.AddChild(resp.RemoveChild(a))
@@ -83,11 +81,11 @@ func TestWrapping(t *testing.T) {
 		},
 		"XSW7: another within extensions": func(f *samltest.Forged, resp, a *etree.Element) {
 			x := etree.NewElement("samlp:Extensions")
-			x.AddChild(evil(f, a))
+			x.AddChild(another(f, a))
 			resp.InsertChildAt(a.Index(), x)
 		},
 		"XSW8: the signed one within an object of another's signature": func(f *samltest.Forged, resp, a *etree.Element) {
-			e := evil(f, a)
+			e := another(f, a)
 			sig := samltest.Strip(a)
 			resp.InsertChildAt(a.Index(), e)
 			o := etree.NewElement("ds:Object")
@@ -96,12 +94,12 @@ func TestWrapping(t *testing.T) {
 			e.InsertChildAt(1, sig)
 		},
 		"another under a different namespace": func(f *samltest.Forged, resp, a *etree.Element) {
-			e := evil(f, a)
+			e := another(f, a)
 			e.CreateAttr("xmlns:saml", "urn:oasis:names:tc:SAML:2.0:assertion#")
 			resp.AddChild(e)
 		},
 		"the same ID twice": func(f *samltest.Forged, resp, a *etree.Element) {
-			e := evil(f, a)
+			e := another(f, a)
 			e.CreateAttr("ID", a.SelectAttrValue("ID", ""))
 			x := etree.NewElement("samlp:Extensions")
 			x.AddChild(e)
@@ -132,7 +130,7 @@ func TestWrapping(t *testing.T) {
 			f.Find(a, "DigestValue").SetText(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 		},
 		"no signature": func(f *samltest.Forged, resp, a *etree.Element) { samltest.Strip(a) },
-		"the response's signature alone, of another response": func(f *samltest.Forged, resp, a *etree.Element) {
+		"the response's signature alone, of another response": func(f *samltest.Forged, _, _ *etree.Element) {
 			f.ResignAll(w.Key, w.Certificate)
 			samltest.Strip(f.Assertion())
 		},
@@ -160,8 +158,6 @@ func TestWrapping(t *testing.T) {
 		t.Fatal("the response signed:", err)
 	}
 }
-
-func wrapEvil(f *samltest.Forged, a *etree.Element) *etree.Element { return evil(f, a) }
 
 // Assertions that the provider's own key signed, and that are not for us.
 func TestNotForUs(t *testing.T) {
@@ -405,6 +401,57 @@ func TestFullOfLogins(t *testing.T) {
 	w.now = w.now.Add(time.Minute + 10*time.Second)
 	if _, err := w.Accept(ctx, a.Response); err != nil {
 		t.Error("there is room again:", err)
+	}
+}
+
+// What is kept over a restart stands for the same logins, and lets no assertion
+// in once more.
+func TestRestore(t *testing.T) {
+	w := start(t)
+	ctx := context.Background()
+	clock := func() time.Time { return w.now }
+	next := func(kept []byte) (*saml.Logins, error) {
+		l := saml.NewLogins(clock)
+		v, err := saml.New([]saml.Provider{provider(w.IdP)}, l, clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Verifier = v
+		if kept == nil {
+			return l, nil
+		}
+		return l, l.Restore(kept)
+	}
+	l, _ := next(nil)
+	a := w.login()
+	got, err := w.Accept(ctx, a.Response)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := l.Save()
+	if err != nil || strings.Contains(string(kept), a.Response[:40]) || strings.Contains(string(kept), "alice") {
+		t.Fatalf("%s %v", kept, err)
+	}
+	if _, err := next(kept); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := w.Verify(ctx, a.Response, ""); err != nil || again.Subject != "alice" || !again.Expires.Equal(got.Expires) {
+		t.Error(again, err)
+	}
+	if _, err := w.Accept(ctx, a.Response); err == nil || !strings.Contains(err.Error(), "handed over before") {
+		t.Error(err)
+	}
+	w.now = got.Expires
+	if l, err = next(kept); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err = l.Save(); err != nil || strings.Contains(string(kept), "Sum") {
+		t.Errorf("what is over is kept: %s %v", kept, err)
+	}
+	for _, bad := range []string{"", "{", `{"Accepted":[{"Sum":"00"}]}`, "[" + strings.Repeat("1,", 9) + "1]"} {
+		if _, err := next([]byte(bad)); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
 	}
 }
 

@@ -64,9 +64,9 @@ func FuzzOpen(f *testing.F) {
 	}
 	add(func(*samltest.Forged, *etree.Element) {})
 	add(func(_ *samltest.Forged, a *etree.Element) { samltest.Strip(a) })
-	add(func(x *samltest.Forged, a *etree.Element) { x.Response().InsertChildAt(a.Index(), evil(x, a)) })
+	add(func(x *samltest.Forged, a *etree.Element) { x.Response().InsertChildAt(a.Index(), another(x, a)) })
 	add(func(x *samltest.Forged, a *etree.Element) {
-		e, sig := evil(x, a), samltest.Strip(a)
+		e, sig := another(x, a), samltest.Strip(a)
 		o := etree.NewElement("ds:Object")
 		o.AddChild(x.Response().RemoveChild(a))
 		sig.AddChild(o)

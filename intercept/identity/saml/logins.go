@@ -18,8 +18,8 @@ const (
 )
 
 // Logins remembers the requests that were made and the assertions that were
-// believed. It is in memory alone: after a restart nothing that was asked
-// before is answered, and nobody who logged in before is known.
+// believed. What was believed can be kept over a restart (Save, Restore); what
+// was asked before one is never answered.
 type Logins struct {
 	now func() time.Time
 

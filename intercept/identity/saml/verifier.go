@@ -149,6 +149,9 @@ func (v *Verifier) Verify(ctx context.Context, raw, only string) (*identity.Toke
 	}
 	t := s.provider.token(said)
 	t.Sum = sha256.Sum256([]byte(raw))
+	if !now.Before(t.Expires) {
+		return nil, fmt.Errorf("%w: log in again", identity.ErrExpired)
+	}
 	until, ok := v.logins.known(s.provider.EntityID, t.Sum)
 	if !ok {
 		return nil, errors.New("its login is over, or was not made with the sallyport that runs now: log in again (sallyport login)")
