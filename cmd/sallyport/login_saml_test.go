@@ -113,7 +113,27 @@ func (h *samlHost) ask(person, sql string) (string, error) {
 // the record, their attributes decide, and it ends with their login.
 func TestLoginBySAML(t *testing.T) {
 	h := newSAMLHost(t)
+	// Metadata of somebody else is a mistake of the configuration, with its line.
+	good := h.idp.Metadata()
+	h.write(filepath.Join(h.dir, "clinic-idp.xml"), strings.ReplaceAll(string(good), h.idp.EntityID, "https://other.example"))
+	h.start()
+	if code := h.wait(); code != 2 || !has(h.log.String(), h.config+":12: provider clinic: metadata: is of \"https://other.example\"") {
+		t.Errorf("%d\n%s", code, h.log)
+	}
+	h.write(filepath.Join(h.dir, "clinic-idp.xml"), string(good))
+	login := func(want string, args ...string) {
+		t.Helper()
+		cmd := h.command(append([]string{"login", "-c", h.config}, args...)...)
+		cmd.Env = []string{"SALLYPORT_TEST=1", "HOME=" + h.dir}
+		if out, err := cmd.CombinedOutput(); err == nil || !has(string(out), want) {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+	login("sallyport run", "--saml", "clinic")
 	h.serve()
+	login(`"nobody" is not among identity.saml`, "--saml", "nobody")
+	login("at one of both", "--saml", "clinic", "--issuer", h.issuer.Issuer)
+	login("for --saml", "--response", "-", "--issuer", h.issuer.Issuer, "--client", "x")
 	alice, answer := h.logIn(samltest.People[0])
 	for range 2 {
 		if out, err := h.ask(alice, "select 1"); err != nil || out != "1\n" {

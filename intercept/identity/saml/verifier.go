@@ -154,7 +154,7 @@ func (v *Verifier) Verify(ctx context.Context, raw, only string) (*identity.Toke
 	}
 	until, ok := v.logins.known(s.provider.EntityID, t.Sum)
 	if !ok {
-		return nil, errors.New("its login is over, or was not made with the sallyport that runs now: log in again (sallyport login)")
+		return nil, errors.New("its login is over, or was not made here: log in again (sallyport login)")
 	}
 	if until.Before(t.Expires) {
 		t.Expires = until
