@@ -29,7 +29,6 @@ const (
 // login does one of both, on its own goroutine: a provider may be slow.
 func (d *daemon) login(o *order, fds []int) {
 	go func() {
-		defer closeAll(fds)
 		ctx, cancel := context.WithTimeout(context.Background(), bindTime)
 		defer cancel()
 		v := verdict{To: doLogin, ID: o.ID}
@@ -75,9 +74,11 @@ func (d *daemon) endLogin(ctx context.Context, fd int) (map[string]string, error
 	return map[string]string{termSubject: t.Subject, termIssuer: t.Issuer, termUntil: t.Expires.Format(time.RFC3339)}, nil
 }
 
-// readLogin reads what root's command was given by the browser.
+// readLogin reads what root's command was given by the browser, and closes the
+// descriptor.
 func readLogin(fd int) (string, error) {
 	f := os.NewFile(uintptr(fd), "response")
+	defer f.Close()
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, privsep.MaxToken+1))
 	if err == nil && len(b) > privsep.MaxToken {
 		err = errors.New("is too long")
