@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -239,5 +240,24 @@ func TestLoginBySAML(t *testing.T) {
 		t.Errorf("without what is remembered: %q %v", out, err)
 	}
 	refused("an answer to nobody", answer.Response, "no login that began here")
+	h.stop()
+}
+
+// The daemon itself fetches metadata from a URL, by TLS and by pin.
+func TestLoginBySAMLOfURL(t *testing.T) {
+	h := newSAMLHost(t)
+	roots := filepath.Join(h.dir, "roots.pem")
+	pemBlock := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.idp.Server.Certificate().Raw})
+	if err := os.WriteFile(roots, pemBlock, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.env = []string{"SSL_CERT_FILE=" + roots}
+	h.identity = strings.Replace(h.identity, "metadata: clinic-idp.xml", fmt.Sprintf("metadata: %q\n      pins: [\"sha256:%x\"]", h.idp.EntityID, h.idp.Pin()), 1)
+	h.configure()
+	h.serve()
+	alice, _ := h.logIn(samltest.People[0])
+	if out, err := h.ask(alice, "select 1"); err != nil || out != "1\n" {
+		t.Errorf("%q %v", out, err)
+	}
 	h.stop()
 }

@@ -149,18 +149,15 @@ func (v *Verifier) Verify(ctx context.Context, raw, only string) (*identity.Toke
 	}
 	t := s.provider.token(said)
 	t.Sum = sha256.Sum256([]byte(raw))
-	if !now.Before(t.Expires) {
-		return nil, fmt.Errorf("%w: log in again", identity.ErrExpired)
-	}
 	until, ok := v.logins.known(s.provider.EntityID, t.Sum)
-	if !ok {
-		return nil, errors.New("its login is over, or was not made here: log in again (sallyport login)")
-	}
-	if until.Before(t.Expires) {
+	if ok && until.Before(t.Expires) {
 		t.Expires = until
 	}
-	if !now.Before(t.Expires) {
+	switch {
+	case !now.Before(t.Expires):
 		return nil, fmt.Errorf("%w: log in again", identity.ErrExpired)
+	case !ok:
+		return nil, errors.New("its login is over, or was not made here: log in again (sallyport login)")
 	}
 	t.Fresh = now.Add(min(left, fresh))
 	return t, nil
