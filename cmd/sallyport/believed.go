@@ -35,6 +35,7 @@ type believed struct {
 	ActorProof      events.Proved `json:"actor_proof,omitzero"`
 	PrincipalProof  events.Proved `json:"principal_proof,omitzero"`
 	Expires         time.Time     `json:"expires,omitzero"`
+	SpeaksFor       bool          `json:"speaks_for,omitempty"` // it may say for whom each request is
 
 	Claims map[string]any `json:"claims,omitempty"` // for root alone
 }
@@ -49,6 +50,7 @@ func believe(p *intercept.Peer, id *intercept.Identity, err error) *believed {
 	b.Workload, b.SPIFFE, b.Actor, b.Actors, b.Principal = id.Workload, id.SPIFFE, id.Actor(), id.Actors, id.Principal()
 	b.Issuer, b.PrincipalIssuer, b.Audience = id.Issuer, id.PrincipalIssuer(), id.Audience
 	b.Proof, b.Strength, b.Expires = id.Proof, intercept.Strength(id.Proof), id.Expires
+	b.SpeaksFor = id.SpeaksFor
 	b.WorkloadProof, b.ActorProof, b.PrincipalProof = proved(id.Proofs.Workload), proved(id.Proofs.Actor), proved(id.Proofs.Principal)
 	return b
 }
@@ -83,6 +85,9 @@ func (b *believed) print(w io.Writer) error {
 	name("actor", b.Actor, b.Issuer, b.ActorProof)
 	line("chain", strings.Join(b.Actors, " <- "))
 	name("for", b.Principal, b.PrincipalIssuer, b.PrincipalProof)
+	if b.SpeaksFor {
+		line("speaks", "for people whom it names request by request (sallyport.principal)")
+	}
 	line("audience", strings.Join(b.Audience, ", "))
 	line("proof", fmt.Sprintf("%s, strength %d", b.Proof, b.Strength))
 	line("until", b.Expires.Local().Format(time.RFC3339))

@@ -11,7 +11,7 @@ import (
 	"sallyport.dev/sallyport/policy"
 )
 
-const asForm = "WORKLOAD[,subject=S][,actor=A][,principal=P][,issuer=URL][,claim.NAME=VALUE][,proof=P][,bound=B][,spiffe=ID][,uid=N][,exe=PATH][,cgroup=PATH]"
+const asForm = "WORKLOAD[,subject=S][,actor=A][,principal=P][,issuer=URL][,claim.NAME=VALUE][,proof=P][,bound=B][,speaks_for=true][,spiffe=ID][,uid=N][,exe=PATH][,cgroup=PATH]"
 
 // sessionAs makes a session of who --as describes. A claim that is named
 // several times is a list.
@@ -54,6 +54,10 @@ func sessionAs(as string, now time.Time) (*policy.Session, error) {
 				return nil, fmt.Errorf("--as: %q: a binding is one of %s", p, strings.Join(intercept.Bindings(), ", "))
 			}
 			proved.Bound = append(proved.Bound, v)
+		case k == "speaks_for":
+			if id.SpeaksFor = v == "true"; !id.SpeaksFor {
+				return nil, fmt.Errorf("--as: %q: write speaks_for=true, or leave it out", p)
+			}
 		case k == "exe":
 			s.Peer.Exe = v
 		case k == "cgroup":

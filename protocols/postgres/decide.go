@@ -139,10 +139,15 @@ func (c *conn) analyzeText(sql []byte, text string, sc *policy.Scope, simple boo
 // preparedAnalysis and cursorAnalysis are the session's names for an analysis;
 // what is under way is waited for first.
 func (c *conn) preparedAnalysis(name string) *query.Analysis {
-	if p := c.statementNamed([]byte(name)); p != nil {
-		return p.st.an
+	p := c.statementNamed([]byte(name))
+	if p == nil {
+		return nil
 	}
-	return nil
+	if p.says != nil { // it says so by the protocol's Execute only
+		c.silence()
+		return nil
+	}
+	return p.st.an
 }
 
 func (c *conn) cursorAnalysis(name string) *query.Analysis {

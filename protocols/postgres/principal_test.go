@@ -210,6 +210,11 @@ func TestPrincipalInPipelines(t *testing.T) {
 		{"for a transaction, in one batch", cat(say("BEGIN"), say(asL("bob")), read[:4], say("COMMIT"), read), 1, []string{"masked", "refused"}},
 		{"for the transaction of a batch", cat(say(asL("bob")), read, read), 2, []string{"masked", "refused"}},
 		{"for no transaction", cat(one(q(asL("bob"))), one(q(ssn))), 2, []string{"refused"}},
+		{"a text that goes on behind its end", cat(one(q("BEGIN")), one(q(asL("bob"))), one(q("COMMIT; "+ssn))), 3, nil},
+		{"a text that goes on behind a reset", cat(one(q(as("bob"))), one(q("RESET ALL; "+ssn))), 2, nil},
+		{"a text that ends its transaction", cat(one(q(as("bob"))), one(q("BEGIN; "+ssn+"; COMMIT"))), 2, []string{"masked"}},
+		{"EXECUTE of what says so", cat(one(parse("s", as("bob"))), one(sync_), one(q("EXECUTE s")), one(q(ssn))), 3, []string{"refused"}},
+		{"executed again", cat(one(parse("s", as("bob"))), one(bind("", "s")), one(execute("")), one(sync_), one(q(as("alice"))), one(bind("", "s")), one(execute("")), read), 3, []string{"masked"}},
 		{"among others", cat(one(q("SELECT 1; "+as("bob"))), one(q(ssn))), 2, []string{"refused"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -354,6 +359,28 @@ func TestPrincipalOfAnotherWorkload(t *testing.T) {
 		p.clean()
 		if b := p.Journal.Events(events.Block); len(b) != 2 || b[0].Rules[0] != "identity" || b[0].Session.Pooled {
 			t.Errorf("%+v", b)
+		}
+	}
+}
+
+// A verdict that depends on the person and the statement is of both.
+func TestPrincipalInConditions(t *testing.T) {
+	p := pooled(t, pooledPolicy+`
+  - name: not-bob
+    effect: block
+    identity: "*"
+    resource: "*"
+    condition: identity.principal == "bob" && "public.m0" in statement.relations
+    reason: not for bob
+`)
+	r := p.raw()
+	for range 2 {
+		for _, who := range []string{"alice", "bob", "carol"} {
+			for _, m := range [][]message{{q("SELECT a FROM m0")}, extended("SELECT a FROM m0")} {
+				if out := r.ask(2, append([]message{q(as(who))}, m...)...); strings.Contains(out, "not for bob") != (who == "bob") || strings.Contains(out, "D ") == (who == "bob") {
+					t.Errorf("%s: %s", who, out)
+				}
+			}
 		}
 	}
 }

@@ -36,6 +36,9 @@ func (c *conn) query(body []byte) error {
 	if err != nil {
 		return c.refuseUnanalysed(true, err, sql, nil)
 	}
+	if c.outlives(st) {
+		return c.refuseOpaque(true, codeUnsupported, "it goes on behind the end of what sallyport.principal was set for", "Send its statements one by one.", sql, nil)
+	}
 	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, now)
 	if err == nil {
 		if err := c.record(d.Record(), now, sql, nil); err != nil {
@@ -75,7 +78,7 @@ func (c *conn) run(s *step, st *statement, d policy.Decision) error {
 	c.ddl = c.ddl || st.an.DDL
 	c.input = inputRecord{number: c.number, record: d.Record()}
 	err := c.push(s, d, c.msg)
-	if c.s.Speaks() && (containsFold(bytesOf(st.normalized), "discard all") || containsFold(bytesOf(st.normalized), "reset all")) {
+	if c.s.Speaks() && st.resets() {
 		c.silence()
 	}
 	return err

@@ -210,3 +210,15 @@ func (c *conn) refuseAnother(p *portal) error {
 	}
 	return c.refuseOpaque(false, codeIdentity, "it was opened for another person than this statement is for", "Open it again.", sql, p.binds)
 }
+
+// resets reports whether a text may reset all settings.
+func (st *statement) resets() bool {
+	text := bytesOf(st.normalized)
+	return containsFold(text, "discard all") || containsFold(text, "reset all")
+}
+
+// outlives reports that a text of several statements ends what somebody is spoken
+// for, and may go on: it is decided as one, for them.
+func (c *conn) outlives(st *statement) bool {
+	return c.s.Principal() != "" && len(st.an.Commands) > 1 && (st.resets() || c.voiced && mayEnd(st.an.Commands))
+}
