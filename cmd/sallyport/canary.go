@@ -102,7 +102,7 @@ func sendCanaryFrom(ctx context.Context, dir string, uid, gid uint32) error {
 	child, err := privsep.StartHelper(privsep.Options{
 		Path: "/proc/self/exe", Args: []string{"sallyport", canaryCommand}, Env: []string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=64MiB"},
 		UID: uid, GID: gid, Cgroup: folder, Stderr: &stderr,
-	}, null, theirs)
+	}, privsep.CanaryGroup, null, theirs)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoCanary, err)
 	}

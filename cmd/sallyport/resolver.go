@@ -72,7 +72,7 @@ func startResolver(cfg *config.Config) (*resolving, error) {
 	r.child, err = privsep.StartHelper(privsep.Options{
 		Path: "/proc/self/exe", Args: []string{"sallyport", resolverCommand},
 		Env: []string{"GOMAXPROCS=1", "GOMEMLIMIT=128MiB"}, UID: uid, GID: gid, Stderr: os.Stderr,
-	}, theirIn, theirOut)
+	}, privsep.ResolverGroup, theirIn, theirOut)
 	if err != nil {
 		in.Close()
 		out.Close()

@@ -187,7 +187,7 @@ func newSigner(cfg *config.Config, log *slog.Logger) (*signer, *os.File, error) 
 		return privsep.StartHelper(privsep.Options{
 			Path: "/proc/self/exe", Args: []string{"sallyport", signerCommand},
 			Env: []string{"GOMAXPROCS=1", "GOMEMLIMIT=64MiB"}, UID: uid, GID: gid, Files: files, Stderr: os.Stderr,
-		}, stdin, null)
+		}, privsep.SignerGroup, stdin, null)
 	}
 	if err := s.begin(); err != nil {
 		closeAll(fds[:])
