@@ -20,7 +20,6 @@ import (
 const (
 	termURL     = "url"     // where the browser must go
 	termRelay   = "relay"   // what the answer must bring back
-	termACS     = "acs"     // where it is brought to
 	termUntil   = "until"   // RFC 3339
 	termSubject = "subject" // who it is
 	termIssuer  = "issuer"  // who says so
@@ -51,7 +50,7 @@ func (d *daemon) beginLogin(ctx context.Context, provider string) (map[string]st
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{termURL: r.URL, termRelay: r.RelayState, termACS: r.ACS, termUntil: r.Until.Format(time.RFC3339)}, nil
+	return map[string]string{termURL: r.URL, termRelay: r.RelayState, termUntil: r.Until.Format(time.RFC3339)}, nil
 }
 
 func (d *daemon) endLogin(ctx context.Context, fd int) (map[string]string, error) {

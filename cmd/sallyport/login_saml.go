@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,10 @@ func (o *loginOptions) loginSAML(ctx context.Context, cmd *cobra.Command, out st
 	if os.Geteuid() != 0 {
 		return &exitError{code: 1, err: errors.New("a login by SAML needs root: to ask the running sallyport"), hint: "run it with sudo"}
 	}
+	i := slices.IndexFunc(cfg.Identity.SAML, func(s config.SAML) bool { return s.Name == o.saml })
+	if i < 0 {
+		return configError(fmt.Errorf("provider %q is not among identity.saml of %s", o.saml, cfg.Path))
+	}
 	begun, err := askLogin(ctx, cfg, privsep.Message{Text: o.saml})
 	if err != nil {
 		return err
@@ -40,7 +45,7 @@ func (o *loginOptions) loginSAML(ctx context.Context, cmd *cobra.Command, out st
 	}
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	raw, err := o.answer(ctx, cmd, begun)
+	raw, err := o.answer(ctx, cmd, cfg.Identity.SAML[i].ACS, begun)
 	if err != nil {
 		return err
 	}
@@ -81,18 +86,19 @@ func askLogin(ctx context.Context, cfg *config.Config, m privsep.Message) (map[s
 }
 
 // answer has the person log in, and returns what their browser brings back.
-func (o *loginOptions) answer(ctx context.Context, cmd *cobra.Command, begun map[string]string) (raw string, err error) {
+// Where that is comes from the configuration, not from the daemon.
+func (o *loginOptions) answer(ctx context.Context, cmd *cobra.Command, acs string, begun map[string]string) (raw string, err error) {
 	tell := func(what string) error {
 		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "open %s\n%s\n", render.Line(begun[termURL]), what)
 		return err
 	}
 	if o.response != "" {
-		if err := tell("and give the field SAMLResponse of what the browser then posts to " + render.Line(begun[termACS])); err != nil {
+		if err := tell("and give the field SAMLResponse of what the browser then posts to " + render.Line(acs)); err != nil {
 			return "", err
 		}
 		return readAnswer(ctx, cmd.InOrStdin(), o.response)
 	}
-	a, err := listenACS(begun[termACS], begun[termRelay])
+	a, err := listenACS(acs, begun[termRelay])
 	if err != nil {
 		return "", err
 	}
