@@ -68,7 +68,7 @@ func (c *conn) ready(status byte) {
 	c.queue.mu.Lock()
 	c.queue.idle = status == 'I'
 	if c.queue.idle {
-		c.queue.voice.ended(false)
+		c.queue.voice.ended(c.reply.failed)
 		c.queue.names.transactionEnded()
 	}
 	c.queue.mu.Unlock()
