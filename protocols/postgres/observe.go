@@ -243,6 +243,9 @@ func (o *observer) transcript(r policy.Recording, sql, binds []byte) error {
 	if r.Level == policy.RecordEvents {
 		return nil
 	}
+	if o.pol.Identity.SpeaksFor {
+		sql, binds = withoutTokens(sql), withoutTokens(binds)
+	}
 	o.chunk = events.Chunk{Number: o.number, Kind: events.ChunkStatement, Time: time.Now(), Data: sql, Later: true}
 	if err := o.w.Record(&o.chunk); err != nil {
 		return unrecorded(err)

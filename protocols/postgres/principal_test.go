@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -385,5 +386,25 @@ func TestPrincipalInConditions(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Where nothing is enforced a token is not recorded either.
+func TestPrincipalObserved(t *testing.T) {
+	j := protocoltest.NewJournal()
+	stream := messages(hello, q(as("alice")), parse("s", as("bob")), bind("", "s"), execute(""), sync_, q(ssn))
+	if err := observe(t, bytes.NewReader(stream), j, ""); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(j.Events(events.Statement)) + len(j.Events(events.Block)); n != 3 {
+		t.Errorf("%d statements", n)
+	}
+	for _, c := range j.Chunks() {
+		if strings.Contains(string(c.Data), ".CANARY") {
+			t.Errorf("a token is in the transcript: %q", c.Data)
+		}
+	}
+	if s := fmt.Sprintf("%+v", j.All()); strings.Contains(s, ".CANARY") {
+		t.Errorf("a token is in an event: %s", s)
 	}
 }
