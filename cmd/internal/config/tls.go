@@ -11,7 +11,8 @@ import (
 // TLS says how a resource's doors are secured.
 type TLS struct {
 	// Server is VerifyFull or Off; "", the default, is VerifyFull but for
-	// connections that do not leave this host.
+	// connections that do not leave this host, where nothing else below says
+	// what a server must prove or is shown.
 	Server      string `yaml:"server"`
 	CA          string `yaml:"ca"`          // file: who may vouch for the server; "": the system's roots
 	Name        string `yaml:"name"`        // in its certificate; default: the resource's one DNS name, else the address
@@ -55,7 +56,7 @@ func (r *Resource) Secured(network, address string) bool {
 	if network == "unix" || r.TLS.Server == Off {
 		return false
 	}
-	if r.TLS.Server == VerifyFull {
+	if t := r.TLS; t.Server == VerifyFull || t.CA != "" || t.Name != "" || t.Certificate != "" {
 		return true
 	}
 	host, _, err := net.SplitHostPort(address)
