@@ -187,7 +187,7 @@ func (b *Binder) attest(ctx context.Context, peer *intercept.Peer, w *Workload) 
 // bound to somebody else is refused.
 func present(id *intercept.Identity, t *Token, svid *SVID) error {
 	proved := intercept.Proved{By: intercept.ProofPidfd, Bound: []string{intercept.BoundSubjects}}
-	if len(t.Audience) == 1 {
+	if len(t.Audience) == 1 && !t.Shared {
 		// Whom else it is for could present it here.
 		proved.Bound = append(proved.Bound, intercept.BoundAudience)
 	}

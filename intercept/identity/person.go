@@ -75,7 +75,7 @@ func person(id *intercept.Identity, t *Token) error {
 // bindings is what ties a person's token to the proved process that acts for
 // them.
 func bindings(t *Token) (bound []string) {
-	if len(t.Audience) == 1 {
+	if len(t.Audience) == 1 && !t.Shared {
 		bound = append(bound, intercept.BoundAudience)
 	}
 	if t.Party != "" {

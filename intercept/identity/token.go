@@ -31,6 +31,10 @@ type Token struct {
 	// process; "": intercept.ProofLogin.
 	Proof string
 
+	// Shared: it was for others than the one in Audience too, before it was
+	// exchanged. They can present it.
+	Shared bool
+
 	Sum     [sha256.Size]byte // of its text; the Binder's
 	OneTime bool              // may be presented once; see Verifier.Spend
 	ID      string            // its jti, where OneTime

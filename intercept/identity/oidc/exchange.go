@@ -158,7 +158,7 @@ func (v *Verifier) exchange(ctx context.Context, is *issuer, raw string, t *iden
 		return fmt.Errorf("what %s gave for it names somebody else", is.URL)
 	}
 	is.exchanger.keep(raw, got, x.Expires)
-	t.Claims, t.Audience = x.Claims, x.Audience
+	t.Claims, t.Audience, t.Shared = x.Claims, x.Audience, len(t.Audience) > 1
 	t.Fresh = v.now().Add(min(left, fresh))
 	if x.Expires.Before(t.Expires) {
 		t.Expires = x.Expires

@@ -92,4 +92,12 @@ func TestExchangeOfFaults(t *testing.T) {
 	if err != nil || tok.Claims["role"] != "exchanged" || tok.Presenter() != "agent-a" || tok.Actors != nil {
 		t.Errorf("with the passage as its actor: %+v %v", tok, err)
 	}
+	if tok.Shared {
+		t.Error("a token for one audience alone is said to be for others too")
+	}
+	// Whom else a token was for can present it, whatever comes of its exchange.
+	tok, err = verify(v, sign(f.Claims("aud", []string{"sallyport", "elsewhere"})))
+	if err != nil || len(tok.Audience) != 1 || !tok.Shared {
+		t.Errorf("a token for two audiences: %+v %v", tok, err)
+	}
 }
