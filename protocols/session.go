@@ -50,6 +50,10 @@ type Options struct {
 	// Speak proves for whom the peer says that its requests are, by their token;
 	// nil: it may not say so. An error's text goes to the client and the record.
 	Speak func(ctx context.Context, token []byte) (intercept.Spoken, error)
+	// Present proves the peer by the token that its client sent: the host has told
+	// it to Policy.Event when it returns. nil: no token is asked for. Otherwise
+	// Policy.Identity is nobody's until then. See Session.Present.
+	Present func(ctx context.Context, token []byte) (intercept.Identity, *Account, error)
 	// Dial opens the server's door, secured where it is to be; see Secure.
 	Dial func(context.Context) (net.Conn, error)
 	// Account, when not nil, is whom the passage logs in as at the server. Dial

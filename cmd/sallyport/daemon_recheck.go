@@ -79,10 +79,20 @@ type origin struct {
 	start     uint64
 	pidInode  uint64
 	cgroup    uint64
+	token     [32]byte // SHA-256 of what its client sent in band: each may have sent another
 }
 
 func originOf(p *intercept.Peer) origin {
-	return origin{p.TGID, p.UID, p.Start, p.PidInode, p.CgroupID}
+	return origin{tgid: p.TGID, uid: p.UID, start: p.Start, pidInode: p.PidInode, cgroup: p.CgroupID}
+}
+
+// origin is a session's.
+func (p *passage) origin() origin {
+	o := originOf(&p.flow.Peer)
+	if p.sent != nil {
+		o.token = p.who.Load().Token
+	}
+	return o
 }
 
 // look proves each process once, and ends the sessions that can't go on.
@@ -144,6 +154,9 @@ func (d *daemon) who(ctx context.Context, p *passage) (intercept.Identity, error
 	defer d.released(&peer)
 	d.hold.RLock()
 	defer d.hold.RUnlock()
+	if p.sent != nil {
+		return d.again(ctx, d.setting.Load(), p, &peer)
+	}
 	return d.setting.Load().binder.Look(ctx, &peer)
 }
 
@@ -159,7 +172,7 @@ func (d *daemon) judge(m *member, id *intercept.Identity, err error) {
 		d.cut(m, "who it is can't be proved any more: "+reasonOf(err), "present a valid token of this workload, and connect again")
 	case now.Before(was.Expires):
 		// Its own token holds; only a new connection would be refused.
-	case m.resting == nil || m.resting() == 0 || now.After(was.Expires.Add(d.setting.Load().cfg.Identity.ExpiredGrace)):
+	case m.p.sent != nil || m.resting == nil || m.resting() == 0 || now.After(was.Expires.Add(d.setting.Load().cfg.Identity.ExpiredGrace)):
 		d.cut(m, "the workload's token has expired", "renew the token, and connect again")
 	}
 }

@@ -30,7 +30,7 @@ type setting struct {
 	logins    *saml.Logins // one for all settings of a daemon
 	saml      map[string][]byte
 	binder    intercept.Binder
-	speaker   *identity.Binder  // the same: proves for whom workloads speak
+	speaker   *identity.Binder  // the same: proves what clients send in band
 	passwords map[string]string // by password_file, or secret_file
 	secrets   map[string][]byte // of accounts, until they are in force
 
@@ -95,7 +95,7 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 // known are a configuration's workloads for a binder.
 func known(cfg *config.Config) (ws []identity.Workload) {
 	for _, w := range cfg.Identity.Workloads {
-		ws = append(ws, identity.Workload{Name: w.Name, Issuer: w.Issuer, Subjects: w.Subjects, SPIFFE: w.SPIFFE, SpeaksFor: w.SpeaksFor})
+		ws = append(ws, identity.Workload{Name: w.Name, Issuer: w.Issuer, Subjects: w.Subjects, SPIFFE: w.SPIFFE, SpeaksFor: w.SpeaksFor, InBand: w.InBand != ""})
 	}
 	return ws
 }

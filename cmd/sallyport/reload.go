@@ -134,7 +134,7 @@ func (l *loader) prove(cfg *config.Config) error {
 func provable(cfg *config.Config) (all []privsep.Workload, err error) {
 	for i, w := range cfg.Identity.Workloads {
 		one := privsep.Workload{
-			Name: w.Name, TokenFile: w.Token, Tokenless: len(w.Subjects) == 0 && w.SPIFFE != "",
+			Name: w.Name, TokenFile: w.Token, Tokenless: len(w.Subjects) == 0 && w.SPIFFE != "", InBand: w.InBand != "",
 			Match: privsep.Match{
 				Cgroup: w.Match.Cgroup, UID: w.Match.UID, Exe: w.Match.Exe,
 				Systemd: w.Match.Systemd, Container: w.Match.Container, Kubernetes: w.Match.Kubernetes,

@@ -53,9 +53,11 @@ type passage struct {
 	protocol protocols.Protocol
 	upstream *upstream
 	granted  *granted                           // nil: the client logs in itself
-	identity intercept.Identity                 // when it connected
+	identity intercept.Identity                 // when it connected, or sent its token
+	sent     *sent                              // its token, where that comes in band; else nil
 	who      atomic.Pointer[intercept.Identity] // the latest proof of it
 	event    *events.Session
+	bound    func() // called once it is known whose it is: it is watched from then on
 }
 
 // label is the resource's name in metrics.
@@ -89,7 +91,8 @@ func (d *daemon) serve(f *intercept.Flow) {
 		return
 	}
 	defer leave()
-	defer p.granted.end()
+	defer func() { p.granted.end() }()
+	defer p.sent.wipe()
 	gauge := d.metrics.sessions.WithLabelValues(p.label())
 	gauge.Inc()
 	defer gauge.Dec()
@@ -99,8 +102,15 @@ func (d *daemon) serve(f *intercept.Flow) {
 	m, done := d.sessions.register(doors.slam)
 	defer done()
 	s := d.session(p, doors, m.cut)
-	d.sessions.watch(m, p, s.Resting)
-	defer d.watchSVID(m, &f.Peer)()
+	stop := func() {}
+	defer func() { stop() }()
+	p.bound = func() {
+		d.sessions.watch(m, p, s.Resting)
+		stop = d.watchSVID(m, &f.Peer)
+	}
+	if p.sent == nil {
+		p.bound()
+	}
 	err = d.guarded(m.drain, p, s)
 	if cerr := s.Close(err); cerr != nil && errors.Is(cerr, events.ErrFull) {
 		// Its recovery at the next start records the end.
@@ -132,6 +142,10 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 	if draining.Err() != nil {
 		return p, refusal("stopping", "session", "sallyport is stopping", "connect again when it is back")
 	}
+	if errors.Is(err, identity.ErrInBand) {
+		p.identity, p.event.Workload, p.sent = id, id.Workload, &sent{}
+		return p, nil
+	}
 	if err != nil {
 		return p, refusal("identity", "identity", reasonOf(err), "present a valid token of this workload; the record of session "+p.event.ID+" tells more")
 	}
@@ -160,8 +174,15 @@ func newEvent(host string, f *intercept.Flow) *events.Session {
 
 // session returns the session; doors are what it opens, cut ends it.
 func (d *daemon) session(p *passage, doors *doors, cut context.Context) *protocols.Session {
+	var present func(context.Context, []byte) (intercept.Identity, *protocols.Account, error)
+	if p.sent != nil {
+		present = func(ctx context.Context, token []byte) (intercept.Identity, *protocols.Account, error) {
+			return d.present(ctx, p, token)
+		}
+	}
 	return protocols.NewSession(protocols.Options{
-		Flow: p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(), Account: p.granted.account(),
+		Present: present,
+		Flow:    p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(), Account: p.granted.account(),
 		TLS: d.clientTLS(p), TLSOnly: p.resource.TLS.Agent == config.Require && p.flow.Path == "",
 		Renew: func(ctx context.Context) (intercept.Identity, error) { return d.renew(ctx, p) },
 		Speak: func(ctx context.Context, token []byte) (intercept.Spoken, error) { return d.speak(ctx, p, token) },
@@ -192,7 +213,13 @@ func (d *daemon) renew(ctx context.Context, p *passage) (intercept.Identity, err
 	defer d.released(&peer)
 	d.hold.RLock()
 	defer d.hold.RUnlock()
-	id, err := d.setting.Load().binder.Again(ctx, &peer, p.who.Load())
+	var id intercept.Identity
+	var err error
+	if set := d.setting.Load(); p.sent != nil {
+		id, err = d.again(ctx, set, p, &peer)
+	} else {
+		id, err = set.binder.Again(ctx, &peer, p.who.Load())
+	}
 	if err == nil && id.Same(&p.identity) {
 		p.who.Store(&id)
 	}

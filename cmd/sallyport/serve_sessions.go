@@ -159,7 +159,7 @@ func (s *sessions) byWorkload() map[string]map[origin][]*member {
 		if m.p == nil {
 			continue
 		}
-		w, o := m.p.identity.Workload, originOf(&m.p.flow.Peer)
+		w, o := m.p.identity.Workload, m.p.origin()
 		if all[w] == nil {
 			all[w] = map[origin][]*member{}
 		}
@@ -177,7 +177,7 @@ func (s *sessions) ofProcesses(which map[origin]bool) map[origin][]*member {
 		if m.p == nil {
 			continue
 		}
-		if o := originOf(&m.p.flow.Peer); which[o] {
+		if o := m.p.origin(); which[o] {
 			all[o] = append(all[o], m)
 		}
 	}

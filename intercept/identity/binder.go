@@ -69,12 +69,13 @@ func (b *Binder) SetWorkloads(ws []Workload) error {
 // the record, also where it refuses for the token's sake. A process that was
 // proved within the last second, lives, and has connected in the same state, is
 // not proved again, unless that comes to nothing: its token may be another by now.
+// With ErrInBand the identity is that of the workload alone, and not valid.
 func (b *Binder) Bind(ctx context.Context, peer *intercept.Peer) (intercept.Identity, error) {
 	if pr, ok := b.proofs.get(peer); ok && b.Lives(peer) {
 		if a, ok := b.prover.(Acquainted); ok {
 			a.Proved(peer, pr.Workload)
 		}
-		if id, err := b.proved(ctx, peer, &pr, b.verifier.Spend); err == nil {
+		if id, err := b.proved(ctx, peer, &pr, nil, b.verifier.Spend); err == nil {
 			return id, nil
 		}
 	}
@@ -83,7 +84,7 @@ func (b *Binder) Bind(ctx context.Context, peer *intercept.Peer) (intercept.Iden
 	if err != nil {
 		return intercept.Identity{}, fmt.Errorf("%w: %w", ErrNobody, err)
 	}
-	id, err := b.proved(ctx, peer, &pr, b.verifier.Spend)
+	id, err := b.proved(ctx, peer, &pr, nil, b.verifier.Spend)
 	if err == nil && b.Lives != nil {
 		b.proofs.put(peer, pr, began)
 	}
@@ -93,7 +94,7 @@ func (b *Binder) Bind(ctx context.Context, peer *intercept.Peer) (intercept.Iden
 // Again implements intercept.Binder. A one-time token of the session itself
 // holds on while it is there; any other is a new use.
 func (b *Binder) Again(ctx context.Context, peer *intercept.Peer, was *intercept.Identity) (intercept.Identity, error) {
-	return b.bind(ctx, peer, func(t *Token) error {
+	return b.bind(ctx, peer, nil, func(t *Token) error {
 		if t.Sum == was.Token {
 			return nil
 		}
@@ -103,25 +104,29 @@ func (b *Binder) Again(ctx context.Context, peer *intercept.Peer, was *intercept
 
 // Look implements intercept.Binder.
 func (b *Binder) Look(ctx context.Context, peer *intercept.Peer) (intercept.Identity, error) {
-	return b.bind(ctx, peer, func(*Token) error { return nil })
+	return b.bind(ctx, peer, nil, func(*Token) error { return nil })
 }
 
-func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, spend func(*Token) error) (intercept.Identity, error) {
+// bind proves a peer; sent is what its client sent, nil for nothing.
+func (b *Binder) bind(ctx context.Context, peer *intercept.Peer, sent []byte, spend func(*Token) error) (intercept.Identity, error) {
 	pr, err := b.prover.Prove(ctx, peer)
 	if err != nil {
 		return intercept.Identity{}, fmt.Errorf("%w: %w", ErrNobody, err)
 	}
-	return b.proved(ctx, peer, &pr, spend)
+	return b.proved(ctx, peer, &pr, sent, spend)
 }
 
 // proved is what a proof comes to.
-func (b *Binder) proved(ctx context.Context, peer *intercept.Peer, pr *intercept.Proof, spend func(*Token) error) (intercept.Identity, error) {
+func (b *Binder) proved(ctx context.Context, peer *intercept.Peer, pr *intercept.Proof, sent []byte, spend func(*Token) error) (intercept.Identity, error) {
 	peer.Exe, peer.Cgroup = pr.Exe, pr.Cgroup
 	w, ok := (*b.workloads.Load())[pr.Workload]
 	if !ok {
 		return intercept.Identity{}, fmt.Errorf("%w: workload %s is not known here: the loader and the daemon read different configurations, restart sallyport", ErrNobody, pr.Workload)
 	}
-	id, err := b.identify(ctx, peer, &w, pr, spend)
+	if w.InBand && sent == nil {
+		return intercept.Identity{Workload: w.Name}, fmt.Errorf("%w: workload %s: %w", ErrNobody, w.Name, ErrInBand)
+	}
+	id, err := b.identify(ctx, peer, &w, pr, sent, spend)
 	if err == nil && !id.Valid(b.now()) {
 		err = fmt.Errorf("%w: renew it", ErrExpired)
 	}
@@ -132,7 +137,7 @@ func (b *Binder) proved(ctx context.Context, peer *intercept.Peer, pr *intercept
 }
 
 // identify puts together what a proved process of a workload presents.
-func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload, pr *intercept.Proof, spend func(*Token) error) (intercept.Identity, error) {
+func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload, pr *intercept.Proof, sent []byte, spend func(*Token) error) (intercept.Identity, error) {
 	id := intercept.Identity{Workload: w.Name, SpeaksFor: w.SpeaksFor}
 	svid, err := b.attest(ctx, peer, w)
 	if err != nil {
@@ -142,7 +147,13 @@ func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload
 		id.SPIFFE, id.Expires = svid.ID, svid.Expires
 		id.Proofs.Workload = intercept.Proved{By: intercept.ProofSPIFFE, Bound: []string{intercept.BoundPidfd}}
 	}
-	raw := bytes.TrimSpace(pr.Token)
+	if w.InBand != (sent != nil) {
+		return id, errors.New("its token is not to come in band (identity.workloads): connect again")
+	}
+	by, raw := intercept.ProofPidfd, bytes.TrimSpace(pr.Token)
+	if w.InBand {
+		by, raw = intercept.ProofOIDC, bytes.TrimSpace(sent)
+	}
 	if len(raw) == 0 && len(w.Subjects) == 0 {
 		id.Issuer, id.Subject = trustDomain(svid.ID), svid.ID
 		id.Proofs.Actor = id.Proofs.Workload
@@ -155,11 +166,16 @@ func (b *Binder) identify(ctx context.Context, peer *intercept.Peer, w *Workload
 	if err := w.may(t); err != nil {
 		return id, err
 	}
-	if err := present(&id, t, &svid); err != nil {
+	if err := present(&id, t, &svid, by); err != nil {
 		return id, err
 	}
 	if err := b.actsFor(ctx, &id, pr.Person); err != nil {
 		return id, err
+	}
+	if w.InBand {
+		if err := b.agrees(ctx, &id, w, pr, &svid, spend); err != nil {
+			return id, err
+		}
 	}
 	return id, spend(t)
 }
@@ -183,10 +199,10 @@ func (b *Binder) attest(ctx context.Context, peer *intercept.Peer, w *Workload) 
 	return svid, nil
 }
 
-// present fills id with a token of the workload's own place. A token that is
-// bound to somebody else is refused.
-func present(id *intercept.Identity, t *Token, svid *SVID) error {
-	proved := intercept.Proved{By: intercept.ProofPidfd, Bound: []string{intercept.BoundSubjects}}
+// present fills id with a token of the workload's, which is worth what by says
+// where nothing better binds it. A token that is bound to somebody else is refused.
+func present(id *intercept.Identity, t *Token, svid *SVID, by string) error {
+	proved := intercept.Proved{By: by, Bound: []string{intercept.BoundSubjects}}
 	if len(t.Audience) == 1 && !t.Shared {
 		// Whom else it is for could present it here.
 		proved.Bound = append(proved.Bound, intercept.BoundAudience)

@@ -16,6 +16,8 @@ type Workload struct {
 	// SPIFFE is the ID that SPIRE must give its processes, "" where that is
 	// not asked. With it and without Subjects it presents no token.
 	SPIFFE string
+	// InBand: its client sends the token; see Binder.Present.
+	InBand bool
 	// SpeaksFor lets it say for whom each of its requests is; see Binder.Speak.
 	SpeaksFor bool
 }
@@ -27,6 +29,8 @@ func (w *Workload) check() error {
 		return fmt.Errorf("workload %q: names must be set and unique", w.Name)
 	case len(w.Subjects) == 0 && w.SPIFFE == "":
 		return fmt.Errorf("workload %s: subjects: list those that it may present", w.Name)
+	case w.InBand && len(w.Subjects) == 0:
+		return fmt.Errorf("workload %s: a token in band needs subjects: list those that it may present", w.Name)
 	case w.SPIFFE != "" && trustDomain(w.SPIFFE) == "":
 		return fmt.Errorf("workload %s: spiffe %q: write spiffe://TRUST.DOMAIN/PATH", w.Name, w.SPIFFE)
 	}

@@ -20,6 +20,7 @@ type Workload struct {
 	Match     Match
 	TokenFile string // template with {pid} and {uid}; "" where sallyport exec gives it
 	Tokenless bool   // its processes are known otherwise: none is read
+	InBand    bool   // its clients send it: none is read but one of sallyport exec's
 }
 
 // Match selects processes; all given parts must hold, and one must be given.
@@ -269,7 +270,7 @@ func (w *entry) matches(f facts) bool {
 // this workload's slots are taken.
 func (p *Prover) token(ctx context.Context, w *entry, proc *process, f facts) (token, person []byte, err error) {
 	name, inExec := p.execCgroup(f.cgroup)
-	if w.Tokenless && !inExec {
+	if (w.Tokenless || w.InBand) && !inExec {
 		return nil, nil, nil
 	}
 	if w.queued.Add(1) > waiting {

@@ -15,6 +15,11 @@ import (
 // start decides the login and carries it out. Unless it is ready for
 // statements the session is over, and err says why.
 func (c *conn) start(g *greeting) (ready bool, err error) {
+	if c.s.Asks() {
+		if err := c.token(g); err != nil {
+			return false, err
+		}
+	}
 	c.describeClient(g)
 	if a := c.s.Account(); a != nil && a.Agents != nil {
 		if err := c.challenge(g.get("user"), a.Agents); err != nil {
@@ -166,6 +171,9 @@ func (c *conn) welcome(done bool) (ready bool, err error) {
 		case 'R':
 			if asks, done, err = authentication(msg[headLen:], done); err != nil {
 				return false, err
+			}
+			if asks && c.s.Asks() {
+				return false, c.asked()
 			}
 			var list []byte
 			if list, unbound = withoutBinding(msg); unbound {

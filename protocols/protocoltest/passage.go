@@ -36,6 +36,9 @@ type Options struct {
 	Identity func(n int, id *intercept.Identity)
 	// Speak proves for whom a connection says that it acts; see protocols.Options.
 	Speak func(context.Context, []byte) (intercept.Spoken, error)
+	// Present proves a connection by the token that its client sends; nil: none is
+	// asked for.
+	Present func(context.Context, []byte) (intercept.Identity, *protocols.Account, error)
 	// Renew proves an expired identity again.
 	Renew func(context.Context) (intercept.Identity, error)
 }
@@ -131,15 +134,29 @@ func (p *Passage) serve(ctx context.Context, o *Options, c net.Conn, n int) erro
 		c = o.Client(c)
 	}
 	name := o.Protocol.Name()
+	var event *events.Session
+	var present func(context.Context, []byte) (intercept.Identity, *protocols.Account, error)
+	if o.Present != nil {
+		id = intercept.Identity{Workload: id.Workload}
+		present = func(ctx context.Context, token []byte) (intercept.Identity, *protocols.Account, error) {
+			id, account, err := o.Present(ctx, token)
+			if err == nil {
+				policy.Tell(event, &id)
+			}
+			return id, account, err
+		}
+	}
+	event = &events.Session{
+		ID: fmt.Sprintf("session-%d", n), Host: "test", Protocol: name, Resource: "clinic", Destination: o.Server,
+		Workload: id.Workload, Actor: id.Actor(), Principal: id.Principal(), Actors: id.Actors, Issuer: id.Issuer,
+		SPIFFE: id.SPIFFE, PrincipalIssuer: id.PrincipalIssuer(), Pooled: id.Pooled(),
+	}
 	s := protocols.NewSession(protocols.Options{
-		Flow: &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Account: o.Account, Renew: o.Renew, Speak: o.Speak, TLS: o.TLS, TLSOnly: o.TLSOnly,
+		Present: present,
+		Flow:    &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Account: o.Account, Renew: o.Renew, Speak: o.Speak, TLS: o.TLS, TLSOnly: o.TLSOnly,
 		Policy: &policy.Session{
 			Identity: id, Resource: "clinic", Protocol: name,
-			Event: &events.Session{
-				ID: fmt.Sprintf("session-%d", n), Host: "test", Protocol: name, Resource: "clinic", Destination: o.Server,
-				Workload: id.Workload, Actor: id.Actor(), Principal: id.Principal(), Actors: id.Actors, Issuer: id.Issuer,
-				SPIFFE: id.SPIFFE, PrincipalIssuer: id.PrincipalIssuer(), Pooled: id.Pooled(),
-			},
+			Event: event,
 		},
 	})
 	err := o.Protocol.Serve(ctx, s)

@@ -216,6 +216,7 @@ func (c *checker) accounts(cfg *Config) {
 			at("login is broker: list accounts, or everybody is refused", "login")
 		}
 		c.agents(r, at)
+		c.onePassword(cfg, r, at)
 		for k := range r.Accounts {
 			a := &r.Accounts[k]
 			vault = vault || a.Vault != nil

@@ -216,6 +216,7 @@ func (c *checker) identity(id *Identity) {
 		if len(w.Subjects) == 0 && w.SPIFFE == "" {
 			at("subjects: list those that this workload may present; a token is transferable otherwise")
 		}
+		c.inBand(&w, at)
 		if w.Issuer != "" && !slices.Contains(urls, w.Issuer) {
 			at(fmt.Sprintf("issuer %q is not among identity.issuers", w.Issuer), "issuer")
 		}

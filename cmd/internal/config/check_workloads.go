@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 
+	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/broker"
 	"sallyport.dev/sallyport/intercept/workload"
 )
 
@@ -111,6 +113,36 @@ func (c *checker) workloads(i *Interception, id *Identity) {
 		if s, ok := m.Selector(); ok {
 			if err := s.Check(); err != nil {
 				c.bad(fmt.Sprintf("match: %v", err), "identity", "workloads", k, "match")
+			}
+		}
+	}
+}
+
+// inBand checks where a workload's client sends its token.
+func (c *checker) inBand(w *Workload, at func(string, ...any)) {
+	switch {
+	case w.InBand == "":
+	case w.InBand != InBandPassword:
+		at(fmt.Sprintf("in_band %q: must be %s", w.InBand, InBandPassword), "in_band")
+	case len(w.Subjects) == 0:
+		at("in_band: list the subjects whose tokens its client may send", "in_band")
+	case w.Token != "":
+		at("in_band: the token comes from its client or from token_file, not from both", "in_band")
+	}
+}
+
+// onePassword refuses agents at a resource with an account for a workload whose
+// client's password is its token already.
+func (c *checker) onePassword(cfg *Config, r *Resource, at func(string, ...any)) {
+	for _, w := range cfg.Identity.Workloads {
+		if w.InBand == "" || r.Agents == nil {
+			continue
+		}
+		for k := range r.Accounts {
+			who := broker.Who{Workloads: r.Accounts[k].Workloads}
+			if who.Workloads == nil || who.Is(&intercept.Identity{Workload: w.Name}) {
+				at(fmt.Sprintf("agents: workload %s may have an account here, and its password is its token (in_band): leave one of both", w.Name), "agents")
+				return
 			}
 		}
 	}

@@ -138,9 +138,15 @@ type Workload struct {
 	Subjects []string `yaml:"subjects"`   // that it may present
 	SPIFFE   string   `yaml:"spiffe"`     // ID that the agent must give its processes; "" where that is not asked
 
+	// InBand is where its client sends its token: InBandPassword, "" for nowhere.
+	InBand string `yaml:"in_band"`
+
 	// SpeaksFor lets it say for whom each of its requests is: it serves many people.
 	SpeaksFor bool `yaml:"speaks_for"`
 }
+
+// InBandPassword is the password field of the protocol.
+const InBandPassword = "password"
 
 // Match selects processes; all given parts must hold.
 type Match struct {

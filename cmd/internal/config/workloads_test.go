@@ -92,3 +92,31 @@ func TestWorkloadErrors(t *testing.T) {
 		}
 	}
 }
+
+// Where a token comes in band, it comes from nowhere else, and is the only
+// password.
+func TestInBandErrors(t *testing.T) {
+	parse := func(workload, resource string) error {
+		text := strings.Replace(small, "identity:\n", "identity:\n  workloads:\n    - {name: w, match: {uid: 1}, "+workload+"}\n", 1)
+		_, err := config.Parse([]byte(strings.Replace(text, "resources:\n", "resources:\n  - {name: other, protocol: postgres, addresses: [\"192.0.2.9:5432\"], "+resource+"}\n", 1)), "f")
+		return err
+	}
+	account := func(of string) string {
+		return "accounts: [{" + of + ", user: u, password_file: /f}], agents: [{user: u, verifier: v}]"
+	}
+	const in = "subjects: [s], in_band: password"
+	for _, c := range []struct{ workload, resource, want string }{
+		{in, "", ""},
+		{in, account("workloads: [another]"), ""},
+		{in, account("workloads: [w]"), "agents: workload w may have an account here"},
+		{in, account("actors: [s]"), "agents: workload w may have an account here"},
+		{"subjects: [s], in_band: header", "", `in_band "header": must be password`},
+		{"spiffe: spiffe://a/b, in_band: password", "", "in_band: list the subjects"},
+		{in + ", token_file: /t", "", "in_band: the token comes from its client or from token_file"},
+	} {
+		err := parse(c.workload, c.resource)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), "f:") || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s, %s: %v", c.workload, c.resource, err)
+		}
+	}
+}
