@@ -37,6 +37,8 @@ up() {
 		    protocol: postgres
 		    addresses: ["$LAB_SERVICE:5432"]
 		    catalog: {user: sallyport_catalog, password_file: keys/catalog}
+		    # The wire is the lab's own; elsewhere a server proves who it is.
+		    tls: {server: off}
 		identity:
 		  issuers: [{url: "http://127.0.0.1:9400", audience: sallyport}]
 		  workloads:
