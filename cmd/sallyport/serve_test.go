@@ -100,11 +100,16 @@ func TestFaultEndsItsSession(t *testing.T) {
 	if err := d.tell(context.Background(), p, &refused{}); err != errFault {
 		t.Errorf("refused: %v", err)
 	}
-	if len(told) != 1 || told[0].Kind != events.Alarm || !has(told[0].Message, "the-session", "faulty.Serve") {
-		t.Errorf("%+v", told)
+	if len(told) != 2 {
+		t.Fatalf("%+v", told)
 	}
-	if strings.Contains(log.String()+told[0].Message, secret) {
-		t.Error("the value is told")
+	for i, place := range []string{"faulty.Serve", "faulty.Refuse"} {
+		if told[i].Kind != events.Alarm || !has(told[i].Message, "the-session", place) {
+			t.Errorf("%+v", told[i])
+		}
+		if strings.Contains(log.String()+told[i].Message, secret) {
+			t.Error("the value is told")
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,7 +24,7 @@ func TestWiresAreGuarded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
+	var out syncBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -49,7 +48,7 @@ func TestWiresAreGuarded(t *testing.T) {
 	}
 	for end := time.Now().Add(10 * time.Second); !strings.Contains(out.String(), "\n"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("the agent says nothing: %s", &out)
+			t.Fatalf("the agent says nothing: %s", out.String())
 		}
 	}
 	pid := strings.TrimSpace(out.String())
