@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
 )
@@ -70,9 +71,21 @@ func (s *shell) run(sql string) (out, errs string) {
 			return b.String(), s.errs.String()
 		}
 		if line == "done\n" {
-			return b.String(), s.errs.String()
+			return b.String(), s.settled()
 		}
 		b.WriteString(line)
+	}
+}
+
+// settled returns the errors once no more come: they have a way of their own.
+func (s *shell) settled() string {
+	for before := ""; ; {
+		time.Sleep(20 * time.Millisecond)
+		now := s.errs.String()
+		if now == before {
+			return now
+		}
+		before = now
 	}
 }
 
