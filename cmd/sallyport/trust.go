@@ -70,7 +70,7 @@ func readCertificates(cfg *config.Config) (certificates, error) {
 		return nil, err
 	}
 	for _, c := range parseAll(old) {
-		if !tlsport.Same(c, cert) {
+		if !c.Equal(cert) {
 			all = append(all, c)
 		}
 	}
@@ -104,7 +104,7 @@ func (cs certificates) pem() (text []byte) {
 // in reports whether a PEM text holds the first of the certificates.
 func (cs certificates) in(text []byte) bool {
 	for _, c := range parseAll(text) {
-		if tlsport.Same(c, cs[0]) {
+		if c.Equal(cs[0]) {
 			return true
 		}
 	}

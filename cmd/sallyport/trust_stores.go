@@ -336,7 +336,7 @@ func (s *stores) places() (all []place) {
 func (s *stores) state(have []*x509.Certificate) string {
 	state := absent
 	for _, c := range have {
-		if tlsport.Same(c, s.certs[0]) {
+		if c.Equal(s.certs[0]) {
 			return installed
 		}
 		if own(c, s.host) {

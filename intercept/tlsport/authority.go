@@ -1,7 +1,6 @@
 package tlsport
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -258,6 +257,3 @@ func Fingerprint(c *x509.Certificate) string {
 	s := sha256.Sum256(c.Raw)
 	return strings.ToUpper(strings.ReplaceAll(fmt.Sprintf("% x", s[:]), " ", ":"))
 }
-
-// Same reports whether two certificates are one.
-func Same(a, b *x509.Certificate) bool { return bytes.Equal(a.Raw, b.Raw) }
