@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
 )
@@ -54,7 +55,7 @@ func stay(t *testing.T, cgroup string, args ...string) int {
 	in, _ := cmd.StdinPipe()
 	out, _ := cmd.StdoutPipe()
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

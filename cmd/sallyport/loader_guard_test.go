@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
@@ -53,7 +54,7 @@ func TestOlderConnectionsEnd(t *testing.T) {
 	var clients []*exec.Cmd
 	for _, l := range servers {
 		c := inside(t, cgroup, "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s; read <&3", strings.Replace(l.Addr().String(), ":", "/", 1)))
-		if err := c.Start(); err != nil {
+		if err := stand.Launch(c); err != nil {
 			t.Fatal(err)
 		}
 		clients = append(clients, c)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/identity/samltest"
 	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
@@ -68,7 +69,7 @@ func (h *samlHost) begin(args ...string) (cmd *exec.Cmd, said *syncBuffer, url s
 	cmd.Env = []string{"SALLYPORT_TEST=1", "HOME=" + h.dir, "PATH=/usr/bin:/bin"}
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })

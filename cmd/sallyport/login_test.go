@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/identity/oidctest"
 )
@@ -24,7 +25,7 @@ func (h *host) logIn(home string, args ...string) (cmd *exec.Cmd, said *syncBuff
 	cmd.Env = []string{"SALLYPORT_TEST=1", "HOME=" + home, "PATH=/usr/bin:/bin"}
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })

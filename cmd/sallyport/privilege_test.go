@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept/privsep"
 )
 
@@ -61,7 +62,7 @@ func TestLeastPrivilege(t *testing.T) {
 			h.loader.Env = append(os.Environ(), "SALLYPORT_TEST=1", "GORACE=atexit_sleep_ms=0", "NOTIFY_SOCKET="+h.ready.LocalAddr().String())
 			h.loader.Stderr = h.log
 			h.loader.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-			if err := h.loader.Start(); err != nil {
+			if err := stand.Launch(h.loader); err != nil {
 				t.Fatal(err)
 			}
 			h.notified("READY=1")

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
 )
 
@@ -49,7 +50,7 @@ func (h *host) shell(token string) *shell {
 	}
 	s.out = bufio.NewReader(out)
 	s.cmd.Stderr = &s.errs
-	if err := s.cmd.Start(); err != nil {
+	if err := stand.Launch(s.cmd); err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() {

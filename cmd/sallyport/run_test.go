@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/journal"
 	"sallyport.dev/sallyport/events/ocsf"
@@ -184,7 +185,7 @@ func (h *host) start() {
 	h.loader.ExtraFiles = h.files
 	h.loader.Stderr = h.log
 	h.loader.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := h.loader.Start(); err != nil {
+	if err := stand.Launch(h.loader); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept/cgroup"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
@@ -49,7 +50,7 @@ func TestThousandWorkloads(t *testing.T) {
 			}
 			cmd := exec.Command("/usr/bin/sleep", "600")
 			cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: syscall.SIGKILL}
-			err = cmd.Start()
+			err = stand.Launch(cmd)
 			dir.Close()
 			if err != nil {
 				t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/journal"
 	"sallyport.dev/sallyport/events/ocsf"
@@ -26,7 +27,7 @@ func (h *trustHost) run(env []string, lib string, args ...string) int {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() {

@@ -26,6 +26,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept/tlsport"
 )
 
@@ -126,7 +127,7 @@ echo ready; read x`
 	}
 	var said bytes.Buffer
 	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() {
