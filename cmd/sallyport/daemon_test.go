@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
@@ -21,7 +22,7 @@ func TestDaemonKilled(t *testing.T) {
 	sleep := h.agent(token, "psql", "-X", "-h", "127.0.0.1", "-p", port(h.server), "-c", "select pg_sleep(60)")
 	var out syncBuffer
 	sleep.Stdout, sleep.Stderr = &out, &out
-	if err := sleep.Start(); err != nil {
+	if err := stand.Launch(sleep); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "a session", func() bool { return h.metric(`sallyport_sessions{resource="clinic"}`) == "1" })
@@ -33,7 +34,7 @@ func TestDaemonKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := later.Start(); err != nil {
+	if err := stand.Launch(later); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(500 * time.Millisecond)
@@ -77,7 +78,7 @@ func TestDrain(t *testing.T) {
 		"-c", "select 'begun' where pg_sleep(3) is not null", "-c", "select 'second'")
 	var out syncBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		t.Fatal(err)
 	}
 	idle := h.shell(token)
@@ -114,7 +115,7 @@ func TestDrainEnds(t *testing.T) {
 	cmd := h.agent(h.token("agent-a"), "psql", "-X", "-h", "127.0.0.1", "-p", port(h.server), "-c", "select pg_sleep(600)")
 	var out syncBuffer
 	cmd.Stderr = &out
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "a session", func() bool { return h.metric(`sallyport_sessions{resource="clinic"}`) == "1" })

@@ -15,6 +15,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/intercept/redirect/redirecttest"
@@ -113,7 +114,7 @@ func TestNamesAreFollowed(t *testing.T) {
 	h.configure()
 	h.resolves("")
 	older := inside(t, cgroup, "bash", "-c", "exec 3<>/dev/tcp/"+strings.Replace(two, ":", "/", 1)+"; read <&3")
-	if err := older.Start(); err != nil {
+	if err := stand.Launch(older); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = older.Process.Kill(); _ = older.Wait() }()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/ocsf"
 )
@@ -220,7 +221,7 @@ func TestObserveEnds(t *testing.T) {
 	addr, port, _ := net.SplitHostPort(h.server)
 	old := exec.Command("psql", "-X", "-A", "-t", "-h", addr, "-p", port, "-U", "postgres", "-c", "select 1", "-c", "select pg_sleep(60)")
 	began := time.Now()
-	if err := old.Start(); err != nil {
+	if err := stand.Launch(old); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "it is relayed", func() bool { return h.metric(`sallyport_decisions_total{verdict="observed"}`) != "0" })

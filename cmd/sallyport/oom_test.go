@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -83,7 +84,7 @@ func TestDaemonOutOfMemory(t *testing.T) {
 	for i := 0; i < 200 && alive(pid); i++ {
 		cmd := h.agent(token, "psql", "-X", "-q", "-h", "127.0.0.1", "-p", port(h.server), "-c", "select repeat('x', 100000) from generate_series(1, 2000)")
 		cmd.Stdout = nil
-		if err := cmd.Start(); err != nil {
+		if err := stand.Launch(cmd); err != nil {
 			t.Fatal(err)
 		}
 		if i%4 == 3 || !alive(pid) {

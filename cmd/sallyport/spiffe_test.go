@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/cgroup"
@@ -97,7 +98,7 @@ func TestSPIFFE(t *testing.T) {
 	}
 	var errs syncBuffer
 	open.Stderr = &errs
-	if err := open.Start(); err != nil {
+	if err := stand.Launch(open); err != nil {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "begun\n" {

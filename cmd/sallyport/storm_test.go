@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sallyport.dev/sallyport/cmd/internal/stand"
 )
 
 // stormCommand makes the test binary a client: ADDRESS RATE SECONDS EACH. It
@@ -164,7 +166,7 @@ func (h *host) storming(token string, rate, seconds, each int) <-chan stormed {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		h.t.Fatal(err)
 	}
 	c := make(chan stormed, 1)

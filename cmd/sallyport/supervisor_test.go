@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -153,7 +154,7 @@ func (h *host) waiting(token string) (cmd *exec.Cmd, in interface{ Close() error
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		h.t.Fatal(err)
 	}
 	within(h.t, "an agent in its cgroup", func() bool { return has(out.String(), "here") })

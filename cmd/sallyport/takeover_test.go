@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/intercept/redirect"
@@ -56,7 +57,7 @@ func TestTakeOverUnderLoad(t *testing.T) {
 	busy.Stdout, busy.Stderr = &out, &out
 	time.Sleep(1100 * time.Millisecond) // idle is that now
 	storm := h.storming(token, 1000, 6, 10)
-	if err := busy.Start(); err != nil {
+	if err := stand.Launch(busy); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(700 * time.Millisecond)
@@ -198,7 +199,7 @@ func TestTakeOverCalledOff(t *testing.T) {
 		waits := h.agent(token, "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", port(h.server), "-c", "select 'served'")
 		var out bytes.Buffer
 		waits.Stdout, waits.Stderr = &out, &out
-		if err := waits.Start(); err != nil {
+		if err := stand.Launch(waits); err != nil {
 			t.Fatal(err)
 		}
 		if last == sayHold || last == sayDrained {
@@ -284,7 +285,7 @@ func TestTakeOverInANamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		t.Fatal(err)
 	}
 	answers := func() int { return strings.Count(out.String(), "answer") }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"sallyport.dev/sallyport/cmd/internal/stand"
 )
 
 // Who a guarded process is, it hears from the passage; root can ask from
@@ -38,7 +40,7 @@ func TestWhoamiAndExplainIdentity(t *testing.T) {
 	}
 
 	sleeper := h.agent(acting, "sleep", "60")
-	if err := sleeper.Start(); err != nil {
+	if err := stand.Launch(sleeper); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = sleeper.Process.Kill(); _ = sleeper.Wait() }()

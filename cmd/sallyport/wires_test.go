@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/stand"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -26,7 +27,7 @@ func TestWiresAreGuarded(t *testing.T) {
 	}
 	var out syncBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	if err := stand.Launch(cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
