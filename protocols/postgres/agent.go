@@ -103,7 +103,7 @@ func (c *conn) challenge(user string, agents map[string]string) error {
 		return err
 	}
 	r := &refusal{
-		code: "28P01", message: "password authentication failed for user \"" + clip(user) + "\"",
+		code: codePassword, message: "password authentication failed for user \"" + clip(user) + "\"",
 		hint: "sallyport asks for the password of an agent here (resources[].agents), not for the database's.",
 	}
 	return &ending{r, errors.Join(err, c.s.Event(&events.Event{

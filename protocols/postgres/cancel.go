@@ -11,16 +11,20 @@ import (
 // cancelKey is what a CancelRequest names a session by, at one destination.
 type cancelKey struct {
 	destination netip.AddrPort
-	key         [8]byte
+	key         string // process id and secret
 }
+
+// keyFits reports whether a process id and its secret have n bytes: 4 of each
+// in protocol 3.0, and from 3.2 on (PostgreSQL 18) up to 256 of the secret.
+func keyFits(n int64) bool { return n >= 4+4 && n <= 4+256 }
 
 // remember notes the key by which a session may be cancelled (the body of
 // BackendKeyData).
 func (p *Protocol) remember(c *conn, body []byte) {
-	if len(body) != 8 {
+	if !keyFits(int64(len(body))) {
 		return
 	}
-	c.cancel = &cancelKey{destination: c.event.Destination, key: [8]byte(body)}
+	c.cancel = &cancelKey{destination: c.event.Destination, key: string(body)}
 	p.mu.Lock()
 	p.cancels[*c.cancel] = c
 	p.mu.Unlock()
@@ -39,18 +43,18 @@ func (p *Protocol) forget(c *conn) {
 
 // forward sends a cancel request to the server if its key is that of a session
 // of the same identity; any other is ignored, as the server does.
-func (p *Protocol) forward(from *conn, key [8]byte) error {
+func (p *Protocol) forward(from *conn, key []byte) error {
 	p.mu.Lock()
-	to := p.cancels[cancelKey{from.event.Destination, key}]
+	to := p.cancels[cancelKey{from.event.Destination, string(key)}]
 	p.mu.Unlock()
 	if to == nil || !sameIdentity(from, to) && !sameProcess(from, to) {
 		return nil
 	}
-	b := binary.BigEndian.AppendUint32(nil, 16)
+	b := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
 	b = binary.BigEndian.AppendUint32(b, cancelCode)
 	ctx, stop := context.WithTimeout(from.ctx, 10*time.Second)
 	defer stop()
-	if err := to.s.Aside(ctx, to.login, append(b, key[:]...)); err != nil {
+	if err := to.s.Aside(ctx, to.login, append(b, key...)); err != nil {
 		return gone("server", err)
 	}
 	return nil

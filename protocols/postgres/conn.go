@@ -56,6 +56,7 @@ type conn struct {
 	reply    replyState
 	settings settings
 	cancel   *cancelKey
+	minor    uint16 // of the protocol that the client asked for, then of what the server settled on
 	shown    string // application_name as the client gave it
 	sent     string // as the server was given it
 
@@ -95,7 +96,7 @@ func (c *conn) serve() error {
 		c.s.InClear()
 	}
 	if g.cancel != nil {
-		return c.p.forward(c, *g.cancel)
+		return c.p.forward(c, g.cancel)
 	}
 	if only && g.secured == nil {
 		return c.inClear(&g)

@@ -257,7 +257,7 @@ func (c *conn) refuseOpaque(simple bool, code, why, remedy string, sql, binds []
 		if d.Allowed() || slices.Contains(d.Rules(), "opaque") {
 			// Where only an unconditional allow can match it is refused for want
 			// of understanding all the same, which its outcome tells.
-			r.code, r.message, r.hint, r.fails = code, "sallyport: refused: "+why, remedy, d.Allowed()
+			r.code, r.message, r.hint, r.rules, r.fails = code, "sallyport: refused: "+why, remedy, nil, d.Allowed()
 		}
 	}
 	return c.refuse(simple, r)

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,7 +41,7 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 			}, fmt.Errorf("postgres: catalog: %w", err))
 		}
 	}
-	c.login = d
+	c.login, c.minor = d, uint16(g.version)
 	if err := c.s.Open(c.ctx, d); err != nil {
 		if errors.Is(err, policy.ErrUnrecorded) {
 			return false, c.farewellEarly(c.refused(policy.Decision{}, err, plain), err)
@@ -192,10 +193,18 @@ func (c *conn) welcome(done bool) (ready bool, err error) {
 				return false, errUnexpected
 			}
 			c.p.remember(c, msg[headLen:])
-		case 'E', 'N', 'v':
+		case 'v':
+			c.settleMinor(msg[headLen:])
+		case 'E', 'N':
 		case 'Z':
 			if !done || len(msg) != headLen+1 {
 				return false, errUnexpected
+			}
+			if c.minor > newestMinor {
+				return false, &ending{&refusal{
+					code: codeUnsupported, message: fmt.Sprintf("sallyport: protocol 3.%d is not understood", c.minor),
+					hint: fmt.Sprintf("Connect with protocol 3.%d at most (libpq: max_protocol_version).", newestMinor),
+				}, fmt.Errorf("postgres: client and server settled on protocol 3.%d", c.minor)}
 			}
 			c.queue.idle = true
 			c.s.Rest()
@@ -216,6 +225,14 @@ func (c *conn) welcome(done bool) (ready bool, err error) {
 				return false, err
 			}
 		}
+	}
+}
+
+// settleMinor notes the newest minor version that the server offers (the body of
+// NegotiateProtocolVersion), where that is less than the client asked for.
+func (c *conn) settleMinor(body []byte) {
+	if len(body) >= 4 {
+		c.minor = min(c.minor, binary.BigEndian.Uint16(body[2:]))
 	}
 }
 

@@ -134,6 +134,7 @@ func (c *conn) logIn(g *greeting, l *protocols.Login) error {
 		case 'E':
 			err = c.refusedBy(msg)
 		case 'v':
+			c.settleMinor(msg[headLen:])
 			err = c.tell(msg)
 		case 'N':
 		default:

@@ -18,8 +18,6 @@ import (
 // authCleartext asks for a password in clear text (AuthenticationCleartextPassword).
 const authCleartext = 3
 
-const codePassword = "28P01" // invalid_password
-
 // token has the client prove who it is by the token that it has for a password.
 // Unless it does, that is on the record and its session is over.
 func (c *conn) token(g *greeting) error {

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgproto3/v2"
 
@@ -15,6 +14,7 @@ const (
 	codePrivilege   = "42501" // a rule, or the default
 	codeUnsupported = "0A000" // not understood
 	codeIdentity    = "28000"
+	codePassword    = "28P01" // invalid_password
 	codeUnrecorded  = "53100" // disk_full
 	codeBusy        = "53400" // configuration_limit_exceeded
 	codeProtocol    = "08P01"
@@ -34,7 +34,11 @@ var (
 // refusal is an error in the protocol's own form. It holds no data but what
 // the client sent itself.
 type refusal struct {
-	code, message, detail, hint string
+	code, message, hint string
+
+	native  bool     // the server's own error: a client of the server alone would read it
+	rules   []string // that decided, if any
+	session string   // its ID, where there is a record
 
 	number uint64           // of the statement; 0: it has no record
 	record policy.Recording // of its number
@@ -45,7 +49,7 @@ type refusal struct {
 func (r *refusal) append(b []byte, severity string) []byte {
 	return encode(b, &pgproto3.ErrorResponse{
 		Severity: severity, SeverityUnlocalized: severity, Code: r.code,
-		Message: r.message, Detail: r.detail, Hint: r.hint,
+		Message: r.message, Detail: r.detail(), Hint: r.hint,
 	})
 }
 
@@ -56,27 +60,21 @@ func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusa
 		return &refusal{
 			code:    codeUnrecorded,
 			message: "sallyport: refused: " + policy.ErrUnrecorded.Error(),
-			detail:  "Nothing runs without a record.",
 			hint:    "Ask the administrator of this host to look at sallyport's journal (sallyport doctor).",
 		}
 	}
 	r := &refusal{
 		code: codePrivilege, message: "sallyport: refused: " + d.Reason(), hint: d.Remedy(),
-		number: c.number, record: d.Record(),
+		rules: d.Rules(), session: c.pol.Event.ID, number: c.number, record: d.Record(),
 	}
 	switch rules := d.Rules(); {
 	case len(rules) == 1 && rules[0] == "identity":
 		r.code = codeIdentity
 	case an.Code != "":
-		r.code, r.message, r.hint = an.Code, an.Opaque, ""
-		return r
+		r.code, r.message, r.hint, r.native = an.Code, an.Opaque, "", true
 	case an.Opaque != "":
 		r.code = codeUnsupported
 	}
-	if rules := d.Rules(); len(rules) > 0 {
-		r.detail = "Rule " + strings.Join(rules, ", ") + ". "
-	}
-	r.detail += fmt.Sprintf("Session %s, statement %d.", c.pol.Event.ID, c.number)
 	return r
 }
 
@@ -85,11 +83,11 @@ func notKnown(portal bool, name []byte) *refusal {
 	name = name[:min(len(name), 256)]
 	switch {
 	case portal:
-		return &refusal{code: codeNoPortal, message: fmt.Sprintf("portal \"%s\" does not exist", name)}
+		return &refusal{native: true, code: codeNoPortal, message: fmt.Sprintf("portal \"%s\" does not exist", name)}
 	case len(name) == 0:
-		return &refusal{code: codeNoStatement, message: "unnamed prepared statement does not exist"}
+		return &refusal{native: true, code: codeNoStatement, message: "unnamed prepared statement does not exist"}
 	}
-	return &refusal{code: codeNoStatement, message: fmt.Sprintf("prepared statement \"%s\" does not exist", name)}
+	return &refusal{native: true, code: codeNoStatement, message: fmt.Sprintf("prepared statement \"%s\" does not exist", name)}
 }
 
 // decoy appends, in place of what is refused, a message that the server must

@@ -15,6 +15,7 @@ import (
 // Request codes in the place of a version (src/include/libpq/pqcomm.h).
 const (
 	protocolMajor  = 3
+	newestMinor    = 2 // PostgreSQL 18: cancel keys of up to 256 bytes
 	cancelCode     = 80877102
 	sslCode        = 80877103
 	gssCode        = 80877104
@@ -29,7 +30,7 @@ type greeting struct {
 	secured *tls.Conn   // conn, if it is in TLS
 	version uint32
 	params  []parameter
-	cancel  *[8]byte // process id and secret key of a cancel request
+	cancel  []byte // process id and secret key of a cancel request
 }
 
 type parameter struct{ name, value string }
@@ -56,9 +57,9 @@ func (g *greeting) read(ctx context.Context) error {
 			}
 		case n < 8 || n > maxStartup:
 			return errGreeting
-		case code == cancelCode && n == 16:
-			g.cancel = new([8]byte)
-			_, err := io.ReadFull(g.conn, g.cancel[:])
+		case code == cancelCode && keyFits(n-8):
+			g.cancel = make([]byte, n-8)
+			_, err := io.ReadFull(g.conn, g.cancel)
 			return err
 		case code == sslCode && n == 8 && !ssl && g.tls != nil:
 			ssl, gss = true, true

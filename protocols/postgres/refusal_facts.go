@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// Kinds of refusals, which docs/refusals.md describes. A program may rely on
+// them: they change less than the words.
+const (
+	kindRule          = "rule"
+	kindDefault       = "default"
+	kindConflict      = "conflict"
+	kindChanged       = "changed"
+	kindNotUnderstood = "not-understood"
+	kindIdentity      = "identity"
+	kindUnrecorded    = "unrecorded"
+	kindUnavailable   = "unavailable"
+	kindLimit         = "limit"
+	kindProtocol      = "protocol"
+	kindClosing       = "closing"
+	kindAnswer        = "answer"
+)
+
+// kindsOfRules are the kinds of what the policy's language decides by itself;
+// all other names are rules.
+var kindsOfRules = map[string]string{
+	"default": kindDefault, "conflict": kindConflict, "changed": kindChanged,
+	"identity": kindIdentity, "opaque": kindNotUnderstood,
+}
+
+// kindsOfCodes are the kinds where no rule decided.
+var kindsOfCodes = map[string]string{
+	codePrivilege: kindRule, codeUnsupported: kindNotUnderstood, codeIdentity: kindIdentity, codePassword: kindIdentity,
+	codeUnrecorded: kindUnrecorded, codeBusy: kindLimit, codeProtocol: kindProtocol, codeShutdown: kindClosing,
+	codeUnavailable: kindUnavailable, codeInternal: kindAnswer,
+}
+
+// facts are a refusal for programs: the DETAIL of its error, one line of JSON.
+type facts struct {
+	Refused   string   `json:"refused"`
+	Rules     []string `json:"rules,omitempty"`
+	Remedy    string   `json:"remedy,omitempty"`
+	Session   string   `json:"session,omitempty"`
+	Statement uint64   `json:"statement,omitempty"` // from 1, as in the record
+}
+
+// detail returns the facts, "" for an error that is the server's own.
+func (r *refusal) detail() string {
+	if r.native {
+		return ""
+	}
+	f := facts{Refused: kindsOfCodes[r.code], Remedy: r.hint, Session: r.session, Statement: r.number}
+	if len(r.rules) > 0 {
+		if f.Refused = kindsOfRules[r.rules[0]]; f.Refused == "" {
+			f.Refused, f.Rules = kindRule, r.rules
+		}
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(&f) // strings and a number: it can't fail
+	return strings.TrimSuffix(b.String(), "\n")
+}
