@@ -2,9 +2,10 @@ package policy
 
 // Mask is one masking method with its parameters. Equal masks compare equal.
 type Mask struct {
-	Kind        string // "redact", "null", "partial", "year"
+	Kind        string // "redact", "null", "partial", "year"; keyed: "hash", "token", "format", "fake"
 	First, Last int    // partial: characters kept at each end
 	Constant    string // redact: the replacement for text, "" is the default
+	Of          string // fake: "name", "street", "city", "email"
 }
 
 // Relation names a relation of a resource.

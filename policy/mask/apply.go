@@ -18,6 +18,7 @@ func Apply(m policy.Mask, typ, text string) (out string, null bool) {
 	if Check(m) != nil {
 		return "", true
 	}
+	m = unkeyed(m)
 	switch {
 	case m.Kind == Redact && isText(typ):
 		return constant(m), false

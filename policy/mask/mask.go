@@ -3,6 +3,7 @@ package mask
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,7 +20,7 @@ const (
 )
 
 // Names lists the masks.
-var Names = []string{Redact, Null, Partial, Year}
+var Names = []string{Redact, Null, Partial, Year, Hash, Token, Format, Fake}
 
 const (
 	defaultConstant = "[redacted]"
@@ -42,8 +43,15 @@ func Check(m policy.Mask) error {
 	if m.Kind != Redact && m.Constant != "" {
 		return fmt.Errorf("mask %s takes no constant: only redact does", m.Kind)
 	}
+	if m.Kind != Fake && m.Of != "" {
+		return fmt.Errorf("mask %s takes no of: only fake does", m.Kind)
+	}
 	switch m.Kind {
-	case Null, Year:
+	case Null, Year, Hash, Token, Format:
+	case Fake:
+		if !slices.Contains(Fakes, m.Of) {
+			return fmt.Errorf("of says what is faked: use one of %s", strings.Join(Fakes, ", "))
+		}
 	case Redact:
 		return checkConstant(m.Constant)
 	case Partial:

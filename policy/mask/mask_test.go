@@ -203,8 +203,8 @@ func TestCheck(t *testing.T) {
 		m    policy.Mask
 		want string
 	}{
-		{policy.Mask{}, `mask "" is not known: use one of redact, null, partial, year`},
-		{policy.Mask{Kind: "hash"}, "is not known"},
+		{policy.Mask{}, `mask "" is not known: use one of redact, null, partial, year, hash, token, format, fake`},
+		{policy.Mask{Kind: "rot13"}, "is not known"},
 		{policy.Mask{Kind: "redact", Last: 4}, "only partial does"},
 		{policy.Mask{Kind: "year", First: 4}, "only partial does"},
 		{policy.Mask{Kind: "null", Constant: "x"}, "only redact does"},

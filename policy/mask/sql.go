@@ -15,6 +15,7 @@ func SQL(m policy.Mask, column, typ string) (sql string, fixed bool, err error) 
 	if err := Check(m); err != nil {
 		return "", false, err
 	}
+	m = unkeyed(m)
 	q := `"` + strings.ReplaceAll(column, `"`, `""`) + `"`
 	switch {
 	case m.Kind == Redact && isText(typ):

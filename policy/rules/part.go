@@ -96,6 +96,7 @@ func (r *reader) mask(n *yaml.Node) policy.Mask {
 			{"mask", kind},
 			number("first", &m.First), number("last", &m.Last),
 			{"constant", func(v *yaml.Node) { m.Constant, _ = r.text(v, "constant") }},
+			{"of", func(v *yaml.Node) { m.Of, _ = r.text(v, "of") }},
 		}) {
 			return m
 		}
