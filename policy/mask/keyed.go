@@ -12,7 +12,6 @@ import (
 	"slices"
 	"sync"
 
-	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -133,9 +132,9 @@ type Masker struct {
 	text format
 }
 
-// Masker returns what shows a field's values; nil, which shows NULL, where the
+// Masker returns what shows the values of a column; nil, which shows NULL, where the
 // mask has no form for the type or the key is gone.
-func (k *Keys) Masker(f events.Field, m policy.Mask, typ string) *Masker {
+func (k *Keys) Masker(of policy.Relation, column string, m policy.Mask, typ string) *Masker {
 	if k == nil || !HasOutput(m, typ) {
 		return nil
 	}
@@ -144,7 +143,7 @@ func (k *Keys) Masker(f events.Field, m policy.Mask, typ string) *Masker {
 	if k.root == nil {
 		return nil
 	}
-	info := fmt.Sprintf("sallyport mask 1\x00%s\x00%s\x00%s\x00%s\x00%s", m.Kind, m.Of, f.Schema, f.Relation, f.Column)
+	info := fmt.Sprintf("sallyport mask 1\x00%s\x00%s\x00%s\x00%s\x00%s", m.Kind, m.Of, of.Schema, of.Name, column)
 	key, err := hkdf.Expand(sha256.New, k.root, info, 2*sha256.Size)
 	if err != nil {
 		return nil

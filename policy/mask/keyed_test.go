@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/mask"
 )
@@ -27,7 +26,7 @@ func keys(t testing.TB) *mask.Keys {
 	return k
 }
 
-var ssn = events.Field{Schema: "clinic", Relation: "patients", Column: "ssn"}
+var patients = policy.Relation{Schema: "clinic", Name: "patients"}
 
 func shows(m *mask.Masker, value string) string {
 	out, ok := m.Append([]byte("before "), []byte(value), false)
@@ -75,11 +74,11 @@ func TestKeyed(t *testing.T) {
 		{policy.Mask{Kind: "fake", Of: "email"}, "text", "x", `[a-z]+\.[a-z]+\d{1,4}@example\.(com|net|org)`},
 		{hash, "text", strings.Repeat("x", mask.MaxValue+1), isNull},
 	} {
-		got := shows(k.Masker(ssn, c.m, c.typ), c.value)
+		got := shows(k.Masker(patients, "ssn", c.m, c.typ), c.value)
 		if !regexp.MustCompile("^"+c.want+"$").MatchString(got) || got == c.value {
 			t.Errorf("%s of %s %.40q: %q, want %s", c.m.Kind, c.typ, c.value, got, c.want)
 		}
-		if again := shows(keys(t).Masker(ssn, c.m, c.typ), c.value); again != got {
+		if again := shows(keys(t).Masker(patients, "ssn", c.m, c.typ), c.value); again != got {
 			t.Errorf("%s of %.40q: %q and then %q", c.m.Kind, c.value, got, again)
 		}
 	}
@@ -97,7 +96,7 @@ func TestKeyedIsStable(t *testing.T) {
 		{"format", "", "text", "MRN-004512", "XYN-724695"},
 		{"fake", "name", "text", "Alice", "Casper Nye"},
 	} {
-		if got := shows(k.Masker(ssn, policy.Mask{Kind: c.kind, Of: c.of}, c.typ), c.value); got != c.want {
+		if got := shows(k.Masker(patients, "ssn", policy.Mask{Kind: c.kind, Of: c.of}, c.typ), c.value); got != c.want {
 			t.Errorf("%s of %s %q: %q, want %q", c.kind, c.typ, c.value, got, c.want)
 		}
 	}
@@ -110,12 +109,11 @@ func TestKeyedDomains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	phone, elsewhere := ssn, ssn
-	phone.Column, elsewhere.Relation = "phone", "claims"
+	claims := policy.Relation{Schema: "clinic", Name: "claims"}
 	for _, kind := range []string{"hash", "token", "format"} {
 		m := policy.Mask{Kind: kind}
 		seen := map[string]bool{}
-		for _, x := range []*mask.Masker{k.Masker(ssn, m, "text"), k.Masker(phone, m, "text"), k.Masker(elsewhere, m, "text"), other.Masker(ssn, m, "text")} {
+		for _, x := range []*mask.Masker{k.Masker(patients, "ssn", m, "text"), k.Masker(patients, "phone", m, "text"), k.Masker(claims, "ssn", m, "text"), other.Masker(patients, "ssn", m, "text")} {
 			seen[shows(x, "123-45-6789")] = true
 		}
 		if len(seen) != 4 {
@@ -124,11 +122,11 @@ func TestKeyedDomains(t *testing.T) {
 	}
 	// The padding of a char(n) is not part of its value.
 	m := policy.Mask{Kind: "token"}
-	if a, b := shows(k.Masker(ssn, m, "bpchar"), "x   "), shows(k.Masker(ssn, m, "text"), "x"); a != b {
+	if a, b := shows(k.Masker(patients, "ssn", m, "bpchar"), "x   "), shows(k.Masker(patients, "ssn", m, "text"), "x"); a != b {
 		t.Errorf("%q, %q", a, b)
 	}
 	k.Close()
-	if x := k.Masker(ssn, m, "text"); x != nil || shows(x, "x") != isNull {
+	if x := k.Masker(patients, "ssn", m, "text"); x != nil || shows(x, "x") != isNull {
 		t.Error("a key that is gone still masks")
 	}
 }
@@ -139,7 +137,7 @@ func TestKeyedBinary(t *testing.T) {
 	m := policy.Mask{Kind: "token"}
 	for _, v := range []int64{0, 1, -1, 42, math.MaxInt32, math.MinInt32} {
 		for typ, in := range map[string][]byte{"int4": binary.BigEndian.AppendUint32(nil, uint32(v)), "int8": binary.BigEndian.AppendUint64(nil, uint64(v))} {
-			x := k.Masker(ssn, m, typ)
+			x := k.Masker(patients, "ssn", m, typ)
 			out, ok := x.Append(nil, in, true)
 			n, err := strconv.ParseInt(shows(x, fmt.Sprint(v)), 10, 64)
 			if !ok || err != nil || (n < 0) != (v < 0) || !bytes.HasSuffix(binary.BigEndian.AppendUint64(nil, uint64(n)), out) || len(out) != len(in) {
@@ -147,7 +145,7 @@ func TestKeyedBinary(t *testing.T) {
 			}
 		}
 	}
-	x := k.Masker(ssn, m, "uuid")
+	x := k.Masker(patients, "ssn", m, "uuid")
 	id, _ := hex.DecodeString("00000000000000000000000000001234")
 	out, ok := x.Append(nil, id, true)
 	if text := shows(x, "00000000-0000-0000-0000-000000001234"); !ok || hex.EncodeToString(out) != strings.ReplaceAll(text, "-", "") {
@@ -155,7 +153,7 @@ func TestKeyedBinary(t *testing.T) {
 	}
 	for _, bad := range []string{"", "x", "123456789"} {
 		for _, typ := range []string{"int4", "int8", "uuid"} {
-			if out, ok := k.Masker(ssn, m, typ).Append(nil, []byte(bad), true); ok || len(out) > 0 {
+			if out, ok := k.Masker(patients, "ssn", m, typ).Append(nil, []byte(bad), true); ok || len(out) > 0 {
 				t.Errorf("%s %q: %x", typ, bad, out)
 			}
 		}
@@ -168,7 +166,7 @@ func TestKeyedOneToOne(t *testing.T) {
 	for _, c := range []struct{ kind, typ, form string }{
 		{"format", "text", "%06d"}, {"format", "text", "A%06d"}, {"token", "int4", "%d"}, {"token", "int8", "-%d"},
 	} {
-		x := k.Masker(ssn, policy.Mask{Kind: c.kind}, c.typ)
+		x := k.Masker(patients, "ssn", policy.Mask{Kind: c.kind}, c.typ)
 		seen := map[string]bool{}
 		for i := 1; i <= 20_000; i++ {
 			seen[shows(x, fmt.Sprintf(c.form, i))] = true
@@ -202,12 +200,15 @@ func TestKeyedAllocatesNothing(t *testing.T) {
 		m          policy.Mask
 		typ, value string
 	}{
-		{policy.Mask{Kind: "hash"}, "text", "123-45-6789"}, {policy.Mask{Kind: "token"}, "text", "123-45-6789"},
-		{policy.Mask{Kind: "token"}, "uuid", "00000000-0000-0000-0000-000000001234"}, {policy.Mask{Kind: "token"}, "int8", "-12"},
-		{policy.Mask{Kind: "format"}, "text", "123-45-6789"}, {policy.Mask{Kind: "format"}, "text", "MRN-004512"},
+		{policy.Mask{Kind: "hash"}, "text", "123-45-6789"},
+		{policy.Mask{Kind: "token"}, "text", "123-45-6789"},
+		{policy.Mask{Kind: "token"}, "uuid", "00000000-0000-0000-0000-000000001234"},
+		{policy.Mask{Kind: "token"}, "int8", "-12"},
+		{policy.Mask{Kind: "format"}, "text", "123-45-6789"},
+		{policy.Mask{Kind: "format"}, "text", "MRN-004512"},
 		{policy.Mask{Kind: "fake", Of: "email"}, "text", "x"},
 	} {
-		x, v := k.Masker(ssn, c.m, c.typ), []byte(c.value)
+		x, v := k.Masker(patients, "ssn", c.m, c.typ), []byte(c.value)
 		x.Append(buf, v, false)
 		if n := testing.AllocsPerRun(100, func() { x.Append(buf, v, false) }); n > 0 {
 			t.Errorf("%s of %s: %.1f allocations", c.m.Kind, c.typ, n)
@@ -220,7 +221,7 @@ func FuzzFormat(f *testing.F) {
 	for _, s := range []string{"123-45-6789", "MRN-004512", "", "\xff", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"} {
 		f.Add(s)
 	}
-	x := keys(f).Masker(ssn, policy.Mask{Kind: "format"}, "text")
+	x := keys(f).Masker(patients, "ssn", policy.Mask{Kind: "format"}, "text")
 	shape := func(s string) string {
 		return regexp.MustCompile("[a-z]").ReplaceAllString(regexp.MustCompile("[A-Z]").ReplaceAllString(regexp.MustCompile("[0-9]").ReplaceAllString(s, "\x00"), "\x01"), "\x02")
 	}
@@ -234,7 +235,7 @@ func FuzzFormat(f *testing.F) {
 func BenchmarkKeyed(b *testing.B) {
 	buf := make([]byte, 0, 1<<10)
 	for _, kind := range []string{"hash", "token", "format"} {
-		x := keys(b).Masker(ssn, policy.Mask{Kind: kind}, "text")
+		x := keys(b).Masker(patients, "ssn", policy.Mask{Kind: kind}, "text")
 		for _, v := range []string{"123-45-6789", "MRN-004512"} {
 			b.Run(kind+"/"+v, func(b *testing.B) {
 				for b.Loop() {
