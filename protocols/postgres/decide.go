@@ -231,10 +231,13 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 // recordable is why a text is not understood, for the record. What the grammar
 // says of a text quotes it, and is for the client only.
 func recordable(an *query.Analysis) string {
-	if an.Code != "" {
-		return "the server's grammar refuses it"
+	switch an.Code {
+	case "":
+		return an.Opaque
+	case query.NoTable:
+		return "a relation that it names does not exist"
 	}
-	return an.Opaque
+	return "the server's grammar refuses it"
 }
 
 // refuseOpaque refuses, and records, what is not understood or could not be

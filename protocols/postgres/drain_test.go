@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 )
 
-const goodbye = "E SFATAL|VFATAL|C57P01|Msallyport: the passage is closing: this connection ends|HConnect again.||\nEOF\n"
+const goodbye = `E SFATAL|VFATAL|C57P01|Msallyport: the passage is closing: this connection ends|D{"refused":"closing","remedy":"Connect again."}|HConnect again.||` + "\nEOF\n"
 
 // When the passage closes, what is under way is finished, and the client hears
 // why nothing more is.

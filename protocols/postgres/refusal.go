@@ -70,6 +70,8 @@ func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusa
 	switch rules := d.Rules(); {
 	case len(rules) == 1 && rules[0] == "identity":
 		r.code = codeIdentity
+	case an.Code == query.NoTable && c.ddl: // it may be one that this transaction made
+		r.code = codeUnsupported
 	case an.Code != "":
 		r.code, r.message, r.hint, r.native = an.Code, an.Opaque, "", true
 	case an.Opaque != "":

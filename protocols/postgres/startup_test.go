@@ -59,7 +59,7 @@ func TestGreetingsThatAreNone(t *testing.T) {
 		"bytes behind the end": lie(append(bytes.Clone(good), "user\x00postgres\x00\x00"...), uint32(len(good)+15)),
 		"SSL twice":            append(append(bytes.Clone(sslRequest), sslRequest...), good...), "GSS twice": append(append(bytes.Clone(gssRequest), gssRequest...), good...),
 		"SSL with a body": append(lie(sslRequest, 12), 0, 0, 0, 0), "TLS": []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), "HTTP": []byte("GET / HTTP/1.1\r\n\r\n"),
-		"a cancel that is too long": append(lie([]byte{0, 0, 0, 0, 4, 210, 22, 46, 0, 0, 0, 1}, 20), make([]byte, 8)...),
+		"a cancel that is too long": append(lie([]byte{0, 0, 0, 0, 4, 210, 22, 46, 0, 0, 0, 1}, 8+4+257), make([]byte, 257)...),
 	} {
 		if name == "not terminated" {
 			b = lie(good, uint32(len(good)-1))[:len(good)-1]

@@ -44,6 +44,12 @@ type Input struct {
 	Cursor   func(name string) *Analysis
 }
 
+// SQLSTATEs of what the server would refuse itself (PostgreSQL 15, appendix A).
+const (
+	SyntaxError = "42601"
+	NoTable     = "42P01" // undefined_table
+)
+
 // Analysis is what is known of a text. Immutable but for Memo.
 type Analysis struct {
 	// SQL is generated from the analysed tree and is to be sent in place of
@@ -58,7 +64,8 @@ type Analysis struct {
 	Opaque   string // why it is not fully understood: refuse wherever a rule could match
 	Remedy   string
 	// Code is the SQLSTATE of a text that the server would refuse itself, for
-	// the reason that Opaque gives in the server's words; else "".
+	// the reason that Opaque gives in the server's words (SyntaxError, or
+	// NoTable as far as the catalog is known); else "".
 	Code string
 
 	// Sanitize: errors and notices of the statement could tell of protected

@@ -73,7 +73,7 @@ func (a *Analyzer) Analyze(ctx context.Context, in query.Input) (*query.Analysis
 	switch {
 	case errors.As(err, &syntax):
 		an := a.refusal(in, syntax.Message)
-		an.Code = "42601" // syntax_error
+		an.Code = query.SyntaxError
 		return an, nil
 	case errors.Is(err, parser.ErrTooLarge), errors.Is(err, parser.ErrText):
 		return a.refusal(in, err.Error()), nil
@@ -153,7 +153,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		} else {
 			w.refuse("parameter type %d is not known", oid)
 		}
-		an.add(w.opaque, w.remedy)
+		an.add(w)
 	}
 	for _, s := range tree.Stmts {
 		w := newWalker(b, in)
@@ -173,9 +173,10 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 	return an, unknown
 }
 
-func (an *analysis) add(opaque, remedy string) {
-	if an.Opaque == "" && opaque != "" {
-		an.Opaque, an.Remedy = opaque, remedy
+// add takes over why something is refused; the first reason counts.
+func (an *analysis) add(w *walker) {
+	if an.Opaque == "" && w.opaque != "" {
+		an.Opaque, an.Remedy, an.Code = w.opaque, w.remedy, w.code
 	}
 }
 
@@ -188,7 +189,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool) {
 	for f := range w.masked {
 		masked[f] = true
 	}
-	an.add(w.opaque, w.remedy)
+	an.add(w)
 	opaque := w.opaque != ""
 	an.Writes = an.Writes || w.writes || opaque
 	an.DDL = an.DDL || w.ddl || opaque

@@ -26,7 +26,8 @@ type walker struct {
 	locked bool         // the binding is locked by us
 
 	opaque, remedy string
-	unknown        bool // a relation that the snapshot does not have
+	code           string // SQLSTATE, where the server would refuse it itself
+	unknown        bool   // a relation that the snapshot does not have
 
 	commands []string
 	target   targetCheck
@@ -149,7 +150,10 @@ func (w *walker) lookup(v *pg.RangeVar) []*catalog.Relation {
 	}
 	if len(out) == 0 {
 		w.unknown = true
-		w.refuse("relation %s is not known", nameOf(v))
+		if w.opaque == "" {
+			w.code = query.NoTable
+		}
+		w.refuse("relation \"%s\" does not exist", nameOf(v))
 	}
 	return out
 }
