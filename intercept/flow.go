@@ -32,6 +32,15 @@ type Peer struct {
 	Cgroup string // path below the cgroup2 root, leading slash
 }
 
+// Origin returns what the kernel's record says of the process alone, to tell
+// processes apart by ==. One that has changed its user, its cgroup or its program
+// since, or whose number is another's now, has another.
+func (p *Peer) Origin() Peer {
+	o := *p
+	o.PID, o.Comm, o.Socket, o.Exe, o.Cgroup = 0, "", nil, "", ""
+	return o
+}
+
 // Flow is one connection that was turned into the passage.
 type Flow struct {
 	Conn        net.Conn       // the client's door

@@ -72,23 +72,15 @@ func (d *daemon) recheckWorkload(ctx context.Context, groups map[origin][]*membe
 	}
 }
 
-// origin is a process as the kernel recorded it when it connected: sessions of
-// one are looked at together.
+// origin is who made a session, as the kernel recorded it: sessions of one are
+// looked at together.
 type origin struct {
-	tgid, uid uint32
-	start     uint64
-	pidInode  uint64
-	cgroup    uint64
-	token     [32]byte // SHA-256 of what its client sent in band: each may have sent another
+	peer  intercept.Peer
+	token [32]byte // SHA-256 of what its client sent in band: each may have sent another
 }
 
-func originOf(p *intercept.Peer) origin {
-	return origin{tgid: p.TGID, uid: p.UID, start: p.Start, pidInode: p.PidInode, cgroup: p.CgroupID}
-}
-
-// origin is a session's.
 func (p *passage) origin() origin {
-	o := originOf(&p.flow.Peer)
+	o := origin{peer: p.flow.Peer.Origin()}
 	if p.sent != nil {
 		o.token = p.who.Load().Token
 	}
