@@ -24,9 +24,10 @@ func imports(t *testing.T, of string) []string {
 func TestImports(t *testing.T) {
 	world := []string{"os", "os/exec", "os/signal", "os/user", "net", "net/http", "syscall", "database/sql", "plugin", "unsafe", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand"}
 	for pkg, may := range map[string]struct{ own, others, world []string }{
-		"policy":       {own: []string{"events", "intercept"}, world: world},
-		"policy/mask":  {own: []string{"policy"}, world: world},
-		"policy/rules": {own: []string{"events", "intercept", "policy", "policy/mask"}, others: []string{"cel.dev/cel-go/", "go.yaml.in/yaml/v3"}, world: world[1:]},
+		"policy":        {own: []string{"events", "intercept"}, world: world},
+		"policy/mask":   {own: []string{"policy"}, world: world},
+		"policy/detect": {others: []string{"github.com/nyaruka/phonenumbers"}, world: world},
+		"policy/rules":  {own: []string{"events", "intercept", "policy", "policy/mask"}, others: []string{"cel.dev/cel-go/", "go.yaml.in/yaml/v3"}, world: world[1:]},
 	} {
 		for _, p := range imports(t, module+"/"+pkg) {
 			first, _, _ := strings.Cut(p, "/")

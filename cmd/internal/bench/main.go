@@ -67,7 +67,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.seconds, "seconds", 2, "length of one pgbench run")
 	flag.IntVar(&o.idle, "idle", 300, "idle connections whose memory is measured")
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
-	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone")
+	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone, detectors for those (needs no root)")
 	flag.BoolVar(&o.alone, "no-recorder", false, "without the recorder, which else runs on the same machine")
 	flag.Parse()
 	exe, err := os.Executable()
@@ -76,6 +76,11 @@ func run(ctx context.Context) error {
 	}
 	fmt.Printf("Measured on %s, %d processors, kernel %s, %s. Medians of %d rounds, all ways in turn.\n\n",
 		time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), kernel(), runtime.Version(), o.rounds)
+	if strings.Contains("detectors", o.only) {
+		if runDetectors(o.rounds); o.only != "" {
+			return nil
+		}
+	}
 	if strings.Contains("kernel", o.only) {
 		if err := runKernel(ctx, o.rounds); err != nil || o.only != "" {
 			return err
