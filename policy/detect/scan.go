@@ -32,19 +32,14 @@ func (s *Scanner) look(b []byte, i int, final bool) int {
 
 // goOn follows the open finding, and closes it where it ends.
 func (s *Scanner) goOn(b []byte, i, stop int) int {
-	for {
-		i = run(b, i, s.tail.class)
-		if i == len(b) {
-			return i
-		}
-		if !s.tail.pem || b[i] != ' ' || i < len(pemEnd) || !hasPrefix(b, i-len(pemEnd), pemEnd) {
-			break
-		}
+	if i = run(b, i, s.tail.class); i == len(b) {
+		return i
+	}
+	if s.tail.pem && b[i] == ' ' && i >= len(pemEnd) && hasPrefix(b, i-len(pemEnd), pemEnd) {
 		if i >= stop {
 			return i
 		}
 		i = pemLast(b[:min(len(b), i+Ahead)], i)
-		break
 	}
 	s.shut(s.base + int64(i))
 	s.done = i
