@@ -1,10 +1,16 @@
 package policy
 
 // Mask is one masking method with its parameters. Equal masks compare equal.
+// policy/mask says what each does, and what takes which parameter; the zero
+// value of a parameter is its absence.
 type Mask struct {
-	Kind        string // "redact", "null", "partial", "year"; keyed: "hash", "token", "format", "fake"
+	Kind        string // "redact", "null", "partial", ...; keyed: "hash", "token", "format", "fake"
 	First, Last int    // partial: characters kept at each end
-	Constant    string // redact: the replacement for text, "" is the default
+	Constant    string // redact: the replacement, "" is the default
+	Width       int    // bucket: of numbers
+	Unit        string // bucket: of dates, "month"
+	Earliest    int    // year: what is before shows as this year
+	Keep        string // json: the paths that are shown, as mask.Keep makes them
 	Of          string // fake: "name", "street", "city", "email"
 }
 

@@ -3,10 +3,18 @@
 // stores whose language cannot be rewritten. One table of tests holds both
 // forms together. NULL stays NULL in both.
 //
-//	redact   a constant, for text; NULL for other types
-//	null     NULL
-//	partial  text with all but its ends and its separators hidden; else NULL
-//	year     the first moment of a date's year; NULL for other types
+//	           takes           text             numbers     dates   json   other types
+//	redact     constant        constant         constant*   c*      shape  c*, arrays {}
+//	null                       NULL             NULL        NULL    NULL   NULL
+//	partial    first, last     ***-**-6789      -           -       -      -
+//	year       earliest        -                -           year    -      -
+//	bucket     width or unit   -                lower end   unit    -      time by the hour
+//	zip3                       021**            2100        -       -      -
+//	email                      a***@***.org     -           -       -      -
+//	phone                      (***) ***-0143   143         -       -      -
+//	ssn                        ***-**-6789      6789        -       -      -
+//	pan                        **** 1234        1234        -       -      -
+//	json       keep            -                -           -       paths  -
 //
 // Keyed masks have no SQL form, since a key in SQL could be read back. On output
 // a Masker shows them; where there is none they are redact.
@@ -17,6 +25,8 @@
 //	format   text of the same form, by FF1 of NIST SP 800-38G; else NULL
 //	fake     a name, street, city or email address from a list, for text
 //
-// Types are PostgreSQL's names of built-in types. Where nothing is known of a
-// type, the mask is NULL.
+// A dash is NULL; constants with a star are shown where they are declared and
+// are values of the type. Masks of an array are those of its elements. Types
+// are PostgreSQL's built-in ones and enums, domains are what they are made of.
+// What is shown has the type of the column, with its modifier.
 package mask

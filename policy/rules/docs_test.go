@@ -59,8 +59,8 @@ func TestManualIsWhole(t *testing.T) {
 // What the manual shows of partial.
 func TestManualMasks(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| (?:`(.*)`|\\(empty\\)) \\| `(.*)` \\| `(.*)` \\|$").FindAllStringSubmatch(read(t, manual), -1) {
-		last, _ := mask.Apply(policy.Mask{Kind: "partial", Last: 4}, "text", m[1])
-		first, _ := mask.Apply(policy.Mask{Kind: "partial", First: 1}, "text", m[1])
+		last, _ := mask.Apply(policy.Mask{Kind: "partial", Last: 4}, mask.Type{Name: "text"}, m[1])
+		first, _ := mask.Apply(policy.Mask{Kind: "partial", First: 1}, mask.Type{Name: "text"}, m[1])
 		if last != m[2] || first != m[3] {
 			t.Errorf("%q: %s and %s, want %s and %s", m[1], last, first, m[2], m[3])
 		}

@@ -99,7 +99,7 @@ func TestErrors(t *testing.T) {
 		{"a field pattern", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields:\n      clinic.patients.*: redact\n", "7: fields: clinic.patients.*: patterns are not taken here; name each one as schema.relation.column"},
 		{"a field twice", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields:\n      a.b.c: redact\n      a.b.c: year\n", "8: fields: a.b.c is there twice"},
 		{"a field twice in quotes", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields:\n      a.b.c: redact\n      'a.b.\"c\"': year\n", "8: fields: a.b.c is there twice"},
-		{"an unknown mask", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields:\n      a.b.c: rot13\n", `7: mask "rot13" is not known: use one of redact, null, partial, year, hash, token, format, fake`},
+		{"an unknown mask", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields:\n      a.b.c: rot13\n", `7: mask "rot13" is not known: use one of redact, null, partial, year, bucket, zip3, email, phone, ssn, pan, json, hash, token, format, fake`},
 		{"a mask without a name", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields:\n      a.b.c: {last: 4}\n", "7: mask: it has no name"},
 		{"no mask", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields:\n      a.b.c:\n", "7: mask: write text"},
 		{"a mask's parameter", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields:\n      a.b.c: {mask: year, last: 4}\n", "7: mask year takes no first or last"},

@@ -96,7 +96,10 @@ func (r *reader) mask(n *yaml.Node) policy.Mask {
 			{"mask", kind},
 			number("first", &m.First), number("last", &m.Last),
 			{"constant", func(v *yaml.Node) { m.Constant, _ = r.text(v, "constant") }},
+			number("width", &m.Width), number("earliest", &m.Earliest),
+			{"unit", func(v *yaml.Node) { m.Unit, _ = r.text(v, "unit") }},
 			{"of", func(v *yaml.Node) { m.Of, _ = r.text(v, "of") }},
+			{"keep", func(v *yaml.Node) { m.Keep = r.keep(v) }},
 		}) {
 			return m
 		}
@@ -111,6 +114,23 @@ func (r *reader) mask(n *yaml.Node) policy.Mask {
 		}
 	}
 	return m
+}
+
+// keep reads the paths that mask json shows.
+func (r *reader) keep(n *yaml.Node) string {
+	var list []string
+	for _, e := range r.list(n, "keep") {
+		s, ok := r.text(e, "keep")
+		if !ok {
+			return ""
+		}
+		list = append(list, s)
+	}
+	keep, err := mask.Keep(list)
+	if err != nil {
+		r.bad(n, "%v", err)
+	}
+	return keep
 }
 
 func (r *reader) condition(n *yaml.Node) *condition {

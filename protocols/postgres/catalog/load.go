@@ -82,7 +82,7 @@ func (s *Snapshot) columns(ctx context.Context, c *pgx.Conn) error {
 				s.Literals.Defaults = true
 			}
 		}
-	}, &rel, &col.Num, &col.Name, &col.Type, &col.TypeName, &col.NotNull, &col.Generated, &col.Identity, &col.Expr)
+	}, &rel, &col.Num, &col.Name, &col.Type, &col.TypeName, &col.Collation, &col.NotNull, &col.Generated, &col.Identity, &col.Expr)
 	if err != nil {
 		return err
 	}
@@ -149,12 +149,21 @@ func (s *Snapshot) code(ctx context.Context, c *pgx.Conn) error {
 func (s *Snapshot) types(ctx context.Context, c *pgx.Conn) error {
 	var t Type
 	var kind, category string
-	return each(ctx, c, typesSQL, func() {
+	err := each(ctx, c, typesSQL, func() {
 		n := t
 		n.Kind, n.Category = kind[0], category[0]
 		s.Types[n.Name] = append(s.Types[n.Name], &n)
 		s.TypeByOID[n.OID] = &n
 	}, &t.OID, &t.Schema, &t.Name, &kind, &category, &t.Elem, &t.Base, &t.BaseName, &t.Default, &t.Extension)
+	if err != nil {
+		return err
+	}
+	var label string
+	return each(ctx, c, labelsSQL, func() {
+		if e := s.TypeByOID[t.OID]; e != nil {
+			e.Labels = append(e.Labels, label)
+		}
+	}, &t.OID, &label)
 }
 
 func (s *Snapshot) constraints(ctx context.Context, c *pgx.Conn) error {

@@ -12,6 +12,8 @@ UNION ALL SELECT 'pr', count(*) # bit_xor(hashtextextended(xmin::text || ctid::t
 UNION ALL SELECT 'op', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_operator
 UNION ALL SELECT 'ca', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_cast
 UNION ALL SELECT 'ty', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_type
+UNION ALL SELECT 'en', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_enum
+UNION ALL SELECT 'ol', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_collation
 UNION ALL SELECT 'co', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_constraint
 UNION ALL SELECT 'tg', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_trigger
 UNION ALL SELECT 'po', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_policy
@@ -26,8 +28,10 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind IN ('r','v','m','f','p','S') AND n.nspname <> 'pg_toast'`
 
 const columnsSQL = `SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+ CASE WHEN a.attcollation <> t.typcollation THEN (SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(o.collname)
+  FROM pg_catalog.pg_collation o JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace WHERE o.oid = a.attcollation) ELSE '' END,
  a.attnotnull, a.attgenerated <> '', a.attidentity <> '', coalesce(CASE WHEN a.attrelid >= 16384 THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END, '')
-FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','v','m','f','p','S')
 ORDER BY a.attrelid, a.attnum`
@@ -65,6 +69,8 @@ const typesSQL = `SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::tex
  CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) ELSE '' END, t.typdefault IS NOT NULL,
  t.oid >= 16384 AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'pg_toast'`
+
+const labelsSQL = `SELECT enumtypid, enumlabel::text FROM pg_catalog.pg_enum ORDER BY enumtypid, enumsortorder`
 
 const castsSQL = `SELECT c.castsource, c.casttarget, c.castcontext::text, coalesce(n.nspname::text, ''), coalesce(p.proname::text, ''),
  EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'e')

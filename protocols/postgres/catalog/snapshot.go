@@ -85,6 +85,7 @@ type Column struct {
 	Name      string
 	Type      uint32
 	TypeName  string // as format_type prints it: qualified, with its modifier
+	Collation string // qualified and quoted; "" is the type's own
 	NotNull   bool
 	Generated bool
 	Identity  bool
@@ -111,7 +112,8 @@ type Type struct {
 	Base         uint32 // of a domain
 	BaseName     string // of a domain, as format_type prints it
 	Checks       []string
-	Default      bool // a domain with a default
+	Labels       []string // of an enum, in order
+	Default      bool     // a domain with a default
 	Extension    bool
 }
 

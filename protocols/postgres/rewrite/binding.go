@@ -186,13 +186,12 @@ func (b *binding) generated(ctx context.Context, r *catalog.Relation, cols map[s
 
 // value computes what the column shows in its place.
 func (b *binding) value(ctx context.Context, p *protection, c *catalog.Column) error {
-	typ := b.base(c.Type)
-	p.null = nullOf(typ)
+	p.null = b.nullFor(ctx, c)
 	if p.derived {
 		p.value = p.null
 		return nil
 	}
-	v, constant, err := b.a.mask(ctx, p.mask, c, typ)
+	v, constant, err := b.a.mask(ctx, b.snap, p.mask, c)
 	if err != nil {
 		return fmt.Errorf("mask %q of %v: %w", p.mask.Kind, p.fields, err)
 	}

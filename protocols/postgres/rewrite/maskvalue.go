@@ -11,11 +11,8 @@ import (
 )
 
 // mask returns the expression that stands in place of a column, nil for NULL.
-func (a *Analyzer) mask(ctx context.Context, m policy.Mask, c *catalog.Column, base *catalog.Type) (*pg.Node, bool, error) {
-	if base == nil || base.Schema != "pg_catalog" {
-		return nil, false, nil // nothing is known of its values
-	}
-	sql, constant, err := mask.SQL(m, c.Name, base.Name)
+func (a *Analyzer) mask(ctx context.Context, s *catalog.Snapshot, m policy.Mask, c *catalog.Column) (*pg.Node, bool, error) {
+	sql, constant, err := mask.SQL(m, c.Name, maskType(s, c))
 	if err != nil || sql == "" {
 		return nil, false, err
 	}
@@ -24,4 +21,36 @@ func (a *Analyzer) mask(ctx context.Context, m policy.Mask, c *catalog.Column, b
 		return nil, false, err
 	}
 	return n, constant, nil
+}
+
+// maskType returns what masks know of a column's type; of one that is neither
+// built in nor an enum, nothing.
+func maskType(s *catalog.Snapshot, c *catalog.Column) mask.Type {
+	t, name := s.TypeByOID[c.Type], c.TypeName
+	for t != nil && t.Kind == 'd' { // no CHECK runs: what is shown is of its base type
+		t, name = s.TypeByOID[t.Base], t.BaseName
+	}
+	switch {
+	case t == nil:
+		return mask.Type{}
+	case len(t.Labels) > 0:
+		return mask.Type{Name: t.Name, SQL: name, Labels: t.Labels}
+	case t.Schema == "pg_catalog":
+		return mask.Type{Name: t.Name, SQL: name, Collation: c.Collation}
+	}
+	return mask.Type{}
+}
+
+// nullFor returns a NULL of a column's type, with its modifier; of a domain's
+// base type, for a domain may take no NULL.
+func (b *binding) nullFor(ctx context.Context, c *catalog.Column) *pg.Node {
+	name := c.TypeName
+	t := b.snap.TypeByOID[c.Type]
+	for t != nil && t.Kind == 'd' {
+		t, name = b.snap.TypeByOID[t.Base], t.BaseName
+	}
+	if n, err := b.a.expression(ctx, "NULL::"+name); err == nil && name != "" {
+		return n
+	}
+	return nullOf(t)
 }

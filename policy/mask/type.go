@@ -1,0 +1,75 @@
+package mask
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Type is the type of a column: a built-in one of PostgreSQL, or an enum. A
+// domain is what it is made of.
+type Type struct {
+	Name      string   // pg_type.typname: "varchar", "_int4"
+	SQL       string   // as format_type prints it, with its modifier: "character varying(20)"; "" has none
+	Collation string   // qualified and quoted: pg_catalog."C"; "" is the default
+	Labels    []string // of an enum
+}
+
+// cast is the type's name, qualified, with its modifier.
+func (t Type) cast() string {
+	if t.SQL != "" && (t.Labels != nil || strings.ContainsAny(t.SQL, "( ")) {
+		return t.SQL // words of the grammar, which no search path leads elsewhere
+	}
+	return "pg_catalog." + quote(t.Name)
+}
+
+var modifier = regexp.MustCompile(`\((\d+)(?:,(-?\d+))?\)`)
+
+// mods returns the numbers of the modifier: a length, a precision and a scale.
+func (t Type) mods() (first, second int, ok bool) {
+	m := modifier.FindStringSubmatch(t.SQL)
+	if m == nil {
+		return 0, 0, false
+	}
+	first, _ = strconv.Atoi(m[1])
+	second, _ = strconv.Atoi(m[2]) // "" is 0
+	return first, second, true
+}
+
+// element returns the type of an array's elements.
+func (t Type) element() (Type, bool) {
+	name, ok := strings.CutPrefix(t.Name, "_")
+	if !ok || t.Labels != nil {
+		return Type{}, false
+	}
+	return Type{Name: name, SQL: strings.TrimSuffix(t.SQL, "[]"), Collation: t.Collation}, true
+}
+
+// isText reports the types of text that columns of one's own have.
+func isText(typ string) bool { return typ == "text" || typ == "varchar" || typ == "bpchar" }
+
+func (t Type) isText() bool { return t.Labels == nil && (isText(t.Name) || t.Name == "name") }
+
+// fit gives a text the length that the type has: longer ones are cut, as an
+// explicit cast does.
+func (t Type) fit(s string) string {
+	n, _, limited := t.mods()
+	switch {
+	case t.Name == "name":
+		for len(s) > 63 { // bytes, but whole characters
+			_, size := lastRune(s)
+			s = s[:len(s)-size]
+		}
+	case !limited:
+	default:
+		chars := []rune(s)
+		if len(chars) > n {
+			chars = chars[:n]
+		}
+		s = string(chars)
+		if t.Name == "bpchar" {
+			s += strings.Repeat(" ", n-len(chars))
+		}
+	}
+	return s
+}
