@@ -52,7 +52,13 @@ type Session struct {
 	// events have been told already.
 	ClientTLS   TLS
 	ClientClear bool // in clear, though TLS was offered
-	ServerTLS   atomic.Pointer[TLS]
+	// ClientCertificate is what the client showed, and has the key of: nobody
+	// verified who vouches for it, and it says nothing of who the client is.
+	ClientCertificate Certificate
+	// Undecoded: the client's TLS is with the server itself. Nothing of what was
+	// said is known, nor could anything of it be refused or masked.
+	Undecoded bool
+	ServerTLS atomic.Pointer[TLS]
 
 	// Encoded is for the encoder alone: the session's part of an event,
 	// encoded once.
@@ -67,7 +73,7 @@ func (s *Session) Copy() *Session {
 		Actors: s.Actors, Issuer: s.Issuer, PrincipalIssuer: s.PrincipalIssuer, Proof: s.Proof, WorkloadProof: s.WorkloadProof,
 		ActorProof: s.ActorProof, PrincipalProof: s.PrincipalProof, Expires: s.Expires, Pooled: s.Pooled, Process: s.Process,
 		Account: s.Account, Role: s.Role, User: s.User, Database: s.Database, Application: s.Application,
-		ClientTLS: s.ClientTLS, ClientClear: s.ClientClear,
+		ClientTLS: s.ClientTLS, ClientClear: s.ClientClear, ClientCertificate: s.ClientCertificate, Undecoded: s.Undecoded,
 	}
 	c.ServerTLS.Store(s.ServerTLS.Load())
 	return c
@@ -77,6 +83,13 @@ func (s *Session) Copy() *Session {
 type Proved struct {
 	By    string   `json:"by"`              // as intercept names it: "oidc+pidfd", "spiffe", ...
 	Bound []string `json:"bound,omitempty"` // what ties it to the connection: "subjects", "pidfd", ...
+}
+
+// Certificate names one; zero for none.
+type Certificate struct {
+	Subject string `json:"subject,omitempty"` // RFC 2253, as the certificate says
+	Issuer  string `json:"issuer,omitempty"`
+	SHA256  string `json:"sha256,omitempty"` // of the whole, hex
 }
 
 // Process names a process by facts of the kernel.
@@ -130,6 +143,7 @@ type Event struct {
 	Status   string        // "ok", "error", "interrupted", "skipped", ...
 	Rows     int64         // rows that went out to the client, or were changed
 	Bytes    int64         // response bytes that went out to the client
+	BytesIn  int64         // bytes that came from the client, of a SessionClose that is Undecoded
 	Duration time.Duration // from the request's arrival to its last answer
 	Recorded int64         // bytes of the result that the transcript holds
 	Hash     [32]byte      // SHA-256 of the whole result as the client saw it

@@ -69,6 +69,10 @@ func scopeOf(e *Engine, s *Session, now time.Time) *Scope {
 	return sc
 }
 
+// Undecoded reports whether nothing that the session does could be refused or
+// changed right now, so that it may go unread; see Scope.Undecoded.
+func (g *Gate) Undecoded(s *Session) bool { return g.Scope(s).Undecoded }
+
 // Decide evaluates the request and appends its event. Refusals and requests
 // that may write return after the event is durable; for the others the
 // caller holds the first reply byte on the Decision's Ticket. When err is not
@@ -173,7 +177,7 @@ func verdict(e Effect, r *Request) events.Verdict {
 
 func eventKind(k RequestKind, v events.Verdict) events.Kind {
 	switch {
-	case k == Login:
+	case k == Login, k == Undecoded:
 		return events.Login
 	case !v.Runs():
 		return events.Block

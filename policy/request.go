@@ -102,6 +102,7 @@ const (
 	PrepareReq               // a statement is to be parsed by the server, not run
 	FunctionCall             // a call by number, past the language
 	Replication              // a replication session
+	Undecoded                // a session that can't be read: its TLS is with the server itself
 )
 
 // Request is one thing that a client wants done. The Gate keeps no reference

@@ -30,6 +30,10 @@ type Scope struct {
 	// Opaque reports that nothing but unconditional allow rules can match
 	// here: a protocol may relay what it does not understand.
 	Opaque bool
+	// Undecoded reports that the session may go unread: whatever it did, and as
+	// whatever user, in whatever database, it would be allowed, and a rule names
+	// just that. It is of a session whose client has named none of them.
+	Undecoded bool
 	// Masks maps relation -> column -> mask.
 	Masks map[Relation]map[string]Mask
 	// Functions are those that policy declares harmless, "schema.name".

@@ -2,7 +2,9 @@ package protocols
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -26,12 +28,14 @@ var ErrUntrusted = errors.New("protocols: the server did not prove who it is")
 var ErrHandshake = errors.New("protocols: TLS with the client failed")
 
 // Handshake puts TLS onto a client's door. read is what was read of it already.
-// The client must agree on one of cfg's protocols if need says so (RFC 7301). The
+// The client is asked for a certificate, and need not have one. It must agree on one of cfg's protocols if need says so (RFC 7301). The
 // error is or wraps ErrHandshake.
 func Handshake(ctx context.Context, client net.Conn, cfg *tls.Config, read []byte, need bool) (*tls.Conn, error) {
 	if len(read) > 0 {
 		client = &replay{Conn: client, read: read}
 	}
+	cfg = cfg.Clone()
+	cfg.ClientAuth = tls.RequestClientCert
 	c := tls.Server(client, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrHandshake, err)
@@ -53,7 +57,21 @@ func (s *Session) Secured(c *tls.Conn) {
 	flow := *s.o.Flow
 	flow.Conn = c
 	s.o.Flow = &flow
-	s.o.Policy.Event.ClientTLS = described(c.ConnectionState())
+	state := c.ConnectionState()
+	s.o.Policy.Event.ClientTLS = described(state)
+	if len(state.PeerCertificates) > 0 {
+		c := state.PeerCertificates[0]
+		sum := sha256.Sum256(c.Raw)
+		s.o.Policy.Event.ClientCertificate = events.Certificate{
+			Subject: c.Subject.String(), Issuer: c.Issuer.String(), SHA256: hex.EncodeToString(sum[:]),
+		}
+	}
+}
+
+// Mutual reports whether the client is to be refused for the certificate that it
+// showed: its server would not see it, and it proves nobody to the passage.
+func (s *Session) Mutual() bool {
+	return s.o.Policy.Event.ClientCertificate.SHA256 != "" && !s.o.IgnoreCertificates
 }
 
 // InClear says that the client did not ask for TLS. It or Secured is called

@@ -63,6 +63,12 @@ type Options struct {
 	// nil: it is told that there is none. With TLSOnly it is refused without.
 	TLS     *tls.Config
 	TLSOnly bool
+	// IgnoreCertificates lets clients in that show a certificate. It is never who
+	// they are.
+	IgnoreCertificates bool
+	// Undecoded is the way for clients whose TLS is with the server itself; nil:
+	// there is none.
+	Undecoded *Undecoded
 	// Cut, when not nil, ends when a drain takes too long: what is in flight is
 	// no longer waited for, and the session ends in the protocol's own words.
 	Cut context.Context
@@ -80,6 +86,8 @@ type Session struct {
 	began  time.Time // zero: no SessionOpen is on the record
 	out    *[]byte   // queued for the server; nil while there is nothing
 	rest   atomic.Int64
+
+	relayed struct{ in, out atomic.Int64 } // bytes from and to an undecoded client
 
 	mu       sync.Mutex
 	promised events.Ticket // the latest record that a reply may tell of
@@ -141,14 +149,20 @@ func (s *Session) Event(e *events.Event) error {
 func (s *Session) Decide(ctx context.Context, r *policy.Request) (policy.Decision, error) {
 	r.Session = s.o.Policy
 	now := time.Now()
-	if !s.bound.Valid(now) && s.o.Renew != nil {
-		if id, err := s.o.Renew(ctx); err == nil && id.Same(&s.bound) {
-			s.bound = id
-			s.renew()
-		}
-	}
+	s.prove(ctx, now)
 	s.hear(ctx, r, now)
 	return s.o.Gate.Decide(ctx, r)
+}
+
+// prove proves an identity again that has expired.
+func (s *Session) prove(ctx context.Context, now time.Time) {
+	if s.bound.Valid(now) || s.o.Renew == nil {
+		return
+	}
+	if id, err := s.o.Renew(ctx); err == nil && id.Same(&s.bound) {
+		s.bound = id
+		s.renew()
+	}
 }
 
 // renew has the policy see the latest proofs of the same parties.
@@ -170,7 +184,11 @@ func (s *Session) Open(ctx context.Context, login policy.Decision) error {
 		return fmt.Errorf("%w: %w", policy.ErrUnrecorded, err)
 	}
 	s.began = time.Now()
-	c, err := s.o.Dial(ctx)
+	dial := s.o.Dial
+	if s.event.Undecoded {
+		dial = s.o.Undecoded.Dial
+	}
+	c, err := dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -346,7 +364,7 @@ func (s *Session) Close(why error) error {
 		return err
 	}
 	now := time.Now()
-	e := events.Event{Kind: events.SessionClose, Time: now, Status: "ok", Duration: now.Sub(s.began)}
+	e := events.Event{Kind: events.SessionClose, Time: now, Status: "ok", Duration: now.Sub(s.began), Bytes: s.relayed.out.Load(), BytesIn: s.relayed.in.Load()}
 	if why != nil {
 		e.Status, e.Reason = "error", why.Error()
 	}

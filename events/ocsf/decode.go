@@ -20,35 +20,37 @@ type View struct {
 	Time time.Time `json:"time"`
 	Host string    `json:"host"`
 
-	Session     string         `json:"session,omitempty"`
-	Opened      time.Time      `json:"opened,omitzero"`
-	Protocol    string         `json:"protocol,omitempty"`
-	Resource    string         `json:"resource,omitempty"`
-	Destination netip.AddrPort `json:"destination,omitzero"`
-	Reached     netip.AddrPort `json:"reached,omitzero"` // unless it is the destination
-	Path        string         `json:"path,omitempty"`   // of a unix socket
-	Workload    string         `json:"workload,omitempty"`
-	SPIFFE      string         `json:"spiffe,omitempty"`
-	Actor       string         `json:"actor,omitempty"`
-	Principal   string         `json:"principal,omitempty"`
-	Actors      []string       `json:"actors,omitempty"`
-	Issuer      string         `json:"issuer,omitempty"`
-	Vouches     string         `json:"principal_issuer,omitempty"`
-	Proof       string         `json:"proof,omitempty"` // the weakest of the three
-	OfWorkload  events.Proved  `json:"workload_proof,omitzero"`
-	OfActor     events.Proved  `json:"actor_proof,omitzero"`
-	OfPrincipal events.Proved  `json:"principal_proof,omitzero"`
-	Pooled      bool           `json:"pooled,omitempty"` // it serves many people, and named none
-	Expires     time.Time      `json:"expires,omitzero"`
-	Account     string         `json:"account,omitempty"` // that the passage logged in as; "" where the client did itself
-	Role        string         `json:"role,omitempty"`    // that its session runs as
-	User        string         `json:"user,omitempty"`    // claimed, as are the next two
-	Database    string         `json:"database,omitempty"`
-	Application string         `json:"application,omitempty"`
-	ClientTLS   events.TLS     `json:"client_tls,omitzero"`
-	ClientClear bool           `json:"client_clear,omitempty"` // though TLS was offered
-	ServerTLS   events.TLS     `json:"server_tls,omitzero"`
-	Process     events.Process `json:"process,omitzero"` // of the session, or of a bypass
+	Session           string             `json:"session,omitempty"`
+	Opened            time.Time          `json:"opened,omitzero"`
+	Protocol          string             `json:"protocol,omitempty"`
+	Resource          string             `json:"resource,omitempty"`
+	Destination       netip.AddrPort     `json:"destination,omitzero"`
+	Reached           netip.AddrPort     `json:"reached,omitzero"` // unless it is the destination
+	Path              string             `json:"path,omitempty"`   // of a unix socket
+	Workload          string             `json:"workload,omitempty"`
+	SPIFFE            string             `json:"spiffe,omitempty"`
+	Actor             string             `json:"actor,omitempty"`
+	Principal         string             `json:"principal,omitempty"`
+	Actors            []string           `json:"actors,omitempty"`
+	Issuer            string             `json:"issuer,omitempty"`
+	Vouches           string             `json:"principal_issuer,omitempty"`
+	Proof             string             `json:"proof,omitempty"` // the weakest of the three
+	OfWorkload        events.Proved      `json:"workload_proof,omitzero"`
+	OfActor           events.Proved      `json:"actor_proof,omitzero"`
+	OfPrincipal       events.Proved      `json:"principal_proof,omitzero"`
+	Pooled            bool               `json:"pooled,omitempty"` // it serves many people, and named none
+	Expires           time.Time          `json:"expires,omitzero"`
+	Account           string             `json:"account,omitempty"` // that the passage logged in as; "" where the client did itself
+	Role              string             `json:"role,omitempty"`    // that its session runs as
+	User              string             `json:"user,omitempty"`    // claimed, as are the next two
+	Database          string             `json:"database,omitempty"`
+	Application       string             `json:"application,omitempty"`
+	ClientTLS         events.TLS         `json:"client_tls,omitzero"`
+	ClientClear       bool               `json:"client_clear,omitempty"` // though TLS was offered
+	ServerTLS         events.TLS         `json:"server_tls,omitzero"`
+	ClientCertificate events.Certificate `json:"client_certificate,omitzero"`
+	Undecoded         bool               `json:"undecoded,omitempty"` // its TLS is with the server itself
+	Process           events.Process     `json:"process,omitzero"`    // of the session, or of a bypass
 
 	Number      uint64   `json:"statement,omitempty"`
 	Command     string   `json:"command,omitempty"`
@@ -67,6 +69,7 @@ type View struct {
 	Status   string        `json:"status,omitempty"` // "ok", "error", "interrupted", ...
 	Rows     int64         `json:"rows,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`
+	BytesIn  int64         `json:"bytes_in,omitempty"`
 	Recorded int64         `json:"recorded,omitempty"`
 	Duration time.Duration `json:"duration,omitempty"` // ns
 	Hash     string        `json:"result_sha256,omitempty"`
@@ -148,56 +151,59 @@ type wire struct {
 		Truncated   bool   `json:"is_truncated"`
 	} `json:"metadata"`
 	U struct {
-		Protocol    string         `json:"protocol"`
-		Resource    string         `json:"resource"`
-		Workload    string         `json:"workload"`
-		SPIFFE      string         `json:"spiffe"`
-		Actor       string         `json:"actor"`
-		Principal   string         `json:"principal"`
-		Actors      []string       `json:"actors"`
-		Issuer      string         `json:"issuer"`
-		Vouches     string         `json:"principal_issuer"`
-		Proof       string         `json:"proof"`
-		ByWorkload  string         `json:"workload_proof"`
-		OfWorkload  []string       `json:"workload_bound"`
-		ByActor     string         `json:"actor_proof"`
-		OfActor     []string       `json:"actor_bound"`
-		ByPrincipal string         `json:"principal_proof"`
-		OfPrincipal []string       `json:"principal_bound"`
-		Pooled      bool           `json:"pooled"`
-		Account     string         `json:"database_user"`
-		Role        string         `json:"database_role"`
-		User        string         `json:"claimed_user"`
-		Database    string         `json:"claimed_database"`
-		Application string         `json:"claimed_application"`
-		Cgroup      string         `json:"cgroup"`
-		GID         uint32         `json:"gid"`
-		Statement   uint64         `json:"statement"`
-		Command     string         `json:"command"`
-		Fingerprint string         `json:"fingerprint"`
-		Literals    []string       `json:"literals"`
-		Writes      bool           `json:"writes"`
-		Verdict     string         `json:"verdict"`
-		Rules       []string       `json:"rules"`
-		Objects     []string       `json:"objects"`
-		Masked      []string       `json:"masked"`
-		Remedy      string         `json:"remedy"`
-		Outcome     string         `json:"outcome"`
-		Rows        int64          `json:"rows"`
-		Bytes       int64          `json:"bytes"`
-		Recorded    int64          `json:"recorded"`
-		Duration    time.Duration  `json:"duration_ns"`
-		Hash        string         `json:"result_sha256"`
-		Process     *process       `json:"process"`
-		ProcCgroup  string         `json:"process_cgroup"`
-		Source      netip.AddrPort `json:"source"`
-		Target      netip.AddrPort `json:"target"`
-		Reached     netip.AddrPort `json:"reached"`
-		Path        string         `json:"path"`
-		ClientTLS   events.TLS     `json:"client_tls"`
-		ClientClear bool           `json:"client_clear"`
-		ServerTLS   events.TLS     `json:"server_tls"`
-		Transport   string         `json:"transport"`
+		Protocol          string             `json:"protocol"`
+		Resource          string             `json:"resource"`
+		Workload          string             `json:"workload"`
+		SPIFFE            string             `json:"spiffe"`
+		Actor             string             `json:"actor"`
+		Principal         string             `json:"principal"`
+		Actors            []string           `json:"actors"`
+		Issuer            string             `json:"issuer"`
+		Vouches           string             `json:"principal_issuer"`
+		Proof             string             `json:"proof"`
+		ByWorkload        string             `json:"workload_proof"`
+		OfWorkload        []string           `json:"workload_bound"`
+		ByActor           string             `json:"actor_proof"`
+		OfActor           []string           `json:"actor_bound"`
+		ByPrincipal       string             `json:"principal_proof"`
+		OfPrincipal       []string           `json:"principal_bound"`
+		Pooled            bool               `json:"pooled"`
+		Account           string             `json:"database_user"`
+		Role              string             `json:"database_role"`
+		User              string             `json:"claimed_user"`
+		Database          string             `json:"claimed_database"`
+		Application       string             `json:"claimed_application"`
+		Cgroup            string             `json:"cgroup"`
+		GID               uint32             `json:"gid"`
+		Statement         uint64             `json:"statement"`
+		Command           string             `json:"command"`
+		Fingerprint       string             `json:"fingerprint"`
+		Literals          []string           `json:"literals"`
+		Writes            bool               `json:"writes"`
+		Verdict           string             `json:"verdict"`
+		Rules             []string           `json:"rules"`
+		Objects           []string           `json:"objects"`
+		Masked            []string           `json:"masked"`
+		Remedy            string             `json:"remedy"`
+		Outcome           string             `json:"outcome"`
+		Rows              int64              `json:"rows"`
+		Bytes             int64              `json:"bytes"`
+		BytesIn           int64              `json:"bytes_in"`
+		Recorded          int64              `json:"recorded"`
+		Duration          time.Duration      `json:"duration_ns"`
+		Hash              string             `json:"result_sha256"`
+		Process           *process           `json:"process"`
+		ProcCgroup        string             `json:"process_cgroup"`
+		Source            netip.AddrPort     `json:"source"`
+		Target            netip.AddrPort     `json:"target"`
+		Reached           netip.AddrPort     `json:"reached"`
+		Path              string             `json:"path"`
+		ClientTLS         events.TLS         `json:"client_tls"`
+		ClientClear       bool               `json:"client_clear"`
+		ClientCertificate events.Certificate `json:"client_certificate"`
+		Undecoded         bool               `json:"undecoded"`
+		ServerTLS         events.TLS         `json:"server_tls"`
+		Transport         string             `json:"transport"`
 	} `json:"unmapped"`
 }
 
@@ -221,6 +227,7 @@ func Decode(b []byte) (View, error) {
 		UID: m.UID, Seq: m.Sequence, Kind: m.EventCode, Time: w.Time, Host: w.Device.Hostname,
 		Session: m.Correlation, Protocol: u.Protocol, Resource: u.Resource, Destination: o.Dst.addr(),
 		Reached: u.Reached, Path: u.Path, ClientTLS: u.ClientTLS, ClientClear: u.ClientClear, ServerTLS: u.ServerTLS,
+		ClientCertificate: u.ClientCertificate, Undecoded: u.Undecoded,
 		Workload: u.Workload, SPIFFE: u.SPIFFE, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors,
 		Issuer: u.Issuer, Vouches: u.Vouches, OfWorkload: events.Proved{By: u.ByWorkload, Bound: u.OfWorkload},
 		OfActor: events.Proved{By: u.ByActor, Bound: u.OfActor}, OfPrincipal: events.Proved{By: u.ByPrincipal, Bound: u.OfPrincipal},
@@ -228,7 +235,7 @@ func Decode(b []byte) (View, error) {
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
 		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked,
-		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash,
+		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, BytesIn: u.BytesIn, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash,
 		Message: w.Message, Source: u.Source, Transport: u.Transport, Truncated: m.Truncated,
 	}
 	if a := o.Actor; a != nil {
@@ -270,7 +277,7 @@ func Revive(payload []byte) (*events.Session, error) {
 	}
 	s := &events.Session{
 		ID: v.Session, Host: v.Host, Protocol: v.Protocol, Resource: v.Resource, Destination: v.Destination,
-		Reached: v.Reached, Path: v.Path, ClientTLS: v.ClientTLS, ClientClear: v.ClientClear,
+		Reached: v.Reached, Path: v.Path, ClientTLS: v.ClientTLS, ClientClear: v.ClientClear, ClientCertificate: v.ClientCertificate, Undecoded: v.Undecoded,
 		Opened: v.Opened, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal, Actors: v.Actors,
 		SPIFFE: v.SPIFFE, Issuer: v.Issuer, PrincipalIssuer: v.Vouches, Proof: v.Proof,
 		WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Expires: v.Expires, Pooled: v.Pooled, Process: v.Process,

@@ -63,9 +63,11 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	cut.ID, cut.Application = "cut", strings.Repeat("x", 10000)
 	cut.Account, cut.Role = "billing", "reader"
 	cut.ClientTLS, cut.ClientClear = events.TLS{}, true
+	cut.ClientCertificate, cut.Undecoded = events.Certificate{Subject: "CN=agent", Issuer: "CN=authority", SHA256: "aa"}, true
 	cut.Reached, cut.Path = netip.MustParseAddrPort("10.0.0.6:5432"), "/run/s"
 	for _, e := range slices.Concat(examples(), more(), []*events.Event{
 		{Kind: events.SessionOpen, Session: cut},
+		{Kind: events.SessionClose, Session: cut, BytesIn: 1},
 		{
 			Kind: events.Alarm, Session: session(), Source: session().Destination, Destination: session().Destination, Transport: "tcp",
 			Process: &events.Process{PID: 1, Exe: "/bin/x", Comm: "x", Cgroup: "/x"},

@@ -307,6 +307,9 @@ func (e *enc) unmapped(ev *events.Event) {
 	if ev.Kind == events.Response || ev.Kind == events.SessionClose {
 		e.num("rows", ev.Rows)
 		e.num("bytes", ev.Bytes)
+		if ev.BytesIn > 0 {
+			e.num("bytes_in", ev.BytesIn)
+		}
 		e.num("recorded", ev.Recorded)
 		e.num("duration_ns", int64(ev.Duration/time.Nanosecond))
 	}

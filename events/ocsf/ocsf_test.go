@@ -122,7 +122,7 @@ func TestDecodeReadsBack(t *testing.T) {
 			Proof: s.Proof, Pooled: s.Pooled, Expires: s.Expires, Account: s.Account, Role: s.Role, User: s.User, Database: s.Database, Application: s.Application, Process: s.Process,
 			Number: e.Number, Command: e.Command, Normalized: e.Normalized, Writes: e.Writes, Rules: e.Rules, Reason: e.Reason,
 			Remedy: e.Remedy, Code: e.Code, Objects: e.Objects, Status: e.Status, Rows: e.Rows, Bytes: e.Bytes, Recorded: e.Recorded,
-			ClientTLS: s.ClientTLS, ClientClear: s.ClientClear,
+			ClientTLS: s.ClientTLS, ClientClear: s.ClientClear, ClientCertificate: s.ClientCertificate, Undecoded: s.Undecoded, BytesIn: e.BytesIn,
 			Duration: e.Duration, Message: e.Message, Source: e.Source, Transport: e.Transport,
 		}
 		if t := s.ServerTLS.Load(); t != nil {

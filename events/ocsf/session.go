@@ -122,6 +122,16 @@ func encodeSession(s *events.Session) []byte {
 	if s.ClientClear {
 		u.yes("client_clear")
 	}
+	if c := &s.ClientCertificate; c.SHA256 != "" {
+		u.open("client_certificate")
+		u.str("subject", c.Subject, capName)
+		u.str("issuer", c.Issuer, capName)
+		u.str("sha256", c.SHA256, capName)
+		u.close()
+	}
+	if s.Undecoded {
+		u.yes("undecoded")
+	}
 	b := append(objects, 0)
 	b = append(b, u.b[1:]...)
 	if u.cut {
@@ -141,7 +151,7 @@ func (e *enc) device(s *events.Session) {
 // tls writes what OCSF's object of that name has, which its datastore class has
 // no place for; nothing for a door in clear.
 func (e *enc) tls(key string, t *events.TLS) {
-	if t == nil || t.Version == "" {
+	if t == nil || t.Version == "" && t.Name == "" {
 		return
 	}
 	e.open(key)

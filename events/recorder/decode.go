@@ -31,6 +31,7 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 			WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Process: v.Process.Exe, PID: v.Process.PID,
 			Account: v.Account, Role: v.Role, User: v.User, Database: v.Database, Application: v.Application,
 			ClientTLS: v.ClientTLS, ClientClear: v.ClientClear, ServerTLS: v.ServerTLS,
+			ClientCertificate: v.ClientCertificate, Undecoded: v.Undecoded,
 		},
 	}
 	if f.Who.Destination = v.Path; v.Destination.IsValid() {

@@ -56,4 +56,7 @@ type Identity struct {
 	ClientTLS   events.TLS `json:"client_tls,omitzero"`
 	ClientClear bool       `json:"client_clear,omitempty"` // though TLS was offered
 	ServerTLS   events.TLS `json:"server_tls,omitzero"`
+
+	ClientCertificate events.Certificate `json:"client_certificate,omitzero"` // that was shown; proves nothing
+	Undecoded         bool               `json:"undecoded,omitempty"`         // its TLS is with the server itself
 }

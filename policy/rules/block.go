@@ -73,6 +73,8 @@ func (q *question) words() []string {
 		return []string{login}
 	case policy.FunctionCall:
 		return append([]string{functionCall}, r.Commands...)
+	case policy.Undecoded:
+		return []string{undecoded}
 	case policy.Replication:
 		return append([]string{replication}, r.Commands...)
 	}

@@ -13,6 +13,7 @@ import (
 const (
 	functionCall = "function_call"
 	replication  = "replication"
+	undecoded    = "undecoded" // a session that can't be read
 )
 
 // login is the start of a session, as a command for rules that block.
@@ -73,7 +74,7 @@ var classes = func() map[string]class {
 	for _, c := range loose {
 		m[c] = class{}
 	}
-	for _, c := range []string{login, functionCall, replication} {
+	for _, c := range []string{login, functionCall, replication, undecoded} {
 		m[c] = class{}
 	}
 	// Of what it explains. Definitions are not explained.
@@ -143,7 +144,7 @@ func (s *commandSet) add(word string) error {
 	case "*":
 		s.all = true
 		return nil
-	case functionCall, replication:
+	case functionCall, replication, undecoded:
 		s.named[word] = true
 		return nil
 	}

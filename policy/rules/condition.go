@@ -43,6 +43,7 @@ type condition struct {
 	prg    cel.Program
 
 	session   bool // identity, process, resource or session
+	claims    bool // what the client says of itself: session
 	now       bool
 	statement bool
 	text      bool // the statement's exact text, or all of it
@@ -117,6 +118,7 @@ func (c *condition) learn(a *celast.AST) (problems []problem) {
 			switch e.AsIdent() {
 			case "identity", "process", "resource", "session":
 				c.session = true
+				c.claims = c.claims || e.AsIdent() == "session"
 			case "now":
 				c.now = true
 			case "request":

@@ -56,7 +56,7 @@ type answer struct{ holds, failed bool }
 func (q *question) answer() policy.Evaluation {
 	r := q.req
 	switch r.Kind {
-	case policy.Login, policy.StatementReq, policy.PrepareReq, policy.FunctionCall, policy.Replication:
+	case policy.Login, policy.StatementReq, policy.PrepareReq, policy.FunctionCall, policy.Replication, policy.Undecoded:
 	default:
 		return deny("this kind of request is not known", "")
 	}
@@ -76,6 +76,8 @@ func (q *question) answer() policy.Evaluation {
 		return q.special(functionCall)
 	case policy.Replication:
 		return q.special(replication)
+	case policy.Undecoded:
+		return q.unread()
 	}
 	if r.Opaque != "" {
 		return q.opaqueStatement()

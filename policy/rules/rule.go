@@ -80,6 +80,7 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		return x
 	}
 	r.shape(n, x, given)
+	r.unread(x, given)
 	x.digest = sha256.Sum256(canonical(x, given))
 	return x
 }

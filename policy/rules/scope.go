@@ -19,7 +19,8 @@ type view struct {
 	allow  index
 	block  index
 	masks  map[events.Field]*masked
-	opaque bool // see policy.Scope.Opaque
+	opaque bool       // see policy.Scope.Opaque
+	unread *candidate // that lets a session go undecoded; nil: none does
 	record policy.Recording
 }
 
@@ -67,6 +68,7 @@ type builder struct {
 	block   []*candidate
 	parts   [][]byte // what the scope's identity is made of
 	timed   bool     // a mask may be there at another time
+	taken   bool     // a rule that takes away holds for some user, database or time
 }
 
 // consider keeps a rule if it can match the session.
@@ -77,6 +79,9 @@ func (b *builder) consider(x *rule) {
 	}
 	if !x.who.match(&b.session.Identity) || !x.where.match(b.session, grants) {
 		return
+	}
+	if !grants && b.could(x) {
+		b.taken = true
 	}
 	if x.effect == policy.EffectMask {
 		if b.holds(x) {
@@ -179,6 +184,7 @@ func (b *builder) finish() *policy.Scope {
 	nothing := len(v.masks) == 0 && !b.timed && len(b.block) == 0 && !b.session.Identity.SpeaksFor
 	v.opaque = nothing && slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.everything() })
 	b.scope.Static, b.scope.Opaque, b.scope.Rules = b.static, v.opaque, v
+	b.unread()
 	b.scope.ID = b.id()
 	return b.scope
 }

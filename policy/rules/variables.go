@@ -173,7 +173,7 @@ func (v *variables) Parent() cel.Activation { return nil }
 
 var kindNames = map[policy.RequestKind]string{
 	policy.Login: login, policy.StatementReq: "statement", policy.PrepareReq: "prepare",
-	policy.FunctionCall: functionCall, policy.Replication: replication,
+	policy.FunctionCall: functionCall, policy.Replication: replication, policy.Undecoded: undecoded,
 }
 
 func describe(r *policy.Request) *statementVar {

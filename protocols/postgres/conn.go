@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -80,11 +81,15 @@ func (c *conn) serve() error {
 		_ = door.SetReadDeadline(time.Unix(1, 0))
 	}
 	offer, only := c.s.TLS()
-	g := greeting{conn: door, tls: c.noting(offer)}
+	g := greeting{conn: door, tls: c.noting(offer), unread: c.s.Undecoded()}
 	if err := g.read(c.ctx); err != nil {
 		switch {
+		case errors.Is(err, errUnread):
+			return c.unread(&g, stop)
 		case errors.Is(err, protocols.ErrHandshake):
 			return c.unsecured(err)
+		case g.secured != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+			return c.unsecured(errSilent)
 		case errors.Is(err, io.EOF):
 			return nil // a probe
 		}
@@ -100,6 +105,9 @@ func (c *conn) serve() error {
 	}
 	if only && g.secured == nil {
 		return c.inClear(&g)
+	}
+	if c.s.Mutual() {
+		return c.mutual(&g)
 	}
 	ready, err := c.start(&g)
 	if !ready {

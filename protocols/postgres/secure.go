@@ -59,6 +59,9 @@ func stuffed(c net.Conn) bool {
 	return cerr != nil || err == nil && n > 0
 }
 
+// sslRequest asks for TLS.
+var sslRequest = []byte{0, 0, 0, 8, 4, 210, 22, 47}
+
 // Secure has the server begin TLS (SSLRequest, protocol documentation 55.2.10),
 // and verifies it as cfg says. It is a protocols.Secure.
 func Secure(ctx context.Context, server net.Conn, cfg *tls.Config) (*tls.Conn, error) {
@@ -69,7 +72,7 @@ func Secure(ctx context.Context, server net.Conn, cfg *tls.Config) (*tls.Conn, e
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := server.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
+	if _, err := server.Write(sslRequest); err != nil {
 		return nil, gone("server", err)
 	}
 	var answer [1]byte
@@ -138,13 +141,32 @@ func binding(msg []byte) error {
 
 var errBinding = errors.New("postgres: the client asks for channel binding")
 
+// errSilent: the client agreed on TLS, and went when it had seen the certificate.
+var errSilent = fmt.Errorf("%w: the client ended it before it said anything", protocols.ErrHandshake)
+
 // unsecured records that TLS with the client failed.
 func (c *conn) unsecured(why error) error {
+	c.s.Unsecured()
 	return errors.Join(why, c.s.Event(&events.Event{
 		Kind: events.Login, Time: time.Now(), Verdict: events.Blocked, Rules: []string{"tls"}, Status: "error",
 		Reason: why.Error() + " (a client that trusts another authority only ends it so)",
-		Remedy: "have the client trust this host's authority (sallyport trust), or set tls.agent: off for the resource",
+		Remedy: "have the client trust this host's authority (sallyport trust), or let it have TLS with the server itself (docs/tls.md: tls.undecoded)",
 	}))
+}
+
+// mutual refuses a client that has shown a certificate.
+func (c *conn) mutual(g *greeting) error {
+	c.s.Unsecured()
+	c.describeClient(g)
+	r := refusal{
+		code: codeIdentity, message: "sallyport: a client certificate ends here: the server would not see it, and it proves nobody",
+		hint: "Connect without one (sslcertmode=disable, or sslcert of a file that is not there), or have the administrator decide what becomes of it (resources[].tls.client_certificates, resources[].tls.undecoded).",
+	}
+	err := c.s.Event(&events.Event{
+		Kind: events.Login, Time: time.Now(), Verdict: events.Blocked, Rules: []string{"tls"}, Status: "error",
+		Reason: "the client showed a certificate of its own", Remedy: r.hint,
+	})
+	return c.farewellEarly(&r, err)
 }
 
 // inClear refuses a client that did not ask for TLS.

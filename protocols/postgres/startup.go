@@ -28,6 +28,8 @@ type greeting struct {
 	conn    net.Conn    // the secured one, once the client has asked for that
 	tls     *tls.Config // nil: encryption is answered N
 	secured *tls.Conn   // conn, if it is in TLS
+	unread  bool        // TLS is the server's business: read ends with errUnread where it begins
+	direct  []byte      // what was read of a direct TLS that is unread; nil: SSLRequest was
 	version uint32
 	params  []parameter
 	cancel  []byte // process id and secret key of a cancel request
@@ -50,6 +52,9 @@ func (g *greeting) read(ctx context.Context) error {
 		}
 		n, code := int64(binary.BigEndian.Uint32(h[:])), binary.BigEndian.Uint32(h[4:])
 		switch {
+		case h[0] == tlsRecord && g.unread && !ssl && !gss:
+			g.direct = h[:]
+			return errUnread
 		case h[0] == tlsRecord && g.tls != nil && !ssl && !gss:
 			ssl, gss = true, true // nothing is asked for inside
 			if err := g.secure(ctx, h[:], true); err != nil {
@@ -61,7 +66,7 @@ func (g *greeting) read(ctx context.Context) error {
 			g.cancel = make([]byte, n-8)
 			_, err := io.ReadFull(g.conn, g.cancel)
 			return err
-		case code == sslCode && n == 8 && !ssl && g.tls != nil:
+		case code == sslCode && n == 8 && !ssl && (g.tls != nil || g.unread):
 			ssl, gss = true, true
 			// What was sent in clear behind the request would be taken for something
 			// that was encrypted (CVE-2021-23214).
@@ -70,6 +75,9 @@ func (g *greeting) read(ctx context.Context) error {
 			}
 			if _, err := g.conn.Write([]byte{'S'}); err != nil {
 				return err
+			}
+			if g.unread {
+				return errUnread
 			}
 			if err := g.secure(ctx, nil, false); err != nil {
 				return err

@@ -30,6 +30,9 @@ type Options struct {
 	// TLS is what the client's door may be secured with; TLSOnly refuses others.
 	TLS     *tls.Config
 	TLSOnly bool
+	// IgnoreCertificates and Undecoded: see protocols.Options.
+	IgnoreCertificates bool
+	Undecoded          *protocols.Undecoded
 	// Client may wrap the client's door.
 	Client func(net.Conn) net.Conn
 	// Identity may change who the nth connection (from 1) belongs to.
@@ -154,6 +157,7 @@ func (p *Passage) serve(ctx context.Context, o *Options, c net.Conn, n int) erro
 	s := protocols.NewSession(protocols.Options{
 		Present: present,
 		Flow:    &intercept.Flow{Conn: c, Destination: o.Server}, Gate: p.Gate, Journal: o.Journal, Dial: o.Dial, Account: o.Account, Renew: o.Renew, Speak: o.Speak, TLS: o.TLS, TLSOnly: o.TLSOnly,
+		IgnoreCertificates: o.IgnoreCertificates, Undecoded: o.Undecoded,
 		Policy: &policy.Session{
 			Identity: id, Resource: "clinic", Protocol: name,
 			Event: event,
