@@ -41,6 +41,7 @@ type daemon struct {
 	logins    keptLogins
 	analyzers *analyzers
 	leaves    *tlsport.Leaves  // nil: agents have no TLS
+	unsecured unsecured        // workloads that did not come in by TLS
 	spiffe    *spiffe.Sessions // nil: no agent is asked
 	attestor  *spiffe.Attestor // its own
 

@@ -23,6 +23,13 @@ type TLS struct {
 	// default where there is one, Require or Off.
 	Agent string   `yaml:"agent"`
 	Names []string `yaml:"names"` // by which agents dial, besides those of the addresses
+
+	// ClientCertificates is what becomes of agents that show one: Refuse, the
+	// default, or Ignore.
+	ClientCertificates string `yaml:"client_certificates"`
+	// Undecoded says when an agent's TLS is with the server itself, where a rule
+	// lets it: Never, the default, Fallback or Always.
+	Undecoded string `yaml:"undecoded"`
 }
 
 // Authority is this host's own: it says to agents that the passage is the
@@ -45,6 +52,23 @@ const (
 	Offer   = "offer"
 	Require = "require"
 )
+
+// What TLS.ClientCertificates may be.
+const (
+	Refuse = "refuse"
+	Ignore = "ignore"
+)
+
+// What TLS.Undecoded may be.
+const (
+	Never    = "never"
+	Fallback = "fallback" // for a while after TLS with the passage came to nothing
+	Always   = "always"   // whenever the agent asks for TLS
+)
+
+// Passes reports whether there is a way for agents whose TLS is with the server
+// itself.
+func (t *TLS) Passes() bool { return t.Undecoded == Fallback || t.Undecoded == Always }
 
 // files are the names of files in it.
 func (t *TLS) files() []*string { return []*string{&t.CA, &t.Certificate, &t.Key} }
@@ -142,6 +166,19 @@ func (c *checker) authority(a *Authority, rs []Resource) {
 		if !a.Enabled && (r.TLS.Agent == Offer || r.TLS.Agent == Require) {
 			c.bad(fmt.Sprintf("agent %s: there is no authority to sign for it: set authority.enabled", r.TLS.Agent), "resources", i, "tls", "agent")
 		}
+		c.undecoded(i, a, &r)
+	}
+}
+
+// undecoded: what the passage can't read it can't log in to.
+func (c *checker) undecoded(i int, a *Authority, r *Resource) {
+	at := func(msg string) { c.bad(msg, "resources", i, "tls", "undecoded") }
+	switch {
+	case !r.TLS.Passes():
+	case r.Login != LoginPass:
+		at(fmt.Sprintf("undecoded %s: the passage logs in here in the agent's place (accounts), which it can't in TLS that is not its own: leave one of them out", r.TLS.Undecoded))
+	case r.TLS.Undecoded == Fallback && (!a.Enabled || r.TLS.Agent == Off):
+		at(fmt.Sprintf("undecoded %s: agents are offered no TLS here that could come to nothing: set authority.enabled, or undecoded: %s", Fallback, Always))
 	}
 }
 
@@ -152,6 +189,12 @@ func (c *checker) tls(i int, t *TLS) {
 	}
 	if !slices.Contains([]string{"", Offer, Require, Off}, t.Agent) {
 		at(fmt.Sprintf("agent %q: must be %s, %s or %s", t.Agent, Offer, Require, Off), "agent")
+	}
+	if !slices.Contains([]string{"", Refuse, Ignore}, t.ClientCertificates) {
+		at(fmt.Sprintf("client_certificates %q: must be %s or %s", t.ClientCertificates, Refuse, Ignore), "client_certificates")
+	}
+	if !slices.Contains([]string{"", Never, Fallback, Always}, t.Undecoded) {
+		at(fmt.Sprintf("undecoded %q: must be %s, %s or %s", t.Undecoded, Never, Fallback, Always), "undecoded")
 	}
 	for _, n := range t.Names {
 		if p, err := parseName(n); err != nil || p != n {
