@@ -168,9 +168,8 @@ host all all 127.0.0.1/32 reject`); err != nil {
 	return s, a
 }
 
-// clientCertificate makes a certificate for a client, which the server believes
-// from now on.
-func clientCertificate(t testing.TB, s *postgrestest.Server, name string) tls.Certificate {
+// madeCertificate makes a certificate for a client, of its own authority.
+func madeCertificate(t testing.TB, name string) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -184,8 +183,15 @@ func clientCertificate(t testing.TB, s *postgrestest.Server, name string) tls.Ce
 	if err != nil {
 		t.Fatal(err)
 	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// clientCertificate is madeCertificate, which the server believes from now on.
+func clientCertificate(t testing.TB, s *postgrestest.Server, name string) tls.Certificate {
+	t.Helper()
+	c := madeCertificate(t, name)
 	ca := filepath.Join(s.Dir, "clients.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, sql := range []string{"ALTER SYSTEM SET ssl_ca_file = '" + ca + "'", "SELECT pg_reload_conf()"} {
@@ -193,7 +199,7 @@ func clientCertificate(t testing.TB, s *postgrestest.Server, name string) tls.Ce
 			t.Fatal(err)
 		}
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return c
 }
 
 // agent runs psql as an agent does that believes it has a user and a password.
