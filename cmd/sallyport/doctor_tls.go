@@ -20,6 +20,10 @@ func (l *findings) tls(cfg *config.Config, now time.Time) {
 			l.note("TLS to "+r.Name, "off for "+strings.Join(far, ", ")+": passwords and rows go over the network in clear, and any server is believed",
 				"remove tls.server: off, and name who vouches for the server in tls.ca (docs/tls.md)")
 		}
+		if r.TLS.Passes() {
+			l.note("TLS to "+r.Name, "agents that a rule of policy names (undecoded) may have it with the server itself: what they say there is on no record",
+				"remove tls.undecoded if no client needs it (docs/tls.md)")
+		}
 	}
 	if !cfg.Authority.Enabled {
 		return

@@ -37,9 +37,9 @@ type shell struct {
 	errs syncBuffer
 }
 
-func (h *host) shell(token string) *shell {
+func (h *host) shell(token string, args ...string) *shell {
 	h.t.Helper()
-	s := &shell{t: h.t, cmd: h.agent(token, "psql", "-X", "-A", "-t", "-q", "-h", "127.0.0.1", "-p", port(h.server))}
+	s := &shell{t: h.t, cmd: h.agent(token, append([]string{"psql", "-X", "-A", "-t", "-q", "-h", "127.0.0.1", "-p", port(h.server)}, args...)...)}
 	var err error
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
 		h.t.Fatal(err)

@@ -232,6 +232,12 @@ func showSession(w io.Writer, d *recorder.Detail) error {
 	}
 	line("claims", strings.TrimSpace(d.User+" "+d.Database+" "+d.Application))
 	line("agent's door", doorTLS(&d.ClientTLS, d.ClientClear, ""))
+	if d.Undecoded {
+		line("undecoded", "its TLS is with the server itself: what was said is not known")
+	}
+	if c := &d.ClientCertificate; c.SHA256 != "" {
+		line("certificate", fmt.Sprintf("%s, of %s, SHA-256 %s (proves nothing)", c.Subject, c.Issuer, c.SHA256))
+	}
 	line("server's", doorTLS(&d.ServerTLS, false, "not verified"))
 	line("opened", d.Opened.Local().Format(time.RFC3339Nano))
 	if d.Closed != nil {
@@ -255,7 +261,7 @@ func doorTLS(t *events.TLS, clear bool, not string) string {
 	switch {
 	case clear:
 		return "in clear, though TLS was offered"
-	case t.Version == "":
+	case t.Version == "" && t.Name == "":
 		return ""
 	case t.Verified:
 		not = "verified"

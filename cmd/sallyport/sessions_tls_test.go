@@ -23,6 +23,7 @@ func TestSessionsShowDoors(t *testing.T) {
 			false,
 			"agent's door TLS 1.3 TLS_AES_128_GCM_SHA256 db\nserver's     TLS 1.2 X verified\n",
 		},
+		{events.TLS{Name: "db"}, events.TLS{}, false, "agent's door TLS db\n"},
 		{events.TLS{}, events.TLS{Version: "1.3", Cipher: "X"}, false, "server's     TLS 1.3 X not verified\n"},
 	} {
 		d := recorder.Detail{}
@@ -40,5 +41,19 @@ func TestSessionsShowDoors(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
+	}
+}
+
+// sessions show says what can't be known of a session, and what certificate its
+// client showed.
+func TestSessionsShowUndecoded(t *testing.T) {
+	d := recorder.Detail{}
+	d.Undecoded, d.ClientCertificate = true, events.Certificate{Subject: "CN=a\x1b[31m", Issuer: "CN=b", SHA256: "cc"}
+	var b strings.Builder
+	if err := showSession(&b, &d); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.String(); !has(out, "undecoded ", "what was said is not known", "certificate  CN=a", "of CN=b, SHA-256 cc (proves nothing)") || strings.Contains(out, "\x1b") {
+		t.Errorf("%q", out)
 	}
 }

@@ -23,11 +23,17 @@ type handshake struct {
 	version  string // of TLS, "" for one that failed
 	failed   string // why
 	clear    bool   // it did not ask for TLS, though it was offered
+	shown    bool   // it showed a certificate of its own
+	passed   bool   // its TLS was with the server itself
 }
 
 func (h *handshake) String() string {
 	when := h.at.Local().Format(time.DateTime)
 	switch {
+	case h.passed:
+		return fmt.Sprintf("at %s its TLS was with the server itself, undecoded", when)
+	case h.failed != "" && h.shown:
+		return fmt.Sprintf("at %s it showed a certificate of its own, and was refused", when)
 	case h.failed != "":
 		return fmt.Sprintf("at %s it ended the handshake: %s", when, h.failed)
 	case h.clear:
@@ -40,8 +46,10 @@ func (h *handshake) String() string {
 // though the authority stands among its roots wants another certificate.
 func (h *handshake) verdict(inferred string) string {
 	switch {
-	case h.clear:
+	case h.clear, h.passed:
 		return inferred
+	case h.failed != "" && h.shown:
+		return clientCert
 	case h.failed == "":
 		return trusts
 	case inferred == pins, inferred == trusts && !strings.Contains(h.failed, "unknown certificate authority"):
@@ -86,11 +94,14 @@ func readHandshakes(cfg *config.Config, since time.Time, ps []process) (*handsha
 		if err != nil || v.Time.Before(since) || v.Process.PID == 0 {
 			return true
 		}
-		h := handshake{at: v.Time, process: v.Process, resource: v.Resource, version: v.ClientTLS.Version, clear: v.ClientClear}
+		h := handshake{
+			at: v.Time, process: v.Process, resource: v.Resource, version: v.ClientTLS.Version, clear: v.ClientClear,
+			shown: v.ClientCertificate.SHA256 != "", passed: v.Undecoded && v.Kind == events.SessionOpen.String(),
+		}
 		if v.Verdict == events.Blocked.String() && slices.Contains(v.Rules, "tls") && !v.ClientClear {
 			h.failed = v.Reason
 		}
-		if h.version == "" && !h.clear && h.failed == "" {
+		if h.version == "" && !h.clear && !h.passed && h.failed == "" {
 			return true
 		}
 		if p := &h.process; pids[int(p.PID)] {

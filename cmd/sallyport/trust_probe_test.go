@@ -241,6 +241,11 @@ func TestTrustProbeSees(t *testing.T) {
 	record(events.Event{Kind: events.SessionOpen}, later, events.TLS{Version: "1.3"}, false)
 	expect("another of the same program does not count where its own is known", unknown, true)
 
+	showed := handshake{failed: "the client showed a certificate of its own", shown: true}
+	passed := handshake{passed: true}
+	if showed.verdict(trusts) != clientCert || !strings.Contains(showed.String(), "showed a certificate") || passed.verdict(refuses) != refuses || !strings.Contains(passed.String(), "undecoded") {
+		t.Errorf("%s: %s, %s: %s", showed.String(), showed.verdict(trusts), passed.String(), passed.verdict(refuses))
+	}
 	h2 := handshake{failed: "remote error: tls: bad certificate"}
 	if h2.verdict(trusts) != pins || h2.verdict(unknown) != refuses {
 		t.Error("a client that has the authority among its roots, and ends the handshake, has pinned another")

@@ -275,6 +275,21 @@ func TestPinned(t *testing.T) {
 	if e := p.Journal.Events(events.Login); len(e) != 1 || e[0].Verdict != events.Blocked || !strings.Contains(e[0].Reason, "TLS with the client failed") {
 		t.Errorf("%+v", e)
 	}
+
+	// One that only looks at the certificate's name goes without a word.
+	if err := os.WriteFile(ca, host.pem, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p = open(t, allowAll, protocoltest.Options{TLS: host.config(t, "other")})
+	if out := secured(t, p, "user=agent sslmode=verify-full sslrootcert="+ca, "SELECT 'in'"); !strings.Contains(out, "does not match host name") {
+		t.Error(out)
+	}
+	if err := p.End(); !errors.Is(err, protocols.ErrHandshake) {
+		t.Error(err)
+	}
+	if e := p.Journal.Events(events.Login); len(e) != 1 || e[0].Verdict != events.Blocked || e[0].Rules[0] != "tls" {
+		t.Errorf("%+v", e)
+	}
 }
 
 // Direct TLS (PostgreSQL 17) must name the protocol, comes once, and nothing is
