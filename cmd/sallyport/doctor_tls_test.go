@@ -62,6 +62,11 @@ func TestDoctorLooksAtTLS(t *testing.T) {
 			undo: func() { cfg.Resources[0].TLS.Names = []string{"db.test"} },
 			want: "names of the authority: it may not vouch for other.test",
 		},
+		"undecoded": {
+			do:   func() { cfg.Resources[0].TLS.Undecoded = config.Always },
+			undo: func() { cfg.Resources[0].TLS.Undecoded = "" },
+			want: "TLS to db: agents that a rule of policy names (undecoded) may have it with the server itself",
+		},
 		"in clear": {
 			do: func() {
 				cfg.Resources[0].TLS.Server = config.Off
