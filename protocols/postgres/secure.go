@@ -161,6 +161,7 @@ func (c *conn) mutual(g *greeting) error {
 	r := refusal{
 		code: codeIdentity, message: "sallyport: a client certificate ends here: the server would not see it, and it proves nobody",
 		hint: "Connect without one (sslcertmode=disable, or sslcert of a file that is not there), or have the administrator decide what becomes of it (resources[].tls.client_certificates, resources[].tls.undecoded).",
+		rules: []string{"tls"}, session: c.pol.Event.ID,
 	}
 	err := c.s.Event(&events.Event{
 		Kind: events.Login, Time: time.Now(), Verdict: events.Blocked, Rules: []string{"tls"}, Status: "error",
