@@ -160,7 +160,7 @@ func (c *conn) mutual(g *greeting) error {
 	c.describeClient(g)
 	r := refusal{
 		code: codeIdentity, message: "sallyport: a client certificate ends here: the server would not see it, and it proves nobody",
-		hint: "Connect without one (sslcertmode=disable, or sslcert of a file that is not there), or have the administrator decide what becomes of it (resources[].tls.client_certificates, resources[].tls.undecoded).",
+		hint:  "Connect without one (sslcertmode=disable, or sslcert of a file that is not there), or have the administrator decide what becomes of it (resources[].tls.client_certificates, resources[].tls.undecoded).",
 		rules: []string{"tls"}, session: c.pol.Event.ID,
 	}
 	err := c.s.Event(&events.Event{
