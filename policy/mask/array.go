@@ -2,9 +2,9 @@ package mask
 
 import "strings"
 
-// each is a mask of the elements of an array, f, as a mask of the array.
+// each is a mask of the elements of an array as a mask of the array.
 // Arrays of several dimensions come back with one; their bounds are lost.
-func each(f *form, e Type) *form {
+func each(f *form) *form {
 	if f == nil || f.sql == nil {
 		return nil
 	}
@@ -12,7 +12,7 @@ func each(f *form, e Type) *form {
 		fixed:    f.fixed,
 		collated: f.collated,
 		sql: func(q string) string {
-			return unlessNull(q, "ARRAY(SELECT ("+f.sql("e")+")::"+e.cast()+" FROM pg_catalog.unnest("+q+") WITH ORDINALITY u(e, n) ORDER BY n)")
+			return unlessNull(q, "ARRAY(SELECT ("+f.sql("e")+") FROM pg_catalog.unnest("+q+") WITH ORDINALITY u(e, n) ORDER BY n)")
 		},
 		text: func(s string) (string, bool) {
 			in, ok := elements(s)

@@ -1,6 +1,7 @@
 package mask
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -35,7 +36,7 @@ func find(m policy.Mask, t Type) *form {
 		return f
 	}
 	if e, ok := t.element(); ok {
-		return each(kinds[m.Kind](m, e), e)
+		return each(kinds[m.Kind](m, e))
 	}
 	return nil
 }
@@ -45,14 +46,14 @@ func Fits(m policy.Mask, t Type) error {
 	if err := Check(m); err != nil || m.Kind == Null || find(m, t) != nil {
 		return err
 	}
-	name := t.SQL
-	if name == "" {
-		name = t.Name
+	name := "type " + cmp.Or(t.SQL, t.Name)
+	if t.Name == "" {
+		name = "a type that is not built in"
 	}
 	if m.Kind == Redact && m.Constant != "" {
-		return fmt.Errorf("the constant of mask redact is no value of type %s: NULL is shown", name)
+		return fmt.Errorf("the constant of mask redact is no value of %s: NULL is shown", name)
 	}
-	return fmt.Errorf("mask %s is not for type %s: NULL is shown", m.Kind, name)
+	return fmt.Errorf("mask %s is not for %s: NULL is shown", m.Kind, name)
 }
 
 // SQL returns the PostgreSQL expression that stands in place of a column, ""

@@ -1,7 +1,6 @@
 package mask
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,97 +9,132 @@ import (
 
 const (
 	maxPaths = 100
-	maxDepth = 8
+	maxSteps = 16
 )
 
+// A step of a path is a key with a dot before it, or all elements of an array.
+const elementsStep = "[]"
+
 // Keep makes the parameter keep of mask json of paths as policies write them:
-// keys with dots between, a key that is no plain word in double quotes.
+// keys with dots between, and [] for the elements of an array: visits[].day.
+// A key that is no plain word stands in double quotes.
 func Keep(list []string) (string, error) {
 	var all [][]string
 	for _, s := range list {
 		p, err := path(s)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("keep: %s: %w", s, err)
 		}
 		all = append(all, p)
 	}
-	slices.SortFunc(all, func(a, b []string) int { return slices.Compare(a, b) })
-	for i := 1; i < len(all); i++ {
-		if a := all[i-1]; len(a) <= len(all[i]) && slices.Equal(a, all[i][:len(a)]) {
-			return "", fmt.Errorf("keep: %s is there with all that is below it: leave out what repeats it", strings.Join(a, "."))
+	slices.SortFunc(all, slices.Compare)
+	lines := make([]string, len(all))
+	for i, p := range all {
+		lines[i] = printPath(p)
+		if i > 0 && len(all[i-1]) <= len(p) && slices.Equal(all[i-1], p[:len(all[i-1])]) {
+			return "", fmt.Errorf("keep: %s is there with all that is below it: leave %s out", lines[i-1], lines[i])
 		}
 	}
-	b, err := json.Marshal(all)
-	if err != nil {
-		return "", fmt.Errorf("keep: %w", err)
-	}
-	keep := string(b)
-	_, err = paths(keep)
+	keep := strings.Join(lines, "\n")
+	_, err := paths(keep)
 	return keep, err
 }
 
 // paths reads the parameter.
 func paths(keep string) ([][]string, error) {
+	if keep == "" {
+		return nil, errors.New("mask json needs keep: the paths that are shown, like [severity, visits[].day]")
+	}
 	var all [][]string
-	if keep == "" || json.Unmarshal([]byte(keep), &all) != nil || len(all) == 0 {
-		return nil, errors.New("mask json needs keep: the paths that are shown, like [visit.day, severity]")
+	for s := range strings.SplitSeq(keep, "\n") {
+		p, err := path(s)
+		if err != nil {
+			return nil, fmt.Errorf("keep: %s: %w", s, err)
+		}
+		all = append(all, p)
 	}
 	if len(all) > maxPaths {
 		return nil, fmt.Errorf("keep: more than %d paths", maxPaths)
 	}
-	for _, p := range all {
-		if len(p) == 0 || len(p) > maxDepth {
-			return nil, fmt.Errorf("keep: a path has from 1 to %d keys", maxDepth)
-		}
-		for _, k := range p {
-			if err := checkConstant(k); err != nil || k == "" {
-				return nil, fmt.Errorf("keep: a key is text without control characters and backslashes, at most %d bytes", maxConstant)
-			}
-		}
-	}
 	return all, nil
 }
 
-// path reads a.b."odd key".
+// path takes a path apart into its steps.
 func path(s string) ([]string, error) {
 	var out []string
-	for rest := s; ; {
-		key := ""
-		if strings.HasPrefix(rest, `"`) {
-			closed := false
-			for i := 1; i < len(rest); i++ {
-				if rest[i] != '"' {
-					key += rest[i : i+1]
-					continue
-				}
-				if i+1 < len(rest) && rest[i+1] == '"' { // "" stands for one
-					key += `"`
-					i++
-					continue
-				}
-				rest, closed = rest[i+1:], true
-				break
-			}
-			if !closed {
-				return nil, fmt.Errorf("keep: %s: a quoted key has no end", s)
-			}
-		} else {
-			end := strings.IndexByte(rest, '.')
-			if end < 0 {
-				end = len(rest)
-			}
-			key, rest = rest[:end], rest[end:]
-			if strings.ContainsAny(key, "\"[]*$ ") {
-				return nil, fmt.Errorf("keep: %s: put a key that is no plain word in double quotes; what is in an array has the path of the array", s)
-			}
+	for rest := s; rest != ""; {
+		if after, ok := strings.CutPrefix(rest, elementsStep); ok {
+			out, rest = append(out, elementsStep), after
+			continue
 		}
-		out = append(out, key)
-		switch {
-		case rest == "":
-			return out, nil
-		case rest[0] != '.':
-			return nil, fmt.Errorf("keep: %s: a quoted key is followed by something else than a dot", s)
+		if len(out) > 0 {
+			after, ok := strings.CutPrefix(rest, ".")
+			if !ok {
+				return nil, errors.New("write dots between keys, and [] for all elements of an array")
+			}
+			rest = after
 		}
-		rest = rest[1:]
+		key, after, err := firstKey(rest)
+		if err != nil {
+			return nil, err
+		}
+		out, rest = append(out, "."+key), after
 	}
+	if len(out) == 0 || len(out) > maxSteps {
+		return nil, fmt.Errorf("a path has from 1 to %d steps", maxSteps)
+	}
+	return out, nil
+}
+
+// firstKey reads the key that a path begins with.
+func firstKey(s string) (key, rest string, err error) {
+	if !strings.HasPrefix(s, `"`) {
+		end := strings.IndexAny(s, ".[")
+		if end < 0 {
+			end = len(s)
+		}
+		if key, rest = s[:end], s[end:]; !plainKey(key) {
+			return "", "", errors.New("put a key that is no plain word in double quotes")
+		}
+		return key, rest, nil
+	}
+	for rest = s[1:]; ; {
+		end := strings.IndexByte(rest, '"')
+		if end < 0 {
+			return "", "", errors.New("a quoted key has no end")
+		}
+		key, rest = key+rest[:end], rest[end+1:]
+		if !strings.HasPrefix(rest, `"`) {
+			break
+		}
+		key, rest = key+`"`, rest[1:] // "" stands for one
+	}
+	if err := checkConstant(key); err != nil {
+		return "", "", fmt.Errorf("a key has at most %d bytes, no control characters and no backslash", maxConstant)
+	}
+	return key, rest, nil
+}
+
+func plainKey(s string) bool {
+	return s != "" && len(s) <= maxConstant && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-$") == ""
+}
+
+func printPath(steps []string) string {
+	var b strings.Builder
+	for i, s := range steps {
+		switch key := s[1:]; {
+		case s == elementsStep:
+			b.WriteString(s)
+			continue
+		case plainKey(key):
+			s = key
+		default:
+			s = quote(key)
+		}
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(s)
+	}
+	return b.String()
 }

@@ -2,6 +2,7 @@ package mask_test
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -136,12 +137,108 @@ func or(s []byte) string {
 	return string(s)
 }
 
+// hostile is a schema in front of pg_catalog.
+const hostile = `
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.length(text) RETURNS int LANGUAGE sql AS 'SELECT 99';
+CREATE FUNCTION evil.left(text, int) RETURNS text LANGUAGE sql AS 'SELECT $1';
+CREATE FUNCTION evil.no(int8, int8) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE FUNCTION evil.no(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE FUNCTION evil.no(date, date) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE FUNCTION evil.first(int8, int8) RETURNS int8 LANGUAGE sql AS 'SELECT $1';
+CREATE OPERATOR evil.= (LEFTARG = int8, RIGHTARG = int8, FUNCTION = evil.no);
+CREATE OPERATOR evil.< (LEFTARG = int8, RIGHTARG = int8, FUNCTION = evil.no);
+CREATE OPERATOR evil.< (LEFTARG = date, RIGHTARG = date, FUNCTION = evil.no);
+CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.no);
+CREATE OPERATOR evil.~ (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.no);
+CREATE OPERATOR evil.- (LEFTARG = int8, RIGHTARG = int8, FUNCTION = evil.first);
+CREATE DOMAIN evil.text AS pg_catalog.text CHECK (VALUE = 'none');
+CREATE DOMAIN evil.int8 AS pg_catalog.int8 CHECK (VALUE = 0);
+CREATE DOMAIN evil.numeric AS pg_catalog.numeric CHECK (VALUE = 0);
+CREATE DOMAIN evil.varchar AS pg_catalog.varchar CHECK (VALUE = '');
+CREATE DOMAIN evil.jsonb AS pg_catalog.jsonb CHECK (VALUE IS NULL);
+`
+
+// What a session may set changes nothing in what a mask tells: the same bytes,
+// in the form that no setting has a say in.
+func TestSettings(t *testing.T) {
+	plain := connect(t, "postgres", types+hostile+"SET search_path = pg_catalog; SET TimeZone = 'UTC'; CREATE SCHEMA kept")
+	defer plain.Exec(t.Context(), "DROP SCHEMA kept, evil CASCADE; DROP TYPE public.severity, public.pair, public.code, public.short, public.age CASCADE")
+	known := map[string]mask.Type{}
+	var queries []string
+	for i, x := range table {
+		name := `kept."of ` + x.typ + `"`
+		if _, ok := known[x.typ]; !ok {
+			known[x.typ] = column(t, plain, name, x.typ)
+		}
+		sql, _, _ := mask.SQL(x.m, `odd "name`, known[x.typ])
+		if sql == "" {
+			continue
+		}
+		n := strconv.Itoa(i)
+		if r := plain.PgConn().ExecParams(t.Context(), `INSERT INTO `+name+` VALUES (`+n+`, $1)`, [][]byte{[]byte(x.value)}, nil, nil, nil).Read(); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		queries = append(queries, `SELECT `+sql+` FROM `+name+` WHERE column1 OPERATOR(pg_catalog.=) `+n)
+	}
+	binary := func(c *pgx.Conn, sql string) string {
+		r := c.PgConn().ExecParams(t.Context(), sql, nil, nil, nil, []int16{1}).Read()
+		if r.Err != nil {
+			return r.Err.Error()
+		}
+		return or(r.Rows[0][0])
+	}
+	if len(queries) < 150 {
+		t.Fatalf("%d queries", len(queries))
+	}
+	for _, set := range []string{
+		"SET TimeZone = 'America/New_York'", "SET TimeZone = '<x>-14:30'", "SET DateStyle = 'German'; SET lc_time = 'C'", "SET DateStyle = 'SQL, DMY'",
+		"SET search_path = evil, pg_catalog", "SET IntervalStyle = 'iso_8601'; SET bytea_output = 'escape'",
+		"SET extra_float_digits = -15; SET lc_numeric = 'C'; SET lc_monetary = 'C'; SET transform_null_equals = on",
+		"SET quote_all_identifiers = on; SET array_nulls = off; SET xmloption = 'document'",
+	} {
+		c := connect(t, "postgres", set)
+		for _, sql := range queries {
+			if got, want := binary(c, sql), binary(plain, sql); got != want {
+				t.Errorf("%s: %q, want %q\n%s", set, got, want, sql)
+			}
+		}
+	}
+}
+
+// Patterns work under a collation that is not deterministic, and what is shown
+// keeps the column's collation, so that it compares as the column does.
+func TestCollation(t *testing.T) {
+	c := connect(t, "postgres", `CREATE COLLATION public."no case" (provider = icu, locale = 'und-u-ks-level2', deterministic = false);`+
+		`CREATE TABLE public.collated (v text COLLATE public."no case", w varchar(20) COLLATE "C", x text, y text[] COLLATE "C"); INSERT INTO public.collated VALUES ('ABC', 'ABC', 'ABC', '{ABC}')`)
+	defer c.Exec(t.Context(), `DROP TABLE public.collated; DROP COLLATION public."no case"`)
+	for _, m := range []policy.Mask{last4, first1, none, zip3, email, phone, ssn, pan, redact, null} {
+		for column, typ := range map[string]mask.Type{
+			"v": {Name: "text", SQL: "text", Collation: `public."no case"`}, "w": {Name: "varchar", SQL: "character varying(20)", Collation: `pg_catalog."C"`}, "x": text,
+			"y": {Name: "_text", SQL: "text[]", Collation: `pg_catalog."C"`},
+		} {
+			sql, _, err := mask.SQL(m, column, typ)
+			if err != nil || sql == "" {
+				continue
+			}
+			// Two columns of different collations can't be compared.
+			if r := shown(t, c, `SELECT `+column+` = m FROM (SELECT `+column+`, `+sql+` AS m FROM public.collated) x ORDER BY m`); r.Err != nil {
+				t.Errorf("%+v of %s: %v", m, column, r.Err)
+			}
+			got := shown(t, c, `SELECT pg_collation_for(m) FROM (SELECT `+sql+` AS m FROM public.collated) x`)
+			if want := shown(t, c, `SELECT pg_collation_for(`+column+`) FROM public.collated`); m.Kind != "redact" && or(got.Rows[0][0]) != or(want.Rows[0][0]) {
+				t.Errorf("%+v of %s has collation %s, want %s", m, column, got.Rows[0][0], want.Rows[0][0])
+			}
+		}
+	}
+}
+
 func TestFixed(t *testing.T) {
 	for _, x := range []struct {
 		m     policy.Mask
 		typ   string
 		fixed bool
-	}{{redact, "text", true}, {redact, "int4", false}, {last4, "text", false}, {null, "text", false}, {year, "date", false}} {
+	}{{redact, "text", true}, {constant("0"), "int4", true}, {redact, "jsonb", true}, {redact, "_int4", true}, {redact, "int4", false}, {last4, "text", false}, {null, "text", false}, {year, "date", false}} {
 		if _, fixed, err := mask.SQL(x.m, "c", mask.Type{Name: x.typ}); err != nil || fixed != x.fixed {
 			t.Errorf("%+v of %s: fixed %v, %v", x.m, x.typ, fixed, err)
 		}
@@ -168,6 +265,20 @@ func TestCheck(t *testing.T) {
 		{policy.Mask{Kind: "partial", Last: 65}, "from 0 to 64"},
 		{policy.Mask{Kind: "redact", Constant: `a\b`}, "backslash"},
 		{policy.Mask{Kind: "redact", Constant: "a\x00b"}, "control"},
+		{policy.Mask{Kind: "bucket"}, "one of width"},
+		{policy.Mask{Kind: "bucket", Width: 10, Unit: "day"}, "one of width"},
+		{policy.Mask{Kind: "bucket", Width: -10}, "from 1 to"},
+		{policy.Mask{Kind: "bucket", Width: 1e13}, "from 1 to"},
+		{policy.Mask{Kind: "bucket", Unit: "year"}, `unit "year" is not known: use one of hour, day, month, quarter`},
+		{policy.Mask{Kind: "zip3", Width: 10}, "only bucket does"},
+		{policy.Mask{Kind: "year", Unit: "day"}, "only bucket does"},
+		{policy.Mask{Kind: "bucket", Width: 10, Earliest: 1900}, "only year does"},
+		{policy.Mask{Kind: "year", Earliest: 10_000}, "from 1 to 9999"},
+		{policy.Mask{Kind: "year", Earliest: -1}, "from 1 to 9999"},
+		{policy.Mask{Kind: "json"}, "needs keep"},
+		{policy.Mask{Kind: "json", Keep: "a\n"}, "from 1 to 16 steps"},
+		{policy.Mask{Kind: "json", Keep: "a.'b"}, "in double quotes"},
+		{policy.Mask{Kind: "redact", Keep: "a"}, "only json does"},
 		{policy.Mask{Kind: "redact", Constant: "a\nb"}, "control"},
 		{policy.Mask{Kind: "redact", Constant: "a\xffb"}, "UTF-8"},
 		{policy.Mask{Kind: "redact", Constant: strings.Repeat("x", 257)}, "longer"},
@@ -224,4 +335,90 @@ func FuzzPartial(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What policies write as keep, and what is wrong with it.
+func TestKeep(t *testing.T) {
+	for _, x := range []struct {
+		list []string
+		want string
+	}{
+		{[]string{"b.c", "a"}, "a\nb.c"},
+		{[]string{"b[].c", "a[]", "[].x", `"odd key"."it""s"[]`, "a-b_$1"}, "a[]\na-b_$1\nb[].c\n\"odd key\".\"it\"\"s\"[]\n[].x"},
+		{[]string{`"a"."b"`}, "a.b"},
+		{[]string{"Größe"}, "keep: Größe: put a key that is no plain word in double quotes"},
+		{[]string{`"Größe"`}, `"Größe"`},
+		{[]string{`"a.b"`, "a.c"}, "a.c\n\"a.b\""},
+		{[]string{"a.b", "a"}, "keep: a is there with all that is below it: leave a.b out"},
+		{[]string{"a", "a"}, "keep: a is there with all that is below it: leave a out"},
+		{[]string{"a..b"}, "keep: a..b: put a key that is no plain word in double quotes"},
+		{[]string{"a."}, "keep: a.: put a key that is no plain word in double quotes"},
+		{[]string{"a[0]"}, "keep: a[0]: write dots between keys, and [] for all elements of an array"},
+		{[]string{"a[]b"}, "keep: a[]b: write dots between keys, and [] for all elements of an array"},
+		{[]string{`"a"b`}, `keep: "a"b: write dots between keys, and [] for all elements of an array`},
+		{[]string{`"a`}, `keep: "a: a quoted key has no end`},
+		{[]string{"$.*"}, "keep: $.*: put a key that is no plain word in double quotes"},
+		{[]string{""}, "keep: : a path has from 1 to 16 steps"},
+		{[]string{"\"a\nb\""}, "keep: \"a\nb\": a key has at most 256 bytes, no control characters and no backslash"},
+		{[]string{strings.Repeat("[]", 17)}, "keep: " + strings.Repeat("[]", 17) + ": a path has from 1 to 16 steps"},
+		{nil, "mask json needs keep: the paths that are shown, like [severity, visits[].day]"},
+	} {
+		got, err := mask.Keep(x.list)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != x.want {
+			t.Errorf("%q: %q, want %q", x.list, got, x.want)
+		}
+		if again, err := mask.Keep(strings.Split(got, "\n")); strings.HasPrefix(x.want, "a") && (err != nil || again != got) {
+			t.Errorf("%q reads as %q, %v", got, again, err)
+		}
+	}
+}
+
+// FuzzJSON: what is shown is under the paths, all of it, and printed as jsonb is.
+func FuzzJSON(f *testing.F) {
+	for _, x := range table {
+		if x.m.Kind == "json" {
+			f.Add(x.value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		for _, m := range []policy.Mask{keepAB, keepEach} {
+			out, null := mask.Apply(m, mask.Type{Name: "json"}, in)
+			if null {
+				continue
+			}
+			if again, null := mask.Apply(m, mask.Type{Name: "jsonb"}, out); null || again != out {
+				t.Fatalf("%q shows %q, and that %q", in, out, again)
+			}
+		}
+	})
+}
+
+// Fits tells which masks show NULL.
+func TestFits(t *testing.T) {
+	for _, x := range []struct {
+		m    policy.Mask
+		typ  mask.Type
+		want string
+	}{
+		{last4, text, ""},
+		{null, mask.Type{}, ""},
+		{last4, mask.Type{Name: "int4", SQL: "integer"}, "mask partial is not for type integer: NULL is shown"},
+		{year, mask.Type{Name: "timestamptz", SQL: "timestamp with time zone"}, ""},
+		{tens, mask.Type{Name: "_int4", SQL: "integer[]"}, ""},
+		{tens, text, "mask bucket is not for type text: NULL is shown"},
+		{daily, mask.Type{Name: "date"}, "mask bucket is not for type date: NULL is shown"},
+		{constant("x"), mask.Type{Name: "int4"}, "the constant of mask redact is no value of type int4: NULL is shown"},
+		{constant("x"), mask.Type{Name: "severity", SQL: "clinic.severity", Labels: []string{"low"}}, "the constant of mask redact is no value of type clinic.severity: NULL is shown"},
+		{constant("low"), mask.Type{Name: "severity", SQL: "clinic.severity", Labels: []string{"low"}}, ""},
+		{redact, mask.Type{}, "mask redact is not for a type that is not built in: NULL is shown"},
+		{policy.Mask{Kind: "rot13"}, text, "is not known"},
+	} {
+		err := mask.Fits(x.m, x.typ)
+		if x.want == "" && err != nil || x.want != "" && (err == nil || !strings.Contains(err.Error(), x.want)) {
+			t.Errorf("%+v, %+v: %v, want %q", x.m, x.typ, err, x.want)
+		}
+	}
 }

@@ -14,29 +14,28 @@ import (
 	"sallyport.dev/sallyport/policy"
 )
 
-// keys are what is shown of an object: all of a value, where a key leads to
-// nil, or what is shown of the object there.
-type keys map[string]keys
+// steps are what is shown of a value: by step, what is shown of what the step
+// leads to. nil shows all.
+type steps map[string]steps
 
-func tree(all [][]string) keys {
-	root := keys{}
+func tree(all [][]string) steps {
+	root := steps{}
 	for _, p := range all {
 		at := root
-		for i, k := range p {
+		for i, s := range p {
 			if i == len(p)-1 {
-				at[k] = nil
-			} else if at[k] == nil {
-				at[k] = keys{}
+				at[s] = nil
+			} else if at[s] == nil {
+				at[s] = steps{}
 			}
-			at = at[k]
+			at = at[s]
 		}
 	}
 	return root
 }
 
-// jsonKeep shows the allowed keys. It is a projection: what it was not told of
-// can't come along. An object in an array is shown as one in its place is, and
-// what should be an object and is none is null.
+// jsonKeep shows what the paths lead to. It is a projection: what it was not
+// told of can't come along. What is of another kind than the path says is null.
 func jsonKeep(m policy.Mask, t Type) *form {
 	if t.Name != "json" && t.Name != "jsonb" || t.Labels != nil {
 		return nil
@@ -65,59 +64,68 @@ func jsonKeep(m policy.Mask, t Type) *form {
 				return "", true
 			}
 			var b bytes.Buffer
-			writeJSON(&b, project(v, root, true))
+			writeJSON(&b, project(v, root))
 			return b.String(), false
 		},
 	}
 }
 
-// projection of x, which stands in it several times, as SQL. level names the
-// elements of arrays apart.
-func projection(x string, ks keys, level int) string {
-	e, n := fmt.Sprintf("e%d", level), fmt.Sprintf("n%d", level)
-	var b strings.Builder
-	for i, k := range slices.Sorted(maps.Keys(ks)) {
-		name := literal(k) + "::pg_catalog.text"
-		child := "(" + op(e, "->", name) + ")"
-		if ks[k] != nil {
-			child = projection(child, ks[k], level+1)
-		}
-		if i > 0 {
-			b.WriteString(" OPERATOR(pg_catalog.||) ")
-		}
-		b.WriteString("CASE WHEN " + op(e, "?", name) + " THEN pg_catalog.jsonb_build_object(" + name + ", " + child + ") ELSE '{}'::pg_catalog.jsonb END")
+// projection is what is shown of x, as SQL. level names elements of arrays
+// apart.
+func projection(x string, shown steps, level int) string {
+	if shown == nil {
+		return x
 	}
-	array := op("pg_catalog.jsonb_typeof("+x+")", "=", "'array'")
-	object := op("pg_catalog.jsonb_typeof("+e+")", "=", "'object'")
-	all := "pg_catalog.jsonb_agg(CASE WHEN " + object + " THEN " + b.String() + " ELSE 'null'::pg_catalog.jsonb END ORDER BY " + n + ")"
-	return "(SELECT CASE WHEN " + array + " THEN COALESCE(" + all + ", '[]'::pg_catalog.jsonb) ELSE " + op(all, "->", "0") + " END" +
-		" FROM pg_catalog.jsonb_array_elements(CASE WHEN " + array + " THEN " + x + " ELSE pg_catalog.jsonb_build_array(" + x + ") END) WITH ORDINALITY u" + strconv.Itoa(level) + "(" + e + ", " + n + "))"
+	is := func(kind string) string { return op("pg_catalog.jsonb_typeof("+x+")", "=", literal(kind)) }
+	s := "CASE"
+	var keys []string
+	for _, step := range slices.Sorted(maps.Keys(shown)) {
+		if step == elementsStep {
+			continue
+		}
+		name := literal(step[1:]) + "::pg_catalog.text"
+		child := projection("("+op(x, "->", name)+")", shown[step], level)
+		keys = append(keys, "CASE WHEN "+op(x, "?", name)+" THEN pg_catalog.jsonb_build_object("+name+", "+child+") ELSE '{}'::pg_catalog.jsonb END")
+	}
+	if len(keys) > 0 {
+		s += " WHEN " + is("object") + " THEN " + strings.Join(keys, " OPERATOR(pg_catalog.||) ")
+	}
+	if below, ok := shown[elementsStep]; ok {
+		e, n := fmt.Sprintf("e%d", level), fmt.Sprintf("n%d", level)
+		s += " WHEN " + is("array") + " THEN COALESCE((SELECT pg_catalog.jsonb_agg(" + projection(e, below, level+1) + " ORDER BY " + n + ")" +
+			" FROM pg_catalog.jsonb_array_elements(" + x + ") WITH ORDINALITY u" + strconv.Itoa(level) + "(" + e + ", " + n + ")), '[]'::pg_catalog.jsonb)"
+	}
+	return s + " ELSE 'null'::pg_catalog.jsonb END"
 }
 
-// project is the same. arrays says that the elements of one are looked into.
-func project(v any, ks keys, arrays bool) any {
+// project is the same.
+func project(v any, shown steps) any {
+	if shown == nil {
+		return v
+	}
 	switch x := v.(type) {
 	case map[string]any:
-		out := map[string]any{}
-		for k, below := range ks {
-			val, there := x[k]
-			if there && below != nil {
-				val = project(val, below, true)
+		out, keys := map[string]any{}, false
+		for step, below := range shown {
+			if step == elementsStep {
+				continue
 			}
-			if there {
-				out[k] = val
+			keys = true
+			if val, there := x[step[1:]]; there {
+				out[step[1:]] = project(val, below)
 			}
 		}
-		return out
+		if keys {
+			return out
+		}
 	case []any:
-		if !arrays {
-			return nil
+		if below, ok := shown[elementsStep]; ok {
+			out := make([]any, len(x))
+			for i := range x {
+				out[i] = project(x[i], below)
+			}
+			return out
 		}
-		out := make([]any, len(x))
-		for i := range x {
-			out[i] = project(x[i], ks, false)
-		}
-		return out
 	}
 	return nil
 }

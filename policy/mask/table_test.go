@@ -7,27 +7,28 @@ import (
 )
 
 var (
-	redact  = policy.Mask{Kind: "redact"}
-	hide    = policy.Mask{Kind: "redact", Constant: `it's "gone"`}
-	null    = policy.Mask{Kind: "null"}
-	last4   = policy.Mask{Kind: "partial", Last: 4}
-	first1  = policy.Mask{Kind: "partial", First: 1}
-	ends    = policy.Mask{Kind: "partial", First: 2, Last: 3}
-	none    = policy.Mask{Kind: "partial"}
-	year    = policy.Mask{Kind: "year"}
-	recent  = policy.Mask{Kind: "year", Earliest: 1936}
-	tens    = policy.Mask{Kind: "bucket", Width: 10}
-	million = policy.Mask{Kind: "bucket", Width: 1_000_000}
-	hourly  = policy.Mask{Kind: "bucket", Unit: "hour"}
-	daily   = policy.Mask{Kind: "bucket", Unit: "day"}
-	monthly = policy.Mask{Kind: "bucket", Unit: "month"}
-	quarter = policy.Mask{Kind: "bucket", Unit: "quarter"}
-	zip3    = policy.Mask{Kind: "zip3"}
-	email   = policy.Mask{Kind: "email"}
-	phone   = policy.Mask{Kind: "phone"}
-	ssn     = policy.Mask{Kind: "ssn"}
-	pan     = policy.Mask{Kind: "pan"}
-	keepAB  = policy.Mask{Kind: "json", Keep: `[["a"],["b","c"]]`}
+	redact   = policy.Mask{Kind: "redact"}
+	hide     = policy.Mask{Kind: "redact", Constant: `it's "gone"`}
+	null     = policy.Mask{Kind: "null"}
+	last4    = policy.Mask{Kind: "partial", Last: 4}
+	first1   = policy.Mask{Kind: "partial", First: 1}
+	ends     = policy.Mask{Kind: "partial", First: 2, Last: 3}
+	none     = policy.Mask{Kind: "partial"}
+	year     = policy.Mask{Kind: "year"}
+	recent   = policy.Mask{Kind: "year", Earliest: 1936}
+	tens     = policy.Mask{Kind: "bucket", Width: 10}
+	million  = policy.Mask{Kind: "bucket", Width: 1_000_000}
+	hourly   = policy.Mask{Kind: "bucket", Unit: "hour"}
+	daily    = policy.Mask{Kind: "bucket", Unit: "day"}
+	monthly  = policy.Mask{Kind: "bucket", Unit: "month"}
+	quarter  = policy.Mask{Kind: "bucket", Unit: "quarter"}
+	zip3     = policy.Mask{Kind: "zip3"}
+	email    = policy.Mask{Kind: "email"}
+	phone    = policy.Mask{Kind: "phone"}
+	ssn      = policy.Mask{Kind: "ssn"}
+	pan      = policy.Mask{Kind: "pan"}
+	keepAB   = policy.Mask{Kind: "json", Keep: "a\nb.c"}
+	keepEach = policy.Mask{Kind: "json", Keep: "[].a\na\nb[].c.d\nt[]"}
 )
 
 func constant(c string) policy.Mask { return policy.Mask{Kind: "redact", Constant: c} }
@@ -338,16 +339,20 @@ var table = []struct {
 	{pan, "int4", "4111", isNull},
 
 	{keepAB, "jsonb", `{"a": 1, "b": {"c": [1, {"z": 2}], "d": "secret"}, "e": "secret"}`, `{"a": 1, "b": {"c": [1, {"z": 2}]}}`},
-	{keepAB, "jsonb", `{"b": [{"c": 1, "d": 2}, {"d": 3}, "secret", null, [{"c": 4}]]}`, `{"b": [{"c": 1}, {}, null, null, null]}`},
-	{keepAB, "jsonb", `[{"a": "x", "z": 1}, {"z": 2}, 5]`, `[{"a": "x"}, {}, null]`},
+	{keepAB, "jsonb", `{"b": [{"c": 1, "d": 2}], "a": 1}`, `{"a": 1, "b": null}`},
+	{keepAB, "jsonb", `[{"a": 1}]`, `null`},
+	{keepEach, "jsonb", `{"b": [{"c": {"d": 1, "e": 2}}, {"c": 5}, {"d": 3}, "secret", null, [{"c": 4}]], "t": [1, "x", {"z": 2}]}`, `{"b": [{"c": {"d": 1}}, {"c": null}, {}, null, null, null], "t": [1, "x", {"z": 2}]}`},
+	{keepEach, "jsonb", `[{"a": "x", "z": 1}, {"z": 2}, 5]`, `[{"a": "x"}, {}, null]`},
+	{keepEach, "jsonb", `{"b": {"c": {"d": 1}}, "t": "secret"}`, `{"b": null, "t": null}`},
+	{keepEach, "jsonb", `{"b": []}`, `{"b": []}`},
+	{keepEach, "jsonb", `[]`, `[]`},
+	{policy.Mask{Kind: "json", Keep: "[]"}, "jsonb", `{"a": 1}`, `null`},
 	{keepAB, "jsonb", `{"a": null, "b": "secret"}`, `{"a": null, "b": null}`},
 	{keepAB, "jsonb", `{"A": 1, "a.b": 2, "": 3}`, "{}"},
-	{keepAB, "jsonb", `{"b": []}`, `{"b": []}`},
-	{keepAB, "jsonb", `[]`, `[]`},
 	{keepAB, "jsonb", `"secret"`, `null`},
 	{keepAB, "jsonb", `null`, `null`},
 	{keepAB, "jsonb", `{"a": "\"\n\\ é😀", "z": 0}`, `{"a": "\"\n\\ é😀"}`},
-	{policy.Mask{Kind: "json", Keep: `[["bb"],["it's \"odd\"","0"],["a"]]`}, "jsonb", `{"bb": 1, "it's \"odd\"": {"0": 2, "1": 3}, "a": [0]}`, `{"a": [0], "bb": 1, "it's \"odd\"": {"0": 2}}`},
+	{policy.Mask{Kind: "json", Keep: "bb\n\"it's \"\"odd\"\"\".0\na"}, "jsonb", `{"bb": 1, "it's \"odd\"": {"0": 2, "1": 3}, "a": [0]}`, `{"a": [0], "bb": 1, "it's \"odd\"": {"0": 2}}`},
 	{keepAB, "json", `{"b":{"c":1.50e1, "d":2},"a":"x\u00e9\u0001","a":"last"}`, `{"a": "last", "b": {"c": 15.0}}`},
 	{keepAB, "json", `{"a":[1e-3,-0,-0.0,120e2,1E+2,0e5,1.5]}`, `{"a": [0.001, 0, 0.0, 12000, 100, 0, 1.5]}`},
 	{keepAB, "json", `{"a":"\ud83d\ude00 \\u0000"}`, `{"a": "😀 \\u0000"}`},
@@ -358,6 +363,7 @@ var table = []struct {
 	{keepAB, "json", `{"a":[` + strings.Repeat(long+",", 40) + `1]}`, isNull},
 	{keepAB, "json", `{"a":1, "z":"` + strings.Repeat("x ", 20_000) + `"}`, `{"a": 1}`},
 	{keepAB, "jsonb[]", `{"{\"a\": 1, \"z\": 2}",NULL}`, `{"{\"a\": 1}",NULL}`},
+	{keepAB, "json[]", `{"{\"a\":1e1, \"z\": 2}","{\"z\":\"\\\\u0000\"}"}`, `{"{\"a\": 10}",NULL}`},
 	{keepAB, "text", `{"a": 1}`, isNull},
 	{keepAB, "public.severity", "high", isNull},
 
