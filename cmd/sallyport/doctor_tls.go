@@ -34,9 +34,11 @@ func (l *findings) tls(cfg *config.Config, now time.Time) {
 		return
 	}
 	c := cs[0]
-	err = nil
 	if now.After(c.NotAfter) {
 		err = fmt.Errorf("has expired on %s: agents that ask for TLS do not get in", c.NotAfter.Format(time.DateOnly))
+	}
+	if err == nil {
+		err = checkAuthority(cfg)
 	}
 	l.check("authority", "valid until "+c.NotAfter.Format(time.DateOnly), err, "make another: sallyport trust renew")
 	if left := c.NotAfter.Sub(now); left > 0 && left < soon {
@@ -44,7 +46,7 @@ func (l *findings) tls(cfg *config.Config, now time.Time) {
 	}
 	l.check("names of the authority", "all that agents dial", dialled(c, cfg),
 		"add them to authority.permitted, and make another authority: sallyport trust renew")
-	_, _, key := authorityFiles(cfg.State)
+	key := authorityAt(cfg.State).key
 	l.check("key of the authority", "root's alone", keyIsRoots(key), "chown root "+key+" && chmod 600 "+key+"; if somebody may have read it: sallyport trust renew --yes")
 }
 

@@ -18,7 +18,8 @@ func TestDoctorLooksAtTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, key := authorityFiles(cfg.State)
+	at := authorityAt(cfg.State)
+	key := at.key
 	now := time.Now()
 	ask := func(now time.Time) (bad string) {
 		t.Helper()

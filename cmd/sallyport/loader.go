@@ -111,6 +111,9 @@ func check(cfg *config.Config) (*bundle, error) {
 	if _, err := prepare(b, nil, nil); err != nil {
 		return nil, err
 	}
+	if err := checkAuthority(cfg); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 

@@ -27,7 +27,7 @@ func serverTLS(t *testing.T) (options, ca string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	a, text, err := tlsport.NewAuthority("db", tlsport.Permitted{Names: []string{"db"}}, nil, time.Now())
+	a, err := tlsport.NewAuthority("db", tlsport.Permitted{Names: []string{"db"}}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func serverTLS(t *testing.T) (options, ca string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := a.Sign(k.Public(), "db", time.Now())
+	chain, err := a.Sign(k.Public(), "db", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,8 +45,8 @@ func serverTLS(t *testing.T) (options, ca string) {
 	}
 	ca = filepath.Join(dir, "ca.pem")
 	for name, b := range map[string][]byte{
-		ca:                           text,
-		filepath.Join(dir, "db.crt"): pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		ca:                           pemOf(a.Root()),
+		filepath.Join(dir, "db.crt"): pemChain(chain),
 		filepath.Join(dir, "db.key"): pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
 	} {
 		if err := os.WriteFile(name, b, 0o600); err != nil {
@@ -98,7 +98,8 @@ func TestTLSOnBothDoors(t *testing.T) {
 	h.serve()
 	token := h.token("agent-a")
 
-	_, certificate, key := authorityFiles(filepath.Join(h.dir, "state"))
+	at := authorityAt(filepath.Join(h.dir, "state"))
+	certificate, key := at.root, at.key
 	trusted := filepath.Join(h.dir, "trusted.pem")
 	within(t, "an authority", func() bool {
 		b, err := os.ReadFile(certificate)

@@ -29,7 +29,7 @@ func trustCmd() *cobra.Command {
 		Use:   "trust",
 		Short: "Have agents trust this host's authority, and see whether they do",
 		Long: `Agents that ask for TLS are shown certificates of this host's authority, which
-must stand among those that they trust. Its own certificate says by critical name
+must stand among those that they trust. Its certificates say by critical name
 constraints for whom it may vouch: trusting it trusts it for these names only.
 docs/tls.md tells what each runtime needs.`,
 		Example: `  sallyport trust show
@@ -40,22 +40,23 @@ docs/tls.md tells what each runtime needs.`,
 	return cmd
 }
 
-// certificates are the authority's own: the one that it signs with, then those
-// that it signed with before and that were not finished with.
+// certificates are roots: the authority's own, then those of authorities before
+// it that were not finished with.
 type certificates []*x509.Certificate
 
 // oldCertificates is the file of those before.
 func oldCertificates(cfg *config.Config) string {
-	folder, _, _ := authorityFiles(cfg.State)
-	return filepath.Join(folder, "certificate.old.pem")
+	return filepath.Join(authorityAt(cfg.State).folder, "certificate.old.pem")
 }
 
-// readCertificates fails where this host has no authority yet.
+var errNoAuthority = errors.New("this host has no authority: set authority.enabled and start sallyport, which makes one")
+
+// readCertificates fails with errNoAuthority where this host has none yet.
 func readCertificates(cfg *config.Config) (certificates, error) {
-	_, name, _ := authorityFiles(cfg.State)
+	name := authorityAt(cfg.State).root
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(text) == 0 {
-		return nil, errors.New("this host has no authority: set authority.enabled and start sallyport, which makes one")
+		return nil, errNoAuthority
 	}
 	if err != nil {
 		return nil, err
@@ -168,8 +169,8 @@ func trustShowCmd() *cobra.Command {
 		Long: `Show the certificate of this host's authority: fingerprint, life, the names and
 addresses that it may vouch for, and in which stores of this host it stands.
 
-Exit code 1 when it has expired, or when agents dial names or addresses that it
-does not permit.`,
+Exit code 1 when it has expired or is not whole, or when agents dial names or
+addresses that it does not permit.`,
 		Example: `  sallyport trust show
   sallyport trust show --pem > sallyport.pem
   sallyport trust show --json | jq .missing`,
@@ -198,6 +199,9 @@ does not permit.`,
 				err = printTrust(out, rep)
 			}
 			if err != nil {
+				return err
+			}
+			if err := checkAuthority(cfg); err != nil {
 				return err
 			}
 			return rep.problem()

@@ -43,11 +43,11 @@ Fedora, RHEL, SUSE, Arch) and into /usr/local/share/sallyport/HOST.pem, for what
 is told a file's name. With --user it is added to root.crt of that user, with --java
 to the stores of Java runtimes that the system's own program does not keep.
 
-Only the certificate is installed, which by critical name constraints vouches for
-the names of the configuration and no others. Java does not look at them: for a
-Java program, whoever has the authority's key could be any server. After "sallyport trust renew" the
-old one stays beside the new one until it is finished with. What is there already
-is left as it is; certificates of this host that are no longer wanted are removed.
+Only the root is installed, whose key nobody has any more. The one certificate that
+it has signed vouches by critical name constraints for the names of the
+configuration and no others. After "sallyport trust renew" the old root stays beside
+the new one until it is finished with. What is there already is left as it is;
+certificates of this host that are no longer wanted are removed.
 
 Programs that do not read the system's store need a variable (--environment
 writes it for logins or for systemd's services; it is printed otherwise).
@@ -95,7 +95,7 @@ sslmode=require.`,
 		},
 	}
 	o.flags(cmd)
-	cmd.Flags().BoolVar(&o.java, "java", false, "also into Java's own stores, where nothing limits the authority")
+	cmd.Flags().BoolVar(&o.java, "java", false, "also into stores of Java runtimes that the system does not keep")
 	cmd.Flags().StringSliceVar(&o.environment, "environment", nil, "also write variables: profile (logins), systemd (services)")
 	_ = cmd.RegisterFlagCompletionFunc("environment", cobra.FixedCompletions(slices.Sorted(maps.Keys(environments)), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -145,8 +145,10 @@ func (o *storing) change(cmd *cobra.Command, f func(*stores) error) error {
 	}
 	defer t.Close()
 	cs, err := readCertificates(cfg)
-	if err != nil && cmd.Name() == "install" {
-		return err
+	if cmd.Name() == "install" {
+		if err = errors.Join(err, checkAuthority(cfg)); err != nil {
+			return err
+		}
 	}
 	out := cmd.OutOrStdout()
 	s := newStores(t, cfg.Host, cs)
@@ -177,7 +179,6 @@ func (s *stores) advise(w io.Writer, written []string) {
 		at := render.Line(s.t.name(k.path))
 		switch state := s.stateOf(&k); {
 		case state == installed:
-			fmt.Fprintf(w, "warning: it stands in %s; Java does not look at its limits: for Java programs, whoever has the authority's key could be any server\n", at)
 		case k.tool == "":
 			fmt.Fprintf(w, "%s has no keytool: name another store to that runtime (docs/tls.md, Trust)\n", at)
 		default:

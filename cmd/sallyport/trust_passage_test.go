@@ -45,7 +45,7 @@ func TestTrustThroughThePassage(t *testing.T) {
 	h.serve()
 	token := h.token("agent-a")
 
-	_, certificate, _ := authorityFiles(filepath.Join(h.dir, "state"))
+	certificate := authorityAt(filepath.Join(h.dir, "state")).root
 	within(t, "an authority", func() bool { b, err := os.ReadFile(certificate); return err == nil && len(b) > 0 })
 	sallyport := func(args ...string) string {
 		t.Helper()
@@ -70,11 +70,11 @@ func TestTrustThroughThePassage(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := filepath.Join(h.dir, "other.pem")
-	_, text, err := tlsport.NewAuthority("another", tlsport.Permitted{}, nil, cs[0].NotBefore)
+	another, err := tlsport.NewAuthority("another", tlsport.Permitted{}, cs[0].NotBefore)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(other, text, 0o644); err != nil {
+	if err := os.WriteFile(other, pemOf(another.Root()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	store := filepath.Join(h.dir, "store.p12")

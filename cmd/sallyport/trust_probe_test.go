@@ -83,12 +83,12 @@ func TestTrustProbeInfers(t *testing.T) {
 		return name
 	}
 	own := file("own.pem", []byte(h.sallyport("trust", "show", "--pem", "--root", h.dir)))
-	_, ca, err := tlsport.NewAuthority("another", tlsport.Permitted{}, nil, time.Now())
+	another, err := tlsport.NewAuthority("another", tlsport.Permitted{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := file("other.pem", ca)
-	pinned := file("pinned.pem", pemLeaf(leaf(t, h.authority(), "db.test")))
+	other := file("other.pem", pemOf(another.Root()))
+	pinned := file("pinned.pem", pemChain(forged(t, h.files(), "db.test").Certificate[:1]))
 	none := file("none.pem", []byte("nothing"))
 	fifo := filepath.Join(h.dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o644); err != nil {

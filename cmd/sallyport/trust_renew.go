@@ -21,10 +21,10 @@ func trustRenewCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "renew",
 		Short: "Make another authority for this host, with the configuration's names",
-		Long: `Makes another authority, with a key of its own, limited to authority.permitted (or
+		Long: `Makes another authority, with keys of its own, limited to authority.permitted (or
 the names and addresses that agents dial now). The old key is gone with that; the
-old certificate stays, so that both can stand in the stores until all agents have
-the new one:
+old root stays, so that both can stand in the stores until all agents have the new
+one:
 
   1. sallyport trust renew
   2. sallyport trust install     in all stores; images too
@@ -34,7 +34,7 @@ the new one:
 
 Between 1 and 2 do not start sallyport: agents do not trust the new one yet.
 An authority that is still good for 60 days, and permits all that agents dial, is
-replaced only with --yes.`,
+replaced only with --yes; one of an earlier version of sallyport also without.`,
 		Example: `  sudo sallyport trust renew
   sudo sallyport trust renew --finish`,
 		Args:              cobra.NoArgs,
@@ -82,12 +82,13 @@ func asRoot(err error) error {
 // renewAuthority puts another authority in the place of a host's, and the
 // certificates that were there beside it.
 func renewAuthority(cfg *config.Config, yes bool, now time.Time) (*x509.Certificate, error) {
-	folder, certificate, key := authorityFiles(cfg.State)
+	at := authorityAt(cfg.State)
 	had, err := readCertificates(cfg)
 	if err != nil && !yes {
 		return nil, fmt.Errorf("%w (or make one now, with --yes)", err)
 	}
-	if err == nil && !yes && now.Add(soon).Before(had[0].NotAfter) && len(missingFrom(had[0], cfg)) == 0 {
+	usable := checkAuthority(cfg) == nil
+	if err == nil && !yes && usable && now.Add(soon).Before(had[0].NotAfter) && len(missingFrom(had[0], cfg)) == 0 {
 		return nil, &exitError{
 			code: 1, hint: "replace it all the same with --yes: every agent must then trust another certificate",
 			err: fmt.Errorf("the authority is good until %s and permits all that agents dial", had[0].NotAfter.Format(time.DateOnly)),
@@ -95,33 +96,33 @@ func renewAuthority(cfg *config.Config, yes bool, now time.Time) (*x509.Certific
 	}
 	var limits tlsport.Permitted
 	limits.Names, limits.Prefixes = cfg.AuthorityLimits()
-	a, text, err := tlsport.NewAuthority(cfg.Host, limits, nil, now)
+	a, err := tlsport.NewAuthority(cfg.Host, limits, now)
 	if err != nil {
 		return nil, err
 	}
-	if missing := missingFrom(a.Certificate(), cfg); len(missing) > 0 {
+	if missing := missingFrom(a.Root(), cfg); len(missing) > 0 {
 		return nil, configError(fmt.Errorf("authority.permitted leaves out what agents dial: %s: add it", strings.Join(missing, ", ")))
 	}
-	secret, err := a.KeyPEM()
+	f, err := a.Files()
 	if err != nil {
 		return nil, err
 	}
-	defer clear(secret)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	defer clear(f.Key)
+	if err := os.MkdirAll(at.folder, 0o755); err != nil {
 		return nil, err
 	}
-	t, err := openTree(folder)
+	t, err := openTree(at.folder)
 	if err != nil {
 		return nil, err
 	}
 	defer t.Close()
-	// A signer that starts in the middle finds a certificate that is not the key's,
-	// signs nothing, and is started again.
+	// A signer that starts in the middle finds what does not belong together, signs
+	// nothing, and is started again.
 	for _, w := range []struct {
 		name string
 		text []byte
 		mode uint32
-	}{{oldCertificates(cfg), had.pem(), 0o644}, {key, secret, 0o600}, {certificate, text, 0o644}} {
+	}{{oldCertificates(cfg), had.pem(), 0o644}, {at.key, f.Key, 0o600}, {at.intermediate, f.Intermediate, 0o644}, {at.root, f.Root, 0o644}} {
 		if len(w.text) == 0 {
 			continue
 		}
@@ -129,7 +130,7 @@ func renewAuthority(cfg *config.Config, yes bool, now time.Time) (*x509.Certific
 			return nil, err
 		}
 	}
-	return a.Certificate(), nil
+	return a.Root(), nil
 }
 
 // finishAuthority forgets the certificates before the authority's own.

@@ -8,12 +8,13 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,8 +22,11 @@ import (
 const (
 	// MaxLeaf is the longest life of a leaf.
 	MaxLeaf = 24 * time.Hour
-	// authorityLife is that of an authority: it stands in trust stores.
+	// authorityLife is that of root and intermediate: the root stands in trust stores.
 	authorityLife = 3 * 365 * 24 * time.Hour
+	// maxCertificate bounds an authority's certificates, in bytes of DER: Java takes
+	// no handshake message above 32 KiB, and one message to the daemon holds it.
+	maxCertificate = 16 << 10
 	// early is how long before its making a certificate is valid: clocks differ.
 	early = 5 * time.Minute
 )
@@ -36,154 +40,144 @@ type Permitted struct {
 	Prefixes []netip.Prefix
 }
 
-// Names that nobody has stand for none: an empty list of one kind would permit
-// all of that kind.
+// Names and addresses that nobody has stand for none: an empty list of one kind
+// would permit all of that kind, for some verifiers also one of a family. Java 17
+// fails on an IPv4 address where all of IPv6 is excluded instead, and compares
+// addresses of both families by their first four bytes: those of ::1 are 0.0.0.0's.
 var (
-	noName   = "sallyport.invalid"             // RFC 6761, 6.4
-	noPrefix = netip.MustParsePrefix("::/128") // nobody's address
+	noName = "sallyport.invalid" // RFC 6761, 6.4
+	noFour = netip.MustParsePrefix("255.255.255.255/32")
+	noSix  = netip.MustParsePrefix("::/128")
 )
 
-// An Authority signs leaves for names that its certificate permits.
+// An Authority signs leaves for names that its certificates permit. Its root is
+// what agents trust. The key is that of an intermediate certificate, the only one
+// that the root has ever signed: verifiers that look at no name constraints of a
+// root, as Java, look at those of an intermediate.
 type Authority struct {
-	cert *x509.Certificate
-	key  crypto.Signer
+	root, intermediate *x509.Certificate
+	key                crypto.Signer // the intermediate's
 }
 
-// NewAuthority makes one for a host, and returns its certificate in PEM form.
-// With a key it is that key's, else its key is new.
-func NewAuthority(host string, p Permitted, key crypto.Signer, now time.Time) (*Authority, []byte, error) {
-	if key == nil {
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return nil, nil, err
-		}
-		key = k
+// NewAuthority makes one for a host. The root's key signs the intermediate and is
+// forgotten: nobody can ever have the root sign anything else. A process that
+// must not have it in its memory either ends now.
+func NewAuthority(host string, p Permitted, now time.Time) (*Authority, error) {
+	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
 	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	t := constrained(p, now)
+	t.Subject = pkix.Name{CommonName: "sallyport on " + host, Organization: []string{organization}}
+	t.MaxPathLen = 1
+	root, err := certify(t, t, rootKey.Public(), rootKey)
+	if err != nil {
+		return nil, err
+	}
+	t = constrained(p, now)
+	// Another name than the root's: this one is not self-issued (RFC 5280, 3.2).
+	t.Subject = pkix.Name{CommonName: "signer of sallyport on " + host, Organization: []string{organization}}
+	t.MaxPathLenZero = true
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} // nor anybody's client
+	intermediate, err := certify(t, root, key.Public(), rootKey)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(intermediate.Raw); n > maxCertificate {
+		return nil, fmt.Errorf("the authority's certificate would have %d bytes, %d is the most that clients take: permit domains (.example.com) and prefixes instead of single hosts (authority.permitted)", n, maxCertificate)
+	}
+	return &Authority{root, intermediate, key}, nil
+}
+
+// constrained is what root and intermediate have in common.
+func constrained(p Permitted, now time.Time) *x509.Certificate {
 	t := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: "sallyport on " + host, Organization: []string{organization}},
 		NotBefore: now.Add(-early), NotAfter: now.Add(authorityLife),
-		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
 		PermittedDNSDomainsCritical: true, PermittedDNSDomains: p.Names,
 	}
 	if len(t.PermittedDNSDomains) == 0 {
 		t.PermittedDNSDomains = []string{noName}
 	}
-	prefixes := p.Prefixes
-	if len(prefixes) == 0 {
-		prefixes = []netip.Prefix{noPrefix}
+	prefixes := slices.Clone(p.Prefixes)
+	if !slices.ContainsFunc(prefixes, func(f netip.Prefix) bool { return f.Addr().Is4() }) {
+		prefixes = append(prefixes, noFour)
 	}
-	four, six := false, false
+	if !slices.ContainsFunc(prefixes, func(f netip.Prefix) bool { return f.Addr().Is6() }) {
+		prefixes = append(prefixes, noSix)
+	}
 	for _, f := range prefixes {
 		f = f.Masked()
-		four, six = four || f.Addr().Is4(), six || f.Addr().Is6()
 		t.PermittedIPRanges = append(t.PermittedIPRanges, &net.IPNet{IP: f.Addr().AsSlice(), Mask: net.CIDRMask(f.Bits(), f.Addr().BitLen())})
 	}
-	// Some verifiers compare only constraints of an address's own family.
-	if !four {
-		t.ExcludedIPRanges = append(t.ExcludedIPRanges, &net.IPNet{IP: make(net.IP, 4), Mask: make(net.IPMask, 4)})
-	}
-	if !six {
-		t.ExcludedIPRanges = append(t.ExcludedIPRanges, &net.IPNet{IP: make(net.IP, 16), Mask: make(net.IPMask, 16)})
-	}
-	der, err := certify(t, t, key.Public(), key)
-	if err != nil {
-		return nil, nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &Authority{cert, key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+	return t
 }
 
 // certify signs a certificate with a serial number of its own.
-func certify(t, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) ([]byte, error) {
+func certify(t, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err
 	}
 	t.SerialNumber = serial
-	return x509.CreateCertificate(rand.Reader, t, parent, pub, key)
-}
-
-// LoadAuthority reads a certificate and its key, both in PEM form.
-func LoadAuthority(certificate, key []byte) (*Authority, error) {
-	cert, err := ParseCertificate(certificate)
+	if t.SubjectKeyId, err = keyID(pub); err != nil {
+		return nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, parent, pub, key)
 	if err != nil {
 		return nil, err
 	}
-	k, err := ParseKey(key)
+	return x509.ParseCertificate(der)
+}
+
+// keyID is a key's identifier (RFC 7093, 2, method 1).
+func keyID(pub crypto.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return nil, err
 	}
-	pub, ok := k.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !pub.Equal(cert.PublicKey) {
-		return nil, errors.New("the authority's certificate is not its key's")
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
 	}
-	return &Authority{cert, k}, nil
-}
-
-// ParseCertificate reads the first certificate of a PEM text.
-func ParseCertificate(text []byte) (*x509.Certificate, error) {
-	b, _ := pem.Decode(text)
-	if b == nil || b.Type != "CERTIFICATE" {
-		return nil, errors.New("no certificate in PEM form")
-	}
-	return x509.ParseCertificate(b.Bytes)
-}
-
-// ParseKey reads a key as KeyPEM writes it.
-func ParseKey(text []byte) (crypto.Signer, error) {
-	b, _ := pem.Decode(text)
-	if b == nil || b.Type != "PRIVATE KEY" {
-		return nil, errors.New("no private key in PEM form")
-	}
-	k, err := x509.ParsePKCS8PrivateKey(b.Bytes)
-	if err != nil {
-		return nil, errors.New("an unreadable private key") // err may quote it
-	}
-	s, ok := k.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("a private key that can't sign")
-	}
-	return s, nil
-}
-
-// KeyPEM returns the authority's key in PEM form.
-func (a *Authority) KeyPEM() ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(a.key)
-	if err != nil {
+	if _, err := asn1.Unmarshal(der, &info); err != nil {
 		return nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+	sum := sha256.Sum256(info.Key.Bytes)
+	return sum[:20], nil
 }
 
-// Certificate is the authority's own.
-func (a *Authority) Certificate() *x509.Certificate { return a.cert }
+// Root is what agents trust.
+func (a *Authority) Root() *x509.Certificate { return a.root }
 
-// Sign returns a leaf (DER) that says that a key is a server's of this name: a
-// DNS name, or an address. Wildcards and what the authority is not permitted to
-// sign are refused.
-func (a *Authority) Sign(pub crypto.PublicKey, name string, now time.Time) ([]byte, error) {
+// Sign returns what a server of this name shows (DER): a leaf that says that a key
+// is the server's, and the intermediate. The name is a DNS name or an address.
+// Wildcards and what the authority is not permitted to sign are refused.
+func (a *Authority) Sign(pub crypto.PublicKey, name string, now time.Time) ([][]byte, error) {
 	return a.SignAny(pub, []string{name}, now)
 }
 
 // SignAny is Sign for those of several names that it does not refuse. It fails
 // where none is left; the error is the first one's.
-func (a *Authority) SignAny(pub crypto.PublicKey, names []string, now time.Time) ([]byte, error) {
+func (a *Authority) SignAny(pub crypto.PublicKey, names []string, now time.Time) ([][]byte, error) {
 	t := &x509.Certificate{
 		Subject:   pkix.Name{Organization: []string{organization}},
 		NotBefore: now.Add(-early), NotAfter: now.Add(-early).Add(MaxLeaf),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}
-	if t.NotAfter.After(a.cert.NotAfter) {
-		t.NotAfter = a.cert.NotAfter
+	end := a.intermediate.NotAfter
+	if t.NotAfter.After(end) {
+		t.NotAfter = end
 	}
-	if !now.Before(a.cert.NotAfter) {
-		return nil, fmt.Errorf("the authority's certificate has expired on %s: make another (sallyport trust renew)", a.cert.NotAfter.Format(time.DateOnly))
+	if !now.Before(end) {
+		return nil, fmt.Errorf("the authority's certificate has expired on %s: make another (sallyport trust renew)", end.Format(time.DateOnly))
 	}
-	permitted := PermittedBy(a.cert)
+	permitted := PermittedBy(a.intermediate)
 	refused := errors.New("no name was given")
 	var kept []string
 	for i, name := range names {
@@ -197,23 +191,20 @@ func (a *Authority) SignAny(pub crypto.PublicKey, names []string, now time.Time)
 	if kept == nil {
 		return nil, refused
 	}
-	der, err := certify(t, a.cert, pub, a.key)
-	if err != nil {
-		return nil, err
-	}
-	leaf, err := x509.ParseCertificate(der)
+	leaf, err := certify(t, a.intermediate, pub, a.key)
 	if err != nil {
 		return nil, err
 	}
 	// As clients would: what they would refuse is not signed.
-	roots := x509.NewCertPool()
-	roots.AddCert(a.cert)
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(a.root)
+	between.AddCert(a.intermediate)
 	for _, name := range kept {
-		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, DNSName: name}); err != nil {
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now, DNSName: name}); err != nil {
 			return nil, fmt.Errorf("the authority can't sign for %q: %w", name, err)
 		}
 	}
-	return der, nil
+	return [][]byte{leaf.Raw, a.intermediate.Raw}, nil
 }
 
 // add puts a name into a certificate that may have it.
@@ -250,10 +241,4 @@ func IsHostName(name string) bool {
 		}
 	}
 	return true
-}
-
-// Fingerprint is a certificate's SHA-256, in the form that people compare.
-func Fingerprint(c *x509.Certificate) string {
-	s := sha256.Sum256(c.Raw)
-	return strings.ToUpper(strings.ReplaceAll(fmt.Sprintf("% x", s[:]), " ", ":"))
 }

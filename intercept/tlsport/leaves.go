@@ -125,23 +125,23 @@ func (l *Leaves) mint(ctx context.Context, names []string) (*tls.Certificate, er
 	if a.Key, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
 		return nil, err
 	}
-	der, err := l.ask(ctx, &a)
+	chain, err := l.ask(ctx, &a)
 	if err != nil {
 		return nil, err
 	}
-	leaf, err := x509.ParseCertificate(der)
+	leaf, err := x509.ParseCertificate(chain[0])
 	if err != nil {
 		return nil, err
 	}
 	if pub, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(key.Public()) {
 		return nil, errors.New("the signer has signed another key")
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+	return &tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // ask is one request; the slot is held. A signer that was started again answers
 // no request of before.
-func (l *Leaves) ask(ctx context.Context, a *ask) ([]byte, error) {
+func (l *Leaves) ask(ctx context.Context, a *ask) ([][]byte, error) {
 	if l.conn == nil {
 		return nil, errors.New("there is no signer")
 	}
@@ -161,7 +161,7 @@ func (l *Leaves) ask(ctx context.Context, a *ask) ([]byte, error) {
 	if _, err := l.conn.Write(b); err != nil {
 		return nil, signerGone(err)
 	}
-	buf := make([]byte, maxMessage)
+	buf := make([]byte, maxAnswer)
 	for {
 		n, err := l.conn.Read(buf)
 		if err != nil || n == 0 {
@@ -175,8 +175,10 @@ func (l *Leaves) ask(ctx context.Context, a *ask) ([]byte, error) {
 		case out.ID != a.ID: // to somebody who did not wait
 		case out.Error != "":
 			return nil, errors.New(out.Error)
+		case len(out.Chain) == 0:
+			return nil, errors.New("the signer's answer is none")
 		default:
-			return out.Leaf, nil
+			return out.Chain, nil
 		}
 	}
 }

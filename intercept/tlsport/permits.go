@@ -17,7 +17,7 @@ func PermittedBy(c *x509.Certificate) (p Permitted) {
 	for _, r := range c.PermittedIPRanges {
 		a, ok := netip.AddrFromSlice(r.IP)
 		bits, size := r.Mask.Size()
-		if f := netip.PrefixFrom(a, bits); ok && size == a.BitLen() && f != noPrefix {
+		if f := netip.PrefixFrom(a, bits); ok && size == a.BitLen() && f != noFour && f != noSix {
 			p.Prefixes = append(p.Prefixes, f)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 // What a certificate permits is read back from it, and compared as clients do.
 func TestMissing(t *testing.T) {
-	p := tlsport.PermittedBy(authority(t, permitted, time.Now()).Certificate())
+	p := tlsport.PermittedBy(authority(t, permitted, time.Now()).Root())
 	if !slices.Equal(p.Names, permitted.Names) || !slices.Equal(p.Prefixes, permitted.Prefixes) {
 		t.Errorf("%+v", p)
 	}
@@ -26,7 +26,7 @@ func TestMissing(t *testing.T) {
 	if got := p.Missing(want); !slices.Equal(got, []string{"clinic.example", "xdb", "other", "10.0.0.0/8", "::1/128"}) {
 		t.Errorf("%q", got)
 	}
-	none := tlsport.PermittedBy(authority(t, tlsport.Permitted{}, time.Now()).Certificate())
+	none := tlsport.PermittedBy(authority(t, tlsport.Permitted{}, time.Now()).Root())
 	if len(none.Names)+len(none.Prefixes) > 0 || len(none.Missing(want)) != len(want.Names)+len(want.Prefixes) {
 		t.Errorf("of nothing: %+v", none)
 	}
@@ -66,22 +66,23 @@ func TestUnasked(t *testing.T) {
 // What trust install puts among the system's roots is for agents: it makes no
 // server believed.
 func TestOwnAuthorityVouchesForNoServer(t *testing.T) {
-	a, text, err := tlsport.NewAuthority("host1", permitted, nil, time.Now())
+	f := files(t, permitted, time.Now())
+	a, err := tlsport.LoadAuthority(f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(roots, text, 0o600); err != nil {
+	if err := os.WriteFile(roots, f.Root, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("SSL_CERT_FILE", roots)
 	t.Setenv("SSL_CERT_DIR", t.TempDir())
 	k := key(t)
-	der, err := a.Sign(k.Public(), "db", time.Now())
+	chain, err := a.Sign(k.Public(), "db", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: k}}})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: chain, PrivateKey: k}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func TestOwnAuthorityVouchesForNoServer(t *testing.T) {
 		want  string
 	}{
 		"the system's roots": {tlsport.Trust{Name: "db"}, "only the authority of a host with sallyport"},
-		"named":              {tlsport.Trust{Name: "db", Roots: string(text)}, ""},
+		"named":              {tlsport.Trust{Name: "db", Roots: string(f.Root)}, ""},
 	} {
 		cfg, err := c.trust.Config()
 		if err != nil {

@@ -17,8 +17,11 @@ import (
 // it is asked comes as one message each over a packet socket (unixpacket), and
 // names one of those that it was told to sign for.
 
-// maxMessage bounds a message, in bytes.
-const maxMessage = 4096
+// maxAsk and maxAnswer bound messages, in bytes.
+const (
+	maxAsk    = 4096
+	maxAnswer = 64 << 10
+)
 
 // ask is a request for a leaf; answer is what comes back.
 type ask struct {
@@ -29,8 +32,8 @@ type ask struct {
 
 type answer struct {
 	ID    uint64
-	Leaf  []byte `json:",omitempty"` // DER
-	Error string `json:",omitempty"`
+	Chain [][]byte `json:",omitempty"` // DER, the leaf first
+	Error string   `json:",omitempty"`
 }
 
 // A Signer answers requests for leaves.
@@ -63,7 +66,7 @@ func (p *Permitted) allowed(name string) bool {
 // Serve answers until reading fails, io.EOF included. conn keeps the boundaries
 // of messages.
 func (s *Signer) Serve(conn io.ReadWriter) error {
-	buf := make([]byte, maxMessage)
+	buf := make([]byte, maxAsk)
 	for {
 		n, err := conn.Read(buf)
 		if err != nil {
@@ -77,7 +80,7 @@ func (s *Signer) Serve(conn io.ReadWriter) error {
 			return fmt.Errorf("a request that is none: %w", err)
 		}
 		out := answer{ID: a.ID}
-		if out.Leaf, err = s.sign(&a); err != nil {
+		if out.Chain, err = s.sign(&a); err != nil {
 			out.Error = err.Error()
 		}
 		b, err := json.Marshal(out)
@@ -90,7 +93,7 @@ func (s *Signer) Serve(conn io.ReadWriter) error {
 	}
 }
 
-func (s *Signer) sign(a *ask) ([]byte, error) {
+func (s *Signer) sign(a *ask) ([][]byte, error) {
 	if len(a.Names) == 0 {
 		return nil, errors.New("no name was given")
 	}

@@ -39,23 +39,27 @@ type authority struct {
 
 func newAuthority(t testing.TB) authority {
 	t.Helper()
-	a, text, err := tlsport.NewAuthority("test", tlsport.Permitted{
+	a, err := tlsport.NewAuthority("test", tlsport.Permitted{
 		Names: []string{"db", "other"}, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-	}, nil, time.Now())
+	}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return authority{text, a}
+	f, err := a.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority{f.Root, a}
 }
 
-// leaf is a server's certificate and its key.
+// leaf is a server's certificate, with the one that vouches for it, and its key.
 func (a authority) leaf(t testing.TB, name string) (certificate, key []byte) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := a.sign.Sign(k.Public(), name, time.Now())
+	chain, err := a.sign.Sign(k.Public(), name, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +67,10 @@ func (a authority) leaf(t testing.TB, name string) (certificate, key []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pk})
+	for _, der := range chain {
+		certificate = append(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return certificate, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pk})
 }
 
 func (a authority) config(t testing.TB, name string) *tls.Config {
