@@ -58,6 +58,11 @@ func TestDoctorLooksAtTLS(t *testing.T) {
 			do: func() { _ = os.Link(key, filepath.Join(h.dir, "second")) }, undo: func() { _ = os.Remove(filepath.Join(h.dir, "second")) },
 			want: "second name",
 		},
+		"a part": {
+			do:   func() { _ = os.Rename(at.intermediate, at.intermediate+".away") },
+			undo: func() { _ = os.Rename(at.intermediate+".away", at.intermediate) },
+			want: "authority: the intermediate certificate of the authority is not its root's",
+		},
 		"a name": {
 			do:   func() { cfg.Resources[0].TLS.Names = []string{"other.test"} },
 			undo: func() { cfg.Resources[0].TLS.Names = []string{"db.test"} },

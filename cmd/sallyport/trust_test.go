@@ -169,7 +169,8 @@ func (h *trustHost) must(args ...string) string {
 }
 
 // forged is what somebody who has an authority's files could show as the server of
-// a name: unlike Authority.Sign it does not look at what is permitted.
+// a name: unlike Authority.Sign it does not look at what is permitted. "CN=" before
+// it puts it where only the subject has it.
 func forged(t *testing.T, f tlsport.Files, name string) tls.Certificate {
 	t.Helper()
 	signer, err := tlsport.ParseKey(f.Key)
@@ -188,7 +189,9 @@ func forged(t *testing.T, f tlsport.Files, name string) tls.Certificate {
 		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	if ip := net.ParseIP(name); ip != nil {
+	if cn, ok := strings.CutPrefix(name, "CN="); ok {
+		c.Subject.CommonName = cn
+	} else if ip := net.ParseIP(name); ip != nil {
 		c.IPAddresses = []net.IP{ip}
 	} else {
 		c.DNSNames = []string{name}
@@ -371,7 +374,7 @@ func (h *trustHost) aliases() (found string) {
 // refuses a name or an address that its certificates do not permit, Java too.
 func TestTrustIsLimited(t *testing.T) {
 	t.Run("of one family", func(t *testing.T) {
-		trustIsLimited(t, "[db.test, 127.0.0.1]", map[string]bool{"db.test": true, "bank.test": false, "127.0.0.1": true, "127.0.0.2": false, "::1": false})
+		trustIsLimited(t, "[db.test, 127.0.0.1]", map[string]bool{"db.test": true, "bank.test": false, "CN=bank.test": false, "127.0.0.1": true, "127.0.0.2": false, "::1": false})
 	})
 	t.Run("of both", func(t *testing.T) {
 		trustIsLimited(t, `[db.test, 127.0.0.1, "::1"]`, map[string]bool{"127.0.0.1": true, "127.0.0.2": false, "::1": true})
@@ -392,6 +395,7 @@ func trustIsLimited(t *testing.T, permitted string, cases map[string]bool) {
 			at = name
 		}
 		port := serveTLS(t, c, at)
+		name = strings.TrimPrefix(name, "CN=")
 		conn, err := tls.Dial("tcp", net.JoinHostPort(at, port), &tls.Config{RootCAs: roots, ServerName: name})
 		if err == nil {
 			conn.Close()
