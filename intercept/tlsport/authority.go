@@ -42,8 +42,8 @@ type Permitted struct {
 
 // Names and addresses that nobody has stand for none: an empty list of one kind
 // would permit all of that kind, for some verifiers also one of a family. Java 17
-// fails on an IPv4 address where all of IPv6 is excluded instead, and compares
-// addresses of both families by their first four bytes: those of ::1 are 0.0.0.0's.
+// compares addresses of both families byte by byte: it fails on any IPv4 address
+// where all of IPv6 is excluded instead, and 0.0.0.0/32 would permit it ::1.
 var (
 	noName = "sallyport.invalid" // RFC 6761, 6.4
 	noFour = netip.MustParsePrefix("255.255.255.255/32")
@@ -110,6 +110,8 @@ func constrained(p Permitted, now time.Time) *x509.Certificate {
 	if !slices.ContainsFunc(prefixes, func(f netip.Prefix) bool { return f.Addr().Is6() }) {
 		prefixes = append(prefixes, noSix)
 	}
+	// Java is done where one matches: IPv4 first, for what it does with the others.
+	slices.SortStableFunc(prefixes, func(a, b netip.Prefix) int { return a.Addr().BitLen() - b.Addr().BitLen() })
 	for _, f := range prefixes {
 		f = f.Masked()
 		t.PermittedIPRanges = append(t.PermittedIPRanges, &net.IPNet{IP: f.Addr().AsSlice(), Mask: net.CIDRMask(f.Bits(), f.Addr().BitLen())})
