@@ -62,6 +62,7 @@ func checkAuthority(cfg *config.Config) error {
 type signer struct {
 	log    *slog.Logger
 	start  func(stdin *os.File) (*privsep.Child, error)
+	making bool // an authority: else its files are only read
 	theirs int // its end of the socket, kept for its next start
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -93,7 +94,7 @@ func newSigner(cfg *config.Config, log *slog.Logger) (*signer, *os.File, error) 
 	}
 	s := &signer{log: log, theirs: fds[1], done: make(chan struct{}), order: orderOf(cfg)}
 	s.start = func(stdin *os.File) (*privsep.Child, error) {
-		files, err := signerFiles(s.theirs, at)
+		files, err := signerFiles(s.theirs, at, s.making)
 		if err != nil {
 			stdin.Close()
 			return nil, fmt.Errorf("authority: %w", err)
@@ -133,6 +134,8 @@ func (s *signer) provide(root string) error {
 	if fi, err := os.Stat(root); err == nil && fi.Size() > 0 {
 		return nil
 	}
+	s.making = true
+	defer func() { s.making = false }()
 	if err := s.begin(); err != nil {
 		return err
 	}
@@ -147,17 +150,23 @@ func (s *signer) provide(root string) error {
 	return nil
 }
 
-func signerFiles(socket int, at authorityFiles) (files []*os.File, err error) {
+// signerFiles are what a signer has open. The one that serves can't write: whoever
+// took it over could otherwise have another root installed.
+func signerFiles(socket int, at authorityFiles, making bool) (files []*os.File, err error) {
 	dup, err := unix.FcntlInt(uintptr(socket), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	files = append(files, os.NewFile(uintptr(dup), "asks"))
+	flags := os.O_RDONLY
+	if making {
+		flags = os.O_RDWR | os.O_CREATE
+	}
 	for _, f := range []struct {
 		name string
 		mode os.FileMode
 	}{{at.root, 0o644}, {at.intermediate, 0o644}, {at.key, 0o600}} {
-		file, err := os.OpenFile(f.name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, f.mode)
+		file, err := os.OpenFile(f.name, flags|unix.O_NOFOLLOW, f.mode)
 		if err != nil {
 			for _, open := range files {
 				open.Close()

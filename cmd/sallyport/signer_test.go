@@ -25,7 +25,7 @@ import (
 
 // startTestSigner starts a signer on an authority's files, with its order. What
 // it is asked goes through the connection; it ends with the order's pipe.
-func startTestSigner(t *testing.T, at authorityFiles, o signingOrder) (*privsep.Child, net.Conn) {
+func startTestSigner(t *testing.T, at authorityFiles, making bool, o signingOrder) (*privsep.Child, net.Conn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -39,7 +39,7 @@ func startTestSigner(t *testing.T, at authorityFiles, o signingOrder) (*privsep.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	files, err := signerFiles(fds[1], at)
+	files, err := signerFiles(fds[1], at, making)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestSignerMakesAnAuthorityAndEnds(t *testing.T) {
 	at := testAuthority(t)
 	db := tlsport.Permitted{Names: []string{"db"}}
 	order := signingOrder{Host: "h", Limits: db, Sign: db}
-	maker, _ := startTestSigner(t, at, order)
+	maker, _ := startTestSigner(t, at, true, order)
 	select {
 	case <-maker.Done():
 	case <-time.After(time.Minute):
@@ -100,7 +100,7 @@ func TestSignerMakesAnAuthorityAndEnds(t *testing.T) {
 	if !roots.AppendCertsFromPEM(text) {
 		t.Fatalf("no root: %s", text)
 	}
-	again, conn := startTestSigner(t, at, order)
+	again, conn := startTestSigner(t, at, false, order)
 	a, b := net.Pipe()
 	defer a.Close()
 	cfg := tlsport.NewLeaves(conn, time.Now).Config(func(n string) bool { return n == "db" }, "")
@@ -178,7 +178,7 @@ func TestAuthorityOfAnEarlierVersion(t *testing.T) {
 	const why = "made by an earlier version"
 	at := testAuthority(t)
 	earlier(t, at, "h")
-	if child, _ := startTestSigner(t, at, signingOrder{}); child.Wait() == nil {
+	if child, _ := startTestSigner(t, at, true, signingOrder{}); child.Wait() == nil {
 		t.Error("the signer has it")
 	}
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -129,6 +130,7 @@ func TestTLSOnBothDoors(t *testing.T) {
 	if fi, err := os.Stat(key); err != nil || fi.Mode().Perm() != 0o600 || fi.Sys().(*syscall.Stat_t).Uid != 0 {
 		t.Errorf("the key's file: %v, %v", fi, err)
 	}
+	readOnly := regexp.MustCompile(`(?m)^flags:\s+[0-7]*[04]$`) // open(2): O_RDONLY
 	signers := h.children(signerCommand)
 	if len(signers) != 1 {
 		t.Fatalf("signers: %v", signers)
@@ -139,6 +141,10 @@ func TestTLSOnBothDoors(t *testing.T) {
 		for _, fd := range fds {
 			to, _ := os.Readlink(fd)
 			has = has || to == key
+			info, _ := os.ReadFile(strings.Replace(fd, "/fd/", "/fdinfo/", 1))
+			if strings.HasPrefix(to, at.folder+"/") && !readOnly.Match(info) {
+				t.Errorf("process %d can write %s", pid, to)
+			}
 		}
 		if has != want || len(fds) == 0 {
 			t.Errorf("process %d has the key open: %v", pid, has)

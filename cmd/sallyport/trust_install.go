@@ -146,7 +146,10 @@ func (o *storing) change(cmd *cobra.Command, f func(*stores) error) error {
 	defer t.Close()
 	cs, err := readCertificates(cfg)
 	if cmd.Name() == "install" {
-		if err = errors.Join(err, checkAuthority(cfg)); err != nil {
+		if err == nil {
+			err = checkAuthority(cfg)
+		}
+		if err != nil {
 			return err
 		}
 	}
