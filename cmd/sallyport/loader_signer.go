@@ -63,7 +63,7 @@ type signer struct {
 	log    *slog.Logger
 	start  func(stdin *os.File) (*privsep.Child, error)
 	making bool // an authority: else its files are only read
-	theirs int // its end of the socket, kept for its next start
+	theirs int  // its end of the socket, kept for its next start
 	cancel context.CancelFunc
 	done   chan struct{}
 
