@@ -76,7 +76,7 @@ func (c *Catalog) Refresh(ctx context.Context) error {
 
 func (c *Catalog) refresh(ctx context.Context) error {
 	if c.conn == nil {
-		conn, err := c.connect(ctx)
+		conn, err := Connect(ctx, c.o, "sallyport catalog")
 		if err != nil {
 			return err
 		}
@@ -107,24 +107,6 @@ func (c *Catalog) refresh(ctx context.Context) error {
 	c.print = print
 	c.last.Store(s)
 	return nil
-}
-
-func (c *Catalog) connect(ctx context.Context) (*pgx.Conn, error) {
-	// Everything is given: nothing of the environment may leak in.
-	cfg, err := pgx.ParseConfig("host=catalog port=5432 user=x dbname=x sslmode=disable passfile=/dev/null servicefile=/dev/null")
-	if err != nil {
-		return nil, err
-	}
-	cfg.User, cfg.Password, cfg.Database = c.o.User, c.o.Password, c.o.Database
-	cfg.Fallbacks = nil
-	cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
-	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return c.o.Dial(ctx) }
-	cfg.RuntimeParams = map[string]string{
-		"application_name": "sallyport catalog",
-		"search_path":      "pg_catalog", // all other names are printed qualified
-		"client_encoding":  "UTF8",
-	}
-	return pgx.ConnectConfig(ctx, cfg)
 }
 
 func (c *Catalog) drop() {
