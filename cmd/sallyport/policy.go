@@ -28,7 +28,7 @@ it is told to reload. docs/policy.md describes the language.`,
   sallyport policy explain --as billing-agent --resource clinic --database clinic "SELECT ssn FROM clinic.patients"
   sallyport policy test policy.test.yaml`,
 	}
-	cmd.AddCommand(policyCheckCmd(), policyExplainCmd(), policyTestCmd())
+	cmd.AddCommand(policyCheckCmd(), policyExplainCmd(), policySuggestCmd(), policyTestCmd())
 	return cmd
 }
 

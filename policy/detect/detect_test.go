@@ -267,7 +267,7 @@ func TestMeasured(t *testing.T) {
 	samples := corpus.Generate(1, 20000)
 	score := corpus.Measure(all(), samples, nil)
 	// What no form tells: see the comments in the corpus.
-	low := map[detect.Kind]float64{detect.SSN: .80, detect.Phone: .88, detect.BirthDate: .85}
+	low := map[detect.Kind]float64{detect.SSN: .74, detect.Phone: .90, detect.BirthDate: .79}
 	for k := range detect.All.Each() {
 		if k == detect.Name || k == detect.Place {
 			continue
@@ -283,5 +283,21 @@ func TestMeasured(t *testing.T) {
 	again := corpus.Generate(1, 20000)
 	if fmt.Sprint(samples) != fmt.Sprint(again) || fmt.Sprint(samples) == fmt.Sprint(corpus.Generate(2, 20000)) {
 		t.Error("the corpus is not its seed's")
+	}
+}
+
+// What columns are called, and how sure that makes it.
+func TestHint(t *testing.T) {
+	for column, want := range map[string]string{
+		"ssn": "ssn 70", "patient_ssn": "ssn 70", "SocialSecurityNumber": "ssn 70", "social_security_no": "ssn 70", "email": "email 70", "e_mail": "email 70", "contactEmail": "email 70",
+		"date_of_birth": "birth_date 70", "birthDate": "birth_date 70", "dob": "birth_date 70", "mobile": "phone 70", "home_phone": "phone 70", "first_name": "name 70", "LastName": "name 70",
+		"name": "name 40", "product_name": " 0", "file_name": " 0", "city": "place 70", "zip": "zip 70", "zip_code": "zip 70", "street": "address 70", "ip_address": "ip 70", "mrn": "mrn 70",
+		"account_number": "account 70", "password_hash": "password 70", "api_key": "password 70", "id": " 0", "created_at": " 0", "price": " 0", "status": " 0", "": " 0", "_": " 0",
+		"policy_text": "member 40", "device_status": "device 40",
+	} {
+		k, sure := detect.Hint(column)
+		if got := fmt.Sprintf("%s %d", k, sure); got != want {
+			t.Errorf("%q: %s, want %s", column, got, want)
+		}
 	}
 }

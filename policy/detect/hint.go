@@ -16,9 +16,27 @@ var spoken = []struct {
 	context context
 	kind    Kind
 }{
-	{ctxSSN, SSN}, {ctxCard, Card}, {ctxPhone, Phone}, {ctxNPI, NPI}, {ctxDEA, DEA}, {ctxVIN, VIN}, {ctxMBI, MBI}, {ctxDiagnosis, Diagnosis}, {ctxMRN, MRN},
-	{ctxBirth, BirthDate}, {ctxDate, Date}, {ctxAge, Age}, {ctxZip, Zip}, {ctxAccount, Account}, {ctxRouting, Routing}, {ctxMember, Member}, {ctxLicence, Licence},
-	{ctxPlate, Plate}, {ctxDevice, Device}, {ctxPassport, Passport}, {ctxSecret, Password},
+	{ctxSSN, SSN},
+	{ctxCard, Card},
+	{ctxPhone, Phone},
+	{ctxNPI, NPI},
+	{ctxDEA, DEA},
+	{ctxVIN, VIN},
+	{ctxMBI, MBI},
+	{ctxDiagnosis, Diagnosis},
+	{ctxMRN, MRN},
+	{ctxBirth, BirthDate},
+	{ctxDate, Date},
+	{ctxAge, Age},
+	{ctxZip, Zip},
+	{ctxAccount, Account},
+	{ctxRouting, Routing},
+	{ctxMember, Member},
+	{ctxLicence, Licence},
+	{ctxPlate, Plate},
+	{ctxDevice, Device},
+	{ctxPassport, Passport},
+	{ctxSecret, Password},
 }
 
 // Hint returns the kind of data that a column of this name most likely holds,

@@ -10,6 +10,7 @@ var positives = []string{
 	`applicant {{ssn:ssn}} was seen on the ward`,
 	`Taxpayer ITIN {{ssn:itin}} on file`,
 	`verified {{ssn:ssn9}} by telephone`, // no word says so
+	`{{ssn:ssn9}} is the SSN on file`,    // the word comes behind it
 	`paid with card {{card:card4}} exp 12/27`,
 	`card_number={{card:card}}&cvv=***`,
 	`Charged {{card:card-}}; receipt sent`,
@@ -60,6 +61,7 @@ var positives = []string{
 	`Birth date: {{birth_date:euro}}`,
 	`born on {{birth_date:dots}}`,
 	`{{last}}, {{first}} ({{birth_date:us}})`, // only custom says what it is
+	`Geburtsdatum {{birth_date:dots}}`,        // in another language
 	`Date of admission: {{date:us}}`,
 	`discharged {{date:iso}} to home`,
 	`died on {{date:long}}`,

@@ -40,7 +40,7 @@ func init() {
 			return strings.ToLower(g.pick(firsts)+g.pick([]string{".", "_", "+"})+g.pick(lasts)) + fmt.Sprint(g.num(1, 99)) + "@" + g.pick([]string{"example.org", "mail.example.co.uk", "clinic.example.com"})
 		},
 		"ip": func(g *generator) string {
-			return fmt.Sprintf("%d.%d.%d.%d", g.num(11, 223), g.num(1, 255), g.num(0, 255), g.num(1, 254))
+			return fmt.Sprintf("%d.%d.%d.%d", g.num(128, 223), g.num(1, 255), g.num(0, 255), g.num(1, 254))
 		},
 		"ip6": func(g *generator) string {
 			return "2001:db8:" + g.of("123456789abcdef", 3) + "::" + g.of("123456789abcdef", 4)

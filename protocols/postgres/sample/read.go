@@ -49,7 +49,7 @@ func read(ctx context.Context, c *pgx.Conn, t *Table, columns []int, l Limits, e
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	ms := max(l.Time.Milliseconds(), 1)
-	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d", ms, min(ms, 1000))); err != nil {
+	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d", ms, min(ms/2+1, 1000))); err != nil {
 		return err
 	}
 	list := make([]string, len(columns))
@@ -89,8 +89,11 @@ func coded(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	if e.Code == "57014" {
+	switch e.Code {
+	case "57014":
 		return errors.New("it took too long")
+	case "55P03":
+		return errors.New("it is locked")
 	}
 	return fmt.Errorf("the server refused: SQLSTATE %s", e.Code)
 }
