@@ -12,6 +12,7 @@ const (
 	EffectAllow
 	EffectMask
 	EffectBlock
+	EffectFilter // of rules only: a request that a filter changes is allowed or masked
 )
 
 // Evaluation is an Engine's answer. The zero Evaluation denies.

@@ -121,7 +121,9 @@ type Request struct {
 
 	Objects []Object
 	Masked  []events.Field // protected fields that the rewrite masks
-	Writes  bool           // may change data
+	// Filtered are the relations of which the rewrite leaves rows out.
+	Filtered []Relation
+	Writes   bool // may change data
 	// Opaque is why the statement is not fully understood, "" when it is.
 	// Remedy, when set, goes to the client with it.
 	Opaque, Remedy string

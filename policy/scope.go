@@ -36,6 +36,8 @@ type Scope struct {
 	Undecoded bool
 	// Masks maps relation -> column -> mask.
 	Masks map[Relation]map[string]Mask
+	// Filters maps relation -> what must all hold of its rows.
+	Filters map[Relation][]Filter
 	// Functions are those that policy declares harmless, "schema.name".
 	Functions map[string]bool
 	// Rules is the engine's own note of which rules can match; nobody else
@@ -43,5 +45,5 @@ type Scope struct {
 	Rules any
 }
 
-// Protects reports whether any field is masked.
-func (s *Scope) Protects() bool { return s == nil || len(s.Masks) > 0 }
+// Protects reports whether any field is masked or any row left out.
+func (s *Scope) Protects() bool { return s == nil || len(s.Masks) > 0 || len(s.Filters) > 0 }

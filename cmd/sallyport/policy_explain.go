@@ -133,6 +133,7 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 	if err != nil {
 		return nil, fmt.Errorf("the statement cannot be analysed: %w", err)
 	}
+	r.Filtered = an.Filtered
 	r.Commands, r.Objects, r.Masked, r.Writes, r.Opaque, r.Remedy = an.Commands, an.Objects, an.Masked, an.Writes, an.Opaque, an.Remedy
 	r.Normalized = normalized(sql)
 	x.decided(p.Evaluate(r), an)

@@ -90,6 +90,9 @@ func (q *question) answer() policy.Evaluation {
 		e.Effect = policy.EffectMask
 		e.Rules = append(q.maskers(), e.Rules...)
 	}
+	if e.Effect != policy.EffectDeny {
+		e.Rules = append(q.filterers(), e.Rules...)
+	}
 	return e
 }
 
@@ -159,7 +162,28 @@ func (q *question) clash() (policy.Evaluation, bool) {
 			}, true
 		}
 	}
+	for _, rel := range q.req.Filtered {
+		if q.filter[rel] == nil {
+			return policy.Evaluation{
+				Effect: policy.EffectBlock, Rules: []string{"changed"},
+				Reason: fmt.Sprintf("rows of %s.%s were left out by another policy", rel.Schema, rel.Name), Remedy: "send it again",
+			}, true
+		}
+	}
 	return policy.Evaluation{}, false
+}
+
+// filterers are the rules that leave rows out.
+func (q *question) filterers() []string {
+	var out []string
+	for _, rel := range q.req.Filtered {
+		for _, n := range q.filter[rel] {
+			if !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
 }
 
 func (q *question) maskers() []string {

@@ -21,6 +21,14 @@ const ok = `
     commands: read
     relations: clinic.*`
 
+// keeps is the beginning of a rule that filters, of four lines.
+const keeps = `
+  - name: x
+    effect: filter
+    identity: "*"
+    resource: clinic-db
+`
+
 // Each fault is told at its line, with what to do.
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
@@ -47,12 +55,17 @@ func TestErrors(t *testing.T) {
 		{"a name of numbers", "rules:\n  - name: 7\n    effect: block\n", "2: name: write text; a number, a date, true or null needs quotes"},
 		{"a strange name", "rules:\n  - name: \"a\\nb\"\n    effect: block\n", "2: name \"a\\nb\": use at most 100 letters"},
 		{"a reserved name", "rules:\n  - name: default\n    effect: block\n", "2: name \"default\": this is how decisions of the language itself are called"},
-		{"an unknown effect", "rules:\n  - name: x\n    effect: permit\n", `3: effect "permit": use allow, mask or block`},
+		{"an unknown effect", "rules:\n  - name: x\n    effect: permit\n", `3: effect "permit": use allow, mask, filter or block`},
 
-		{"approve", "rules:\n  - name: x\n    effect: approve\n", "3: effect approve: not yet: this version knows allow, mask and block"},
-		{"filter", "rules:\n  - name: x\n    effect: filter\n    filter: {a.b: id = 1}\n", "3: effect filter: not yet"},
+		{"approve", "rules:\n  - name: x\n    effect: approve\n", "3: effect approve: not yet: this version knows allow, mask, filter and block"},
 		{"reveal", "rules:\n  - name: x\n    effect: reveal\n", "3: effect reveal: not yet"},
-		{"a filter", "rules:" + ok + "\n    filter:\n      clinic.patients: city = 'x'\n", "9: filter: not yet: this version knows rules that allow, mask and block"},
+		{"a filter", "rules:" + ok + "\n    filter:\n      clinic.patients: city = 'x'\n", `8: a rule: unknown field "filter"`},
+		{"rows of a rule that allows", "rules:" + ok + "\n    where: a = 1\n", "8: where: only a rule that filters says which rows"},
+		{"a filter without rows", "rules:" + keeps + "    relations: a.b\n", `2: rule "x" has no where: say which rows are there`},
+		{"a filter of nothing", "rules:" + keeps + "    where: a = 1\n", `2: rule "x" has no relations: name them`},
+		{"a filter of patterns", "rules:" + keeps + "    relations: a.*\n    where: a = 1\n", "6: relations: a filter is about columns: name each relation"},
+		{"a filter of commands", "rules:" + keeps + "    relations: a.b\n    where: a = 1\n    commands: read\n", "8: commands: a filter holds for every command"},
+		{"a filter on a statement", "rules:" + keeps + "    relations: a.b\n    where: a = 1\n    condition: statement.writes\n", "8: condition: what is masked or filtered is known before"},
 		{"limits", "rules:" + ok + "\n    limits: {rows: 10}\n", "8: limits: not yet"},
 		{"approvers", "rules:" + ok + "\n    approve: {by: [x]}\n", "8: approve: not yet"},
 		{"revealed", "rules:" + ok + "\n    reveal: [a.b.c]\n", "8: reveal: not yet"},
@@ -132,8 +145,8 @@ func TestErrors(t *testing.T) {
 		{"a time zone", "rules:\n  - name: x\n    effect: block\n    condition: now.getHours(\"Europe/Berlim\") > 3\n", `4: condition: time zone "Europe/Berlim" is not known`},
 		{"the host's time zone", "rules:\n  - name: x\n    effect: block\n    condition: now.getHours(\"Local\") > 3\n", `4: condition: time zone "Local" is not known`},
 		{"a time zone of the client's", "rules:\n  - name: x\n    effect: block\n    condition: now.getHours(session.user) > 3\n", "4: condition: the time zone of getHours must be written out"},
-		{"a mask by statement", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields: {a.b.c: redact}\n    condition: statement.writes\n", "7: condition: what is masked is known before a statement is understood"},
-		{"a mask by request", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields: {a.b.c: redact}\n    except:\n      condition: request.number > 3\n", "8: except: what is masked is known before a statement is understood"},
+		{"a mask by statement", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields: {a.b.c: redact}\n    condition: statement.writes\n", "7: condition: what is masked or filtered is known before a statement is understood"},
+		{"a mask by request", "rules:\n  - name: x\n    effect: mask\n    identity: \"*\"\n    resource: a\n    fields: {a.b.c: redact}\n    except:\n      condition: request.number > 3\n", "8: except: what is masked or filtered is known before a statement is understood"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, err := rules.Parse(rules.File{Name: "p.yaml", Data: []byte(c.text)})

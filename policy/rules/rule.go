@@ -27,6 +27,8 @@ type rule struct {
 	relations []relation // nil in a rule that blocks: whatever a request touches
 	masks     map[events.Field]policy.Mask
 	functions []string
+	filters   []policy.Relation // those of which a rule that filters leaves rows out
+	rows      *clause           // which rows it keeps
 
 	cond   *condition // nil: always
 	except []exception
@@ -43,7 +45,7 @@ var reserved = []string{"identity", "default", "opaque", "conflict", "changed", 
 
 var nameForm = regexp.MustCompile(`^[\pL\pN][\pL\pN _./:()+-]{0,99}$`)
 
-var effects = map[string]policy.Effect{"allow": policy.EffectAllow, "mask": policy.EffectMask, "block": policy.EffectBlock}
+var effects = map[string]policy.Effect{"allow": policy.EffectAllow, "mask": policy.EffectMask, "block": policy.EffectBlock, "filter": policy.EffectFilter}
 
 // rule reads one rule. What comes back is of use only if no error was noted.
 func (r *reader) rule(n *yaml.Node) *rule {
@@ -57,7 +59,7 @@ func (r *reader) rule(n *yaml.Node) *rule {
 	}
 	later := func(key string) field {
 		return take(key, func(v *yaml.Node) {
-			r.bad(v, "%s: not yet: this version knows rules that allow, mask and block", key)
+			r.bad(v, "%s: not yet: this version knows rules that allow, mask, filter and block", key)
 		})
 	}
 	if !r.fields(n, "a rule", []field{
@@ -69,13 +71,14 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		take("relations", func(v *yaml.Node) { x.relations = r.relations(v) }),
 		take("fields", func(v *yaml.Node) { x.masks, x.fields = r.masks(v) }),
 		take("functions", func(v *yaml.Node) { x.functions = r.functions(v) }),
+		take("where", func(v *yaml.Node) { x.rows = r.rowsWhere(v) }),
 		take("condition", func(v *yaml.Node) { x.cond = r.condition(v) }),
 		take("except", func(v *yaml.Node) { x.except = r.except(v) }),
 		take("record", func(v *yaml.Node) { r.record(v, x) }),
 		take("record_limit", func(v *yaml.Node) { r.recordLimit(v, x) }),
 		take("reason", func(v *yaml.Node) { x.reason = r.message(v, "reason") }),
 		take("remedy", func(v *yaml.Node) { x.remedy = r.message(v, "remedy") }),
-		later("approve"), later("filter"), later("reveal"), later("limits"),
+		later("approve"), later("reveal"), later("limits"),
 	}) {
 		return x
 	}
@@ -106,6 +109,7 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 	case policy.EffectAllow:
 		need(`: what it allows must be said; "*" is all`, "identity", "resource", "commands", "relations")
 		useless("only a rule that masks names fields", "fields")
+		useless("only a rule that filters says which rows", "where")
 		useless("only a rule that blocks has one", "reason", "remedy")
 		if len(x.functions) > 0 && x.cond != nil && !x.cond.static() {
 			r.bad(given["functions"], "functions: they are declared before a statement is understood: the condition may use identity, process, resource and session only")
@@ -114,21 +118,21 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		need(`: what it masks must be said; "*" is everybody, or everywhere`, "identity", "resource")
 		need(": name them with their masks", "fields")
 		useless("a mask holds for every command", "commands", "relations")
-		useless("only a rule that allows declares them", "functions")
-		useless("only a rule that allows says how much is recorded", "record", "record_limit")
-		useless("only a rule that blocks has one", "reason", "remedy")
-		for i, c := range append([]exception{{cond: x.cond}}, x.except...) {
-			if c.cond == nil || !c.cond.ofRequest() {
-				continue
-			}
-			k := "except"
-			if i == 0 {
-				k = "condition"
-			}
-			r.bad(given[k], "%s: what is masked is known before a statement is understood: use identity, process, resource, session and now only", k)
+		useless("only a rule that filters says which rows", "where")
+		r.early(x, given, useless)
+	case policy.EffectFilter:
+		need(`: whom it is for must be said; "*" is everybody, or everywhere`, "identity", "resource")
+		need(": name them", "relations")
+		need(": say which rows are there", "where")
+		useless("a filter holds for every command", "commands")
+		useless("only a rule that masks names fields", "fields")
+		r.early(x, given, useless)
+		if v := given["relations"]; v != nil {
+			x.filters = r.filterRelations(v, x.relations)
 		}
 	case policy.EffectBlock:
 		useless("only a rule that masks names fields", "fields")
+		useless("only a rule that filters says which rows", "where")
 		useless("only a rule that allows declares them", "functions")
 		useless("only a rule that allows says how much is recorded", "record", "record_limit")
 		if given["commands"] == nil {
@@ -137,6 +141,23 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 	}
 	if x.record != nil && x.record.Level != policy.RecordFull && given["record_limit"] != nil {
 		r.bad(given["record_limit"], "record_limit: only record: full keeps anything of a result: leave one of them out")
+	}
+}
+
+// early checks a rule that is applied before a statement is understood.
+func (r *reader) early(x *rule, given map[string]*yaml.Node, useless func(string, ...string)) {
+	useless("only a rule that allows declares them", "functions")
+	useless("only a rule that allows says how much is recorded", "record", "record_limit")
+	useless("only a rule that blocks has one", "reason", "remedy")
+	for i, c := range append([]exception{{cond: x.cond}}, x.except...) {
+		if c.cond == nil || !c.cond.ofRequest() {
+			continue
+		}
+		k := "except"
+		if i == 0 {
+			k = "condition"
+		}
+		r.bad(given[k], "%s: what is masked or filtered is known before a statement is understood: use identity, process, resource, session and now only", k)
 	}
 }
 
@@ -159,9 +180,9 @@ func (r *reader) effect(n *yaml.Node) policy.Effect {
 	switch {
 	case !ok || known:
 	case notYet(s):
-		r.bad(n, "effect %s: not yet: this version knows allow, mask and block", s)
+		r.bad(n, "effect %s: not yet: this version knows allow, mask, filter and block", s)
 	default:
-		r.bad(n, "effect %q: use allow, mask or block", s)
+		r.bad(n, "effect %q: use allow, mask, filter or block", s)
 	}
 	return e
 }

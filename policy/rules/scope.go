@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -19,8 +21,9 @@ type view struct {
 	allow  index
 	block  index
 	masks  map[events.Field]*masked
-	opaque bool       // see policy.Scope.Opaque
-	unread *candidate // that lets a session go undecoded; nil: none does
+	filter map[policy.Relation][]string // the rules that leave rows out
+	opaque bool                         // see policy.Scope.Opaque
+	unread *candidate                   // that lets a session go undecoded; nil: none does
 	record policy.Recording
 }
 
@@ -46,7 +49,10 @@ func (c *candidate) sure() bool { return c.cond == nil && len(c.pending) == 0 }
 func (p *Policy) Scope(s *policy.Session, now time.Time) *policy.Scope {
 	b := builder{
 		session: s, vars: factsOf(s).at(now), static: true,
-		view: &view{policy: p, masks: map[events.Field]*masked{}}, scope: &policy.Scope{Masks: map[policy.Relation]map[string]policy.Mask{}, Functions: map[string]bool{}},
+		view: &view{policy: p, masks: map[events.Field]*masked{}, filter: map[policy.Relation][]string{}},
+		scope: &policy.Scope{
+			Masks: map[policy.Relation]map[string]policy.Mask{}, Filters: map[policy.Relation][]policy.Filter{}, Functions: map[string]bool{},
+		},
 	}
 	b.view.facts = b.vars.facts
 	for _, rules := range [][]*rule{p.literal[s.Identity.Workload], p.general} {
@@ -67,7 +73,7 @@ type builder struct {
 	allow   []*candidate
 	block   []*candidate
 	parts   [][]byte // what the scope's identity is made of
-	timed   bool     // a mask may be there at another time
+	timed   bool     // a mask or a filter may be there at another time
 	taken   bool     // a rule that takes away holds for some user, database or time
 }
 
@@ -83,9 +89,10 @@ func (b *builder) consider(x *rule) {
 	if !grants && b.could(x) {
 		b.taken = true
 	}
-	if x.effect == policy.EffectMask {
+	if x.effect == policy.EffectMask || x.effect == policy.EffectFilter {
 		if b.holds(x) {
 			b.mask(x)
+			b.filter(x)
 		}
 		return
 	}
@@ -122,8 +129,8 @@ func (b *builder) consider(x *rule) {
 	}
 }
 
-// holds reports whether a rule that masks does so now. What cannot be told
-// masks.
+// holds reports whether a rule that masks or filters does so now. What cannot be
+// told does.
 func (b *builder) holds(x *rule) bool {
 	timed := func(c *condition) {
 		if c != nil && c.now {
@@ -172,6 +179,29 @@ func (b *builder) mask(x *rule) {
 	}
 }
 
+// filter adds a rule's condition on rows. What it takes from the identity is of
+// the scope's identity too: other rows are another analysis.
+func (b *builder) filter(x *rule) {
+	if len(x.filters) == 0 {
+		return
+	}
+	rows, err := x.rows.predicate(&b.session.Identity)
+	f := policy.Filter{Rows: rows}
+	if err != nil {
+		f.Unknown = fmt.Sprintf("rule %q can't tell which rows are there: %v", x.name, err)
+	}
+	said, err := json.Marshal(f)
+	if err != nil { // of text it can't fail; nothing is there then
+		f = policy.Filter{Unknown: fmt.Sprintf("rule %q can't be applied", x.name)}
+	}
+	sum := sha256.Sum256(append(x.digest[:], said...))
+	b.parts = append(b.parts, sum[:])
+	for _, rel := range x.filters {
+		b.scope.Filters[rel] = append(b.scope.Filters[rel], f)
+		b.view.filter[rel] = append(b.view.filter[rel], x.name)
+	}
+}
+
 func (b *builder) finish() *policy.Scope {
 	v := b.view
 	for _, m := range v.masks {
@@ -181,7 +211,7 @@ func (b *builder) finish() *policy.Scope {
 	v.record = fullest(b.allow)
 	// What one person's statements leave in a session is there for the next
 	// one's: where many are served, all must be understood.
-	nothing := len(v.masks) == 0 && !b.timed && len(b.block) == 0 && !b.session.Identity.SpeaksFor
+	nothing := len(v.masks) == 0 && len(v.filter) == 0 && !b.timed && len(b.block) == 0 && !b.session.Identity.SpeaksFor
 	v.opaque = nothing && slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.everything() })
 	b.scope.Static, b.scope.Opaque, b.scope.Rules = b.static, v.opaque, v
 	b.unread()

@@ -221,7 +221,7 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 	c.req = policy.Request{
 		Kind: kind, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
-		Objects: an.Objects, Masked: an.Masked, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
+		Objects: an.Objects, Masked: an.Masked, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
 	d, err := c.s.Decide(c.ctx, &c.req)
 	c.req.Text = "" // borrowed

@@ -47,6 +47,21 @@ func TestMaskedSelect(t *testing.T) {
 	}
 }
 
+// A policy that names a column of a view protects that besides what the view
+// passes through.
+func TestMaskOfAView(t *testing.T) {
+	p := start(t, maskPolicy+"      clinic.v_patients.city: redact\n      clinic.m_patients.name: redact\n      clinic.v_nested.note: redact\n")
+	for sql, want := range map[string]string{
+		"SELECT * FROM clinic.v_patients WHERE id = 1": "1|[redacted]|***-**-0001|[redacted]\n",
+		"SELECT * FROM clinic.m_patients WHERE id = 1": "1|[redacted]|***-**-0001\n",
+		"SELECT * FROM clinic.v_nested LIMIT 1":        "***-**-0001|[redacted]\n",
+	} {
+		if got := psql(t, p, "-At", "-c", sql); got != want {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
+}
+
 func TestRefusalLeavesTheSessionUsable(t *testing.T) {
 	p := start(t, maskPolicy)
 	out := psql(t, p, "-At", "-c", "DELETE FROM clinic.patients", "-c", "SELECT count(*) FROM clinic.patients")

@@ -60,6 +60,7 @@ type Analysis struct {
 	Commands []string // lower-case, one per statement: "select", "copy_to", "begin", ...
 	Objects  []policy.Object
 	Masked   []events.Field
+	Filtered []policy.Relation // of which rows are left out
 	Writes   bool
 	Opaque   string // why it is not fully understood: refuse wherever a rule could match
 	Remedy   string

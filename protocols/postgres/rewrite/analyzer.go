@@ -1,10 +1,14 @@
 package rewrite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -142,7 +146,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		an.Writes, an.Sanitize = true, true
 		return an, false
 	}
-	masked := map[events.Field]bool{}
+	masked, filtered := map[events.Field]bool{}, map[policy.Relation]bool{}
 	for _, oid := range in.ParamTypes {
 		if oid == 0 {
 			continue
@@ -162,6 +166,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		w.target.check(w)
 		unknown = unknown || w.unknown
 		an.take(w, masked)
+		maps.Copy(filtered, w.filtered)
 	}
 	if unknown {
 		an.Version = 0 // of no snapshot: worth another look
@@ -170,6 +175,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		an.Commands = []string{"empty"}
 	}
 	an.Masked = sorted(masked)
+	an.Filtered = sortedRelations(filtered)
 	return an, unknown
 }
 
@@ -217,6 +223,17 @@ func sorted(m map[events.Field]bool) []events.Field {
 		out = append(out, f)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].String() < out[j].String() })
+	return out
+}
+
+func sortedRelations(m map[policy.Relation]bool) []policy.Relation {
+	if len(m) == 0 {
+		return nil
+	}
+	out := slices.Collect(maps.Keys(m))
+	slices.SortFunc(out, func(a, b policy.Relation) int {
+		return cmp.Or(strings.Compare(a.Schema, b.Schema), strings.Compare(a.Name, b.Name))
+	})
 	return out
 }
 

@@ -3,6 +3,7 @@ package rewrite
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -20,12 +21,16 @@ type guard struct {
 	columns  map[string]*protection // protected columns by name
 	opaque   string                 // why any use is refused
 	sanitize bool
+	filter   *rowFilter          // nil: every row is there
 	bases    []*catalog.Relation // what a view reads, all the way down
 	code     string              // why writing is opaque: rules, triggers, defaults, checks
 }
 
 // free reports that the relation can be read as it is.
-func (g *guard) free() bool { return len(g.columns) == 0 && g.opaque == "" }
+func (g *guard) free() bool { return !g.replaced() && g.opaque == "" }
+
+// replaced reports that a sub-select takes the place of references to it.
+func (g *guard) replaced() bool { return len(g.columns) > 0 || g.filter != nil }
 
 // protection is what a protected column shows.
 type protection struct {
@@ -43,6 +48,10 @@ type binding struct {
 	snap  *catalog.Snapshot
 	scope *policy.Scope
 
+	own     map[uint32]map[string]*protection // of views that the policy itself names
+	filters map[uint32]*rowFilter
+	hidden  map[uint32]string // why rows that are filtered may not be reached
+
 	unbound []events.Field // policy fields whose relation has no such column
 
 	rowTypes map[uint32]*guard // row types of relations with protected columns
@@ -53,7 +62,8 @@ type binding struct {
 
 // bind applies a scope to a snapshot.
 func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Scope) (*binding, error) {
-	b := &binding{a: a, snap: s, scope: sc, guards: map[uint32]*guard{}, rowTypes: map[uint32]*guard{}}
+	b := &binding{a: a, snap: s, scope: sc, guards: map[uint32]*guard{}, rowTypes: map[uint32]*guard{}, own: map[uint32]map[string]*protection{}, filters: map[uint32]*rowFilter{}, hidden: map[uint32]string{}}
+	b.filterRows()
 	prot := map[uint32]map[string]*protection{}
 	refused := map[uint32]string{}
 	for name, cols := range sc.Masks {
@@ -86,6 +96,14 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 				return nil, err
 			}
 		}
+		if isView(r) { // what it passes through is protected besides
+			b.own[oid] = cols
+			if refused[oid] != "" {
+				b.hide(r, refused[oid])
+				delete(refused, oid)
+			}
+			continue
+		}
 		b.guards[oid] = g
 		b.rowTypes[r.RowType] = g
 	}
@@ -98,9 +116,14 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 		b.descend(g, g.rel)
 		b.copies(g)
 		b.implicit(ctx, g)
+		b.leaveOut(g)
+	}
+	for oid := range b.own {
+		r := s.ByOID[oid]
+		b.rowTypes[r.RowType] = b.guardLocked(r)
 	}
 	slices.SortFunc(b.unbound, func(x, y events.Field) int { return strings.Compare(x.String(), y.String()) })
-	if why := hostileCast(s, sc); why != "" && len(sc.Masks) > 0 {
+	if why := hostileCast(s, sc); why != "" && sc.Protects() {
 		return nil, fmt.Errorf("no statement can be analysed: %s", why)
 	}
 	return b, nil
@@ -234,14 +257,20 @@ func (b *binding) guardLocked(r *catalog.Relation) *guard {
 	g := &guard{rel: r}
 	// Against definitions that refer to themselves.
 	b.guards[r.OID] = &guard{rel: r, opaque: fmt.Sprintf("relation %s.%s is defined by itself", r.Schema, r.Name)}
-	masked := len(b.scope.Masks) > 0
+	masked := b.scope.Protects()
 	switch {
 	case r.System():
 		if masked {
 			b.system(g)
 		}
-	case r.Kind == 'v' || r.Kind == 'm':
+	case isView(r):
 		b.view(g)
+		if own := b.own[r.OID]; own != nil {
+			if g.columns == nil {
+				g.columns = map[string]*protection{}
+			}
+			maps.Copy(g.columns, own)
+		}
 	case r.Kind == 'r' || r.Kind == 'p':
 		b.descend(g, r)
 		b.copies(g)
@@ -251,8 +280,19 @@ func (b *binding) guardLocked(r *catalog.Relation) *guard {
 		g.opaque = fmt.Sprintf("foreign table %s.%s may hold anything", r.Schema, r.Name)
 	}
 	b.implicit(context.Background(), g)
+	b.leaveOut(g)
 	b.guards[r.OID] = g
 	return g
+}
+
+func isView(r *catalog.Relation) bool { return r.Kind == 'v' || r.Kind == 'm' }
+
+// leaveOut has a guard leave rows out.
+func (b *binding) leaveOut(g *guard) {
+	g.filter = b.filters[g.rel.OID]
+	if why := b.hidden[g.rel.OID]; why != "" && g.opaque == "" {
+		g.opaque = why
+	}
 }
 
 // descend adds the relations whose rows are read with r's: its children.

@@ -30,6 +30,7 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	}
 	w.commands[0] = "copy_to"
 	if c.Query != nil {
+		w.cond.top = c.Query.GetSelectStmt()
 		w.query(c.Query)
 		return
 	}
@@ -37,7 +38,7 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	if g == nil {
 		return
 	}
-	if len(g.columns) == 0 {
+	if !g.replaced() {
 		w.read(rels)
 		w.use(g)
 		return
@@ -67,6 +68,7 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	c.Relation, c.Attlist = nil, nil
 	c.Query = &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: q}}
 	w.changed = true
+	w.cond.top = q
 	w.query(c.Query)
 }
 

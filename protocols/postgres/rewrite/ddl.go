@@ -177,6 +177,9 @@ func (w *walker) truncate(s *pg.TruncateStmt) {
 		if len(g.columns) > 0 {
 			w.sanitize = true
 		}
+		if g.filter != nil || w.b.hidden[g.rel.OID] != "" {
+			w.refuse("rows of %s.%s are filtered: they can't all be removed", g.rel.Schema, g.rel.Name)
+		}
 	}
 	if s.Behavior == pg.DropBehavior_DROP_CASCADE {
 		w.refuse("TRUNCATE CASCADE reaches relations that it does not name")

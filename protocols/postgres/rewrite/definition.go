@@ -161,6 +161,14 @@ func (b *binding) view(g *guard) {
 		g.opaque = fmt.Sprintf("the definition of view %s is not understood: %s", name, w.opaque)
 		return
 	}
+	for _, sub := range w.subs {
+		// What it makes of rows that are left out can't be followed: only a
+		// filter of its own says which of its rows are there.
+		if s := sub.guard; s.filter != nil && b.filters[r.OID] == nil {
+			g.opaque = fmt.Sprintf("view %s reads rows of %s.%s, which are filtered, and has no filter of its own", name, s.rel.Schema, s.rel.Name)
+			return
+		}
+	}
 	// Its own expressions act on stored values, and so do its errors.
 	g.sanitize = w.sanitize
 	for _, sub := range w.subs {

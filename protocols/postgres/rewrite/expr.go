@@ -29,6 +29,7 @@ func (w *walker) expr(n *pg.Node) {
 	if !w.enter() {
 		return
 	}
+	w.cond.note(n)
 	switch x := n.GetNode().(type) {
 	case *pg.Node_AConst, *pg.Node_ParamRef, *pg.Node_SetToDefault, *pg.Node_SqlvalueFunction:
 	case *pg.Node_ColumnRef:

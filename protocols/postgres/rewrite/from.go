@@ -74,7 +74,11 @@ func (w *walker) rangeVar(n *pg.Node, v *pg.RangeVar, sample *pg.RangeTableSampl
 		w.aliasColumns(v.Alias)
 	}
 	w.addItem(goesBy, it)
-	if len(g.columns) > 0 {
+	w.cond.read = append(w.cond.read, rels...)
+	if g.filter != nil && sample != nil {
+		w.refuse("TABLESAMPLE of %s.%s, of which rows are filtered, is not understood", g.rel.Schema, g.rel.Name)
+	}
+	if g.replaced() {
 		w.subs = append(w.subs, &substitution{node: n, v: v, sample: sample, guard: g})
 	}
 }
@@ -125,6 +129,7 @@ func (w *walker) join(j *pg.JoinExpr) {
 		for _, n := range names {
 			w.names[n] = true
 			w.joins[n] = true
+			w.cond.tested[n] = true
 		}
 	}
 	w.expr(j.Quals)

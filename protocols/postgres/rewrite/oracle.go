@@ -16,6 +16,8 @@ func (w *walker) oracle(x written, whole bool) {
 	prot := w.guard(r).columns
 	// Columns that the statement sets, as far as names can tell.
 	sets := func(col string) bool { return x.access == policy.Insert || whole || w.every || w.names[col] }
+	// Columns that it gives values, for keys that lead to rows that are left out.
+	gives := func(col string) bool { return x.access == policy.Insert || whole || w.assigned[col] }
 	refuse := func(what string) {
 		w.refuse("the outcome of a write on %s.%s could tell of a protected value: %s", r.Schema, r.Name, what)
 	}
@@ -44,15 +46,23 @@ func (w *walker) oracle(x written, whole bool) {
 		}
 	}
 	for _, f := range r.References { // does such a key exist there?
-		if to := w.snap.ByOID[f.To]; to != nil && x.access != policy.Delete && w.anyProtected(to, f.Points) && slices.ContainsFunc(f.Columns, sets) {
+		if to := w.snap.ByOID[f.To]; to != nil && x.access != policy.Delete &&
+			(w.anyProtected(to, f.Points) && slices.ContainsFunc(f.Columns, sets) || w.filters(to) && slices.ContainsFunc(f.Columns, gives)) {
 			refuse("a foreign key points to it")
 		}
 	}
 	for _, f := range r.Referenced { // does a row there hold this key?
-		if from := w.snap.ByOID[f.From]; from != nil && w.anyProtected(from, f.Columns) && (x.access == policy.Delete || slices.ContainsFunc(f.Points, sets) && x.access == policy.Update) {
+		if from := w.snap.ByOID[f.From]; from != nil &&
+			(w.anyProtected(from, f.Columns) && (x.access == policy.Delete || slices.ContainsFunc(f.Points, sets) && x.access == policy.Update) ||
+				w.filters(from) && (x.access == policy.Delete || slices.ContainsFunc(f.Points, gives) && x.access == policy.Update)) {
 			refuse("a foreign key holds it")
 		}
 	}
+}
+
+// filters reports that rows of a relation may be there that are left out.
+func (w *walker) filters(r *catalog.Relation) bool {
+	return w.guard(r).filter != nil || w.b.hidden[r.OID] != ""
 }
 
 func (w *walker) anyProtected(r *catalog.Relation, cols []string) bool {

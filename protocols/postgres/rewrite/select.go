@@ -9,6 +9,7 @@ import (
 // query walks a statement that returns rows, or a data-modifying one in WITH.
 func (w *walker) query(n *pg.Node) {
 	defer w.leave()
+	defer w.within()()
 	if !w.enter() {
 		return
 	}
@@ -43,26 +44,38 @@ func (w *walker) selectStmt(s *pg.SelectStmt) {
 		w.selectStmt(s.Rarg)
 	}
 	w.from(s.FromClause)
-	for _, n := range s.DistinctClause {
-		w.expr(n) // an empty node is DISTINCT without ON
+	// Of the outermost query these see only rows for which all conditions hold.
+	output := func(walk func()) { walk() }
+	if s == w.cond.top && s.Larg == nil {
+		output = w.behindConditions
 	}
-	w.targets(s.TargetList)
+	output(func() {
+		for _, n := range s.DistinctClause {
+			w.expr(n) // an empty node is DISTINCT without ON
+		}
+		w.targets(s.TargetList)
+	})
 	w.expr(s.WhereClause)
-	w.exprs(s.GroupClause)
+	output(func() { w.exprs(s.GroupClause) })
 	if len(s.GroupClause) > 0 {
 		w.groups = append(w.groups, s)
 	}
 	w.expr(s.HavingClause)
-	for _, n := range s.WindowClause {
-		w.window(n.GetWindowDef())
-	}
+	output(func() {
+		for _, n := range s.WindowClause {
+			w.window(n.GetWindowDef())
+		}
+	})
 	for _, n := range s.ValuesLists {
 		w.exprs(n.GetList().GetItems())
 	}
-	w.exprs(s.SortClause)
-	w.expr(s.LimitOffset)
-	w.expr(s.LimitCount)
+	output(func() { w.exprs(s.SortClause) })
+	w.behindConditions(func() { // there are no columns in these
+		w.expr(s.LimitOffset)
+		w.expr(s.LimitCount)
+	})
 	for _, n := range s.LockingClause {
+		w.cond.locks = true
 		l := n.GetLockingClause()
 		if l == nil {
 			w.refuse("a locking clause is not understood")
@@ -130,6 +143,9 @@ func (w *walker) targets(list []*pg.Node) {
 		start := len(w.bare)
 		call, _ := parts(t.Val.GetFuncCall().GetFuncname())
 		w.expr(t.Val)
+		if t.Name != "" && w.cond.behind == 0 {
+			w.cond.aliased[t.Name] = true
+		}
 		if t.Name != "" {
 			w.renames[t.Name] = append(w.renames[t.Name], w.bare[start:]...)
 		} else if len(call) > 0 && t.Val.GetFuncCall() == nil {

@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"maps"
 	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -20,6 +21,7 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 			w.refuse("SELECT INTO is not understood: use CREATE TABLE AS")
 			return
 		}
+		w.cond.top = x.SelectStmt
 		w.query(n)
 	case *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
 		w.query(n)
@@ -86,8 +88,12 @@ func (w *walker) relation(v *pg.RangeVar, a policy.Access) *guard {
 }
 
 // inner walks a statement that another one holds, with a walker of its own.
-func (w *walker) inner(n *pg.Node, an *analysis) *walker {
+func (w *walker) inner(n *pg.Node, an *analysis) *walker { return w.innerTyped(n, an, false) }
+
+// innerTyped is inner for a statement whose parameters have types.
+func (w *walker) innerTyped(n *pg.Node, an *analysis, typed bool) *walker {
 	i := newWalker(w.b, w.in)
+	i.cond.typed = i.cond.typed || typed
 	i.statement(n, an)
 	i.finish()
 	i.target.check(i)
@@ -102,6 +108,7 @@ func (w *walker) absorb(i *walker) {
 	for f := range i.masked {
 		w.masked[f] = true
 	}
+	maps.Copy(w.filtered, i.filtered)
 	if i.opaque != "" && w.opaque == "" {
 		w.opaque, w.remedy = i.opaque, i.remedy
 	}
@@ -131,6 +138,9 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 	for _, f := range p.Masked {
 		w.masked[f] = true
 	}
+	for _, r := range p.Filtered {
+		w.filtered[r] = true
+	}
 	w.writes = w.writes || p.Writes
 	w.sanitize = w.sanitize || p.Sanitize
 	w.ddl = w.ddl || p.DDL
@@ -139,7 +149,7 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 // analysisOf makes the analysis that a name stands for.
 func (w *walker) analysisOf(i *walker) *query.Analysis {
 	return &query.Analysis{
-		Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Writes: i.writes,
+		Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
 		Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
 	}
 }
@@ -148,7 +158,7 @@ func (w *walker) prepare(s *pg.PrepareStmt, an *analysis) {
 	for _, t := range s.Argtypes {
 		w.typeName(t.GetTypeName())
 	}
-	i := w.inner(s.Query, an)
+	i := w.innerTyped(s.Query, an, len(s.Argtypes) > 0)
 	if an.Prepares == nil {
 		an.Prepares = map[string]*query.Analysis{}
 	}
@@ -234,6 +244,9 @@ func (w *walker) explain(s *pg.ExplainStmt) {
 			if !sub.guard.rel.System() {
 				w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of stored values", sub.guard.rel.Schema, sub.guard.rel.Name)
 			}
+		}
+		for _, x := range i.filteredWrites {
+			w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of rows that are filtered", x.guard.rel.Schema, x.guard.rel.Name)
 		}
 	}
 	switch s.Query.GetNode().(type) {

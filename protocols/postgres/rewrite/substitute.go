@@ -20,6 +20,9 @@ func (w *walker) finish() {
 			w.attribute(r)
 		}
 	}
+	if w.opaque == "" {
+		w.filterWrites()
+	}
 	if w.opaque != "" || len(w.subs) == 0 {
 		return
 	}
@@ -136,6 +139,17 @@ func (w *walker) substitute(s *substitution) {
 	}
 	v := &pg.RangeVar{Schemaname: s.guard.rel.Schema, Relname: s.guard.rel.Name, Inh: s.v.Inh, Relpersistence: "p"}
 	from := &pg.Node{Node: &pg.Node_RangeVar{RangeVar: v}}
+	if f := s.guard.filter; f != nil {
+		inner.WhereClause = f.where("")
+		w.filteredBy(f)
+		if w.fenced() {
+			if w.cond.locks {
+				w.refuse("rows of %s.%s are filtered: with FOR UPDATE, conditions may be comparisons of plain values only", s.guard.rel.Schema, s.guard.rel.Name)
+			}
+			inner.LimitOffset = &pg.Node{Node: &pg.Node_AConst{AConst: &pg.A_Const{Val: &pg.A_Const_Ival{Ival: &pg.Integer{}}}}}
+			inner.LimitOption = pg.LimitOption_LIMIT_OPTION_COUNT
+		}
+	}
 	if s.sample != nil {
 		from = &pg.Node{Node: &pg.Node_RangeTableSample{RangeTableSample: &pg.RangeTableSample{
 			Relation: from, Method: s.sample.Method, Args: s.sample.Args, Repeatable: s.sample.Repeatable,

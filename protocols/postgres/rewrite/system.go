@@ -10,8 +10,8 @@ import (
 // systemRelations are the server's own relations that a masked identity may
 // read, with the columns that are shown as NULL: what holds, or may hold,
 // constants of expressions. A column behind a "?" is shown when no definition
-// of its kind holds a constant (i indexes, c constraints, d defaults). What is
-// not listed is refused: statistics, activity, settings, passwords, files,
+// of its kind holds a constant (i indexes, c constraints, d defaults), or when no
+// rows are filtered (f). What is not listed is refused: statistics, activity, settings, passwords, files,
 // large objects, prepared statements, cursors.
 var systemRelations = parseSystem(`
 pg_catalog.pg_aggregate agginitval aggminitval
@@ -23,7 +23,7 @@ pg_catalog.pg_attribute attmissingval attoptions attfdwoptions
 pg_catalog.pg_auth_members
 pg_catalog.pg_available_extensions
 pg_catalog.pg_cast
-pg_catalog.pg_class relpartbound reloptions
+pg_catalog.pg_class relpartbound reloptions reltuples?f relpages?f relallvisible?f
 pg_catalog.pg_collation
 pg_catalog.pg_constraint conbin?c
 pg_catalog.pg_conversion
@@ -144,7 +144,7 @@ func (b *binding) system(g *guard) {
 	for _, h := range hidden {
 		name, when, _ := strings.Cut(h, "?")
 		c := r.Column(name)
-		if c == nil || when != "" && !holds(b.snap.Literals, when) {
+		if c == nil || when != "" && !holds(b.snap.Literals, when) && !(when == "f" && len(b.scope.Filters) > 0) {
 			continue
 		}
 		if g.columns == nil {

@@ -33,6 +33,7 @@ type walker struct {
 	target   targetCheck
 	objects  []policy.Object
 	masked   map[events.Field]bool
+	filtered map[policy.Relation]bool
 	writes   bool
 	ddl      bool
 	sanitize bool
@@ -55,6 +56,10 @@ type walker struct {
 	renames  map[string][]string
 	renamed  bool
 	joinsAll bool
+
+	cond           conditions
+	filteredWrites []filteredWrite
+	assigned       map[string]bool // columns that are set
 
 	depth int
 }
@@ -81,15 +86,20 @@ type substitution struct {
 }
 
 func newWalker(b *binding, in *query.Input) *walker {
-	return &walker{
+	w := &walker{
 		b: b, snap: b.snap, scope: b.scope, in: in,
-		masked: map[events.Field]bool{}, items: map[string][]*item{}, names: map[string]bool{},
-		joins: map[string]bool{}, renames: map[string][]string{},
+		masked: map[events.Field]bool{}, filtered: map[policy.Relation]bool{}, items: map[string][]*item{}, names: map[string]bool{},
+		assigned: map[string]bool{}, joins: map[string]bool{}, renames: map[string][]string{},
+		cond: conditions{tested: map[string]bool{}, aliased: map[string]bool{}},
 	}
+	if in != nil {
+		w.cond.typed = slices.ContainsFunc(in.ParamTypes, func(oid uint32) bool { return oid != 0 })
+	}
+	return w
 }
 
 // masks reports whether anything at all is protected here.
-func (w *walker) masks() bool { return len(w.scope.Masks) > 0 }
+func (w *walker) masks() bool { return w.scope.Protects() }
 
 // refuse makes the statement opaque; the first reason stays.
 func (w *walker) refuse(format string, args ...any) {

@@ -79,6 +79,13 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 		w.neighbours(r)
 		w.target.all = append(w.target.all, written{r, a})
 	}
+	if g.filter != nil {
+		w.sanitize = true
+		if a == policy.Insert {
+			w.refuse("rows of %s.%s are filtered: whether a new one can be there would tell of others", g.rel.Schema, g.rel.Name)
+		}
+	}
+	w.cond.read = append(w.cond.read, rels...)
 	if len(g.columns) > 0 {
 		w.sanitize = true
 		w.target.guards = append(w.target.guards, g)
@@ -105,7 +112,7 @@ func (w *walker) neighbours(r *catalog.Relation) {
 		near = append(near, f.From)
 	}
 	for _, oid := range near {
-		if o := w.snap.ByOID[oid]; o != nil && len(w.guard(o).columns) > 0 {
+		if o := w.snap.ByOID[oid]; o != nil && w.guard(o).replaced() {
 			w.sanitize = true
 		}
 	}
@@ -161,7 +168,7 @@ func (w *walker) setTargets(list []*pg.Node) {
 			w.refuse("an assignment is not understood")
 			return
 		}
-		w.names[t.Name] = true
+		w.names[t.Name], w.assigned[t.Name] = true, true
 		for _, i := range t.Indirection {
 			switch x := i.GetNode().(type) {
 			case *pg.Node_AIndices:
@@ -190,9 +197,10 @@ func (w *walker) update(s *pg.UpdateStmt) {
 	}
 	rels := w.writeTo(s.Relation, policy.Update, false)
 	w.from(s.FromClause)
-	w.setTargets(s.TargetList)
+	w.behindConditions(func() { w.setTargets(s.TargetList) })
 	w.expr(s.WhereClause)
-	w.targets(s.ReturningList)
+	w.behindConditions(func() { w.targets(s.ReturningList) })
+	w.filterWrite(s.Relation, policy.Update, &s.WhereClause, s.TargetList)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 
@@ -206,8 +214,22 @@ func (w *walker) delete(s *pg.DeleteStmt) {
 	rels := w.writeTo(s.Relation, policy.Delete, false)
 	w.from(s.UsingClause)
 	w.expr(s.WhereClause)
-	w.targets(s.ReturningList)
+	w.behindConditions(func() { w.targets(s.ReturningList) })
+	w.filterWrite(s.Relation, policy.Delete, &s.WhereClause, nil)
 	w.seen(rels, s.WhereClause, s.ReturningList)
+}
+
+// filterWrite notes a write on a relation of which rows are left out.
+func (w *walker) filterWrite(v *pg.RangeVar, a policy.Access, where **pg.Node, sets []*pg.Node) {
+	g, _ := w.guardOf(v)
+	if g == nil || g.filter == nil {
+		return
+	}
+	name := v.Relname
+	if v.Alias != nil {
+		name = v.Alias.Aliasname
+	}
+	w.filteredWrites = append(w.filteredWrites, filteredWrite{g, a, name, where, sets})
 }
 
 // seen: a write that tests rows or returns them reads them, as the server's own
