@@ -80,8 +80,8 @@ func clinics(t *testing.T, pol string, of ...any) *proxy {
 	}})
 }
 
-// told reports what of the south came.
-func told(out string) bool { return strings.Contains(out, "CANARY") || strings.Contains(out, "90") }
+// ofSouth reports what of the south came.
+func ofSouth(out string) bool { return strings.Contains(out, "CANARY") || strings.Contains(out, "90") }
 
 // Every way to read shows the rows that are there for the identity, and they are
 // those that the same statement shows where there are no others.
@@ -150,7 +150,7 @@ func TestConditionsDoNotReachOtherRows(t *testing.T) {
 		"SELECT id FROM rows.patients WHERE (code || ' ')::text NOT LIKE 'CANARY%\\' ORDER BY 1",
 	} {
 		got := psql(t, p, "-At", "-c", sql)
-		if strings.Contains(got, "rror") && !strings.Contains(sql, `\'`) || told(got) || strings.HasPrefix(sql, "SELECT id") && got != "1\n2\n" && !strings.Contains(sql, `\'`) {
+		if strings.Contains(got, "rror") && !strings.Contains(sql, `\'`) || ofSouth(got) || strings.HasPrefix(sql, "SELECT id") && got != "1\n2\n" && !strings.Contains(sql, `\'`) {
 			t.Errorf("%s\n %s", sql, got)
 		}
 	}
@@ -260,7 +260,7 @@ func TestWritesOnFilteredRows(t *testing.T) {
 		{"DO $$BEGIN PERFORM 1; END$$", "refused"},
 	} {
 		got := psql(t, p, "-At", "-c", c.sql)
-		if got != c.want && !(c.want == "refused" && strings.Contains(got, "sallyport: refused")) || told(strings.ReplaceAll(got, "rule", "")) && !told(c.sql) {
+		if got != c.want && !(c.want == "refused" && strings.Contains(got, "sallyport: refused")) || ofSouth(strings.ReplaceAll(got, "rule", "")) && !ofSouth(c.sql) {
 			t.Errorf("%s\n got  %q\n want %q", c.sql, got, c.want)
 		}
 	}
