@@ -15,7 +15,7 @@ type groups struct {
 // split fills g from b[from] on.
 func (g *groups) split(b []byte, from int) {
 	g.n, g.count[0] = 0, 0
-	i, total := from, 0
+	i, total, plus := from, 0, at(b, from-1) == '+'
 	for sep := byte(0); g.n < maxGroups; g.n++ {
 		end := run(b, i, digit)
 		if end == i || is(b, end, letter) || total+end-i > len(g.digits) {
@@ -23,14 +23,20 @@ func (g *groups) split(b []byte, from int) {
 		}
 		total += copy(g.digits[total:], b[i:end])
 		g.start[g.n], g.end[g.n], g.sep[g.n], g.count[g.n+1] = i, end, sep, total
-		n := end - i
-		sep, i = separator(b, end)
-		// Nothing that is parted by blanks begins with two digits, or five.
-		if sep == 0 || sep == ' ' && g.n == 0 && (n == 2 || n > 4) && at(b, from-1) != '+' {
+		if g.n == 1 && sep == ' ' && !plus && !printed(g.count[1], end-i) {
+			return
+		}
+		if sep, i = separator(b, end); sep == 0 {
 			g.n++
 			return
 		}
 	}
+}
+
+// printed reports whether groups of so many digits, with a blank between them,
+// begin a number of a card, a person or a telephone: 4111 1111, 219 45, 1 617.
+func printed(first, second int) bool {
+	return first == 4 && (second == 4 || second == 6) || first == 3 && (second == 2 || second == 3) || first == 1 && second == 3
 }
 
 // separator returns what parts b[i:] from the next group, and where that begins;
