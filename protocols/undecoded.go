@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,9 @@ import (
 type Undecoded struct {
 	// Dial opens the server's door as it is. The client verifies the server.
 	Dial func(context.Context) (net.Conn, error)
+	// Named reports whether the client may ask the server for a name (SNI): behind
+	// one address there may be many servers, which are told apart by it.
+	Named func(name string) bool
 	// Wanted reports whether a client that asks for TLS is to go this way now.
 	Wanted func() bool
 	// Still reports whether one that goes this way may go on.
@@ -50,10 +54,12 @@ func (s *Session) Undecoded() bool {
 }
 
 // PassUndecoded marks the session: what Open dials is the server as it is, and
-// every event tells. name is what the client asked the server for (SNI). Only a
-// session that is Undecoded, before its first event.
-func (s *Session) PassUndecoded(name string) {
+// every event tells. name is what the client asks the server for (SNI, "" for
+// none); false: it may not, and the session must end. Only a session that is
+// Undecoded, before its first event.
+func (s *Session) PassUndecoded(name string) bool {
 	s.event.Undecoded, s.event.ClientTLS = true, events.TLS{Name: name}
+	return name == "" || s.o.Undecoded.Named(strings.ToLower(name))
 }
 
 // Unsecured notes that the client did not come in by TLS with the passage: its

@@ -26,6 +26,7 @@ func (d *daemon) undecoded(p *passage, doors *doors) *protocols.Undecoded {
 			}
 			return c, doors.add(c)
 		},
+		Named: func(name string) bool { return p.resource.Answers(name) || p.resource.TLS.Name == name },
 		Wanted: func() bool {
 			return p.resource.TLS.Undecoded == config.Always || d.unsecured.lately(who, time.Now())
 		},

@@ -24,6 +24,7 @@ var errUnread = errors.New("postgres: TLS with the server itself")
 const (
 	alertAccessDenied  = 49
 	alertInternalError = 80
+	alertNoName        = 112
 	alertNoProtocol    = 120
 )
 
@@ -36,12 +37,12 @@ func (c *conn) unread(g *greeting, stop func() bool) error {
 	if err != nil {
 		return gone("client", err)
 	}
-	c.s.PassUndecoded(hello.name)
-	if g.direct != nil && !slices.Contains(hello.protocols, alpn) {
-		return c.dismiss(alertNoProtocol, c.s.Event(&events.Event{
-			Kind: events.Login, Time: time.Now(), Verdict: events.Blocked, Rules: []string{"tls"}, Status: "error",
-			Reason: "direct TLS that does not name the protocol (ALPN)", Remedy: "connect with a client that does (ALPN " + alpn + ")",
-		}))
+	switch named := c.s.PassUndecoded(hello.name); {
+	case !named || hello.hidden:
+		return c.unwelcome(alertNoName, "the client asks the server for a name that is not the resource's, or hides it",
+			"dial a name of the resource (resources[].tls.names)")
+	case g.direct != nil && !slices.Contains(hello.protocols, alpn):
+		return c.unwelcome(alertNoProtocol, "direct TLS that does not name the protocol (ALPN)", "connect with a client that does (ALPN "+alpn+")")
 	}
 	r := policy.Request{Kind: policy.Undecoded, Now: time.Now(), Commands: []string{"undecoded"}, Writes: true}
 	d, err := c.s.Decide(c.ctx, &r)
@@ -85,6 +86,13 @@ func (c *conn) asks(d policy.Decision) error {
 	return nil
 }
 
+// unwelcome refuses a client for its handshake.
+func (c *conn) unwelcome(alert byte, reason, remedy string) error {
+	return c.dismiss(alert, c.s.Event(&events.Event{
+		Kind: events.Login, Time: time.Now(), Verdict: events.Blocked, Rules: []string{"tls"}, Status: "error", Reason: reason, Remedy: remedy,
+	}))
+}
+
 // dismiss ends a client's handshake.
 func (c *conn) dismiss(alert byte, why error) error {
 	_, err := c.s.Client().Write([]byte{21, 3, 3, 0, 2, 2, alert}) // fatal
@@ -99,7 +107,11 @@ type hello struct {
 	bytes     []byte // all that was read of the client
 	name      string // that it asks for (SNI)
 	protocols []string
+	hidden    bool // it may ask for another in secret (encrypted ClientHello)
 }
+
+// encryptedHello is the extension of that (IANA: encrypted_client_hello).
+const encryptedHello = 0xfe0d
 
 var errHello = errors.New("postgres: what the client sent is no handshake of TLS")
 
@@ -109,7 +121,7 @@ func readHello(ctx context.Context, client net.Conn, read []byte) (*hello, error
 	in := &overheard{Conn: client, r: io.MultiReader(bytes.NewReader(read), client)}
 	var h *hello
 	err := tls.Server(in, &tls.Config{GetConfigForClient: func(i *tls.ClientHelloInfo) (*tls.Config, error) {
-		h = &hello{name: i.ServerName, protocols: i.SupportedProtos}
+		h = &hello{name: i.ServerName, protocols: i.SupportedProtos, hidden: slices.Contains(i.Extensions, encryptedHello)}
 		return nil, errUnread
 	}}).HandshakeContext(ctx)
 	if in.err != nil {

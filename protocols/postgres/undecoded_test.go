@@ -2,6 +2,8 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/ecdh"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -48,6 +50,7 @@ func (w *way) to(addr netip.AddrPort) *protocols.Undecoded {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", addr.String())
 		},
+		Named:  func(name string) bool { return name == "db" || name == "db.test" },
 		Wanted: func() bool { return !w.unwanted.Load() },
 		Still:  func() bool { return !w.over.Load() },
 		Failed: func() { w.failed.Add(1) },
@@ -308,6 +311,19 @@ func TestUndecodedIsRenewed(t *testing.T) {
 	}
 }
 
+// hidden is what a client needs to ask for another name in secret, and for "db.test"
+// in the open.
+func hidden(t *testing.T) []byte {
+	k, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := append([]byte{1, 0, 0x20, 0, 32}, k.PublicKey().Bytes()...)      // an id, X25519
+	c = append(append(c, 0, 4, 0, 1, 0, 1, 32, 7), "db.test\x00\x00"...)  // HKDF-SHA256, AES-128-GCM; the name in the open
+	c = append([]byte{0xfe, 0x0d, byte(len(c) >> 8), byte(len(c))}, c...) // one
+	return append([]byte{byte(len(c) >> 8), byte(len(c))}, c...)
+}
+
 // Only TLS goes unread: nothing in clear, stuffed behind the request or in the
 // place of a handshake, reaches a server, nor does a direct handshake that does not
 // name the protocol; and a server that offers none gets nothing.
@@ -325,6 +341,12 @@ func TestUndecodedIsTLS(t *testing.T) {
 			_ = tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}).Handshake()
 		}, //nolint:gosec // it gets nowhere
 		"nothing named": func(c net.Conn) { _ = tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake() }, //nolint:gosec // it gets nowhere
+		"another name": func(c net.Conn) {
+			_ = tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: "payroll", NextProtos: []string{"postgresql"}}).Handshake() //nolint:gosec // it gets nowhere
+		},
+		"a hidden name": func(c net.Conn) {
+			_ = tls.Client(c, &tls.Config{ServerName: "payroll", NextProtos: []string{"postgresql"}, EncryptedClientHelloConfigList: hidden(t)}).Handshake()
+		},
 		"twice": func(c net.Conn) {
 			_, _ = c.Write(sslRequest)
 			_, _ = io.ReadFull(c, make([]byte, 1))
