@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,6 +113,24 @@ func TestTrustThroughThePassage(t *testing.T) {
 		t.Errorf("pgjdbc that trusts another: %s", got)
 	}
 
+	// What they show to every server that asks is refused here, natively.
+	home := filepath.Join(h.dir, "home")
+	shown, shownKey := selfSigned(t, "billing", x509.ExtKeyUsageClientAuth)
+	for name, b := range map[string][]byte{"postgresql.crt": shown, "postgresql.key": shownKey, "postgresql.pk8": parsePEM(t, shownKey)} {
+		name = filepath.Join(home, ".postgresql", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, b, 0o600), os.Chown(name, agentUID, agentUID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, got := range map[string]string{
+		"libpq":  ask("env", "HOME="+home, "psql", "-X", "-At", "port="+port(server)+" host=localhost sslmode=verify-full sslrootcert="+trusted, "-c", "SELECT 'in'"),
+		"pgjdbc": jdbc("localhost", "sslmode=verify-full&sslrootcert="+trusted, "-Duser.home="+home),
+	} {
+		if !strings.Contains(got, "a client certificate ends here") || strings.Contains(got, "in\n") {
+			t.Errorf("%s with a certificate: %s", name, got)
+		}
+	}
+
 	// A process that stays is known by its handshake.
 	s := h.shell(token)
 	if out, errs := s.run("SELECT 1"); out != "1\n" {
@@ -164,4 +185,14 @@ func probeOf(t *testing.T, config string, pid int) (probed, bool) {
 	h := trustHost{t: t, config: config}
 	p, ok := h.probe()[pid]
 	return p, ok
+}
+
+// parsePEM returns the one block of a text.
+func parsePEM(t *testing.T, text []byte) []byte {
+	t.Helper()
+	b, _ := pem.Decode(text)
+	if b == nil {
+		t.Fatal("no block")
+	}
+	return b.Bytes
 }
