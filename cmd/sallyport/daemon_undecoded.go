@@ -24,6 +24,7 @@ func (d *daemon) undecoded(p *passage, doors *doors) *protocols.Undecoded {
 			if err != nil {
 				return nil, err
 			}
+			d.metrics.undecoded.WithLabelValues(p.resource.Name).Inc()
 			return c, doors.add(c)
 		},
 		Named: func(name string) bool { return p.resource.Answers(name) || p.resource.TLS.Name == name },

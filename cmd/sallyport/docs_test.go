@@ -57,6 +57,7 @@ func TestDocsListMetrics(t *testing.T) {
 	m.flows.WithLabelValues("")
 	m.refused.WithLabelValues("", "")
 	m.sessions.WithLabelValues("")
+	m.undecoded.WithLabelValues("")
 	m.reloads.WithLabelValues("")
 	m.statements.WithLabelValues("")
 	all, err := m.reg.Gather()

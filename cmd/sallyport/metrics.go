@@ -22,6 +22,7 @@ type metrics struct {
 	flows      *prometheus.CounterVec // resource
 	refused    *prometheus.CounterVec // resource, why
 	sessions   *prometheus.GaugeVec   // resource
+	undecoded  *prometheus.CounterVec // resource
 	bound      prometheus.Histogram
 	bypasses   prometheus.Counter
 	strays     prometheus.Counter
@@ -67,6 +68,9 @@ func newMetrics() *metrics {
 			Name: "sallyport_unrecorded_total", Help: "Events that the journal did not take; what needed them was refused.",
 		}),
 	}
+	m.undecoded = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_undecoded_total", Help: "Sessions whose TLS is with the server itself: what was said in them is on no record.",
+	}, []string{"resource"})
 	m.bound = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "sallyport_bind_seconds", Help: "Time to prove whose a connection is, successful or not.",
 		Buckets: []float64{25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 200e-6, 300e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, .1, .25, 1, 5, 10},
@@ -95,7 +99,7 @@ func newMetrics() *metrics {
 	m.closed = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sallyport_namespaces_without_passage", Help: "Network namespaces of covered processes in which the passage could not be opened.",
 	})
-	m.reg.MustRegister(m.canaries, m.whole, m.lost, m.neighbours, m.closed, m.unobserved, m.revoked, m.enforcing, m.flows, m.refused, m.sessions, m.bound, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
+	m.reg.MustRegister(m.canaries, m.whole, m.lost, m.neighbours, m.closed, m.unobserved, m.revoked, m.enforcing, m.flows, m.refused, m.sessions, m.undecoded, m.bound, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

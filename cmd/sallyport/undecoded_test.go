@@ -74,6 +74,10 @@ func TestUndecodedThroughThePassage(t *testing.T) {
 		t.Errorf("in clear: %q", out)
 	}
 
+	if n := h.metric(`sallyport_undecoded_total{resource="clinic"}`); n != "1" {
+		t.Errorf("%q are counted", n)
+	}
+
 	// Revoked.
 	s := open()
 	if err := os.Remove(token); err != nil {
