@@ -43,6 +43,7 @@ type checkReport struct {
 
 func policyCheckCmd() *cobra.Command {
 	var asJSON bool
+	var o explainOptions
 	cmd := &cobra.Command{
 		Use:   "check [PATH]",
 		Short: "Say what is wrong with a policy, or that nothing is",
@@ -51,13 +52,18 @@ prints each thing that is wrong with its file, its line and what to do. Without
 PATH it is the policy of the configuration; resources and workloads that rules
 name and the configuration does not have are then told as warnings.
 
+With --database, what the policy masks on the resource is held against that
+database: columns that are not there, and masks that show NULL because they are
+not for the column's type, are then wrong too.
+
 Exit codes: 0 the policy is good, 2 it is not.`,
 		Example: `  sallyport policy check
   sallyport policy check policy.yaml
+  sallyport policy check --resource clinic --database clinic --server /run/postgresql
   sallyport policy check policy.d --json | jq '.errors[].problem'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rep, err := checkPolicy(cmd, args)
+			rep, err := checkPolicy(cmd, args, &o)
 			out := cmd.OutOrStdout()
 			if asJSON && rep != nil {
 				if perr := printJSON(out, rep); perr != nil {
@@ -69,23 +75,29 @@ Exit codes: 0 the policy is good, 2 it is not.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	f := cmd.Flags()
+	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	f.StringVar(&o.database, "database", "", "database to hold the masks against")
+	f.StringVar(&o.resource, "resource", "", "the database's resource (default: the only one)")
+	f.StringVar(&o.server, "server", "", "where the server is reached: HOST:PORT, or the folder of its unix socket")
+	cmd.MarkFlagDirname("server")
 	return cmd
 }
 
 // checkPolicy returns a report wherever the policy was read, and an error
 // unless it is good.
-func checkPolicy(cmd *cobra.Command, args []string) (*checkReport, error) {
+func checkPolicy(cmd *cobra.Command, args []string, o *explainOptions) (*checkReport, error) {
 	var cfg *config.Config
 	rep := &checkReport{Rules: []rules.Rule{}, Errors: []*rules.Error{}, Warnings: []*rules.Error{}}
-	if len(args) == 1 {
-		rep.Path = args[0]
-	} else {
+	if len(args) == 0 || o.database != "" {
 		var err error
 		if cfg, err = commandConfig(cmd); err != nil {
 			return nil, err
 		}
 		rep.Path = cfg.Policy
+	}
+	if len(args) == 1 {
+		rep.Path = args[0]
 	}
 	p, err := rules.Load(rep.Path)
 	if err != nil {
@@ -100,6 +112,9 @@ func checkPolicy(cmd *cobra.Command, args []string) (*checkReport, error) {
 	rep.Good, rep.Rules = true, p.Rules()
 	if cfg != nil {
 		rep.Warnings = append(rep.Warnings, p.Unmatched(namesOf(cfg))...)
+	}
+	if o.database != "" {
+		return rep, rep.against(cmd.Context(), p, cfg, o)
 	}
 	return rep, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 	"sallyport.dev/sallyport/protocols/postgres/parser"
@@ -103,7 +104,13 @@ func (a *analysis) warnings(sc *policy.Scope) []string {
 		out = append(out, fmt.Sprintf("the policy masks %s, which the database does not have: statements on its relation are refused", f))
 	}
 	s := a.catalog.Snapshot()
-	for rel := range sc.Masks {
+	for rel, cols := range sc.Masks {
+		for col, m := range cols {
+			f := events.Field{Schema: rel.Schema, Relation: rel.Name, Column: col}
+			if err := a.analyzer.Unfit(f, m); err != nil && !slices.Contains(a.analyzer.Unbound(sc), f) {
+				out = append(out, err.Error())
+			}
+		}
 		known := false
 		for _, r := range s.ByName[rel.Name] {
 			known = known || r.Schema == rel.Schema

@@ -16,6 +16,7 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/policy/rules"
 	"sallyport.dev/sallyport/protocols/postgres/query"
 )
@@ -161,6 +162,17 @@ func (o *explainOptions) session(cfg *config.Config) (*policy.Session, *config.R
 	if err != nil {
 		return fail("%w", err)
 	}
+	res, err := o.find(cfg)
+	if err != nil {
+		return nil, nil, now, err
+	}
+	s.Resource, s.Protocol, s.Labels = res.Name, res.Protocol, res.Labels
+	s.User, s.Database, s.Application = o.user, o.database, o.application
+	return s, res, now, nil
+}
+
+// find returns the resource that is meant.
+func (o *explainOptions) find(cfg *config.Config) (*config.Resource, error) {
 	var res *config.Resource
 	var names []string
 	for i := range cfg.Resources {
@@ -171,14 +183,12 @@ func (o *explainOptions) session(cfg *config.Config) (*policy.Session, *config.R
 		}
 	}
 	if res == nil {
-		return fail("--resource %q: name one of %s", o.resource, strings.Join(names, ", "))
+		return nil, fmt.Errorf("--resource %q: name one of %s", o.resource, strings.Join(names, ", "))
 	}
 	if res.Protocol != "postgres" {
-		return fail("resource %s speaks %s: explain knows postgres", res.Name, res.Protocol)
+		return nil, fmt.Errorf("resource %s speaks %s: only postgres can be asked", res.Name, res.Protocol)
 	}
-	s.Resource, s.Protocol, s.Labels = res.Name, res.Protocol, res.Labels
-	s.User, s.Database, s.Application = o.user, o.database, o.application
-	return s, res, now, nil
+	return res, nil
 }
 
 func (x *explanation) runs() bool { return x.Verdict == "allow" || x.Verdict == "mask" }
@@ -208,14 +218,7 @@ func (x *explanation) decided(e policy.Evaluation, an *query.Analysis) {
 func (x *explanation) masks(sc *policy.Scope, an *query.Analysis) {
 	for _, f := range an.Masked {
 		m := sc.Masks[policy.Relation{Schema: f.Schema, Name: f.Relation}][f.Column]
-		s := f.String() + ": " + m.Kind
-		if m.First > 0 {
-			s += fmt.Sprintf(", first %d", m.First)
-		}
-		if m.Last > 0 {
-			s += fmt.Sprintf(", last %d", m.Last)
-		}
-		x.Masked = append(x.Masked, s)
+		x.Masked = append(x.Masked, f.String()+": "+mask.Describe(m))
 	}
 }
 

@@ -97,6 +97,55 @@ func TestPolicyCheck(t *testing.T) {
 	}
 }
 
+// With a database, masks are held against it.
+func TestPolicyCheckDatabase(t *testing.T) {
+	server, err := postgrestest.Start(clinicSchema + "; CREATE TABLE clinic.rooms (id int, number int, kind text, doc jsonb)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	good, _ := manualExamples(t)
+	rooms := `
+  - name: rooms
+    identity: {workload: nobody-knows}
+    resource: clinic
+    fields:
+      clinic.rooms.kind: {mask: partial, first: 1}
+      clinic.rooms.number: %s
+      clinic.rooms.doc: {mask: json, keep: [a, "b[].c"]}
+    effect: mask
+  - name: elsewhere
+    identity: "*"
+    resource: [clinic]
+    fields: {elsewhere.rooms.kind: year}
+    effect: mask
+`
+	check := func(mask string, args ...string) (string, error) {
+		config := policyFiles(t, good+fmt.Sprintf(rooms, mask), server.Addr.String(), ", catalog: {user: sallyport_catalog}")
+		return command(append([]string{"policy", "check", "-c", config, "--database", "postgres"}, args...)...)
+	}
+	if out, err := check("{mask: bucket, width: 100}"); err != nil || !strings.Contains(out, "is good: 5 rules") {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := check("year"); exitCode(err) != 2 || !strings.Contains(err.Error(), "policy.yaml:29: clinic.rooms.number: mask year is not for type integer: NULL is shown") || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("a mask of another type: %v", err)
+	}
+	if _, err := check("redact\n      clinic.rooms.floor: null", "--server", server.Dir); exitCode(err) != 2 || !strings.Contains(err.Error(), "policy.yaml:29: clinic.rooms.number: mask redact is not for type integer") ||
+		!strings.Contains(err.Error(), "policy.yaml:30: clinic.rooms.floor: the database has no such column") {
+		t.Errorf("a column that is not there: %v", err)
+	}
+	var rep checkReport
+	if out, err := check("zip3", "--json"); err != nil || json.Unmarshal([]byte(out), &rep) != nil || !rep.Good {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err := check("email", "--json"); err == nil || json.Unmarshal([]byte(out), &rep) != nil || rep.Good || len(rep.Errors) != 1 {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := check("zip3", "--resource", "ward"); exitCode(err) != 2 {
+		t.Errorf("no such resource: %v", err)
+	}
+}
+
 // explain prints what the daemon would do, against a real server.
 func TestPolicyExplain(t *testing.T) {
 	server, err := postgrestest.Start(clinicSchema)

@@ -43,7 +43,7 @@ func find(m policy.Mask, t Type) *form {
 
 // Fits reports why a mask is not one for a type: it shows NULL.
 func Fits(m policy.Mask, t Type) error {
-	if err := Check(m); err != nil || m.Kind == Null || find(m, t) != nil {
+	if err := Check(m); err != nil || m.Kind == Null || find(m, t) != nil || HasOutput(m, t.Name) {
 		return err
 	}
 	name := "type " + cmp.Or(t.SQL, t.Name)
@@ -88,6 +88,28 @@ func Apply(m policy.Mask, t Type, text string) (out string, null bool) {
 		return "", true
 	}
 	return f.text(text)
+}
+
+// Describe says what m is, for people: "partial, last 4".
+func Describe(m policy.Mask) string {
+	s := m.Kind
+	for _, p := range []struct {
+		name  string
+		value any
+		given bool
+	}{
+		{"first", m.First, m.First != 0}, {"last", m.Last, m.Last != 0},
+		{"constant", m.Constant, m.Constant != ""},
+		{"width", m.Width, m.Width != 0}, {"unit", m.Unit, m.Unit != ""},
+		{"earliest", m.Earliest, m.Earliest != 0},
+		{"of", m.Of, m.Of != ""},
+		{"keep", strings.ReplaceAll(m.Keep, "\n", " "), m.Keep != ""},
+	} {
+		if p.given {
+			s += fmt.Sprintf(", %s %v", p.name, p.value)
+		}
+	}
+	return s
 }
 
 // quote quotes an identifier.

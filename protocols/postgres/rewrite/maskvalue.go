@@ -2,9 +2,11 @@ package rewrite
 
 import (
 	"context"
+	"fmt"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
@@ -53,4 +55,23 @@ func (b *binding) nullFor(ctx context.Context, c *catalog.Column) *pg.Node {
 		return n
 	}
 	return nullOf(t)
+}
+
+// Unfit says why a field can't have its mask: the database has no such column,
+// or the mask shows NULL of its type. A relation that does not exist is fine.
+func (a *Analyzer) Unfit(f events.Field, m policy.Mask) error {
+	s := a.o.Catalog.Snapshot()
+	for _, r := range s.ByName[f.Relation] {
+		if r.Schema != f.Schema {
+			continue
+		}
+		c := r.Column(f.Column)
+		if c == nil {
+			return fmt.Errorf("%s: the database has no such column: statements on its relation are refused", f)
+		}
+		if err := mask.Fits(m, maskType(s, c)); err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+	}
+	return nil
 }
