@@ -47,7 +47,7 @@ func Fits(m policy.Mask, t Type) error {
 		return err
 	}
 	name := "type " + cmp.Or(t.SQL, t.Name)
-	if t.Name == "" {
+	if name == "type " {
 		name = "a type that is not built in"
 	}
 	if m.Kind == Redact && m.Constant != "" {
@@ -67,7 +67,7 @@ func SQL(m policy.Mask, column string, t Type) (sql string, fixed bool, err erro
 	if f == nil || f.sql == nil {
 		return "", false, nil
 	}
-	sql = "(" + f.sql(quote(column)) + ")::" + t.cast()
+	sql = "(" + f.sql(quote(column)) + ")::" + t.Cast()
 	if f.collated {
 		c := t.Collation
 		if c == "" {

@@ -54,11 +54,13 @@ FROM d JOIN pg_catalog.pg_type t ON t.oid = d.oid WHERE t.typtype <> 'd'`, table
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.Labels) == 0 {
+	switch {
+	case len(m.Labels) > 0:
+		m.Name = ""
+	case builtin:
 		m.Labels = nil
-		if !builtin {
-			m = mask.Type{}
-		}
+	default:
+		m = mask.Type{}
 	}
 	return m
 }
@@ -411,8 +413,8 @@ func TestFits(t *testing.T) {
 		{tens, text, "mask bucket is not for type text: NULL is shown"},
 		{daily, mask.Type{Name: "date"}, "mask bucket is not for type date: NULL is shown"},
 		{constant("x"), mask.Type{Name: "int4"}, "the constant of mask redact is no value of type int4: NULL is shown"},
-		{constant("x"), mask.Type{Name: "severity", SQL: "clinic.severity", Labels: []string{"low"}}, "the constant of mask redact is no value of type clinic.severity: NULL is shown"},
-		{constant("low"), mask.Type{Name: "severity", SQL: "clinic.severity", Labels: []string{"low"}}, ""},
+		{constant("x"), mask.Type{SQL: "clinic.severity", Labels: []string{"low"}}, "the constant of mask redact is no value of type clinic.severity: NULL is shown"},
+		{constant("low"), mask.Type{SQL: "clinic.severity", Labels: []string{"low"}}, ""},
 		{redact, mask.Type{}, "mask redact is not for a type that is not built in: NULL is shown"},
 		{policy.Mask{Kind: "rot13"}, text, "is not known"},
 	} {

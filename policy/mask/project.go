@@ -37,7 +37,7 @@ func tree(all [][]string) steps {
 // jsonKeep shows what the paths lead to. It is a projection: what it was not
 // told of can't come along. What is of another kind than the path says is null.
 func jsonKeep(m policy.Mask, t Type) *form {
-	if t.Name != "json" && t.Name != "jsonb" || t.Labels != nil {
+	if t.Name != "json" && t.Name != "jsonb" {
 		return nil
 	}
 	all, err := paths(m.Keep)

@@ -30,7 +30,7 @@ func redact(m policy.Mask, t Type) *form {
 			c = defaultConstant
 		}
 		return constant(t.fit(c), literal(c), t)
-	case m.Constant == "" && (t.Name == "json" || t.Name == "jsonb") && t.Labels == nil:
+	case m.Constant == "" && (t.Name == "json" || t.Name == "jsonb"):
 		return jsonShape(t)
 	case m.Constant == "":
 		return nil
@@ -58,7 +58,7 @@ func redact(m policy.Mask, t Type) *form {
 // type, or of t.
 func constant(text, sql string, t Type) *form {
 	return &form{
-		sql:   func(q string) string { return unlessNull(q, sql+"::"+t.cast()) },
+		sql:   func(q string) string { return unlessNull(q, sql+"::"+t.Cast()) },
 		text:  func(string) (string, bool) { return text, false },
 		fixed: true,
 	}

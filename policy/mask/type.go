@@ -7,18 +7,19 @@ import (
 )
 
 // Type is the type of a column: a built-in one of PostgreSQL, or an enum. A
-// domain is what it is made of.
+// domain is what it is made of. Of the zero Type, nothing is known.
 type Type struct {
-	Name      string   // pg_type.typname: "varchar", "_int4"
-	SQL       string   // as format_type prints it, with its modifier: "character varying(20)"; "" has none
+	Name      string   // pg_type.typname of a built-in type: "varchar", "_int4"
+	SQL       string   // as format_type prints it, qualified if it is not built in, with its modifier: "character varying(20)"; "" has none
 	Collation string   // qualified and quoted: pg_catalog."C"; "" is the default
 	Labels    []string // of an enum
 }
 
-// cast is the type's name, qualified, with its modifier.
-func (t Type) cast() string {
-	if t.SQL != "" && (t.Labels != nil || strings.ContainsAny(t.SQL, "( ")) {
-		return t.SQL // words of the grammar, which no search path leads elsewhere
+// Cast is the type's name with its modifier, as casts have it: qualified, so
+// that no search path leads it elsewhere.
+func (t Type) Cast() string {
+	if t.Name == "" || strings.ContainsAny(t.SQL, "( ") { // words of the grammar mean what they mean
+		return t.SQL
 	}
 	return "pg_catalog." + quote(t.Name)
 }
@@ -39,7 +40,7 @@ func (t Type) mods() (first, second int, ok bool) {
 // element returns the type of an array's elements.
 func (t Type) element() (Type, bool) {
 	name, ok := strings.CutPrefix(t.Name, "_")
-	if !ok || t.Labels != nil {
+	if !ok {
 		return Type{}, false
 	}
 	return Type{Name: name, SQL: strings.TrimSuffix(t.SQL, "[]"), Collation: t.Collation}, true
@@ -48,7 +49,7 @@ func (t Type) element() (Type, bool) {
 // isText reports the types of text that columns of one's own have.
 func isText(typ string) bool { return typ == "text" || typ == "varchar" || typ == "bpchar" }
 
-func (t Type) isText() bool { return t.Labels == nil && (isText(t.Name) || t.Name == "name") }
+func (t Type) isText() bool { return isText(t.Name) || t.Name == "name" }
 
 // fit gives a text the length that the type has: longer ones are cut, as an
 // explicit cast does.

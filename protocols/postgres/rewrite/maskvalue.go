@@ -36,7 +36,7 @@ func maskType(s *catalog.Snapshot, c *catalog.Column) mask.Type {
 	case t == nil:
 		return mask.Type{}
 	case len(t.Labels) > 0:
-		return mask.Type{Name: t.Name, SQL: name, Labels: t.Labels}
+		return mask.Type{SQL: name, Labels: t.Labels}
 	case t.Schema == "pg_catalog":
 		return mask.Type{Name: t.Name, SQL: name, Collation: c.Collation}
 	}
@@ -46,10 +46,12 @@ func maskType(s *catalog.Snapshot, c *catalog.Column) mask.Type {
 // nullFor returns a NULL of a column's type, with its modifier; of a domain's
 // base type, for a domain may take no NULL.
 func (b *binding) nullFor(ctx context.Context, c *catalog.Column) *pg.Node {
-	name := c.TypeName
-	t := b.snap.TypeByOID[c.Type]
+	t, name := b.snap.TypeByOID[c.Type], c.TypeName
 	for t != nil && t.Kind == 'd' {
 		t, name = b.snap.TypeByOID[t.Base], t.BaseName
+	}
+	if t != nil && t.Schema == "pg_catalog" {
+		name = mask.Type{Name: t.Name, SQL: name}.Cast()
 	}
 	if n, err := b.a.expression(ctx, "NULL::"+name); err == nil && name != "" {
 		return n
