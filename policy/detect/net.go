@@ -1,16 +1,18 @@
 package detect
 
+const maxDomain = 255 // bytes (RFC 1035)
+
 // email looks at an '@'.
 func (s *Scanner) email(b []byte, i int) int {
 	from := runBack(b, i, max(s.done, i-64), local)
 	for from < i && (b[from] == '.' || b[from] == '-') {
 		from++
 	}
-	end := run(b, i+1, host)
+	end := run(b[:min(len(b), i+1+maxDomain)], i+1, host)
 	for end > i && (b[end-1] == '.' || b[end-1] == '-') {
 		end--
 	}
-	if from == i || b[i-1] == '.' || end-i > 255 || !domain(b[i+1:end]) || !s.wants(Email, 95) {
+	if from == i || b[i-1] == '.' || !domain(b[i+1:end]) || !s.wants(Email, 95) {
 		return i + 1
 	}
 	s.emit(Email, from, end, 95)
@@ -53,7 +55,7 @@ func (s *Scanner) www(b []byte, i int) int {
 	if from < s.done || b[from]|0x20 != 'w' || b[from+1]|0x20 != 'w' || is(b, from-1, alnum) || !s.wants(URL, 85) {
 		return i + 1
 	}
-	if end := run(b, i+1, host); !domain(b[from:trimEnd(b, from, end)]) {
+	if end := run(b[:min(len(b), i+1+maxDomain)], i+1, host); !domain(b[from:trimEnd(b, from, end)]) {
 		return i + 1
 	}
 	return s.url(b, i, from, i+1)

@@ -96,6 +96,7 @@ func (s *Scanner) End() []Finding {
 func (s *Scanner) reset() {
 	s.buf = s.buf[:0]
 	s.open, s.done, s.next, s.base = Finding{}, 0, 0, 0
+	s.cand.b = nil
 }
 
 // take fills the window, looks at it once it is full, and returns what is left

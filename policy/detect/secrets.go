@@ -1,5 +1,7 @@
 package detect
 
+import "bytes"
+
 // prefixes begin keys that say so themselves. What follows the first '_' or
 // '-' is part of the literal.
 var prefixes = []struct {
@@ -98,14 +100,13 @@ func (s *Scanner) jwt(b []byte, i int) int {
 	if from < s.done || !hasPrefix(b, from, "eyJ") || is(b, from-1, alnum) || !s.wants(JWT, 95) {
 		return i + 1
 	}
-	end := runEnd(b, from, base64)
-	dots := 0
-	for k := from; k < end; k++ {
-		if b[k] == '.' {
-			dots++
-		}
+	// Its first part is short, so that looking for the point costs little.
+	dot := bytes.IndexByte(b[from:min(len(b), from+512)], '.')
+	if dot < 0 {
+		return i + 1
 	}
-	if dots == 0 && end < len(b) || end-from < 30 {
+	end := runEnd(b, from, base64)
+	if end-from < max(dot, 30) {
 		return i + 1
 	}
 	return s.token(JWT, b, i, from, end, 95, keyed)
@@ -179,6 +180,9 @@ func (s *Scanner) secret(b []byte, i int) int {
 	before := i
 	for before > s.done && (b[before-1] == '"' || b[before-1] == '\'' || b[before-1] == ' ') && i-before < 3 {
 		before--
+	}
+	if !is(b, before-1, letter) || !is(b, before-2, letter) || !is(b, before-3, letter) {
+		return i + 1
 	}
 	if c, near := s.contextBefore(b, before); c&ctxSecret == 0 || !near {
 		return i + 1
