@@ -44,8 +44,15 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 	switch typ {
 	case 'E':
 		return c.reportError(msg)
-	case 'T':
-		return passed, c.checkRow(msg[headLen:])
+	case 'T', 'n':
+		if typ == 'T' {
+			if err := c.checkRow(msg[headLen:]); err != nil {
+				return 0, err
+			}
+		}
+		if r.cur.asked {
+			return dropped, nil
+		}
 	case 'G':
 		if !r.cur.copies {
 			return 0, errUnexpected
@@ -87,32 +94,59 @@ func (r *replyState) commandComplete(body []byte) {
 }
 
 // checkRow is the second layer: a column that goes out must not be a protected
-// one of a table. Masked columns are expressions and belong to none.
+// one of a table, unless it is one that is masked on output, in its place.
+// Columns that are masked at the source are expressions and belong to none.
 func (c *conn) checkRow(body []byte) error {
-	s := &c.reply.cur
+	r := &c.reply
+	s := &r.cur
 	if s.guard == nil || s.analyzer == nil {
 		return nil
 	}
+	outputs := s.outputs
+	r.layout.begin()
 	m := cursor{b: body}
-	for range m.int16() {
+	n := m.int16()
+	for i := range n {
 		m.str()
 		table, attnum := uint32(m.int32()), int16(m.int16())
-		m.take(4 + 2 + 4 + 2)
+		oid := uint32(m.int32())
+		m.take(2 + 4)
+		format := m.int16()
 		if m.bad {
 			break
 		}
-		if s.analyzer.Protected(table, attnum, s.guard) {
-			why := fmt.Errorf("postgres: statement %d would show stored values of protected column %d of relation %d", s.number, attnum, table)
-			if err := c.s.Event(&events.Event{Kind: events.Alarm, Session: s.event, Time: time.Now(), Number: s.number, Message: why.Error()}); err != nil {
-				return unrecorded(err)
+		if len(outputs) > 0 && outputs[0].Index == i {
+			o := &outputs[0]
+			if table != o.Table || attnum != o.Attnum || oid != o.OID || format&^1 != 0 {
+				return c.disagree("column %d of its result is %d of relation %d, and not the one that is masked", i+1, attnum, table)
 			}
-			return &ending{&refusal{code: codeInternal, message: "sallyport: what the server answers is not what was analysed: this connection ends"}, why}
+			r.layout.show(c.p.keys(), o, format == 1)
+			outputs = outputs[1:]
+			continue
+		}
+		if s.analyzer.Protected(table, attnum, s.guard) {
+			return c.disagree("would show stored values of protected column %d of relation %d", attnum, table)
 		}
 	}
 	if !m.end() {
 		return garbled(malformed('T'))
 	}
+	if len(s.outputs) > 0 && (n != s.width || len(outputs) > 0) {
+		return c.disagree("its result has %d columns, and not %d", n, s.width)
+	}
+	r.layout.known(s, n)
 	return nil
+}
+
+// disagree raises an alarm, and ends the session before anything of the answer
+// goes out.
+func (c *conn) disagree(format string, args ...any) error {
+	s := &c.reply.cur
+	why := fmt.Errorf("postgres: statement %d: "+format, append([]any{s.number}, args...)...)
+	if err := c.s.Event(&events.Event{Kind: events.Alarm, Session: s.event, Time: time.Now(), Number: s.number, Message: why.Error()}); err != nil {
+		return unrecorded(err)
+	}
+	return &ending{&refusal{code: codeInternal, message: "sallyport: what the server answers is not what was analysed: this connection ends"}, why}
 }
 
 // reportError passes an ErrorResponse on, changes it, or puts a refusal in its

@@ -18,7 +18,9 @@ type replyState struct {
 	event   events.Event
 	chunk   events.Chunk
 	buf     []byte // a message that takes another's place
-	inside  int    // bytes of a streamed message that are still to come
+	layout  layout
+	drop    int // bytes that are still to come and do not go out
+	inside  int // bytes of a streamed message that are still to come, behind those
 }
 
 // errUnexpected: an answer that no step expects. What follows cannot be
@@ -71,7 +73,7 @@ func (c *conn) farewell(err error) error {
 	} else if last != nil {
 		err = nil // the client's side knows why
 	}
-	if last != nil && c.reply.inside == 0 {
+	if last != nil && c.reply.inside == 0 && c.reply.drop == 0 {
 		_, _ = c.s.Client().Write(last.append(nil, "FATAL")) // it may be gone too
 	}
 	c.queue.end(nil)
@@ -91,20 +93,12 @@ func (c *conn) interrupted() {
 	}
 }
 
-// window is the part of what arrived that pass is walking.
-type window struct {
-	b    []byte
-	from int // what is before it has been written to the client
-	seg  int // what is before it has been accounted for
-	i    int // the message being looked at
-}
-
 // pass walks the messages in the window and passes them on, in one write where
-// nothing is changed.
+// none is put in another's place.
 func (c *conn) pass() error {
 	w := window{b: c.server.Window()}
 	err := c.walk(&w)
-	if aerr := c.account(&c.reply.cur, w.b[w.seg:w.i]); err == nil && aerr != nil {
+	if aerr := c.account(&c.reply.cur, w.due()); err == nil && aerr != nil {
 		err = unrecorded(aerr)
 	}
 	if ferr := c.write(&w); err == nil {
@@ -115,13 +109,12 @@ func (c *conn) pass() error {
 }
 
 // write gives the client what was walked and not yet written.
-func (c *conn) write(w *window) error {
-	b := w.b[w.from:w.i]
-	w.from = w.i
-	if len(b) == 0 {
-		return nil
+func (c *conn) write(w *window) (err error) {
+	if b := w.walked(); len(b) > 0 {
+		err = c.tell(b)
 	}
-	return c.tell(b)
+	w.written()
+	return err
 }
 
 func (c *conn) tell(b []byte) error {
@@ -139,6 +132,12 @@ func (c *conn) tell(b []byte) error {
 func (c *conn) walk(w *window) error {
 	r := &c.reply
 	for w.i < len(w.b) {
+		if r.drop > 0 { // the rest of a value that is not shown
+			k := min(r.drop, len(w.b)-w.i)
+			r.drop -= k
+			w.skip(k)
+			continue
+		}
 		if r.inside > 0 { // the rest of a large row
 			k := min(r.inside, len(w.b)-w.i)
 			r.inside -= k
@@ -152,11 +151,17 @@ func (c *conn) walk(w *window) error {
 			return nil
 		}
 		if !r.have {
-			w.seg = w.i
+			w.due()
 			r.have, r.failed = c.queue.peek(&r.cur), false
 			if !r.have {
 				r.cur = step{}
 			}
+		}
+		if (typ == 'D' || typ == 'd') && len(r.cur.outputs) > 0 {
+			if more, err := c.maskRow(w, typ, n); more || err != nil {
+				return err
+			}
+			continue
 		}
 		if typ == 'D' || typ == 'd' {
 			if err := r.row(); err != nil {
@@ -183,10 +188,9 @@ func (c *conn) walk(w *window) error {
 			return err
 		}
 		if r.have && r.last(typ) {
-			if err := c.account(&r.cur, w.b[w.seg:w.i]); err != nil {
+			if err := c.account(&r.cur, w.due()); err != nil {
 				return unrecorded(err)
 			}
-			w.seg = w.i
 			if err := c.finish(); err != nil {
 				return err
 			}
@@ -197,23 +201,18 @@ func (c *conn) walk(w *window) error {
 
 // change drops a message of n bytes, or puts c.reply.buf in its place.
 func (c *conn) change(w *window, n int, act action) error {
-	if err := c.account(&c.reply.cur, w.b[w.seg:w.i]); err != nil {
+	if err := c.account(&c.reply.cur, w.due()); err != nil {
 		return unrecorded(err)
 	}
-	if err := c.write(w); err != nil {
-		return err
+	w.skip(n)
+	if act == replaced {
+		w.out = append(w.out, c.reply.buf...)
+		c.reply.buf = thrift(c.reply.buf)
 	}
-	w.i += n
-	w.from, w.seg = w.i, w.i
-	if act == dropped {
-		return nil
-	}
-	if err := c.account(&c.reply.cur, c.reply.buf); err != nil {
+	if err := c.account(&c.reply.cur, w.due()); err != nil {
 		return unrecorded(err)
 	}
-	err := c.tell(c.reply.buf)
-	c.reply.buf = thrift(c.reply.buf)
-	return err
+	return nil
 }
 
 // row holds a DataRow or CopyData against the step that it answers.

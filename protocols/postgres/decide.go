@@ -44,7 +44,7 @@ func (c *conn) analyze(sql []byte, sc *policy.Scope, simple bool, types []uint32
 	c.key = c.key[:0]
 	c.key = binary.BigEndian.AppendUint64(c.key, version)
 	c.key = append(binary.BigEndian.AppendUint32(c.key, uint32(len(sc.ID))), sc.ID...)
-	c.key = append(c.key, b2i(simple)|b2i(sc.Opaque)<<1, byte(len(types)), byte(len(types)>>8))
+	c.key = append(c.key, b2i(simple)|b2i(sc.Opaque)<<1|b2i(c.p.keys() != nil)<<2, byte(len(types)), byte(len(types)>>8))
 	for _, t := range types {
 		c.key = binary.BigEndian.AppendUint32(c.key, t)
 	}
@@ -130,7 +130,7 @@ func (c *conn) analyzeText(sql []byte, text string, sc *policy.Scope, simple boo
 	}
 	var err error
 	st.an, err = c.analyzer.Analyze(c.ctx, query.Input{
-		SQL: text, Scope: sc, Simple: simple, ParamTypes: types, Prepared: c.preparedAnalysis, Cursor: c.cursorAnalysis,
+		SQL: text, Scope: sc, Simple: simple, ParamTypes: types, Masks: c.p.keys() != nil, Prepared: c.preparedAnalysis, Cursor: c.cursorAnalysis,
 	})
 	st.copies = err == nil && slices.Contains(st.an.Commands, "copy_from")
 	return st, err

@@ -306,6 +306,7 @@ func (c *conn) describe(body []byte) error {
 			return c.refuse(false, notKnown(true, name))
 		case port != nil:
 			p = port.stmt
+			st.shows(port.st.an)
 			if c.ofAnother(port) {
 				return c.refuseAnother(port)
 			}
@@ -315,6 +316,8 @@ func (c *conn) describe(body []byte) error {
 		}
 	} else if p = c.statementNamed(name); p == nil && !sc.Opaque {
 		return c.refuse(false, notKnown(false, name))
+	} else if p != nil && p.says == nil {
+		st.shows(p.st.an)
 	}
 	if p != nil && p.sent != "" {
 		st.number, st.record = number, p.record
@@ -382,6 +385,11 @@ func (c *conn) execute(body []byte) error {
 	}
 	if err != nil || !d.Allowed() {
 		return c.refuse(false, c.refused(d, err, st.an))
+	}
+	if len(st.an.Outputs) > 0 {
+		if err := c.askColumns(name, st, sc, d); err != nil {
+			return err
+		}
 	}
 	b, at := begin(c.msg[:0], 'E')
 	c.msg = finish(append(b, body...), at)

@@ -12,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/policy/rules"
 	"sallyport.dev/sallyport/protocols/postgres"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
@@ -135,10 +136,20 @@ func open(t testing.TB, pol string, o protocoltest.Options) *proxy {
 	o.Protocol = postgres.New(postgres.Options{
 		Analyzer: func(context.Context, string, string) (query.Analyzer, func(), error) { return an, func() {}, nil },
 		Digest:   digest,
+		Keys:     func() *mask.Keys { return maskingKeys },
 	})
 	o.Engine, o.Server = engine(t, pol), server.Addr
 	return &proxy{Passage: protocoltest.Open(t, o), t: t}
 }
+
+// maskingKeys are those of all proxies here.
+var maskingKeys = func() *mask.Keys {
+	k, err := mask.ParseKeys([]byte("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"))
+	if err != nil {
+		panic(err)
+	}
+	return k
+}()
 
 func dialServer(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer

@@ -10,11 +10,12 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/postgres/query"
 )
 
-// Options of a Protocol. Both are required.
+// Options of a Protocol. Analyzer and Digest are required.
 type Options struct {
 	// Analyzer returns the analyzer of a database of a resource, and what is
 	// called when the session no longer needs it. It may connect. It is asked
@@ -22,6 +23,17 @@ type Options struct {
 	Analyzer func(ctx context.Context, resource, database string) (query.Analyzer, func(), error)
 	// Digest is the keyed hash of a literal, safe for concurrent use.
 	Digest func(value []byte) events.Digest
+	// Keys returns what keyed masks are made with at this moment; nil, or what
+	// it returns is nil: their columns are redacted.
+	Keys func() *mask.Keys
+}
+
+// keys returns what keyed masks are made with, nil for nothing.
+func (p *Protocol) keys() *mask.Keys {
+	if p.o.Keys == nil {
+		return nil
+	}
+	return p.o.Keys()
 }
 
 // Protocol serves PostgreSQL sessions. It implements protocols.Protocol.

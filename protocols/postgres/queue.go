@@ -42,7 +42,10 @@ type step struct {
 	rewritten bool          // the server's positions are those of another text
 	guard     *policy.Scope // nil: nothing is protected
 	analyzer  query.Analyzer
-	copies    bool // it may start a COPY from the client
+	outputs   []query.Output // of its result, to be masked
+	width     int            // columns of that result
+	asked     bool           // by us: the client does not see the answer
+	copies    bool           // it may start a COPY from the client
 	voice     voice
 	ends      bool            // it may end a transaction, though a Sync does not follow
 	event     *events.Session // for whom its statement was decided; nil: it has none

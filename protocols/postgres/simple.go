@@ -65,6 +65,7 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 		return s // it does not run yet
 	}
 	s.copies = st.copies
+	s.shows(an)
 	s.ends = kind == stepExecute && mayEnd(an.Commands)
 	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil || an.Closes != nil {
 		s.change = change{kind: bySQL, sql: st, who: c.s.Principal()}

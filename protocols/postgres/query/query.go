@@ -37,6 +37,9 @@ type Input struct {
 	Simple bool
 	// ParamTypes are the type OIDs that a Parse message declared.
 	ParamTypes []uint32
+	// Masks says that the caller masks what Analysis.Outputs names. Where it does
+	// not, these columns are redacted in the statement.
+	Masks bool
 	// Prepared returns the analysis of a prepared statement of the session by
 	// its name (SQL PREPARE and protocol Parse share one name space), nil
 	// when there is none. Cursor does the same for open cursors and portals.
@@ -69,6 +72,12 @@ type Analysis struct {
 	// NoTable as far as the catalog is known); else "".
 	Code string
 
+	// Outputs are the columns of the result that the server sends as they are
+	// stored: no row of it may go out before they are masked. In order. The result
+	// has Width columns; one that does not is not this statement's.
+	Outputs []Output
+	Width   int
+
 	// Sanitize: errors and notices of the statement could tell of protected
 	// data; only severity, SQLSTATE and a generic message may pass.
 	Sanitize bool
@@ -93,4 +102,19 @@ type Analysis struct {
 	Version uint64 // of the catalog; 0: not to be kept
 	ScopeID string
 	Memo    policy.Memo
+}
+
+// Output is a column of a result whose mask is applied on output.
+type Output struct {
+	Index int // among the columns, from 0
+
+	// What a RowDescription must say of it.
+	Table  uint32
+	Attnum int16
+	OID    uint32 // of its type, without domains
+
+	Type   string // that type's name, a built-in one's
+	Mask   policy.Mask
+	Of     policy.Relation // with Column, the field that the policy masks
+	Column string
 }

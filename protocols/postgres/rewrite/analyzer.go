@@ -161,6 +161,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 	}
 	for _, s := range tree.Stmts {
 		w := newWalker(b, in)
+		w.outermost = in.Masks && len(tree.Stmts) == 1
 		w.statement(s.Stmt, an)
 		w.finish()
 		w.target.check(w)
@@ -201,6 +202,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool) {
 	an.DDL = an.DDL || w.ddl || opaque
 	an.Sanitize = an.Sanitize || w.sanitize || opaque
 	an.changed = an.changed || w.changed
+	an.Outputs, an.Width = w.outputs, w.width // of the only statement
 	an.Local = an.Local || w.local
 	an.ByValue = an.ByValue || w.byValue
 }

@@ -22,6 +22,10 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 			return
 		}
 		w.cond.top = x.SelectStmt
+		if w.outermost {
+			w.root = x.SelectStmt
+			w.spellOut()
+		}
 		w.query(n)
 	case *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
 		w.query(n)
@@ -88,12 +92,12 @@ func (w *walker) relation(v *pg.RangeVar, a policy.Access) *guard {
 }
 
 // inner walks a statement that another one holds, with a walker of its own.
-func (w *walker) inner(n *pg.Node, an *analysis) *walker { return w.innerTyped(n, an, false) }
-
-// innerTyped is inner for a statement whose parameters have types.
-func (w *walker) innerTyped(n *pg.Node, an *analysis, typed bool) *walker {
+// typed says that its parameters have types, outermost that its rows will go to
+// the client as they come.
+func (w *walker) inner(n *pg.Node, an *analysis, typed, outermost bool) *walker {
 	i := newWalker(w.b, w.in)
 	i.cond.typed = i.cond.typed || typed
+	i.outermost = outermost
 	i.statement(n, an)
 	i.finish()
 	i.target.check(i)
@@ -141,6 +145,11 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 	for _, r := range p.Filtered {
 		w.filtered[r] = true
 	}
+	if len(p.Outputs) > 0 && !w.outermost {
+		w.refuse("%s %q has columns that are masked on output", what, name)
+		w.remedy = "run it alone in its message"
+	}
+	w.outputs, w.width = p.Outputs, p.Width
 	w.writes = w.writes || p.Writes
 	w.sanitize = w.sanitize || p.Sanitize
 	w.ddl = w.ddl || p.DDL
@@ -150,7 +159,7 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 func (w *walker) analysisOf(i *walker) *query.Analysis {
 	return &query.Analysis{
 		Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
-		Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
+		Outputs: i.outputs, Width: i.width, Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
 	}
 }
 
@@ -158,7 +167,7 @@ func (w *walker) prepare(s *pg.PrepareStmt, an *analysis) {
 	for _, t := range s.Argtypes {
 		w.typeName(t.GetTypeName())
 	}
-	i := w.innerTyped(s.Query, an, len(s.Argtypes) > 0)
+	i := w.inner(s.Query, an, len(s.Argtypes) > 0, w.outermost)
 	if an.Prepares == nil {
 		an.Prepares = map[string]*query.Analysis{}
 	}
@@ -219,7 +228,8 @@ func drop(gone []string, made map[string]*query.Analysis, name string) []string 
 }
 
 func (w *walker) declare(s *pg.DeclareCursorStmt, an *analysis) {
-	i := w.inner(s.Query, an)
+	const hold = 0x20 // CURSOR_OPT_HOLD: the server stores its rows
+	i := w.inner(s.Query, an, false, w.outermost && s.Options&hold == 0)
 	if an.Declares == nil {
 		an.Declares = map[string]*query.Analysis{}
 	}

@@ -36,6 +36,7 @@ func (w *walker) finish() {
 	for _, s := range w.groups {
 		w.group(s)
 	}
+	w.output()
 	for _, s := range w.subs {
 		if !w.needed(s) {
 			continue
@@ -126,6 +127,13 @@ func (w *walker) substitute(s *substitution) {
 		p := s.guard.columns[c.Name]
 		if p == nil {
 			inner.TargetList = append(inner.TargetList, target("", colRef(c.Name)))
+			continue
+		}
+		if s.plain[c.Name] {
+			inner.TargetList = append(inner.TargetList, target("", colRef(c.Name)))
+			for _, f := range p.fields {
+				w.masked[f] = true
+			}
 			continue
 		}
 		val := p.value

@@ -41,6 +41,12 @@ type walker struct {
 	local    bool // names of the session were looked up
 	byValue  bool // a literal's value was looked at
 
+	// What may be masked on output; see output.go.
+	outermost bool // the statement's rows go to the client, alone in its text
+	root      *pg.SelectStmt
+	outputs   []query.Output
+	width     int
+
 	ctes   []string           // in scope, innermost last
 	items  map[string][]*item // range items by the name they go by
 	subs   []*substitution
@@ -83,6 +89,7 @@ type substitution struct {
 	v      *pg.RangeVar
 	sample *pg.RangeTableSample
 	guard  *guard
+	plain  map[string]bool // columns that are masked on output
 }
 
 func newWalker(b *binding, in *query.Input) *walker {

@@ -1,0 +1,278 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgproto3/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"sallyport.dev/sallyport/events"
+)
+
+const keyedPolicy = `
+rules:
+  - name: staff
+    effect: allow
+    identity: "*"
+    resource: "*"
+    commands: [read, session, write]
+    relations: ["*.*"]
+  - name: keyed
+    effect: mask
+    identity: "*"
+    resource: "*"
+    fields:
+      clinic.patients.id: token
+      clinic.patients.ssn: format
+      clinic.patients.name: {mask: fake, of: name}
+      clinic.patients.email: hash
+      clinic.patients.phone: token
+      clinic.patients.birth_date: token
+      clinic.claims.ssn: token
+`
+
+// What of the stored rows must never be seen: the id of 1001 too, in no form.
+var planted = regexp.MustCompile(`(?i)CANARY|[0-9]{3}-[0-9]{2}-000[0-9]|[0-9]{5}000[0-9]\b|555-019|@example\.org|\b19[0-9]{2}-`)
+
+// What is shown of patient 1 and 2, from policy/mask.
+const (
+	oneSSN  = `\d{3}-\d{2}-\d{4}`
+	token   = `tok_[a-z2-7]{16}`
+	hashed  = `[0-9a-f]{32}`
+	someone = `[A-Z][a-z]+ [A-Z][a-z]+`
+)
+
+// reply is all that came, as text, and its rows, taken apart.
+type reply struct {
+	text string
+	rows []string
+}
+
+// get sends messages, and takes apart what comes up to the nth ReadyForQuery.
+func (r *raw) get(ready int, ms ...message) (out reply) {
+	r.t.Helper()
+	r.send(enc(ms...))
+	for ready > 0 {
+		typ, body := r.next()
+		out.text += fmt.Sprintf("%c %s\n", typ, printable(body))
+		switch typ {
+		case 0:
+			return out
+		case 'Z':
+			ready--
+		case 'D':
+			var m pgproto3.DataRow
+			if err := m.Decode(body); err != nil {
+				r.t.Fatal(err)
+			}
+			var row []string
+			for _, v := range m.Values {
+				if v == nil {
+					v = []byte("NULL")
+				}
+				row = append(row, string(v))
+			}
+			out.rows = append(out.rows, strings.Join(row, "|"))
+		}
+	}
+	return out
+}
+
+// keyedStatements show masked columns; want is of each row, none where the
+// columns are redacted. In all forms.
+var keyedStatements = []struct{ sql, want string }{
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Boston'", oneSSN},
+	{"SELECT city, ssn, visits FROM clinic.patients WHERE city IS NOT NULL ORDER BY city", `\w+\|` + oneSSN + `\|0`},
+	{"SELECT p.name AS who, p.ssn AS ssn FROM clinic.patients AS p WHERE p.city = 'Boston' LIMIT 5", someone + `\|` + oneSSN},
+	{"SELECT ssn, ssn FROM clinic.patients WHERE city = 'Austin'", oneSSN + `\|` + oneSSN},
+	{"SELECT email, phone FROM patients WHERE city = 'Austin'", hashed + `\|` + token},
+	{"SELECT clinic.patients.ssn FROM clinic.patients WHERE city = 'Austin' FOR SHARE", oneSSN},
+	{"SELECT id, birth_date FROM clinic.patients WHERE city = 'Austin'", `\d+\|NULL`},
+	{"SELECT * FROM clinic.patients WHERE city = 'Austin'", `\d+\|` + someone + `\|` + oneSSN + `\|NULL\|` + token + `\|` + hashed + `\|Austin\|NULL\|0`},
+	{"SELECT p.*, e.note FROM clinic.patients p JOIN clinic.encounters e ON true WHERE p.city = 'Austin' AND e.severity = 'high'", `\d+\|` + someone + `\|.*\|fever`},
+	{"SELECT ssn FROM clinic.v_patients WHERE city = 'Austin'", oneSSN},
+	{"SELECT c.ssn, p.ssn FROM clinic.claims c, clinic.patients p WHERE p.city = 'Austin'", token + `\|` + oneSSN},
+	{"TABLE clinic.claims", `\d\|` + token + `\|.*`},
+	// What is done more with a column has it redacted.
+	{"SELECT left(ssn, 99) FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE ssn <> ''", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY ssn", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY 1", `\[redacted\]`},
+	{"SELECT ssn AS city FROM clinic.patients ORDER BY city LIMIT 1", `\[redacted\]`},
+	{"SELECT DISTINCT ssn FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' GROUP BY 1", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT 'x'", `\[redacted\]|x`},
+	{"SELECT s.ssn FROM (SELECT ssn FROM clinic.patients WHERE city = 'Austin') s", `\[redacted\]`},
+	{"SELECT (SELECT max(ssn) FROM clinic.patients)", `\[redacted\]`},
+	{"WITH x AS (SELECT ssn FROM clinic.patients WHERE city = 'Austin') SELECT ssn FROM x", `\[redacted\]`},
+	{"SELECT ssn || '', ssn FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]\|\[redacted\]`},
+	{"SELECT row_to_json(p) FROM clinic.patients p WHERE city = 'Austin'", `.*"ssn":"\[redacted\]".*`},
+	{"SELECT ssn, p FROM clinic.patients p WHERE city = 'Austin'", `\[redacted\]\|\(.*\[redacted\].*\)`},
+	{"SELECT p.ssn, j.x FROM clinic.patients p, LATERAL (SELECT p.ssn AS x) j WHERE p.city = 'Austin'", `\[redacted\]\|\[redacted\]`},
+	{"SELECT a FROM clinic.patients AS p (z, b, a) WHERE p.city = 'Austin'", `\[redacted\]`},
+	{"SELECT ssn, rank() OVER (ORDER BY ssn) FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]\|1`},
+	{"SELECT ssn::text FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients p WHERE EXISTS (SELECT 1 FROM clinic.claims c WHERE c.ssn = p.ssn OR true) AND city = 'Austin'", `\[redacted\]|NULL`},
+	{"SELECT p.ssn FROM clinic.patients p WHERE EXISTS (SELECT 1 FROM clinic.patients p WHERE p.city = 'Austin') AND p.city = 'Austin'", `\[redacted\]`},
+}
+
+func TestKeyedMasks(t *testing.T) {
+	p := start(t, keyedPolicy)
+	check := func(t *testing.T, out reply, want string) {
+		t.Helper()
+		if planted.MatchString(out.text) || len(out.rows) == 0 || strings.Contains(out.text, "E S") {
+			t.Fatalf("%s", out.text)
+		}
+		for _, row := range out.rows {
+			if !regexp.MustCompile(`^(` + want + `)$`).MatchString(row) {
+				t.Errorf("%q is not %s", row, want)
+			}
+		}
+	}
+	for i, c := range keyedStatements {
+		t.Run(c.sql, func(t *testing.T) {
+			r := p.raw()
+			simple := r.get(1, q(c.sql))
+			check(t, simple, c.want)
+			same := func(how string, out reply) {
+				t.Helper()
+				if !slices.Equal(out.rows, simple.rows) || planted.MatchString(out.text) {
+					t.Errorf("%s: %s, and simply %s", how, out.text, simple.text)
+				}
+			}
+			same("extended", r.get(1, extended(c.sql)...))
+			same("extended without Describe", r.get(1, parse("", c.sql), bind("", ""), &pgproto3.Execute{}, sync_))
+			name := fmt.Sprint("s", i)
+			same("prepared", r.get(1, parse(name, c.sql), bind("", name), &pgproto3.Execute{}, sync_))
+			same("again", r.get(1, bind("", name), &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{}, sync_))
+			same("row by row", r.get(1, bind("", name), &pgproto3.Execute{MaxRows: 1}, &pgproto3.Execute{MaxRows: 1}, &pgproto3.Execute{}, sync_))
+			if out := r.get(2, parse("", c.sql), bind("", ""), &pgproto3.Execute{}, parse("", c.sql), bind("", ""), &pgproto3.Execute{}, sync_, q(c.sql)); planted.MatchString(out.text) || len(out.rows) != 3*len(simple.rows) {
+				t.Errorf("pipelined: %s", out.text)
+			}
+			same("PREPARE", r.get(2, q("PREPARE p AS "+c.sql), q("EXECUTE p")))
+			same("EXECUTE in a Parse", r.get(1, extended("EXECUTE p")...))
+			if out := r.get(1, parse("", c.sql), &pgproto3.Bind{ResultFormatCodes: []int16{1}}, &pgproto3.Execute{}, sync_); planted.MatchString(out.text) || len(out.rows) != len(simple.rows) {
+				t.Errorf("binary: %s", out.text)
+			}
+			if strings.Contains(c.sql, "FOR SHARE") {
+				return
+			}
+			same("a cursor", r.get(4, q("BEGIN"), q("DECLARE c CURSOR FOR "+c.sql), q("FETCH ALL FROM c"), q("COMMIT")))
+			same("a cursor by Execute", r.get(4, q("BEGIN"), q("DECLARE c CURSOR FOR "+c.sql), &pgproto3.Execute{Portal: "c"}, sync_, q("COMMIT")))
+			same("FETCH in a Parse", r.get(4, q("BEGIN"), q("DECLARE c CURSOR FOR "+c.sql), parse("", "FETCH ALL c"), bind("", ""), &pgproto3.Execute{}, sync_, q("COMMIT")))
+			for _, more := range [][]message{
+				{q("DECLARE c BINARY CURSOR FOR " + c.sql), q("FETCH ALL c")},
+				{q("DECLARE c CURSOR WITH HOLD FOR " + c.sql), q("FETCH ALL c"), q("CLOSE c")},
+				{q("DECLARE c CURSOR FOR " + c.sql), q("FETCH ALL c; FETCH FIRST c")},
+				{q("DECLARE c CURSOR FOR " + c.sql), q("CREATE TABLE x AS EXECUTE p")},
+				{q("EXPLAIN (ANALYZE, VERBOSE) " + c.sql)}, {q("EXPLAIN EXECUTE p")}, {q("COPY (" + c.sql + ") TO STDOUT")},
+				{q("CREATE TABLE x AS " + c.sql)}, {q(c.sql + "; " + c.sql)}, {q("EXECUTE p; EXECUTE p")},
+			} {
+				if out := r.get(len(more)+2, append(append([]message{q("BEGIN")}, more...), q("ROLLBACK"))...); planted.MatchString(out.text) {
+					t.Errorf("%s: %s", enc(more...), out.text)
+				}
+			}
+		})
+	}
+	p.settled()
+}
+
+// Drivers see the types that they know, and the same value as the same.
+func TestKeyedMasksByDriver(t *testing.T) {
+	p := start(t, keyedPolicy)
+	ctx := context.Background()
+	c, err := pgx.Connect(ctx, p.dsn(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(ctx)
+	direct, err := pgx.Connect(ctx, server.DSN("agent")+" dbname=postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close(ctx)
+	const sql = "SELECT id, ssn, email FROM clinic.patients WHERE city = $1"
+	seen := map[int32]bool{}
+	for range 2 { // binary for int4, and prepared
+		rows, err := c.Query(ctx, sql, "Boston")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			var id int32
+			var ssn, email *string
+			if err := rows.Scan(&id, &ssn, &email); err != nil {
+				t.Fatal(err)
+			}
+			if id < 100 || planted.MatchString(*ssn+" "+*email) {
+				t.Errorf("%d %s %s", id, *ssn, *email)
+			}
+			seen[id] = true
+		}
+		if rows.Err() != nil {
+			t.Fatal(rows.Err())
+		}
+	}
+	var n int
+	if err := direct.QueryRow(ctx, "SELECT count(*) FROM clinic.patients WHERE city = 'Boston'").Scan(&n); err != nil || len(seen) != n {
+		t.Errorf("%d of %d: %v", len(seen), n, err)
+	}
+	var text string
+	if err := c.QueryRow(ctx, sql, pgx.QueryExecModeSimpleProtocol, "Boston").Scan(&text, nil, nil); err != nil || !seen[atoi(text)] {
+		t.Errorf("as text it is %s, and in binary one of %v: %v", text, seen, err)
+	}
+}
+
+func atoi(s string) (n int32) { _, _ = fmt.Sscan(s, &n); return n }
+
+// NULL stays NULL, and the record says what went out and what was masked.
+func TestKeyedMasksOnRecord(t *testing.T) {
+	p := start(t, keyedPolicy)
+	r := p.raw()
+	out := r.get(1, extended("SELECT city, ssn FROM clinic.patients WHERE city IS NULL OR city = 'Austin'")...)
+	if len(out.rows) != 2 || !slices.Contains(out.rows, "NULL|NULL") {
+		t.Errorf("%s", out.text)
+	}
+	j := p.settled()
+	last := j.Events(events.Statement)
+	if e := last[len(last)-1]; len(e.Masked) != 1 || e.Masked[0].String() != "clinic.patients.ssn" {
+		t.Errorf("%+v", e.Masked)
+	}
+	var result []byte
+	for _, ch := range j.Chunks() {
+		result = append(result, ch.Data...)
+	}
+	if planted.Match(result) || !bytes.Contains(result, []byte("Austin")) {
+		t.Errorf("the transcript has %q", result)
+	}
+	resp := j.Events(events.Response)
+	if e := resp[len(resp)-1]; e.Rows != 2 || e.Status != "ok" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// Errors of a statement whose columns come as they are stored say nothing.
+func TestKeyedMasksErrors(t *testing.T) {
+	p := start(t, keyedPolicy)
+	c, err := pgconn.Connect(context.Background(), p.dsn("options='-c client_min_messages=debug5'"))
+	if err != nil {
+		c, err = pgconn.Connect(context.Background(), p.dsn(""))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	_, err = c.Exec(context.Background(), "SELECT ssn, 1/(visits - visits) FROM clinic.patients").ReadAll()
+	var e *pgconn.PgError
+	if !errors.As(err, &e) || e.Code != "22012" || !strings.Contains(e.Detail, "withheld") {
+		t.Errorf("%+v", err)
+	}
+}

@@ -1,0 +1,214 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/mask"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// Columns with a keyed mask come from the server as they are stored, where the
+// analysis found that nothing else is done with them. They are masked here,
+// before a byte of their row goes out.
+//
+// What the analysis says is not taken for what the server does: no row is looked
+// at before a RowDescription has said of each column what was expected. A Query
+// has one. Before each Execute the server is asked for the portal's, which also
+// says in which format the columns come.
+
+// askColumns has the server say what a portal shows, for the statement that is
+// about to be executed.
+func (c *conn) askColumns(portal []byte, st *statement, sc *policy.Scope, d policy.Decision) error {
+	b, at := begin(c.msg[:0], 'D')
+	b = append(append(append(b, 'P'), portal...), 0)
+	c.msg = finish(b, at)
+	s := step{
+		kind: stepDescribePortal, number: c.number, record: d.Record(), sanitize: true, asked: true,
+		guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
+	}
+	s.shows(st.an)
+	return c.push(&s, d, c.msg)
+}
+
+// shows notes what the result of an analysed statement is to have masked.
+func (s *step) shows(an *query.Analysis) { s.outputs, s.width = an.Outputs, an.Width }
+
+// layout is where masks go in the rows of a statement's result.
+type layout struct {
+	number  uint64 // of the statement; 0: nothing is known
+	width   int
+	columns []shown // in order
+
+	keys    *mask.Keys // that maskers were made with
+	maskers map[field]*mask.Masker
+}
+
+// shown is a column that is masked.
+type shown struct {
+	index  int
+	binary bool
+	masker *mask.Masker // nil: NULL
+}
+
+// field is what a Masker is kept by.
+type field struct {
+	of           policy.Relation
+	column, kind string
+	mask         policy.Mask
+}
+
+// maxMaskers bounds those that a session keeps.
+const maxMaskers = 256
+
+// begin forgets the result before.
+func (l *layout) begin() { l.number, l.columns = 0, l.columns[:0] }
+
+// show adds a column.
+func (l *layout) show(keys *mask.Keys, o *query.Output, binary bool) {
+	if l.keys != keys || len(l.maskers) >= maxMaskers {
+		l.keys, l.maskers = keys, nil
+	}
+	f := field{o.Of, o.Column, o.Type, o.Mask}
+	m, ok := l.maskers[f]
+	if !ok {
+		if l.maskers == nil {
+			l.maskers = map[field]*mask.Masker{}
+		}
+		m = keys.Masker(f.of, f.column, f.mask, f.kind)
+		l.maskers[f] = m
+	}
+	l.columns = append(l.columns, shown{o.Index, binary, m})
+}
+
+// known says that the columns of a step's result are what was expected.
+func (l *layout) known(s *step, width int) {
+	if len(s.outputs) > 0 && (s.asked || s.kind == stepQuery) {
+		l.number, l.width = s.number, width
+	}
+}
+
+// maxPrefix is how much of a row may come before the end of its last masked
+// column, in bytes.
+const maxPrefix = 16 << 20
+
+// maskRow puts the masked form of the row at w.i, of n bytes, into what goes out.
+// more reports that too little of it has arrived.
+func (c *conn) maskRow(w *window, typ byte, n int) (more bool, err error) {
+	r := &c.reply
+	if typ != 'D' || r.layout.number != r.cur.number || r.cur.number == 0 {
+		return false, c.disagree("a row came before it was known what is in it")
+	}
+	msg := w.b[w.i:]
+	prefix, drop, err := r.layout.prefix(msg, n)
+	if err != nil {
+		return false, c.disagree("%w", err)
+	}
+	if prefix > maxPrefix {
+		return false, &ending{&refusal{
+			code: codeBusy, message: "sallyport: a row is too large to be masked: this connection ends",
+			hint: "Select the columns that are masked before large ones.",
+		}, errors.New("postgres: the columns of a row up to its last masked one are larger than 16 MiB")}
+	}
+	if prefix > len(msg) {
+		return true, nil
+	}
+	if err := r.row(); err != nil {
+		return false, err
+	}
+	w.collect()
+	w.out = r.layout.append(w.out, msg[:prefix], n, drop)
+	w.skip(prefix)
+	r.drop, r.inside = drop, n-prefix-drop
+	return false, nil
+}
+
+// Errors of rows that are not what was described.
+var (
+	errRowWidth = errors.New("a row has another number of columns than was said before")
+	errRowSize  = errors.New("the fields of a row are larger than the row")
+)
+
+// prefix returns how much of the DataRow msg, which has n bytes in all, must be
+// there for it to be masked: up to the end of its last masked column or, while
+// too little has arrived to tell, some more than has. Where the value of the last
+// is too large to be looked at it is no part of the prefix, and drop is its size.
+func (l *layout) prefix(msg []byte, n int) (prefix, drop int, err error) {
+	at := headLen + 2
+	if n < at {
+		return 0, 0, errRowSize
+	}
+	if len(msg) < at {
+		return at, 0, nil
+	}
+	if int(binary.BigEndian.Uint16(msg[headLen:])) != l.width {
+		return 0, 0, errRowWidth
+	}
+	last := l.columns[len(l.columns)-1].index
+	for i := 0; ; i++ {
+		if n-at < 4 {
+			return 0, 0, errRowSize
+		}
+		if len(msg)-at < 4 {
+			return at + 4, 0, nil
+		}
+		size := int(int32(binary.BigEndian.Uint32(msg[at:])))
+		at += 4
+		switch {
+		case size < -1, size > n-at:
+			return 0, 0, errRowSize
+		case i == last && size > mask.MaxValue:
+			return at, size, nil
+		case size > 0:
+			at += size
+		}
+		if i == last {
+			return at, 0, nil
+		}
+	}
+}
+
+// append appends the beginning of a DataRow of n bytes with its columns masked;
+// prefix and drop are what prefix said.
+func (l *layout) append(dst, prefix []byte, n, drop int) []byte {
+	begin, from, at := len(dst), 0, headLen+2
+	columns := l.columns
+	for i := 0; at < len(prefix); i++ {
+		size := int(int32(binary.BigEndian.Uint32(prefix[at:])))
+		next := at + 4
+		if size > 0 && next < len(prefix) { // else it is left out
+			next += size
+		}
+		if columns[0].index == i {
+			if size >= 0 {
+				dst = append(dst, prefix[from:at]...)
+				dst = columns[0].append(dst, prefix[at+4:next], size)
+				from = next
+			}
+			columns = columns[1:]
+		}
+		at = next
+	}
+	dst = append(dst, prefix[from:]...)
+	rest := n - len(prefix) - drop
+	binary.BigEndian.PutUint32(dst[begin+1:], uint32(len(dst)-begin-1+rest))
+	return dst
+}
+
+// append appends a column's size and masked value. size is that of the value,
+// which is not there where it is too large.
+func (s *shown) append(dst, value []byte, size int) []byte {
+	at := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	out, ok := dst, false
+	if size == len(value) {
+		out, ok = s.masker.Append(dst, value, s.binary)
+	}
+	if !ok {
+		binary.BigEndian.PutUint32(dst[at:], 0xffffffff) // NULL
+		return dst
+	}
+	binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-4))
+	return out
+}

@@ -1,0 +1,244 @@
+package rewrite
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/mask"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// A keyed mask has no form in SQL. Its column is redacted at the source, as any
+// other, unless nothing at all can be done with the stored value but to send it:
+// the outermost SELECT shows the column itself, and no name in the statement
+// could mean it besides. Then the server sends it as it is stored, and whoever
+// asked for the analysis masks it in each row.
+
+// output finds the columns that are masked on output. Every name of the
+// statement is known.
+func (w *walker) output() {
+	s := w.root
+	if s == nil || w.every || w.renamed || w.joinsAll || !shows(s) {
+		return
+	}
+	mentions := map[string]int{}
+	for _, n := range w.bare {
+		mentions[n]++
+	}
+	type place struct {
+		names []string
+		alias string
+	}
+	places := make([]place, len(s.TargetList))
+	shown, elsewhere := map[string]int{}, map[string]bool{}
+	for i, n := range s.TargetList {
+		t := n.GetResTarget()
+		names, ok := parts(t.GetVal().GetColumnRef().GetFields())
+		if !ok {
+			continue
+		}
+		places[i] = place{names, t.Name}
+		c := names[len(names)-1]
+		shown[c]++
+		// ORDER BY can mean it by its alias.
+		elsewhere[c] = elsewhere[c] || t.Name != "" && t.Name != c && mentions[t.Name] > 0
+	}
+	direct := map[*pg.Node]bool{}
+	for _, n := range s.FromClause {
+		directItems(n, direct)
+	}
+	for i, p := range places {
+		if len(p.names) == 0 {
+			continue
+		}
+		c := p.names[len(p.names)-1]
+		if mentions[c] != shown[c] || elsewhere[c] || w.joins[c] {
+			continue
+		}
+		sub := w.owner(p.names, direct)
+		if sub == nil {
+			continue
+		}
+		col := sub.guard.rel.Column(c)
+		out, ok := w.b.output(sub.guard, col)
+		if !ok {
+			continue
+		}
+		out.Index = i
+		w.outputs = append(w.outputs, out)
+		if sub.plain == nil {
+			sub.plain = map[string]bool{}
+		}
+		sub.plain[c] = true
+	}
+	if len(w.outputs) > 0 {
+		w.width, w.sanitize = len(s.TargetList), true
+	}
+}
+
+// shows reports a SELECT that sends rows of its FROM clause as they are: it
+// neither compares nor orders what it sends by its place in the list.
+func shows(s *pg.SelectStmt) bool {
+	for _, n := range s.SortClause {
+		if by := n.GetSortBy(); by == nil || by.Node.GetAConst() != nil {
+			return false
+		}
+	}
+	return s.Op == pg.SetOperation_SETOP_NONE && s.Larg == nil && s.Rarg == nil && s.WithClause == nil && s.IntoClause == nil &&
+		len(s.DistinctClause) == 0 && len(s.GroupClause) == 0 && s.HavingClause == nil && len(s.WindowClause) == 0 && len(s.ValuesLists) == 0
+}
+
+// owner returns the reference to a relation, in the outermost FROM clause, whose
+// column a name of the select list must be, if the server takes it at all.
+func (w *walker) owner(names []string, direct map[*pg.Node]bool) *substitution {
+	col, qualifier := names[len(names)-1], ""
+	if len(names) > 1 {
+		qualifier = names[len(names)-2]
+		if len(w.items[qualifier]) != 1 {
+			return nil
+		}
+	} else {
+		n := 0
+		for _, items := range w.items {
+			for _, it := range items {
+				if it.columns[col] {
+					n++
+				}
+			}
+		}
+		if n != 1 {
+			return nil
+		}
+	}
+	for _, s := range w.subs {
+		goesBy := s.v.Relname
+		if s.v.Alias != nil {
+			goesBy = s.v.Alias.Aliasname
+		}
+		if direct[s.node] && (qualifier == "" || qualifier == goesBy) && s.guard.rel.Column(col) != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// output describes a column that can be masked on output.
+func (b *binding) output(g *guard, c *catalog.Column) (out query.Output, ok bool) {
+	p := g.columns[c.Name]
+	if p == nil || p.derived || len(p.fields) != 1 || g.rel.System() {
+		return out, false
+	}
+	t := b.base(c.Type)
+	if t == nil || t.Schema != "pg_catalog" || !mask.HasOutput(p.mask, t.Name) {
+		return out, false
+	}
+	f := p.fields[0]
+	return query.Output{
+		Table: g.rel.OID, Attnum: c.Num, OID: t.OID, Type: t.Name, Mask: p.mask,
+		Of: policy.Relation{Schema: f.Schema, Name: f.Relation}, Column: f.Column,
+	}, true
+}
+
+// leaf is a relation in a FROM clause.
+type leaf struct {
+	name, schema string // that it goes by; schema is "" behind an alias
+	guard        *guard
+}
+
+// spellOut puts names in the place of the stars in the outermost select list,
+// where relations have columns that can be masked on output. Otherwise nobody
+// could say which column of the result is which.
+func (w *walker) spellOut() {
+	s := w.root
+	if s.WithClause != nil || !hasStar(s.TargetList) {
+		return
+	}
+	leaves, ok := w.leaves(s.FromClause)
+	found := false
+	for _, l := range leaves {
+		for _, c := range l.guard.rel.Columns {
+			_, is := w.b.output(l.guard, c)
+			found = found || is
+		}
+	}
+	if !ok || !found {
+		return
+	}
+	var list []*pg.Node
+	for _, n := range s.TargetList {
+		fields := n.GetResTarget().GetVal().GetColumnRef().GetFields()
+		if !isStar(n) {
+			list = append(list, n)
+			continue
+		}
+		names, ok := parts(fields[:len(fields)-1])
+		if !ok && len(fields) > 1 || len(names) > 2 {
+			return
+		}
+		matched := 0
+		for _, l := range leaves {
+			if len(names) > 0 && (l.name != names[len(names)-1] || len(names) == 2 && l.schema != names[0]) {
+				continue
+			}
+			matched++
+			for _, c := range l.guard.rel.Columns {
+				list = append(list, target("", colRef(l.name, c.Name)))
+			}
+		}
+		if len(names) > 0 && matched != 1 {
+			return
+		}
+	}
+	s.TargetList = list
+}
+
+func hasStar(list []*pg.Node) bool {
+	for _, n := range list {
+		if isStar(n) {
+			return true
+		}
+	}
+	return false
+}
+
+func isStar(n *pg.Node) bool {
+	f := n.GetResTarget().GetVal().GetColumnRef().GetFields()
+	return len(f) > 0 && f[len(f)-1].GetAStar() != nil
+}
+
+// leaves lists the relations of a FROM clause in the order of their columns. ok
+// is false where it has other items, or joins that merge columns.
+func (w *walker) leaves(from []*pg.Node) (out []leaf, ok bool) {
+	for _, n := range from {
+		v := n.GetRangeVar()
+		switch x := n.GetNode().(type) {
+		case *pg.Node_JoinExpr:
+			j := x.JoinExpr
+			if j.IsNatural || len(j.UsingClause) > 0 || j.Alias != nil || j.JoinUsingAlias != nil {
+				return nil, false
+			}
+			inner, ok := w.leaves([]*pg.Node{j.Larg, j.Rarg})
+			if !ok {
+				return nil, false
+			}
+			out = append(out, inner...)
+			continue
+		case *pg.Node_RangeTableSample:
+			v = x.RangeTableSample.Relation.GetRangeVar()
+		}
+		if v == nil || len(v.Alias.GetColnames()) > 0 || w.snap.ByName[v.Relname] == nil {
+			return nil, false
+		}
+		g, rels := w.guardOf(v)
+		if g == nil || len(rels) != 1 {
+			return nil, false
+		}
+		l := leaf{name: v.Relname, schema: g.rel.Schema, guard: g}
+		if v.Alias != nil {
+			l.name, l.schema = v.Alias.Aliasname, ""
+		}
+		out = append(out, l)
+	}
+	return out, true
+}
