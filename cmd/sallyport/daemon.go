@@ -21,6 +21,7 @@ import (
 	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/intercept/tlsport"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/all"
 )
@@ -131,6 +132,7 @@ func (d *daemon) begin(in inherited) error {
 		return err
 	}
 	s, err := prepare(b, d.proving, nil)
+	clear(b.MaskingKey)
 	if err != nil {
 		return err
 	}
@@ -151,7 +153,7 @@ func (d *daemon) begin(in inherited) error {
 	d.gate = policy.NewGate(s.engine, d.events, time.Now)
 	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed
 	digest := newDigester(d.evidence.journal.LiteralKey())
-	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum})
+	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum, Keys: d.keys})
 	d.sessions.begin(s.cfg.Limits, d.log)
 	if d.leaves, err = newLeaves(s.cfg, in.signer); err != nil {
 		return err
@@ -253,6 +255,7 @@ func (d *daemon) obey(committed chan<- struct{}) error {
 		case doAbort, doRefused:
 			if next != nil {
 				wipe(next.takeSecrets())
+				next.keys.Close()
 				d.hold.Unlock()
 				next = nil
 			}
@@ -324,6 +327,7 @@ func (d *daemon) ready(file int) (*setting, error) {
 		return nil, err
 	}
 	s, err := prepare(b, d.proving, d.setting.Load())
+	clear(b.MaskingKey)
 	if err != nil {
 		return nil, err
 	}
@@ -341,8 +345,18 @@ func (d *daemon) commit(s *setting) {
 	d.brokers.commit(s)
 	d.commitSPIFFE(s.cfg)
 	s.resources.learn(d.names)
-	d.setting.Store(s)
+	if old := d.setting.Swap(s); old != nil && old != s {
+		old.keys.Close()
+	}
 	d.enforcement(s)
+}
+
+// keys returns what keyed masks are made with, nil for nothing.
+func (d *daemon) keys() *mask.Keys {
+	if s := d.setting.Load(); s != nil {
+		return s.keys
+	}
+	return nil
 }
 
 func (d *daemon) reloaded(s *setting) {

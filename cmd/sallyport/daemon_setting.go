@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"sallyport.dev/sallyport/intercept/identity/saml"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/policy/rules"
 )
 
@@ -33,6 +35,7 @@ type setting struct {
 	speaker   *identity.Binder  // the same: proves what clients send in band
 	passwords map[string]string // by password_file, or secret_file
 	secrets   map[string][]byte // of accounts, until they are in force
+	keys      *mask.Keys        // of keyed masks; nil: the policy has none
 
 	vaultRoots *x509.CertPool       // nil: the system's
 	upstreams  map[string]*upstream // by resource
@@ -47,7 +50,12 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 		return nil, configError(err)
 	}
 	s := &setting{cfg: cfg, passwords: map[string]string{}, secrets: b.Secrets}
-	if s.engine, err = rules.Parse(b.Policy...); err != nil {
+	pol, err := rules.Parse(b.Policy...)
+	if err != nil {
+		return nil, configError(err)
+	}
+	s.engine = pol
+	if s.keys, err = maskingKeys(cfg, b.MaskingKey, pol); err != nil {
 		return nil, configError(err)
 	}
 	s.policySum = sumOf(b.Policy)
@@ -90,6 +98,22 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 	binder.BelieveLogins(s.people)
 	s.binder, s.speaker = binder, binder
 	return s, nil
+}
+
+// maskingKeys reads the key of keyed masks, which file holds. A policy that needs
+// one is refused without it.
+func maskingKeys(cfg *config.Config, file []byte, pol *rules.Policy) (*mask.Keys, error) {
+	if cfg.MaskingKey() == nil {
+		if err := pol.NeedsKey(); err != nil {
+			return nil, err
+		}
+		return nil, nil
+	}
+	keys, err := mask.ParseKeys(bytes.Clone(file)) // the bundle goes on to the daemon
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.At("masking", "key_file"), err)
+	}
+	return keys, nil
 }
 
 // known are a configuration's workloads for a binder.

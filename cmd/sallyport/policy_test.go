@@ -81,6 +81,10 @@ func TestPolicyCheck(t *testing.T) {
 	if out, err := command("policy", "check", "-c", typo); err != nil || strings.Count(out, `warning: `) != 3 || !strings.Contains(out, `policy.yaml:2: rule "billing reads": no resource "clinci" here`) {
 		t.Errorf("a name that is not there: %q, %v", out, err)
 	}
+	keyed := policyFiles(t, strings.Replace(good, "ssn: {mask: partial, last: 4}", "ssn: token", 1), "127.0.0.1:1", "")
+	if out, err := command("policy", "check", "-c", keyed); exitCode(err) != 2 || out != "" || !strings.Contains(err.Error(), "ssn: mask token needs a key: make one with openssl rand -hex 32, and name its file as masking.key_file") {
+		t.Errorf("a keyed mask without a key: %q, %v", out, err)
+	}
 	bad := policyFiles(t, strings.NewReplacer("commands: read", "commands: reed", "ssn: {", "ssn: { first: x,").Replace(good), "127.0.0.1:1", "")
 	policy = filepath.Join(filepath.Dir(bad), "policy.yaml")
 	_, err := command("policy", "check", "-c", bad)

@@ -27,6 +27,7 @@ type bundle struct {
 	Passwords   map[string][]byte // by password_file, or secret_file of an issuer
 	TLS         map[string][]byte // files of resources[].tls, by their names
 	Secrets     map[string][]byte // files of accounts, by their names
+	MaskingKey  []byte            // file of masking.key_file; nil where none is configured
 	SAML        map[string][]byte // files of identity.saml, by their names
 	Credentials []byte            // evidence.nats.credentials
 	RecorderKey ed25519.PublicKey // nil where none is configured
@@ -53,6 +54,15 @@ func gather(cfg *config.Config) (*bundle, error) {
 	}
 	if b.Secrets, err = readSecrets(cfg); err != nil {
 		errs = append(errs, err)
+	}
+	if f := cfg.MaskingKey(); f != nil {
+		path, err := f.Where(os.Getenv)
+		if err == nil {
+			b.MaskingKey, err = readFile(path, maxSecret)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", f.At, err))
+		}
 	}
 	for i, r := range cfg.Resources {
 		if r.Catalog == nil || r.Catalog.PasswordFile == "" {

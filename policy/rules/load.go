@@ -12,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/mask"
 )
 
 // maxFile is the size of one file, in bytes.
@@ -228,6 +229,25 @@ func join(errs []*Error) error {
 		list[i] = e
 	}
 	return errors.Join(list...)
+}
+
+// NeedsKey reports, as an *Error, the first field with a keyed mask; nil where
+// there is none.
+func (p *Policy) NeedsKey() error {
+	var first *Error
+	for _, x := range p.rules {
+		for f, m := range x.masks {
+			if !mask.Keyed(m) || first != nil && first.File == x.file && first.Line <= x.fields[f] {
+				continue
+			}
+			first = &Error{x.file, x.fields[f], fmt.Sprintf(
+				"%s: mask %s needs a key: make one with openssl rand -hex 32, and name its file as masking.key_file in the configuration", f, m.Kind)}
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return first
 }
 
 // Rule describes a rule to people.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/postgres"
 	"sallyport.dev/sallyport/protocols/postgres/query"
@@ -20,6 +21,8 @@ type Host struct {
 	Analyzer func(ctx context.Context, resource, database string) (query.Analyzer, func(), error)
 	// Digest is the keyed hash of a value that must not stand in an event.
 	Digest func(b []byte) events.Digest
+	// Keys returns what keyed masks are made with at this moment, nil for nothing.
+	Keys func() *mask.Keys
 }
 
 type entry struct {
@@ -30,7 +33,7 @@ type entry struct {
 var table = map[string]entry{
 	"postgres": {
 		make: func(h Host) protocols.Protocol {
-			return postgres.New(postgres.Options{Analyzer: h.Analyzer, Digest: h.Digest})
+			return postgres.New(postgres.Options{Analyzer: h.Analyzer, Digest: h.Digest, Keys: h.Keys})
 		},
 		secure: postgres.Secure,
 	},

@@ -156,9 +156,9 @@ func (c *Config) SecretFiles() (out []SecretFile) {
 	return out
 }
 
-// broker fills in what accounts have by default.
+// broker fills in what accounts have by default, and where secrets are.
 func (c *Config) broker() {
-	files := []*string{}
+	files := []*string{&c.Masking.KeyFile}
 	for i := range c.Resources {
 		r := &c.Resources[i]
 		if len(r.Accounts) > 0 {

@@ -38,6 +38,7 @@ type Config struct {
 	Identity     Identity     `yaml:"identity"`
 	Authority    Authority    `yaml:"authority"`
 	Evidence     Evidence     `yaml:"evidence"`
+	Masking      Masking      `yaml:"masking"`
 	Limits       Limits       `yaml:"limits"`
 	Vault        *Vault       `yaml:"vault"` // that accounts come from
 
@@ -172,6 +173,19 @@ type Journal struct {
 	MaxBytes     int64  `yaml:"max_bytes"`     // full at this size
 	SegmentBytes int64  `yaml:"segment_bytes"` // size of a file
 	Sync         string `yaml:"sync"`          // "fsync" (default) or "write"
+}
+
+// Masking says what keyed masks are made with.
+type Masking struct {
+	KeyFile string `yaml:"key_file"` // "": a policy may have no keyed mask
+}
+
+// MaskingKey is the file of the key, nil where there is none.
+func (c *Config) MaskingKey() *SecretFile {
+	if c.Masking.KeyFile == "" {
+		return nil
+	}
+	return &SecretFile{c.Masking.KeyFile, c.At("masking", "key_file")}
 }
 
 // Limits bound what agents can take of the daemon.
