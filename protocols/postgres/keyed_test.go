@@ -173,9 +173,15 @@ func TestKeyedMasks(t *testing.T) {
 				{q("DECLARE c CURSOR WITH HOLD FOR " + c.sql), q("FETCH ALL c"), q("CLOSE c")},
 				{q("DECLARE c CURSOR FOR " + c.sql), q("FETCH ALL c; FETCH FIRST c")},
 				{q("DECLARE c CURSOR FOR " + c.sql), q("CREATE TABLE x AS EXECUTE p")},
-				{q("EXPLAIN (ANALYZE, VERBOSE) " + c.sql)}, {q("EXPLAIN EXECUTE p")}, {q("COPY (" + c.sql + ") TO STDOUT")},
-				{q("CREATE TABLE x AS " + c.sql)}, {q(c.sql + "; " + c.sql)}, {q("EXECUTE p; EXECUTE p")},
-				{q("SELECT 1; " + c.sql)}, {q(c.sql + "; SELECT 1")}, {q("EXECUTE p; SELECT 1")},
+				{q("EXPLAIN (ANALYZE, VERBOSE) " + c.sql)},
+				{q("EXPLAIN EXECUTE p")},
+				{q("COPY (" + c.sql + ") TO STDOUT")},
+				{q("CREATE TABLE x AS " + c.sql)},
+				{q(c.sql + "; " + c.sql)},
+				{q("EXECUTE p; EXECUTE p")},
+				{q("SELECT 1; " + c.sql)},
+				{q(c.sql + "; SELECT 1")},
+				{q("EXECUTE p; SELECT 1")},
 				{q("DECLARE c CURSOR FOR " + c.sql), q("FETCH 1 c; SELECT 1")},
 			} {
 				if out := r.get(len(more)+2, append(append([]message{q("BEGIN")}, more...), q("ROLLBACK"))...); planted.MatchString(out.text) || strings.Contains(out.text, "not what was analysed") {
