@@ -3,6 +3,7 @@ package protocols
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -28,6 +29,9 @@ type Undecoded struct {
 	Wanted func() bool
 	// Still reports whether one that goes this way may go on.
 	Still func() bool
+	// Tell is how often a session is told of in which something has moved. What can't
+	// be recorded ends.
+	Tell time.Duration
 	// Failed is told that a client did not come in by TLS with the passage.
 	Failed func()
 }
@@ -97,6 +101,7 @@ func (s *Session) Relay(ctx context.Context, d policy.Decision) error {
 	}
 	r := &relay{s: s, ctx: ctx, done: make(chan struct{})}
 	r.moved.Store(time.Now().UnixNano())
+	r.told = time.Now()
 	client := s.Client()
 	_ = client.SetDeadline(time.Time{})
 	_ = s.server.SetDeadline(time.Time{})
@@ -121,6 +126,8 @@ type relay struct {
 
 	look sync.Mutex // the session's policy is one goroutine's at a time
 	no   error      // why it can't go on, told already
+	told time.Time  // when the record was last told how much has moved
+	sum  int64      // of bytes then
 
 	once sync.Once
 	why  error
@@ -188,15 +195,30 @@ func (r *relay) still() error {
 	r.s.prove(r.ctx, now)
 	switch {
 	case !r.s.bound.Valid(now):
-		return r.told(errExpired, "identity", "the workload's token has expired", "renew the token, and connect again")
+		return r.tell(errExpired, "identity", "the workload's token has expired", "renew the token, and connect again")
 	case !r.s.o.Undecoded.Still() || !r.s.o.Gate.Undecoded(r.s.o.Policy):
-		return r.told(errUndecoded, "changed", "it may not be undecoded any more", "connect again: with a client that trusts this host's authority it is decoded")
+		return r.tell(errUndecoded, "changed", "it may not be undecoded any more", "connect again: with a client that trusts this host's authority it is decoded")
 	}
-	return nil
+	return r.count(now)
 }
 
-// told puts the end of a session on the record.
-func (r *relay) told(why error, rule, reason, remedy string) error {
+// count puts on the record how much has moved so far.
+func (r *relay) count(now time.Time) error {
+	in, out := r.s.relayed.in.Load(), r.s.relayed.out.Load()
+	if now.Sub(r.told) < r.s.o.Undecoded.Tell || in+out == r.sum {
+		return nil
+	}
+	r.told, r.sum = now, in+out
+	if err := r.s.Event(&events.Event{
+		Kind: events.Lifecycle, Time: now, Status: "undecoded", Message: fmt.Sprintf("%d bytes from the client and %d to it so far", in, out),
+	}); err != nil {
+		r.no = fmt.Errorf("%w: %w", policy.ErrUnrecorded, err)
+	}
+	return r.no
+}
+
+// tell puts the end of a session on the record.
+func (r *relay) tell(why error, rule, reason, remedy string) error {
 	r.no = errors.Join(why, r.s.Event(&events.Event{
 		Kind: events.Block, Time: time.Now(), Verdict: events.Blocked, Rules: []string{rule},
 		Reason: "the session is ended: " + reason, Remedy: remedy,

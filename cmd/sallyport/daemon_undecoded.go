@@ -35,11 +35,15 @@ func (d *daemon) undecoded(p *passage, doors *doors) *protocols.Undecoded {
 			u := d.setting.Load().upstreams[p.resource.Name]
 			return u != nil && u.resource.TLS.Passes()
 		},
+		Tell:   undecodedTold,
 		Failed: func() { d.unsecured.note(who, time.Now()) },
 	}
 }
 
 const (
+	// undecodedTold is how often an undecoded session is told of in which something
+	// moves.
+	undecodedTold = time.Minute
 	// unsecuredFor is how long it is remembered that TLS with a workload came to
 	// nothing.
 	unsecuredFor = time.Hour

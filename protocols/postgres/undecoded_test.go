@@ -21,6 +21,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 	"sallyport.dev/sallyport/protocols/protocoltest"
@@ -54,6 +55,7 @@ func (w *way) to(addr netip.AddrPort) *protocols.Undecoded {
 		Wanted: func() bool { return !w.unwanted.Load() },
 		Still:  func() bool { return !w.over.Load() },
 		Failed: func() { w.failed.Add(1) },
+		Tell:   time.Minute,
 	}
 }
 
@@ -280,6 +282,67 @@ func TestUndecodedEnds(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// fullJournal is one that takes nothing more from some moment on.
+type fullJournal struct {
+	*protocoltest.Journal
+
+	full atomic.Bool
+}
+
+func (j *fullJournal) Append(e *events.Event) (events.Ticket, error) {
+	if j.full.Load() {
+		return events.Ticket{}, events.ErrFull
+	}
+	return j.Journal.Append(e)
+}
+
+// A session in which something moves is told of again and again, and ends when it
+// can't be.
+func TestUndecodedIsToldOf(t *testing.T) {
+	s, roots, _ := mutualServer(t)
+	var w way
+	to := w.to(s.Addr)
+	to.Tell = 100 * time.Millisecond
+	j := &fullJournal{Journal: protocoltest.NewJournal()}
+	p := open(t, unread, protocoltest.Options{Undecoded: to, Journal: j})
+	conn := unreadConn(t, p, roots)
+	told := func() (n int) {
+		for _, e := range j.Events(events.Lifecycle) {
+			if e.Status == "undecoded" && e.Session.Undecoded && strings.Contains(e.Message, "bytes from the client and") {
+				n++
+			}
+		}
+		return n
+	}
+	for range 3 {
+		before := told()
+		if err := conn.Exec(t.Context(), "SELECT 1").Close(); err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; told() == before; i++ {
+			if i == 100 {
+				t.Fatal("it is not told of")
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	time.Sleep(500 * time.Millisecond)
+	n := told()
+	if time.Sleep(500 * time.Millisecond); told() != n {
+		t.Error("it is told of though nothing moves")
+	}
+	j.full.Store(true)
+	for range 100 {
+		if err := conn.Exec(t.Context(), "SELECT 1").Close(); err != nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err := p.End(); !errors.Is(err, policy.ErrUnrecorded) {
+		t.Error(err)
 	}
 }
 
