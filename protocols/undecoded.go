@@ -93,6 +93,7 @@ func (s *Session) Relay(ctx context.Context, d policy.Decision) error {
 	if !d.Allowed() || !s.event.Undecoded {
 		return ErrNotAllowed
 	}
+	s.relayed.in.Add(int64(s.Queued())) // the handshake's first message
 	if err := s.Flush(); err != nil {
 		return err
 	}
