@@ -98,9 +98,11 @@ func Describe(m policy.Mask) string {
 		value any
 		given bool
 	}{
-		{"first", m.First, m.First != 0}, {"last", m.Last, m.Last != 0},
+		{"first", m.First, m.First != 0},
+		{"last", m.Last, m.Last != 0},
 		{"constant", m.Constant, m.Constant != ""},
-		{"width", m.Width, m.Width != 0}, {"unit", m.Unit, m.Unit != ""},
+		{"width", m.Width, m.Width != 0},
+		{"unit", m.Unit, m.Unit != ""},
 		{"earliest", m.Earliest, m.Earliest != 0},
 		{"of", m.Of, m.Of != ""},
 		{"keep", strings.ReplaceAll(m.Keep, "\n", " "), m.Keep != ""},

@@ -9,7 +9,7 @@ import (
 
 const (
 	maxPaths = 100
-	maxSteps = 16
+	maxSteps = 8
 )
 
 // A step of a path is a key with a dot before it, or all elements of an array.
@@ -36,8 +36,18 @@ func Keep(list []string) (string, error) {
 		}
 	}
 	keep := strings.Join(lines, "\n")
-	_, err := paths(keep)
-	return keep, err
+	return keep, checkKeep(keep)
+}
+
+// maxProjection is the length of the SQL that paths may come to, in bytes.
+const maxProjection = 32 << 10
+
+func checkKeep(keep string) error {
+	all, err := paths(keep)
+	if err == nil && len(projection("c", tree(all), 1)) > maxProjection {
+		err = errors.New("keep: too many and too long paths for one statement: keep what is above them, or fewer")
+	}
+	return err
 }
 
 // paths reads the parameter.

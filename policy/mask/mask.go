@@ -101,8 +101,7 @@ func Check(m policy.Mask) error {
 			return fmt.Errorf("of says what is faked: use one of %s", strings.Join(Fakes, ", "))
 		}
 	case JSON:
-		_, err := paths(m.Keep)
-		return err
+		return checkKeep(m.Keep)
 	}
 	return nil
 }

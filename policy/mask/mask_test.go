@@ -278,7 +278,7 @@ func TestCheck(t *testing.T) {
 		{policy.Mask{Kind: "year", Earliest: 10_000}, "from 1 to 9999"},
 		{policy.Mask{Kind: "year", Earliest: -1}, "from 1 to 9999"},
 		{policy.Mask{Kind: "json"}, "needs keep"},
-		{policy.Mask{Kind: "json", Keep: "a\n"}, "from 1 to 16 steps"},
+		{policy.Mask{Kind: "json", Keep: "a\n"}, "from 1 to 8 steps"},
 		{policy.Mask{Kind: "json", Keep: "a.'b"}, "in double quotes"},
 		{policy.Mask{Kind: "redact", Keep: "a"}, "only json does"},
 		{policy.Mask{Kind: "redact", Constant: "a\nb"}, "control"},
@@ -360,9 +360,12 @@ func TestKeep(t *testing.T) {
 		{[]string{`"a"b`}, `keep: "a"b: write dots between keys, and [] for all elements of an array`},
 		{[]string{`"a`}, `keep: "a: a quoted key has no end`},
 		{[]string{"$.*"}, "keep: $.*: put a key that is no plain word in double quotes"},
-		{[]string{""}, "keep: : a path has from 1 to 16 steps"},
+		{[]string{""}, "keep: : a path has from 1 to 8 steps"},
 		{[]string{"\"a\nb\""}, "keep: \"a\nb\": a key has at most 256 bytes, no control characters and no backslash"},
-		{[]string{strings.Repeat("[]", 17)}, "keep: " + strings.Repeat("[]", 17) + ": a path has from 1 to 16 steps"},
+		{[]string{strings.Repeat("[]", 9)}, "keep: " + strings.Repeat("[]", 9) + ": a path has from 1 to 8 steps"},
+		{strings.Split(strings.TrimSpace(strings.Repeat("a.b.c.d.e.f.g ", 40)), " "), "keep: a.b.c.d.e.f.g is there with all that is below it: leave a.b.c.d.e.f.g out"},
+		{many(80), "keep: too many and too long paths for one statement: keep what is above them, or fewer"},
+		{many(101), "keep: more than 100 paths"},
 		{nil, "mask json needs keep: the paths that are shown, like [severity, visits[].day]"},
 	} {
 		got, err := mask.Keep(x.list)
@@ -376,6 +379,13 @@ func TestKeep(t *testing.T) {
 			t.Errorf("%q reads as %q, %v", got, again, err)
 		}
 	}
+}
+
+func many(n int) (list []string) {
+	for i := range n {
+		list = append(list, "a"+strconv.Itoa(i)+".b.c.d.e")
+	}
+	return list
 }
 
 // FuzzJSON: what is shown is under the paths, all of it, and printed as jsonb is.

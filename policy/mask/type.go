@@ -11,7 +11,7 @@ import (
 type Type struct {
 	Name      string   // pg_type.typname of a built-in type: "varchar", "_int4"
 	SQL       string   // as format_type prints it, qualified if it is not built in, with its modifier: "character varying(20)"; "" has none
-	Collation string   // qualified and quoted: pg_catalog."C"; "" is the default
+	Collation string   // qualified and quoted: pg_catalog."C"; "" is the database's
 	Labels    []string // of an enum
 }
 

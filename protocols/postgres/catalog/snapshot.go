@@ -85,7 +85,7 @@ type Column struct {
 	Name      string
 	Type      uint32
 	TypeName  string // as format_type prints it: qualified, with its modifier
-	Collation string // qualified and quoted; "" is the type's own
+	Collation string // qualified and quoted; "" is the database's, or none
 	NotNull   bool
 	Generated bool
 	Identity  bool

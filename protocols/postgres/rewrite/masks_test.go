@@ -26,13 +26,14 @@ CREATE DOMAIN typed.uuid AS text NOT NULL;
 CREATE DOMAIN typed.xml AS text NOT NULL;
 CREATE DOMAIN typed.money AS text NOT NULL;
 CREATE DOMAIN typed.code AS varchar(8) NOT NULL CHECK (VALUE ~ '^CAN[0-9]+$');
+CREATE DOMAIN typed.dc AS text COLLATE "POSIX";
 CREATE DOMAIN typed.codes AS typed.code;
 CREATE TABLE typed.t (
-	id int PRIMARY KEY, nc text COLLATE typed."no case", short varchar(6), fixed char(9), code typed.codes, mood typed.mood, odd typed.date,
+	id int PRIMARY KEY, who name, dc typed.dc, nc text COLLATE typed."no case", short varchar(6), fixed char(9), code typed.codes, mood typed.mood, odd typed.date,
 	n2 int2, n8 int8, price numeric(7,2), f4 float4, cash pg_catalog.money, born pg_catalog.date, at timestamptz(3), clock time(0), span interval hour to second(2), uid pg_catalog.uuid,
 	doc jsonb, raw json, tags varchar(12)[], days pg_catalog.date[], bytes bytea, addr inet, ok bool, bits bit(3), x pg_catalog.xml
 );
-INSERT INTO typed.t VALUES (1, 'CANARY-1', '12345', '123456789', 'CAN91147', 'tense', '1951',
+INSERT INTO typed.t VALUES (1, 'CANARY', 'CANARY', 'CANARY-1', '12345', '123456789', 'CAN91147', 'tense', '1951',
 	12345, 4111111111111234, 12345.67, 12345.5, 42, '1951-03-17', '1951-03-17 10:11:12.345+00', '10:11:12', '10:11:12', '91147000-0000-0000-0000-000000000001',
 	'{"a": 1, "b": [{"c": 2, "ssn": "CANARY"}], "ssn": "CANARY"}', '{"a":1,"ssn":"CANARY"}', '{CANARY-1,NULL}', '{1951-03-17}', 'CANARY', '9.1.1.47', true, '101', '<x>CANARY</x>');
 INSERT INTO typed.t (id, code) SELECT g, 'CAN1' FROM generate_series(2, 2000) g;
@@ -44,6 +45,8 @@ var typedMasks = map[string]struct {
 	m    policy.Mask
 	want string
 }{
+	"who":   {policy.Mask{Kind: "partial", First: 1}, "C*****"},
+	"dc":    {policy.Mask{Kind: "partial", First: 1}, "C*****"},
 	"nc":    {policy.Mask{Kind: "partial", Last: 1}, "******-1"},
 	"short": {policy.Mask{Kind: "redact"}, "[redac"},
 	"fixed": {policy.Mask{Kind: "ssn"}, "*****6789"},
@@ -123,6 +126,12 @@ func TestMaskedTypes(t *testing.T) {
 				t.Errorf("%s: %s is %q, want %q", sql, f.Name, got, x.want)
 			}
 		}
+	}
+	// And the column's collation, which decides what it can be compared with.
+	const collations = "SELECT pg_collation_for(who), pg_collation_for(dc), pg_collation_for(nc), pg_collation_for(short), pg_collation_for(tags) FROM "
+	inner := sent("SELECT who, dc, nc, short, tags FROM typed.t WHERE id = 1")
+	if got, want := rowsOf(t, c, collations+"("+inner+") s", 0).Rows[0], rowsOf(t, c, collations+"typed.t WHERE id = 1", 0).Rows[0]; fmt.Sprintf("%s", got) != fmt.Sprintf("%s", want) {
+		t.Errorf("collations are %s, want %s", got, want)
 	}
 	// Types of the same name in front of pg_catalog change nothing.
 	all := sent("SELECT * FROM typed.t")
