@@ -30,6 +30,8 @@ func TestSessionCopy(t *testing.T) {
 			f.Set(reflect.ValueOf(events.Process{PID: 1}))
 		case *events.TLS:
 			f.Set(reflect.ValueOf(events.TLS{Version: "1.3"}))
+		case *events.Certificate:
+			f.Set(reflect.ValueOf(events.Certificate{SHA256: "x"}))
 		}
 	}
 	s.Destination.UnmarshalText([]byte("192.0.2.1:1"))
