@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"os/signal"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/events/recorder"
 )
@@ -65,15 +67,13 @@ time can do that.`,
 			n := 0
 			enough := errors.New("enough")
 			err = jetstream.Tail(ctx, nc, o, nil, func(m *nats.Msg) error {
-				line := render.Line(string(m.Data))
-				if !asJSON {
-					line = eventLine(m)
-				}
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), line); err != nil {
-					return err
-				}
-				if n++; n == count {
-					return enough
+				for line := range eventLines(m, asJSON) {
+					if _, err := fmt.Fprintln(cmd.OutOrStdout(), line); err != nil {
+						return err
+					}
+					if n++; n == count {
+						return enough
+					}
 				}
 				return nil
 			})
@@ -98,15 +98,31 @@ time can do that.`,
 	return cmd
 }
 
-// eventLine is an event on one line: time, host, kind, verdict, who, what.
-func eventLine(m *nats.Msg) string {
-	host, r, err := jetstream.Parse(m.Subject, m.Header, m.Data)
-	if err != nil {
-		return "? " + render.Line(m.Subject) + ": " + render.Line(err.Error())
+// eventLines gives the events of a message, one line each.
+func eventLines(m *nats.Msg, asJSON bool) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		host, rs, err := jetstream.Parse(m.Subject, m.Header, m.Data)
+		if err != nil {
+			yield("? " + render.Line(m.Subject) + ": " + render.Line(err.Error()))
+			return
+		}
+		for i := range rs {
+			line := render.Line(string(rs[i].Payload))
+			if !asJSON {
+				line = eventLine(m.Subject, host, &rs[i])
+			}
+			if !yield(line) {
+				return
+			}
+		}
 	}
+}
+
+// eventLine is an event on one line: time, host, kind, verdict, who, what.
+func eventLine(subject, host string, r *events.Record) string {
 	f, err := recorder.Decode(r.Kind, r.Payload)
 	if err != nil {
-		return "? " + render.Line(m.Subject) + ": " + render.Line(err.Error())
+		return "? " + render.Line(subject) + ": " + render.Line(err.Error())
 	}
 	parts := []string{f.Time.Local().Format("15:04:05.000"), host, fmt.Sprintf("%-13s", r.Kind)}
 	if f.Verdict != "" {

@@ -10,7 +10,7 @@ import (
 	"sallyport.dev/sallyport/events/jetstream"
 )
 
-func decode(t *testing.T, b []byte) events.Record {
+func decode(t *testing.T, b []byte) []events.Record {
 	t.Helper()
 	var r struct {
 		Message struct {
@@ -26,24 +26,35 @@ func decode(t *testing.T, b []byte) events.Record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, rec, err := jetstream.Parse(r.Message.Subject, h, r.Message.Data)
+	host, rs, err := jetstream.Parse(r.Message.Subject, h, r.Message.Data)
 	if err != nil || host != "h1" {
 		t.Fatal(host, err)
 	}
-	return rec
+	return rs
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add("sallyport.audit.h1.postgres.statement", "c", "1", "statement", "00", "00", "postgres", "s", []byte("{}"))
-	f.Add("sallyport.transcript.h1.s", "c", "1", "transcript", "", "", "", "s%2e", []byte{})
-	f.Fuzz(func(t *testing.T, subject, chain, seq, kind, prev, hash, protocol, session string, data []byte) {
-		h := nats.Header{
-			"Sallyport-Chain": {chain}, "Sallyport-Seq": {seq}, "Sallyport-Kind": {kind}, "Sallyport-Prev": {prev},
-			"Sallyport-Hash": {hash}, "Sallyport-Protocol": {protocol}, "Sallyport-Session": {session},
+	const zero = "0000000000000000000000000000000000000000000000000000000000000000"
+	f.Add("sallyport.audit.h1.postgres.statement", "c", "statement", "postgres", "1 2 "+zero+" "+zero+" s", "3 2 "+zero+" "+zero+" t", []byte("{}\n{}"))
+	f.Add("sallyport.transcript.h1.s", "c", "transcript", "", "1 0 "+zero+" "+zero+" s%2e", "", []byte{})
+	f.Fuzz(func(t *testing.T, subject, chain, kind, protocol, one, two string, data []byte) {
+		h := nats.Header{"Sallyport-Chain": {chain}, "Sallyport-Kind": {kind}, "Sallyport-Protocol": {protocol}, "Sallyport-Record": {one, two}}
+		if two == "" {
+			h["Sallyport-Record"] = []string{one}
 		}
-		host, r, err := jetstream.Parse(subject, h, data)
-		if err == nil && (r.Seq == 0 || r.Chain == "" || jetstream.Subject(host, &r) != subject) {
-			t.Fatalf("believed %q: %+v", subject, r)
+		host, rs, err := jetstream.Parse(subject, h, data)
+		if err != nil {
+			return
+		}
+		size, last := len(rs)-1, uint64(0)
+		for _, r := range rs {
+			if r.Seq <= last || r.Chain == "" || jetstream.Subject(host, &r) != subject {
+				t.Fatalf("believed %q: %+v", subject, r)
+			}
+			size, last = size+len(r.Payload), r.Seq
+		}
+		if size != len(data) {
+			t.Fatalf("%d bytes of %d belong to records", size, len(data))
 		}
 	})
 }

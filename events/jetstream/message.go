@@ -12,16 +12,21 @@ import (
 	"sallyport.dev/sallyport/events"
 )
 
-// Headers of a published record; the payload is the record's own. Text is
-// path-escaped, hashes are hex.
+// Headers of a message. Text is path-escaped, hashes are hex.
 const (
 	headerChain    = "Sallyport-Chain"
-	headerSeq      = "Sallyport-Seq"
-	headerKind     = "Sallyport-Kind" // "transcript" for a chunk
-	headerPrev     = "Sallyport-Prev"
-	headerHash     = "Sallyport-Hash"
+	headerKind     = "Sallyport-Kind" // "transcript" for chunks
 	headerProtocol = "Sallyport-Protocol"
-	headerSession  = "Sallyport-Session"
+	// One for each record that the message holds, in the order of the payload:
+	// number, length of its payload, hash of the record before, its own hash,
+	// session.
+	headerRecord = "Sallyport-Record"
+)
+
+// Limits of one message. NATS takes 64 KiB of headers.
+const (
+	packHeader = 48 << 10
+	packBytes  = 256 << 10
 )
 
 const transcript = "transcript"
@@ -49,52 +54,151 @@ func token(s, empty string) string {
 	}, s)
 }
 
-func message(host string, r *events.Record) *nats.Msg {
-	seq := strconv.FormatUint(r.Seq, 10)
-	chain := url.PathEscape(r.Chain)
-	kind := transcript
-	if r.Kind != 0 {
-		kind = r.Kind.String()
+// pack is one message: records of one subject, each payload on a line of its
+// own.
+type pack struct {
+	subject, protocol string
+	kind              events.Kind
+	chain             string
+	last              uint64   // number of the last record
+	records           []string // headerRecord
+	data              []byte
+	head              int // bytes of records
+}
+
+// add reports whether the record found room.
+func (p *pack) add(r *events.Record, limit int) bool {
+	if len(p.records) > 0 && (p.head > packHeader || len(p.data)+len(r.Payload) > limit) {
+		return false
 	}
-	return &nats.Msg{Subject: Subject(host, r), Data: r.Payload, Header: nats.Header{
-		nats.MsgIdHdr: {chain + "-" + seq},
-		headerChain:   {chain}, headerSeq: {seq}, headerKind: {kind},
-		headerPrev: {hex.EncodeToString(r.Prev[:])}, headerHash: {hex.EncodeToString(r.Hash[:])},
-		headerProtocol: {url.PathEscape(r.Protocol)}, headerSession: {url.PathEscape(r.Session)},
+	b := make([]byte, 0, 256)
+	b = append(strconv.AppendUint(b, r.Seq, 10), ' ')
+	b = append(strconv.AppendInt(b, int64(len(r.Payload)), 10), ' ')
+	b = append(hex.AppendEncode(b, r.Prev[:]), ' ')
+	b = append(hex.AppendEncode(b, r.Hash[:]), ' ')
+	b = append(b, url.PathEscape(r.Session)...)
+	if len(p.records) > 0 {
+		p.data = append(p.data, '\n')
+	}
+	p.data = append(p.data, r.Payload...)
+	p.records = append(p.records, string(b))
+	p.last, p.head = r.Seq, p.head+len(headerRecord)+len(b)+4
+	return true
+}
+
+func (p *pack) message() *nats.Msg {
+	kind := transcript
+	if p.kind != 0 {
+		kind = p.kind.String()
+	}
+	chain := url.PathEscape(p.chain)
+	return &nats.Msg{Subject: p.subject, Data: p.data, Header: nats.Header{
+		nats.MsgIdHdr: {chain + "-" + strconv.FormatUint(p.last, 10)},
+		headerChain:   {chain}, headerKind: {kind}, headerProtocol: {url.PathEscape(p.protocol)}, headerRecord: p.records,
 	}}
 }
 
-// Parse reads a published record and the host that published it. The host is
-// the subject's, which NATS holds the publisher to. The record's hash is not
-// checked: see events.Record.Intact. Payload borrows from data.
-func Parse(subject string, h nats.Header, data []byte) (host string, r events.Record, err error) {
+// Parse reads a published message: the records it holds, in the order of the
+// chain though not without gaps, and the host that published them. The host is
+// the subject's, which NATS holds the publisher to. The records' hashes are not
+// checked: see events.Record.Intact. Payloads borrow from data.
+func Parse(subject string, h nats.Header, data []byte) (host string, rs []events.Record, err error) {
+	host, rs, lengths, err := parseHead(subject, h)
+	if err != nil {
+		return host, nil, err
+	}
+	for i := range rs {
+		n := lengths[i]
+		switch last := i == len(rs)-1; {
+		case n > len(data), last && n < len(data), !last && (n == len(data) || data[n] != '\n'):
+			return host, nil, fmt.Errorf("jetstream: record %d has other bytes than its message says", rs[i].Seq)
+		case last:
+			rs[i].Payload = data
+		default:
+			rs[i].Payload, data = data[:n:n], data[n+1:]
+		}
+	}
+	return host, rs, nil
+}
+
+// parseHead is Parse without the payloads, whose lengths it returns.
+func parseHead(subject string, h nats.Header) (host string, rs []events.Record, lengths []int, err error) {
 	parts := strings.SplitN(subject, ".", 4)
 	if len(parts) != 4 || parts[0] != "sallyport" {
-		return "", r, fmt.Errorf("jetstream: %q is no subject of a record", subject)
+		return "", nil, nil, fmt.Errorf("jetstream: %q is no subject of a record", subject)
 	}
 	host = parts[2]
-	if r.Kind, err = parseKind(h.Get(headerKind)); err != nil {
-		return host, r, err
+	var of events.Record
+	if of.Kind, err = parseKind(h.Get(headerKind)); err != nil {
+		return host, nil, nil, err
 	}
-	if r.Seq, err = strconv.ParseUint(h.Get(headerSeq), 10, 63); err != nil || r.Seq == 0 {
-		return host, r, fmt.Errorf("jetstream: header %s %q: want a number from 1", headerSeq, h.Get(headerSeq))
-	}
-	for name, to := range map[string]*[32]byte{headerPrev: &r.Prev, headerHash: &r.Hash} {
-		v := h.Get(name)
-		if n, err := hex.Decode(to[:], []byte(v[:min(len(v), 64)])); err != nil || n != 32 || len(v) != 64 {
-			return host, r, fmt.Errorf("jetstream: header %s is no SHA-256", name)
-		}
-	}
-	for name, to := range map[string]*string{headerChain: &r.Chain, headerProtocol: &r.Protocol, headerSession: &r.Session} {
+	for name, to := range map[string]*string{headerChain: &of.Chain, headerProtocol: &of.Protocol} {
 		if *to, err = url.PathUnescape(h.Get(name)); err != nil {
-			return host, r, fmt.Errorf("jetstream: header %s: %w", name, err)
+			return host, nil, nil, fmt.Errorf("jetstream: header %s: %w", name, err)
 		}
 	}
-	r.Payload = data
-	if want := Subject(host, &r); r.Chain == "" || want != subject {
-		return host, r, fmt.Errorf("jetstream: a record of chain %q on subject %q belongs on %q", r.Chain, subject, want)
+	lines := h.Values(headerRecord)
+	if len(lines) == 0 || of.Chain == "" {
+		return host, nil, nil, fmt.Errorf("jetstream: a message without %s or %s", headerRecord, headerChain)
 	}
-	return host, r, nil
+	rs, lengths = make([]events.Record, len(lines)), make([]int, len(lines))
+	sessions := map[string]string{}
+	for i, line := range lines {
+		r := &rs[i]
+		*r = of
+		if lengths[i], err = parseRecord(r, line, sessions); err != nil {
+			return host, nil, nil, err
+		}
+		if i > 0 && r.Seq <= rs[i-1].Seq {
+			return host, nil, nil, fmt.Errorf("jetstream: record %d stands behind record %d", r.Seq, rs[i-1].Seq)
+		}
+		if i > 0 && r.Session == rs[i-1].Session {
+			continue
+		}
+		if want := Subject(host, r); want != subject {
+			return host, nil, nil, fmt.Errorf("jetstream: a record of chain %q on subject %q belongs on %q", r.Chain, subject, want)
+		}
+	}
+	return host, rs, lengths, nil
+}
+
+// parseRecord reads a headerRecord into r, and returns its payload's length.
+func parseRecord(r *events.Record, line string, sessions map[string]string) (length int, err error) {
+	bad := func() error {
+		return fmt.Errorf("jetstream: header %s %q: want number, length, two SHA-256 and session", headerRecord, line[:min(len(line), 300)])
+	}
+	seq, rest, ok1 := strings.Cut(line, " ")
+	size, rest, ok2 := strings.Cut(rest, " ")
+	const two = 2 * 64
+	if !ok1 || !ok2 || len(rest) < two+2 || rest[64] != ' ' || rest[two+1] != ' ' {
+		return 0, bad()
+	}
+	r.Seq, err = strconv.ParseUint(seq, 10, 63)
+	if err != nil || r.Seq == 0 {
+		return 0, bad()
+	}
+	if length, err = strconv.Atoi(size); err != nil || length < 0 {
+		return 0, bad()
+	}
+	var b [64]byte
+	copy(b[:], rest)
+	if _, err := hex.Decode(r.Prev[:], b[:]); err != nil {
+		return 0, bad()
+	}
+	copy(b[:], rest[65:])
+	if _, err := hex.Decode(r.Hash[:], b[:]); err != nil {
+		return 0, bad()
+	}
+	escaped := rest[two+2:]
+	known, ok := sessions[escaped]
+	if !ok {
+		if known, err = url.PathUnescape(escaped); err != nil {
+			return 0, bad()
+		}
+		sessions[escaped] = known
+	}
+	r.Session = known
+	return length, nil
 }
 
 var kinds = func() map[string]events.Kind {

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -61,14 +63,15 @@ func (s *Shipper) Lag() uint64 {
 }
 
 // Limits of a batch. It is stored whole or not at all, so that no failure can
-// put a later record in front of an earlier one. The server takes 1,000, and
-// syncs files for each batch: batches that are not full follow each other no
-// faster than pace.
+// put a later record in front of an earlier one. The server takes 1,000
+// messages, and syncs files for each batch: batches that are not full follow
+// each other no faster than pace.
 const (
-	batchRecords = 1000
-	batchBytes   = 2 << 20
-	pace         = 200 * time.Millisecond
-	ackTimeout   = 5 * time.Second
+	batchRecords  = 8192
+	batchMessages = 1000
+	batchBytes    = 4 << 20
+	pace          = 200 * time.Millisecond
+	ackTimeout    = 5 * time.Second
 )
 
 // Errors that an operator must act on; the Shipper keeps trying meanwhile.
@@ -158,10 +161,12 @@ func (s *Shipper) end(ctx context.Context) (end, error) {
 	if err != nil {
 		return end{}, fmt.Errorf("jetstream: end of the stream: %w", err)
 	}
-	_, rec, err := Parse(r.Message.Subject, h, nil)
+	// The last message of a batch holds its last record.
+	_, rs, _, err := parseHead(r.Message.Subject, h)
 	if err != nil {
 		return end{}, err
 	}
+	rec := &rs[len(rs)-1]
 	return end{r.Message.Seq, rec.Chain, rec.Seq, rec.Hash}, nil
 }
 
@@ -188,55 +193,55 @@ func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) 
 	s.shipped.Store(from - 1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	records, err := s.read(ctx, cancel, from)
+	more, err := s.read(ctx, cancel, from)
 	if err != nil {
 		return 0, err
 	}
+	records := &incoming{more: more}
 	continues := e.chain == s.Source.Chain && from == e.seq+1
 	var last time.Time
 	for {
-		batch, err := collect(ctx, records, limit, last.Add(pace))
+		batch, err := s.collect(ctx, records, limit, last.Add(pace))
 		if err != nil {
 			return shipped, err
 		}
 		last = time.Now()
-		if first := &batch[0]; continues && first.Prev != e.hash {
-			return shipped, fmt.Errorf("%w: record %d does not follow it", ErrForked, first.Seq)
+		if continues && batch.prev != e.hash {
+			return shipped, fmt.Errorf("%w: record %d does not follow it", ErrForked, batch.first)
 		}
 		continues = false
 		if e.at, err = s.publish(ctx, batch, e.at); err != nil {
 			return shipped, err
 		}
-		shipped += len(batch)
+		shipped += batch.n
 		limit = min(limit*4, batchRecords)
-		s.shipped.Store(batch[len(batch)-1].Seq)
+		s.shipped.Store(batch.last)
 		if s.Shipped != nil {
-			s.Shipped(batch[len(batch)-1].Seq)
+			s.Shipped(batch.last)
 		}
 	}
 }
 
 // read runs ahead of publishing, so that a batch fills while the one before
 // it is on its way. It ends with ctx, and ends ctx when reading fails.
-func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from uint64) (<-chan events.Record, error) {
+func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from uint64) (<-chan []events.Record, error) {
 	r, err := s.Source.Open(from)
 	if err != nil {
 		return nil, err
 	}
-	out := make(chan events.Record, batchRecords/2)
+	out := make(chan []events.Record, 4)
 	go func() {
 		if c, ok := r.(interface{ Close() error }); ok {
 			defer c.Close()
 		}
 		for {
-			rec, err := r.Next(ctx)
+			rs, err := several(ctx, r, s.Source.Last)
 			if err != nil {
 				fail(err)
 				return
 			}
-			rec.Payload = append([]byte(nil), rec.Payload...)
 			select {
-			case out <- rec:
+			case out <- rs:
 			case <-ctx.Done():
 				return
 			}
@@ -245,57 +250,139 @@ func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from u
 	return out, nil
 }
 
+// readAhead is how many records, and roughly bytes, are handed over at once.
+const (
+	readAhead      = 256
+	readAheadBytes = 512 << 10
+)
+
+// several waits for a record, and returns it with those that are there already.
+func several(ctx context.Context, r Reader, last func() uint64) ([]events.Record, error) {
+	rec, err := r.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := min(last()+1-rec.Seq, readAhead)
+	rs := make([]events.Record, 0, n)
+	var buf []byte // of all payloads: what has moved is kept by those before
+	for {
+		at := len(buf)
+		buf = append(buf, rec.Payload...)
+		rec.Payload = buf[at:len(buf):len(buf)]
+		if rs = append(rs, rec); uint64(len(rs)) >= n || len(buf) > readAheadBytes {
+			return rs, nil
+		}
+		if rec, err = r.Next(ctx); err != nil {
+			return rs, nil // it comes again
+		}
+	}
+}
+
+// batch is records that follow each other, in as few messages as their subjects
+// allow. The message that holds the last of them is the last.
+type batch struct {
+	host        string
+	first, last uint64
+	prev        [32]byte // of the first
+	n, size     int
+	room        int // bytes of one message
+	packs       []*pack
+	open        map[packKey]*pack
+}
+
+type packKey struct {
+	kind              events.Kind
+	protocol, session string
+}
+
+func (b *batch) add(r *events.Record) {
+	if b.n == 0 {
+		b.first, b.prev = r.Seq, r.Prev
+	}
+	b.last = r.Seq
+	b.n++
+	b.size += len(r.Payload)
+	key := packKey{kind: r.Kind, protocol: r.Protocol}
+	if r.Kind == 0 {
+		key.session = r.Session
+	}
+	if p := b.open[key]; p != nil && p.add(r, b.room) {
+		return
+	}
+	p := &pack{subject: Subject(b.host, r), protocol: r.Protocol, kind: r.Kind, chain: r.Chain}
+	p.add(r, b.room)
+	b.packs = append(b.packs, p)
+	b.open[key] = p
+}
+
+func (b *batch) full(limit int) bool {
+	return b.n >= limit || b.size >= batchBytes || len(b.packs) >= batchMessages
+}
+
+// messages returns the batch's messages, in the order of their last records.
+func (b *batch) messages() []*nats.Msg {
+	slices.SortFunc(b.packs, func(x, y *pack) int { return cmp.Compare(x.last, y.last) })
+	out := make([]*nats.Msg, len(b.packs))
+	for i, p := range b.packs {
+		out[i] = p.message()
+	}
+	return out
+}
+
 // collect waits for a record, and for more until a batch is full or the time
 // has come.
-func collect(ctx context.Context, in <-chan events.Record, limit int, until time.Time) ([]events.Record, error) {
-	var batch []events.Record
-	size := 0
-	add := func(r events.Record) {
-		batch = append(batch, r)
-		size += len(r.Payload)
-	}
-	select {
-	case r := <-in:
-		add(r)
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+func (s *Shipper) collect(ctx context.Context, in *incoming, limit int, until time.Time) (*batch, error) {
+	b := &batch{host: s.Host, room: int(min(packBytes, s.Conn.MaxPayload()/4)), open: map[packKey]*pack{}}
 	wait := time.NewTimer(time.Until(until))
 	defer wait.Stop()
-	for len(batch) < limit && size < batchBytes {
+	for {
+		for len(in.rest) > 0 && !b.full(limit) {
+			b.add(&in.rest[0])
+			in.rest = in.rest[1:]
+		}
+		if b.full(limit) {
+			return b, nil
+		}
+		due := wait.C
+		if b.n == 0 {
+			due = nil
+		}
 		select {
-		case r := <-in:
-			add(r)
+		case in.rest = <-in.more:
 			continue
 		default:
 		}
 		select {
-		case r := <-in:
-			add(r)
-		case <-wait.C:
-			return batch, nil
+		case in.rest = <-in.more:
+		case <-due:
+			return b, nil
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
-	return batch, nil
+}
+
+// incoming is what the journal has given and no batch has taken.
+type incoming struct {
+	more <-chan []events.Record
+	rest []events.Record
 }
 
 // publish stores a batch behind the message at, the last one of this host, or
 // stores nothing. It returns where the batch ends.
-func (s *Shipper) publish(ctx context.Context, batch []events.Record, at uint64) (uint64, error) {
+func (s *Shipper) publish(ctx context.Context, b *batch, at uint64) (uint64, error) {
 	id := nuid.Next()
-	for i := range batch {
-		m := message(s.Host, &batch[i])
+	msgs := b.messages()
+	for i, m := range msgs {
 		if n := size(m); n > s.Conn.MaxPayload() && s.Conn.IsConnected() {
-			return at, fmt.Errorf("%w: record %d has %d bytes, the limit is %d: raise max_payload of the NATS server", ErrTooLarge, batch[i].Seq, n, s.Conn.MaxPayload())
+			return at, fmt.Errorf("%w: the message of record %d has %d bytes, the limit is %d: raise max_payload of the NATS server", ErrTooLarge, b.packs[i].last, n, s.Conn.MaxPayload())
 		}
 		if i == 0 {
 			m.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(at, 10))
 			m.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", s.filter())
 		}
-		last := i == len(batch)-1
-		if len(batch) > 1 {
+		last := i == len(msgs)-1
+		if len(msgs) > 1 {
 			m.Header.Set("Nats-Batch-Id", id)
 			m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
 			if last {
@@ -351,8 +438,10 @@ func request(ctx context.Context, nc *nats.Conn, m *nats.Msg) (*nats.Msg, error)
 // size is what NATS counts against max_payload.
 func size(m *nats.Msg) int64 {
 	n := len("NATS/1.0\r\n\r\n") + len(m.Data) + 256 // what batches add
-	for k, v := range m.Header {
-		n += len(k) + len(v[0]) + len(": \r\n")
+	for k, vs := range m.Header {
+		for _, v := range vs {
+			n += len(k) + len(v) + len(": \r\n")
+		}
 	}
 	return int64(n)
 }

@@ -1,16 +1,19 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/jetstream"
 )
 
@@ -30,8 +33,12 @@ type Recorder struct {
 }
 
 const (
-	batchMessages = 512
-	resend        = 30 * time.Second // receipts that nobody heard are sent again
+	batchRecords = 4096
+	pullMessages = 256
+	pullBytes    = 8 << 20
+	together     = 2 * time.Millisecond  // one commit for what comes together
+	apart        = 50 * time.Millisecond // for the rest of a batch
+	resend       = 30 * time.Second      // receipts that nobody heard are sent again
 )
 
 // Run works until ctx ends, and returns nil then. What fails is tried again:
@@ -75,7 +82,7 @@ func (r *Recorder) consume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	it, err := c.Messages(js.PullMaxMessages(2*batchMessages), js.PullExpiry(5*time.Second))
+	it, err := c.Messages(js.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes), js.PullExpiry(5*time.Second))
 	if err != nil {
 		return err
 	}
@@ -127,26 +134,29 @@ func (r *Recorder) consume(ctx context.Context) error {
 
 // take stores m and what else has arrived, then acknowledges it.
 func (r *Recorder) take(ctx context.Context, m js.Msg, in <-chan js.Msg) error {
-	msgs := append(make([]js.Msg, 0, batchMessages), m)
-	gather := time.NewTimer(2 * time.Millisecond) // one commit for what comes together
-	defer gather.Stop()
-fill:
-	for len(msgs) < batchMessages {
+	var g gathered
+	g.add(m)
+	soon, late := time.NewTimer(together), time.NewTimer(apart)
+	defer soon.Stop()
+	defer late.Stop()
+	for due := soon.C; due != nil && len(g.batch) < batchRecords; {
 		select {
 		case m := <-in:
-			msgs = append(msgs, m)
-		case <-gather.C:
-			break fill
+			g.add(m)
+		case <-late.C:
+			due = nil
+		case <-due:
+			// What lies between is on its way: messages of one batch hold
+			// records of one kind each.
+			if due = late.C; g.whole() {
+				due = nil
+			}
 		}
 	}
-	batch := make([]Message, len(msgs))
-	for i, m := range msgs {
-		b := &batch[i]
-		b.Host, b.Record, b.Err = jetstream.Parse(m.Subject(), m.Headers(), m.Data())
-		if b.Err != nil {
-			b.Record.Payload = m.Data()
-		}
-	}
+	msgs, batch := g.msgs, g.batch
+	slices.SortStableFunc(batch, func(x, y Message) int {
+		return cmp.Or(cmp.Compare(x.Host, y.Host), cmp.Compare(x.Record.Chain, y.Record.Chain), cmp.Compare(x.Record.Seq, y.Record.Seq))
+	})
 	heads, alarms, err := r.Store.Add(ctx, batch, time.Now())
 	if err != nil {
 		return err
@@ -162,6 +172,48 @@ fill:
 	}
 	r.receipts(ctx, heads)
 	return nil
+}
+
+// gathered is what goes into one transaction.
+type gathered struct {
+	msgs   []js.Msg
+	batch  []Message
+	chains map[[2]string]*extent
+}
+
+// extent is what of a chain has come together.
+type extent struct{ first, last, n uint64 }
+
+func (g *gathered) add(m js.Msg) {
+	g.msgs = append(g.msgs, m)
+	host, rs, err := jetstream.Parse(m.Subject(), m.Headers(), m.Data())
+	if err != nil {
+		g.batch = append(g.batch, Message{Host: host, Record: events.Record{Payload: m.Data()}, Err: err})
+		return
+	}
+	if g.chains == nil {
+		g.chains = map[[2]string]*extent{}
+	}
+	key := [2]string{host, rs[0].Chain}
+	e := g.chains[key]
+	if e == nil {
+		e = &extent{first: rs[0].Seq}
+		g.chains[key] = e
+	}
+	for i := range rs {
+		g.batch = append(g.batch, Message{Host: host, Record: rs[i]})
+	}
+	e.first, e.last, e.n = min(e.first, rs[0].Seq), max(e.last, rs[len(rs)-1].Seq), e.n+uint64(len(rs))
+}
+
+// whole reports whether no record is missing between those that came.
+func (g *gathered) whole() bool {
+	for _, e := range g.chains {
+		if e.n < e.last-e.first+1 {
+			return false
+		}
+	}
+	return true
 }
 
 // receipts tells the hosts what they may forget; all heads when none is given.

@@ -208,9 +208,8 @@ func TestDuplicatesAndForgeriesOnTheStream(t *testing.T) {
 	publish := func(r events.Record) {
 		t.Helper()
 		h := nats.Header{
-			"Sallyport-Chain": {r.Chain}, "Sallyport-Seq": {fmt.Sprint(r.Seq)}, "Sallyport-Kind": {"transcript"},
-			"Sallyport-Prev": {fmt.Sprintf("%x", r.Prev)}, "Sallyport-Hash": {fmt.Sprintf("%x", r.Hash)},
-			"Sallyport-Protocol": {r.Protocol}, "Sallyport-Session": {r.Session},
+			"Sallyport-Chain": {r.Chain}, "Sallyport-Kind": {"transcript"}, "Sallyport-Protocol": {r.Protocol},
+			"Sallyport-Record": {fmt.Sprintf("%d %d %x %x %s", r.Seq, len(r.Payload), r.Prev, r.Hash, r.Session)},
 		}
 		if _, err := nc.RequestMsg(&nats.Msg{Subject: jetstream.Subject("h1", &r), Header: h, Data: r.Payload}, 5*time.Second); err != nil {
 			t.Fatal(err)

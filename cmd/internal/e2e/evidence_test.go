@@ -69,16 +69,21 @@ func (s *story) published(ts *testscript.TestScript, neg bool, args []string) {
 		ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 		defer cancel()
 		err = jetstream.Tail(ctx, nc, jetstream.TailOptions{FromStart: true}, nil, func(m *nats.Msg) error {
-			_, r, err := jetstream.Parse(m.Subject, m.Header, m.Data)
+			_, rs, err := jetstream.Parse(m.Subject, m.Header, m.Data)
 			if err != nil {
 				return err
 			}
-			f, err := recorder.Decode(r.Kind, r.Payload)
-			f.Kind = r.Kind.String()
-			if err == nil && !f.Time.Before(s.since.Truncate(time.Millisecond)) {
-				all = append(all, f)
+			for _, r := range rs {
+				f, err := recorder.Decode(r.Kind, r.Payload)
+				if err != nil {
+					return err
+				}
+				f.Kind = r.Kind.String()
+				if !f.Time.Before(s.since.Truncate(time.Millisecond)) {
+					all = append(all, f)
+				}
 			}
-			return err
+			return nil
 		})
 		return all, err
 	})
