@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -81,7 +82,11 @@ func ship(t *testing.T, s *jetstream.Shipper) (stop func()) {
 // stored returns the records that the stream holds, in the order of the chain.
 func stored(t *testing.T, s *jetstream.Server, want int) []events.Record {
 	t.Helper()
-	nc := dial(t, s, jetstream.RoleHost)
+	return all(t, dial(t, s, jetstream.RoleHost), want)
+}
+
+func all(t *testing.T, nc *nats.Conn, want int) []events.Record {
+	t.Helper()
 	var out []events.Record
 	deadline := time.Now().Add(20 * time.Second)
 	seq := 1
@@ -153,8 +158,7 @@ func TestShipsInOrderOnceThroughRestarts(t *testing.T) {
 	inOrder(t, stored(t, s, 3100), c)
 }
 
-// A busy host's records share messages, of one subject each; the last message
-// of a batch holds its last record.
+// A busy host's records share messages, of one subject each.
 func TestRecordsShareMessages(t *testing.T) {
 	c := chaintest.New("c1")
 	fill(c, 3000)
@@ -168,6 +172,59 @@ func TestRecordsShareMessages(t *testing.T) {
 	}
 	if n := st.CachedInfo().State.Msgs; n > 100 {
 		t.Errorf("%d messages for 3,000 records of two subjects", n)
+	}
+}
+
+// A batch that was broken off at any of its messages goes on where it was: each
+// record is in the stream once, also if the rest is broken off again.
+func TestABrokenBatchGoesOn(t *testing.T) {
+	whole := chaintest.New("c1")
+	for i := range 120 {
+		whole.Add(events.Kind(1+i%5), "postgres", fmt.Sprint("s-", i%2), fmt.Appendf(nil, `{"n":%d}`, i))
+		whole.Add(0, "postgres", fmt.Sprint("s-", i%3), events.AppendChunk(nil, &events.Chunk{Kind: events.ChunkResult, Data: make([]byte, 100)}))
+	}
+	for first := 1; first <= 8; first++ {
+		srv, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.Start()
+		nc, err := nats.Connect("", nats.InProcessServer(srv))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := jetstream.Ensure(t.Context(), nc, 0); err != nil {
+			t.Fatal(err)
+		}
+		api, _ := js.New(nc)
+		st, err := api.Stream(t.Context(), "SALLYPORT")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf := st.CachedInfo().Config
+		// Behind so many messages the stream takes no more; then one more at a time.
+		shipped := uint64(0)
+		for conf.MaxMsgs = int64(first); shipped < whole.Last(); conf.MaxMsgs++ {
+			if _, err := api.UpdateStream(t.Context(), conf); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			sh := jetstream.Shipper{Host: "h1", Source: source(whole), Conn: nc, Failed: func(error) { cancel() }, Shipped: func(seq uint64) {
+				if shipped = seq; seq == whole.Last() {
+					cancel()
+				}
+			}}
+			if err := sh.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if conf.MaxMsgs > 20 {
+				t.Fatalf("%d messages for one batch", conf.MaxMsgs)
+			}
+		}
+		inOrder(t, all(t, nc, 240), whole)
+		nc.Close()
+		srv.Shutdown()
+		srv.WaitForShutdown()
 	}
 }
 
@@ -370,13 +427,12 @@ func TestEnsureRefusesAWeakerStream(t *testing.T) {
 		t.Fatalf("our own stream: %v", err)
 	}
 	for name, weaken := range map[string]func(*js.StreamConfig){
-		"deny_delete":  func(c *js.StreamConfig) { c.DenyDelete = false },
-		"deny_purge":   func(c *js.StreamConfig) { c.DenyPurge = false },
-		"max_age":      func(c *js.StreamConfig) { c.MaxAge = time.Hour },
-		"discard":      func(c *js.StreamConfig) { c.Discard = js.DiscardOld },
-		"storage":      func(c *js.StreamConfig) { c.Storage = js.MemoryStorage },
-		"subjects":     func(c *js.StreamConfig) { c.Subjects = c.Subjects[:1] },
-		"allow_atomic": func(c *js.StreamConfig) { c.AllowAtomicPublish = false },
+		"deny_delete": func(c *js.StreamConfig) { c.DenyDelete = false },
+		"deny_purge":  func(c *js.StreamConfig) { c.DenyPurge = false },
+		"max_age":     func(c *js.StreamConfig) { c.MaxAge = time.Hour },
+		"discard":     func(c *js.StreamConfig) { c.Discard = js.DiscardOld },
+		"storage":     func(c *js.StreamConfig) { c.Storage = js.MemoryStorage },
+		"subjects":    func(c *js.StreamConfig) { c.Subjects = c.Subjects[:1] },
 	} {
 		weak := good
 		weaken(&weak)

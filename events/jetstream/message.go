@@ -21,12 +21,7 @@ const (
 	// number, length of its payload, hash of the record before, its own hash,
 	// session.
 	headerRecord = "Sallyport-Record"
-)
-
-// Limits of one message. NATS takes 64 KiB of headers.
-const (
-	packHeader = 48 << 10
-	packBytes  = 256 << 10
+	headerBatch  = "Sallyport-Batch" // an extent; of the shipper, for the shipper
 )
 
 const transcript = "transcript"
@@ -52,50 +47,6 @@ func token(s, empty string) string {
 		}
 		return c
 	}, s)
-}
-
-// pack is one message: records of one subject, each payload on a line of its
-// own.
-type pack struct {
-	subject, protocol string
-	kind              events.Kind
-	chain             string
-	last              uint64   // number of the last record
-	records           []string // headerRecord
-	data              []byte
-	head              int // bytes of records
-}
-
-// add reports whether the record found room.
-func (p *pack) add(r *events.Record, limit int) bool {
-	if len(p.records) > 0 && (p.head > packHeader || len(p.data)+len(r.Payload) > limit) {
-		return false
-	}
-	b := make([]byte, 0, 256)
-	b = append(strconv.AppendUint(b, r.Seq, 10), ' ')
-	b = append(strconv.AppendInt(b, int64(len(r.Payload)), 10), ' ')
-	b = append(hex.AppendEncode(b, r.Prev[:]), ' ')
-	b = append(hex.AppendEncode(b, r.Hash[:]), ' ')
-	b = append(b, url.PathEscape(r.Session)...)
-	if len(p.records) > 0 {
-		p.data = append(p.data, '\n')
-	}
-	p.data = append(p.data, r.Payload...)
-	p.records = append(p.records, string(b))
-	p.last, p.head = r.Seq, p.head+len(headerRecord)+len(b)+4
-	return true
-}
-
-func (p *pack) message() *nats.Msg {
-	kind := transcript
-	if p.kind != 0 {
-		kind = p.kind.String()
-	}
-	chain := url.PathEscape(p.chain)
-	return &nats.Msg{Subject: p.subject, Data: p.data, Header: nats.Header{
-		nats.MsgIdHdr: {chain + "-" + strconv.FormatUint(p.last, 10)},
-		headerChain:   {chain}, headerKind: {kind}, headerProtocol: {url.PathEscape(p.protocol)}, headerRecord: p.records,
-	}}
 }
 
 // Parse reads a published message: the records it holds, in the order of the

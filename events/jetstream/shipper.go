@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
@@ -9,14 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"sallyport.dev/sallyport/events"
 )
@@ -62,10 +59,11 @@ func (s *Shipper) Lag() uint64 {
 	return last - min(last, s.shipped.Load())
 }
 
-// Limits of a batch. It is stored whole or not at all, so that no failure can
-// put a later record in front of an earlier one. The server takes 1,000
-// messages, and syncs files for each batch: batches that are not full follow
-// each other no faster than pace.
+// Limits of a batch. Its messages are published one behind the other, each
+// only if the one before it is the host's last, so that no failure can put a
+// later batch in front of an earlier one; what of a batch a failure has left out
+// comes next. NATS could take a batch whole, but would write it twice for that,
+// with syncs. Batches that are not full follow each other no faster than pace.
 const (
 	batchRecords  = 8192
 	batchMessages = 1000
@@ -121,23 +119,72 @@ func (s *Shipper) Run(ctx context.Context) error {
 	}
 }
 
-// end is the last record that the stream holds of this host.
+// end is where the stream ends for this host.
 type end struct {
-	at    uint64 // the stream's own sequence number, 0 for none
+	at    uint64 // the stream's own sequence number of the last message, 0 for none
 	chain string
-	seq   uint64
+	seq   uint64 // the newest record with none missing before it
 	hash  [32]byte
+	// have is what the stream holds past seq, of the batch broken, which was not
+	// published to its end.
+	have   map[uint64][32]byte
+	broken extent
 }
 
-func (s *Shipper) end(ctx context.Context) (end, error) {
+// of returns the extent of a batch. As long as it goes over what is left of a
+// broken one it is still that one: so the next end finds all of it.
+func (e *end) of(b *batch) extent {
+	if e.have == nil {
+		return extent{b.first, b.last, e.at}
+	}
+	of := extent{e.broken.first, max(e.broken.last, b.last), e.broken.after}
+	if b.last >= e.broken.last {
+		e.have = nil
+	}
+	return of
+}
+
+func (s *Shipper) end(ctx context.Context) (e end, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
-	m, err := request(ctx, s.Conn, &nats.Msg{
-		Subject: "$JS.API.STREAM.MSG.GET." + StreamName,
-		Data:    fmt.Appendf(nil, `{"last_by_subj":%q}`, s.filter()),
-	})
+	last, err := s.get(ctx, fmt.Sprintf(`{"last_by_subj":%q}`, s.filter()))
+	if err != nil || last == nil {
+		return end{}, err
+	}
+	rec := &last.records[len(last.records)-1]
+	e = end{at: last.at, chain: rec.Chain, seq: rec.Seq, hash: rec.Hash}
+	if last.batch.last == rec.Seq {
+		return e, nil // it holds the batch's last record, and is its last message
+	}
+	e.seq, e.hash, e.have, e.broken = last.batch.first-1, [32]byte{}, map[uint64][32]byte{}, last.batch
+	for at := last.batch.after; at < last.at; {
+		m, err := s.get(ctx, fmt.Sprintf(`{"seq":%d,"next_by_subj":%q}`, at+1, s.filter()))
+		if err != nil {
+			return end{}, err
+		}
+		if m == nil {
+			return end{}, errors.New("jetstream: end of the stream: a message of the last batch is gone")
+		}
+		for i := range m.records {
+			e.have[m.records[i].Seq] = m.records[i].Hash
+		}
+		at = m.at
+	}
+	return e, nil
+}
+
+// held is a message that the stream holds, without its payloads.
+type held struct {
+	at      uint64
+	records []events.Record
+	batch   extent
+}
+
+// get asks the stream for a message, nil when there is none.
+func (s *Shipper) get(ctx context.Context, query string) (*held, error) {
+	m, err := request(ctx, s.Conn, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + StreamName, Data: []byte(query)})
 	if err != nil {
-		return end{}, fmt.Errorf("jetstream: end of the stream: %w", err)
+		return nil, fmt.Errorf("jetstream: end of the stream: %w", err)
 	}
 	var r struct {
 		Message *struct {
@@ -149,25 +196,24 @@ func (s *Shipper) end(ctx context.Context) (end, error) {
 	}
 	switch err := json.Unmarshal(m.Data, &r); {
 	case err != nil:
-		return end{}, fmt.Errorf("jetstream: end of the stream: %w", err)
+		return nil, fmt.Errorf("jetstream: end of the stream: %w", err)
 	case r.Error != nil && r.Error.ErrorCode == js.JSErrCodeMessageNotFound:
-		return end{}, nil
+		return nil, nil
 	case r.Error != nil:
-		return end{}, fmt.Errorf("jetstream: end of the stream: %w", r.Error)
+		return nil, fmt.Errorf("jetstream: end of the stream: %w", r.Error)
 	case r.Message == nil:
-		return end{}, errors.New("jetstream: end of the stream: an answer without a message")
+		return nil, errors.New("jetstream: end of the stream: an answer without a message")
 	}
 	h, err := nats.DecodeHeadersMsg(r.Message.Header)
 	if err != nil {
-		return end{}, fmt.Errorf("jetstream: end of the stream: %w", err)
+		return nil, fmt.Errorf("jetstream: end of the stream: %w", err)
 	}
-	// The last message of a batch holds its last record.
-	_, rs, _, err := parseHead(r.Message.Subject, h)
-	if err != nil {
-		return end{}, err
+	out := &held{at: r.Message.Seq}
+	if _, out.records, _, err = parseHead(r.Message.Subject, h); err != nil {
+		return nil, err
 	}
-	rec := &rs[len(rs)-1]
-	return end{r.Message.Seq, rec.Chain, rec.Seq, rec.Hash}, nil
+	out.batch, err = parseExtent(h.Get(headerBatch))
+	return out, err
 }
 
 func (s *Shipper) filter() string { return "sallyport.*." + s.Host + ".>" }
@@ -198,10 +244,10 @@ func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) 
 		return 0, err
 	}
 	records := &incoming{more: more}
-	continues := e.chain == s.Source.Chain && from == e.seq+1
+	continues := e.chain == s.Source.Chain && from == e.seq+1 && e.have == nil
 	var last time.Time
 	for {
-		batch, err := s.collect(ctx, records, limit, last.Add(pace))
+		batch, err := s.collect(ctx, records, limit, last.Add(pace), e.have)
 		if err != nil {
 			return shipped, err
 		}
@@ -210,11 +256,13 @@ func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) 
 			return shipped, fmt.Errorf("%w: record %d does not follow it", ErrForked, batch.first)
 		}
 		continues = false
-		if e.at, err = s.publish(ctx, batch, e.at); err != nil {
+		if e.at, err = s.publish(ctx, batch, e.of(batch), e.at); err != nil {
 			return shipped, err
 		}
-		shipped += batch.n
-		limit = min(limit*4, batchRecords)
+		if len(batch.packs) > 0 { // else the stream had them all
+			shipped += batch.n
+			limit = min(limit*4, batchRecords)
+		}
 		s.shipped.Store(batch.last)
 		if s.Shipped != nil {
 			s.Shipped(batch.last)
@@ -278,66 +326,17 @@ func several(ctx context.Context, r Reader, last func() uint64) ([]events.Record
 	}
 }
 
-// batch is records that follow each other, in as few messages as their subjects
-// allow. The message that holds the last of them is the last.
-type batch struct {
-	host        string
-	first, last uint64
-	prev        [32]byte // of the first
-	n, size     int
-	room        int // bytes of one message
-	packs       []*pack
-	open        map[packKey]*pack
-}
-
-type packKey struct {
-	kind              events.Kind
-	protocol, session string
-}
-
-func (b *batch) add(r *events.Record) {
-	if b.n == 0 {
-		b.first, b.prev = r.Seq, r.Prev
-	}
-	b.last = r.Seq
-	b.n++
-	b.size += len(r.Payload)
-	key := packKey{kind: r.Kind, protocol: r.Protocol}
-	if r.Kind == 0 {
-		key.session = r.Session
-	}
-	if p := b.open[key]; p != nil && p.add(r, b.room) {
-		return
-	}
-	p := &pack{subject: Subject(b.host, r), protocol: r.Protocol, kind: r.Kind, chain: r.Chain}
-	p.add(r, b.room)
-	b.packs = append(b.packs, p)
-	b.open[key] = p
-}
-
-func (b *batch) full(limit int) bool {
-	return b.n >= limit || b.size >= batchBytes || len(b.packs) >= batchMessages
-}
-
-// messages returns the batch's messages, in the order of their last records.
-func (b *batch) messages() []*nats.Msg {
-	slices.SortFunc(b.packs, func(x, y *pack) int { return cmp.Compare(x.last, y.last) })
-	out := make([]*nats.Msg, len(b.packs))
-	for i, p := range b.packs {
-		out[i] = p.message()
-	}
-	return out
-}
-
 // collect waits for a record, and for more until a batch is full or the time
 // has come.
-func (s *Shipper) collect(ctx context.Context, in *incoming, limit int, until time.Time) (*batch, error) {
-	b := &batch{host: s.Host, room: int(min(packBytes, s.Conn.MaxPayload()/4)), open: map[packKey]*pack{}}
+func (s *Shipper) collect(ctx context.Context, in *incoming, limit int, until time.Time, have map[uint64][32]byte) (*batch, error) {
+	b := &batch{host: s.Host, room: int(min(packBytes, s.Conn.MaxPayload()/4)), have: have, open: map[packKey]*pack{}}
 	wait := time.NewTimer(time.Until(until))
 	defer wait.Stop()
 	for {
 		for len(in.rest) > 0 && !b.full(limit) {
-			b.add(&in.rest[0])
+			if err := b.add(&in.rest[0]); err != nil {
+				return nil, err
+			}
 			in.rest = in.rest[1:]
 		}
 		if b.full(limit) {
@@ -368,34 +367,20 @@ type incoming struct {
 	rest []events.Record
 }
 
-// publish stores a batch behind the message at, the last one of this host, or
-// stores nothing. It returns where the batch ends.
-func (s *Shipper) publish(ctx context.Context, b *batch, at uint64) (uint64, error) {
-	id := nuid.Next()
-	msgs := b.messages()
-	for i, m := range msgs {
+// publish stores a batch behind the message at, the last one of this host. It
+// returns what is the last one then, also with an error.
+func (s *Shipper) publish(ctx context.Context, b *batch, of extent, at uint64) (uint64, error) {
+	for i, m := range b.messages() {
 		if n := size(m); n > s.Conn.MaxPayload() && s.Conn.IsConnected() {
 			return at, fmt.Errorf("%w: the message of record %d has %d bytes, the limit is %d: raise max_payload of the NATS server", ErrTooLarge, b.packs[i].last, n, s.Conn.MaxPayload())
 		}
-		if i == 0 {
-			m.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(at, 10))
-			m.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", s.filter())
+		m.Header.Set(headerBatch, of.String())
+		m.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(at, 10))
+		m.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", s.filter())
+		var err error
+		if at, err = s.commit(ctx, m, at); err != nil {
+			return at, err
 		}
-		last := i == len(msgs)-1
-		if len(msgs) > 1 {
-			m.Header.Set("Nats-Batch-Id", id)
-			m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
-			if last {
-				m.Header.Set("Nats-Batch-Commit", "1")
-			}
-		}
-		if !last {
-			if err := s.Conn.PublishMsg(m); err != nil {
-				return at, fmt.Errorf("jetstream: publish: %w", err)
-			}
-			continue
-		}
-		return s.commit(ctx, m, at)
 	}
 	return at, nil
 }
@@ -420,8 +405,8 @@ func (s *Shipper) commit(ctx context.Context, m *nats.Msg, at uint64) (uint64, e
 		return at, fmt.Errorf("jetstream: publish: %w", ack.Error)
 	case ack.Stream != StreamName:
 		return at, fmt.Errorf("jetstream: publish: stored by stream %q instead of %s", ack.Stream, StreamName)
-	case ack.Duplicate:
-		return at, nil // it was there already: the end is where it was
+	case ack.Duplicate: // by another shipper, or an answer that was lost: it may hold less
+		return at, errors.New("jetstream: publish: a message with this last record is stored already")
 	}
 	return ack.Seq, nil
 }

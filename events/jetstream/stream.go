@@ -15,16 +15,15 @@ import (
 // and transcripts, so that the order of a host's chain is the stream's order.
 func streamConfig() js.StreamConfig {
 	return js.StreamConfig{
-		Name:               StreamName,
-		Description:        "sallyport: hash-chained audit events and transcripts",
-		Subjects:           []string{"sallyport.audit.>", "sallyport.transcript.>"},
-		Storage:            js.FileStorage,
-		Retention:          js.LimitsPolicy,
-		Discard:            js.DiscardNew,
-		DenyDelete:         true,
-		DenyPurge:          true,
-		Duplicates:         10 * time.Minute,
-		AllowAtomicPublish: true, // a batch of records is stored whole or not at all
+		Name:        StreamName,
+		Description: "sallyport: hash-chained audit events and transcripts",
+		Subjects:    []string{"sallyport.audit.>", "sallyport.transcript.>"},
+		Storage:     js.FileStorage,
+		Retention:   js.LimitsPolicy,
+		Discard:     js.DiscardNew,
+		DenyDelete:  true,
+		DenyPurge:   true,
+		Duplicates:  10 * time.Minute,
 	}
 }
 
@@ -96,7 +95,6 @@ func Check(have js.StreamConfig) error {
 	no(have.NoAck, "no_ack must be off")
 	no(have.Sealed, "the stream is sealed")
 	no(have.Duplicates < time.Minute, "duplicate_window must be at least 1m")
-	no(!have.AllowAtomicPublish, "allow_atomic must be on (NATS 2.12 or later)")
 	if len(bad) > 0 {
 		return fmt.Errorf("jetstream: stream %s could lose or alter evidence: %s (change it with \"nats stream edit\", or let sallyport make it)", StreamName, strings.Join(bad, "; "))
 	}

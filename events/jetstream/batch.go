@@ -1,0 +1,136 @@
+package jetstream
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// Limits of one message. NATS takes 64 KiB of headers.
+const (
+	packHeader = 48 << 10
+	packBytes  = 256 << 10
+)
+
+// pack is one message: records of one subject, each payload on a line of its
+// own.
+type pack struct {
+	subject, protocol string
+	kind              events.Kind
+	chain             string
+	last              uint64   // number of the last record
+	records           []string // headerRecord
+	data              []byte
+	head              int // bytes of records
+}
+
+// add reports whether the record found room.
+func (p *pack) add(r *events.Record, limit int) bool {
+	if len(p.records) > 0 && (p.head > packHeader || len(p.data)+len(r.Payload) > limit) {
+		return false
+	}
+	b := make([]byte, 0, 256)
+	b = append(strconv.AppendUint(b, r.Seq, 10), ' ')
+	b = append(strconv.AppendInt(b, int64(len(r.Payload)), 10), ' ')
+	b = append(hex.AppendEncode(b, r.Prev[:]), ' ')
+	b = append(hex.AppendEncode(b, r.Hash[:]), ' ')
+	b = append(b, url.PathEscape(r.Session)...)
+	if len(p.records) > 0 {
+		p.data = append(p.data, '\n')
+	}
+	p.data = append(p.data, r.Payload...)
+	p.records = append(p.records, string(b))
+	p.last, p.head = r.Seq, p.head+len(headerRecord)+len(b)+4
+	return true
+}
+
+func (p *pack) message() *nats.Msg {
+	kind := transcript
+	if p.kind != 0 {
+		kind = p.kind.String()
+	}
+	chain := url.PathEscape(p.chain)
+	return &nats.Msg{Subject: p.subject, Data: p.data, Header: nats.Header{
+		nats.MsgIdHdr: {chain + "-" + strconv.FormatUint(p.last, 10)},
+		headerChain:   {chain}, headerKind: {kind}, headerProtocol: {url.PathEscape(p.protocol)}, headerRecord: p.records,
+	}}
+}
+
+// batch is records that follow each other, in as few messages as their subjects
+// allow. The message that holds the last of them is the last.
+type batch struct {
+	host        string
+	first, last uint64
+	prev        [32]byte // of the first
+	n, size     int
+	room        int                 // bytes of one message
+	have        map[uint64][32]byte // records that the stream holds already
+	packs       []*pack
+	open        map[packKey]*pack
+}
+
+type packKey struct {
+	kind              events.Kind
+	protocol, session string
+}
+
+func (b *batch) add(r *events.Record) error {
+	if b.n == 0 {
+		b.first, b.prev = r.Seq, r.Prev
+	}
+	b.last = r.Seq
+	b.n++
+	if h, ok := b.have[r.Seq]; ok {
+		if h != r.Hash {
+			return fmt.Errorf("%w: it holds another record %d", ErrForked, r.Seq)
+		}
+		return nil
+	}
+	b.size += len(r.Payload)
+	key := packKey{kind: r.Kind, protocol: r.Protocol}
+	if r.Kind == 0 {
+		key.session = r.Session
+	}
+	if p := b.open[key]; p != nil && p.add(r, b.room) {
+		return nil
+	}
+	p := &pack{subject: Subject(b.host, r), protocol: r.Protocol, kind: r.Kind, chain: r.Chain}
+	p.add(r, b.room)
+	b.packs = append(b.packs, p)
+	b.open[key] = p
+	return nil
+}
+
+func (b *batch) full(limit int) bool {
+	return b.n >= limit || b.size >= batchBytes || len(b.packs) >= batchMessages
+}
+
+// messages returns the batch's messages, in the order of their last records.
+func (b *batch) messages() []*nats.Msg {
+	slices.SortFunc(b.packs, func(x, y *pack) int { return cmp.Compare(x.last, y.last) })
+	out := make([]*nats.Msg, len(b.packs))
+	for i, p := range b.packs {
+		out[i] = p.message()
+	}
+	return out
+}
+
+// extent is the batch that a message belongs to: its first and its last record,
+// and the stream's own number of the message before it.
+type extent struct{ first, last, after uint64 }
+
+func (e extent) String() string { return fmt.Sprintf("%d %d %d", e.first, e.last, e.after) }
+
+func parseExtent(s string) (e extent, err error) {
+	if _, err := fmt.Sscanf(s, "%d %d %d", &e.first, &e.last, &e.after); err != nil || e.first == 0 || e.last < e.first {
+		return e, fmt.Errorf("jetstream: header %s %q: want first and last record, and the message before", headerBatch, s)
+	}
+	return e, nil
+}
