@@ -39,9 +39,9 @@ func (p *pack) add(r *events.Record, limit int) bool {
 	b := make([]byte, 0, 256)
 	b = append(strconv.AppendUint(b, r.Seq, 10), ' ')
 	b = append(strconv.AppendInt(b, int64(len(r.Payload)), 10), ' ')
+	b = append(append(b, url.PathEscape(r.Session)...), ' ')
 	b = append(hex.AppendEncode(b, r.Prev[:]), ' ')
-	b = append(hex.AppendEncode(b, r.Hash[:]), ' ')
-	b = append(b, url.PathEscape(r.Session)...)
+	b = hex.AppendEncode(b, r.Hash[:])
 	if len(p.records) > 0 {
 		p.data = append(p.data, '\n')
 	}

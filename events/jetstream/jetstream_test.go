@@ -181,6 +181,10 @@ func TestABrokenBatchGoesOn(t *testing.T) {
 	whole := chaintest.New("c1")
 	for i := range 120 {
 		whole.Add(events.Kind(1+i%5), "postgres", fmt.Sprint("s-", i%2), fmt.Appendf(nil, `{"n":%d}`, i))
+		if i%10 == 0 {
+			whole.Add(events.Lifecycle, "", "", []byte(`{}`)) // of the host itself
+			continue
+		}
 		whole.Add(0, "postgres", fmt.Sprint("s-", i%3), events.AppendChunk(nil, &events.Chunk{Kind: events.ChunkResult, Data: make([]byte, 100)}))
 	}
 	for first := 1; first <= 8; first++ {

@@ -18,8 +18,8 @@ const (
 	headerKind     = "Sallyport-Kind" // "transcript" for chunks
 	headerProtocol = "Sallyport-Protocol"
 	// One for each record that the message holds, in the order of the payload:
-	// number, length of its payload, hash of the record before, its own hash,
-	// session.
+	// number, length of its payload, session (empty for the host's own), hash of
+	// the record before, its own hash.
 	headerRecord = "Sallyport-Record"
 	headerBatch  = "Sallyport-Batch" // an extent; of the shipper, for the shipper
 )
@@ -116,12 +116,12 @@ func parseHead(subject string, h nats.Header) (host string, rs []events.Record, 
 // parseRecord reads a headerRecord into r, and returns its payload's length.
 func parseRecord(r *events.Record, line string, sessions map[string]string) (length int, err error) {
 	bad := func() error {
-		return fmt.Errorf("jetstream: header %s %q: want number, length, two SHA-256 and session", headerRecord, line[:min(len(line), 300)])
+		return fmt.Errorf("jetstream: header %s %q: want number, length, session and two SHA-256", headerRecord, line[:min(len(line), 300)])
 	}
-	seq, rest, ok1 := strings.Cut(line, " ")
-	size, rest, ok2 := strings.Cut(rest, " ")
-	const two = 2 * 64
-	if !ok1 || !ok2 || len(rest) < two+2 || rest[64] != ' ' || rest[two+1] != ' ' {
+	seq, rest, _ := strings.Cut(line, " ")
+	size, rest, _ := strings.Cut(rest, " ")
+	escaped, hashes, _ := strings.Cut(rest, " ")
+	if len(hashes) != 64+1+64 || hashes[64] != ' ' {
 		return 0, bad()
 	}
 	r.Seq, err = strconv.ParseUint(seq, 10, 63)
@@ -132,15 +132,14 @@ func parseRecord(r *events.Record, line string, sessions map[string]string) (len
 		return 0, bad()
 	}
 	var b [64]byte
-	copy(b[:], rest)
+	copy(b[:], hashes)
 	if _, err := hex.Decode(r.Prev[:], b[:]); err != nil {
 		return 0, bad()
 	}
-	copy(b[:], rest[65:])
+	copy(b[:], hashes[65:])
 	if _, err := hex.Decode(r.Hash[:], b[:]); err != nil {
 		return 0, bad()
 	}
-	escaped := rest[two+2:]
 	known, ok := sessions[escaped]
 	if !ok {
 		if known, err = url.PathUnescape(escaped); err != nil {

@@ -293,10 +293,22 @@ func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from u
 			case <-ctx.Done():
 				return
 			}
+			if len(rs) < readAhead/2 {
+				// Not at each sync, which sessions wait for.
+				select {
+				case <-time.After(breath):
+				case <-ctx.Done():
+					fail(ctx.Err())
+					return
+				}
+			}
 		}
 	}()
 	return out, nil
 }
+
+// breath is how long the journal is left alone once it has given what it had.
+const breath = 40 * time.Millisecond
 
 // readAhead is how many records, and roughly bytes, are handed over at once.
 const (

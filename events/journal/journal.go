@@ -17,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,6 +99,7 @@ type Journal struct {
 	trouble atomic.Pointer[trouble]
 	dmu     sync.Mutex
 	signal  chan struct{} // closed and replaced when durable or trouble changes
+	waiting []*waiter     // of WaitDurable
 
 	rmu     sync.Mutex // Release
 	kicked  chan struct{}
@@ -235,20 +238,48 @@ func (j *Journal) Head() (seq uint64, hash [32]byte) {
 // WaitDurable implements events.Waiter. While the disk is full it returns
 // ErrFull, although the record may still get there.
 func (j *Journal) WaitDurable(ctx context.Context, seq uint64) error {
+	w := waiters.Get().(*waiter)
+	defer waiters.Put(w)
 	for {
-		signal, t := j.state()
+		j.dmu.Lock()
 		if j.durable.Load() >= seq {
+			j.dmu.Unlock()
 			return nil
 		}
-		if t != nil {
+		if t := j.trouble.Load(); t != nil {
+			j.dmu.Unlock()
 			return t.err
 		}
+		w.seq = seq
+		j.waiting = append(j.waiting, w)
+		j.dmu.Unlock()
 		select {
-		case <-signal:
+		case <-w.woken:
 		case <-ctx.Done():
+			j.leave(w)
 			return ctx.Err()
 		}
 	}
+}
+
+// waiter waits for one record: who has what it waits for is woken, and nobody
+// else. woken has room for one, and is empty while the waiter is in the pool.
+type waiter struct {
+	seq   uint64
+	woken chan struct{}
+}
+
+var waiters = sync.Pool{New: func() any { return &waiter{woken: make(chan struct{}, 1)} }}
+
+// leave takes a waiter off the list, or what woke it meanwhile.
+func (j *Journal) leave(w *waiter) {
+	j.dmu.Lock()
+	defer j.dmu.Unlock()
+	if i := slices.Index(j.waiting, w); i >= 0 {
+		j.waiting = slices.Delete(j.waiting, i, i+1)
+		return
+	}
+	<-w.woken
 }
 
 // state returns the channel that is closed at the next change.
@@ -258,7 +289,18 @@ func (j *Journal) state() (<-chan struct{}, *trouble) {
 	return j.signal, j.trouble.Load()
 }
 
-func (j *Journal) wake() {
+// wake wakes those who wait for records up to seq, and readers; dmu is held.
+func (j *Journal) wake(seq uint64) {
+	rest := j.waiting[:0]
+	for _, w := range j.waiting {
+		if w.seq <= seq {
+			w.woken <- struct{}{}
+		} else {
+			rest = append(rest, w)
+		}
+	}
+	clear(j.waiting[len(rest):])
+	j.waiting = rest
 	close(j.signal)
 	j.signal = make(chan struct{})
 }
@@ -272,7 +314,7 @@ func (j *Journal) give(t *trouble) {
 		return
 	}
 	j.trouble.Store(t)
-	j.wake()
+	j.wake(math.MaxUint64)
 }
 
 func (j *Journal) setDurable(seq uint64) {
@@ -280,7 +322,7 @@ func (j *Journal) setDurable(seq uint64) {
 	defer j.dmu.Unlock()
 	if seq > j.durable.Load() {
 		j.durable.Store(seq)
-		j.wake()
+		j.wake(seq)
 	}
 }
 

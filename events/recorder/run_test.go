@@ -209,7 +209,7 @@ func TestDuplicatesAndForgeriesOnTheStream(t *testing.T) {
 		t.Helper()
 		h := nats.Header{
 			"Sallyport-Chain": {r.Chain}, "Sallyport-Kind": {"transcript"}, "Sallyport-Protocol": {r.Protocol},
-			"Sallyport-Record": {fmt.Sprintf("%d %d %x %x %s", r.Seq, len(r.Payload), r.Prev, r.Hash, r.Session)},
+			"Sallyport-Record": {fmt.Sprintf("%d %d %s %x %x", r.Seq, len(r.Payload), r.Session, r.Prev, r.Hash)},
 		}
 		if _, err := nc.RequestMsg(&nats.Msg{Subject: jetstream.Subject("h1", &r), Header: h, Data: r.Payload}, 5*time.Second); err != nil {
 			t.Fatal(err)

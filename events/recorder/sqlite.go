@@ -32,7 +32,9 @@ func Open(dir string) (*SQLite, error) {
 	}
 	f.Close()
 	// FULL: a transaction is on stable storage when Commit returns.
-	db, err := connect(file, "_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	// A checkpoint is a burst of writes and syncs on a disk that a journal may
+	// share: 32 MiB at once.
+	db, err := connect(file, "_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(8192)&_pragma=cache_size(-16384)")
 	if err != nil {
 		return nil, err
 	}
