@@ -37,14 +37,14 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	clinic, err := os.ReadFile("rewrite/testdata/clinic.sql")
+	clinic, err := os.ReadFile("testdata/attacks/clinic.sql")
 	if err == nil {
-		server, err = postgrestest.Start("CREATE ROLE agent SUPERUSER LOGIN; CREATE ROLE sallyport_catalog LOGIN;" +
-			"CREATE ROLE backslash SUPERUSER LOGIN; ALTER ROLE backslash SET standard_conforming_strings = off;" +
-			"CREATE ROLE latin SUPERUSER LOGIN; ALTER ROLE latin SET client_encoding = 'LATIN1';" +
-			"CREATE ROLE ascii_ok SUPERUSER LOGIN; ALTER ROLE ascii_ok SET client_encoding = 'SQL_ASCII';" +
-			"CREATE TABLE t (a int, b text); CREATE TABLE t2 (a int); CREATE TABLE t3 (a int);" +
-			"CREATE TABLE later (a int UNIQUE DEFERRABLE INITIALLY DEFERRED); CREATE TABLE w (a text); CREATE TABLE m0 AS SELECT 'm0' AS a; CREATE TABLE m1 AS SELECT 'm1' AS a; CREATE TABLE m2 AS SELECT 'm2' AS a;" + string(clinic))
+		server, err = postgrestest.Start("CREATE ROLE agent SUPERUSER LOGIN; CREATE ROLE sallyport_catalog LOGIN;"+
+			"CREATE ROLE backslash SUPERUSER LOGIN; ALTER ROLE backslash SET standard_conforming_strings = off;"+
+			"CREATE ROLE latin SUPERUSER LOGIN; ALTER ROLE latin SET client_encoding = 'LATIN1';"+
+			"CREATE ROLE ascii_ok SUPERUSER LOGIN; ALTER ROLE ascii_ok SET client_encoding = 'SQL_ASCII';"+
+			"CREATE TABLE t (a int, b text); CREATE TABLE t2 (a int); CREATE TABLE t3 (a int);"+
+			"CREATE TABLE later (a int UNIQUE DEFERRABLE INITIALLY DEFERRED); CREATE TABLE w (a text); CREATE TABLE m0 AS SELECT 'm0' AS a; CREATE TABLE m1 AS SELECT 'm1' AS a; CREATE TABLE m2 AS SELECT 'm2' AS a;"+string(clinic), "max_prepared_transactions=2")
 	}
 	if err == nil {
 		defer server.Stop()

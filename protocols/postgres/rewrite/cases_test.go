@@ -4,48 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 	"sallyport.dev/sallyport/protocols/postgres/query"
 	"sallyport.dev/sallyport/protocols/postgres/rewrite"
 )
 
-// tcase is a case of a file in testdata.
-type tcase struct {
-	name       string
-	statements []string
-	want       string
-}
+// attacks is the public corpus; psql.sql is written in the same way.
+const attacks = "../testdata/attacks/"
 
-func cases(t testing.TB, file string) []tcase {
+// cases reads those of its files, or of ours, that match a pattern, without
+// what is said in messages.
+func cases(t testing.TB, pattern string) (out []postgrestest.Attack) {
 	t.Helper()
-	b, err := os.ReadFile("testdata/" + file)
+	dir := attacks
+	if pattern == "psql.sql" {
+		dir = "testdata/"
+	}
+	all, err := postgrestest.Attacks(dir, pattern)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []tcase
-	for _, part := range strings.Split(string(b), "\n-- case: ")[1:] {
-		name, body, _ := strings.Cut(part, "\n")
-		c := tcase{name: name}
-		var sql []string
-		for line := range strings.Lines(body + "\n") {
-			if w, ok := strings.CutPrefix(line, "-- want: "); ok {
-				c.want = strings.TrimSpace(w)
-			} else {
-				sql = append(sql, line)
-			}
+	for _, a := range all {
+		if a.Login != "" || a.Statements[0][0] == '>' {
+			continue
 		}
-		for _, s := range strings.Split(strings.Join(sql, ""), "\n;;\n") {
-			if s = strings.TrimSuffix(strings.TrimSpace(s), "\n"); s != "" {
-				c.statements = append(c.statements, s)
-			}
+		for i, s := range a.Statements {
+			a.Statements[i] = strings.ReplaceAll(s, "{database}", "postgres")
 		}
-		out = append(out, c)
+		out = append(out, a)
 	}
 	return out
 }
@@ -186,16 +178,16 @@ func (g *agent) result(r *pgconn.Result) {
 // Nothing protected comes back, in any protocol and format.
 func TestEvasions(t *testing.T) {
 	a := newAnalyzer(t)
-	all := cases(t, "evasions.sql")
-	if len(all) < 60 {
+	all := cases(t, "[0-9]*.sql")
+	if len(all) < 250 {
 		t.Fatalf("%d evasions", len(all))
 	}
 	for _, c := range all {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.Name, func(t *testing.T) {
 			for _, m := range []mode{simple, extendedText, extendedBinary} {
 				g := newAgent(t, a)
 				skipped := false
-				for _, sql := range c.statements {
+				for _, sql := range c.Statements {
 					if m != simple && strings.Contains(sql, "; ") {
 						skipped = true // several statements: the simple protocol only
 						continue
@@ -203,26 +195,26 @@ func TestEvasions(t *testing.T) {
 					g.send(sql, m)
 				}
 				seen := g.seen.String()
-				if found := findCanary([]byte(seen)); found != "" {
+				if found := postgrestest.Planted([]byte(seen)); found != "" {
 					t.Errorf("%v: %q in\n%s", m, found, seen)
 				}
 				if m == simple {
 					t.Log(seen)
 				}
 				switch {
-				case c.want == "":
-				case c.want == "refused":
+				case c.Want == "":
+				case c.Want == "refused":
 					if g.refused == "" && !skipped {
 						t.Errorf("%v: not refused:\n%s", m, seen)
 					}
 				case m == simple && g.refused != "":
 					t.Errorf("refused: %s", g.refused)
-				case m == simple && c.want == "none":
+				case m == simple && c.Want == "none":
 					if !strings.Contains("\n"+seen, "\nSELECT 0\n") {
 						t.Errorf("rows came back:\n%s", seen)
 					}
-				case m == simple && !strings.Contains(seen, "\n"+strings.ReplaceAll(c.want, ",", "\n")+"\n") && c.want != "ok":
-					t.Errorf("want %s:\n%s", c.want, seen)
+				case m == simple && !strings.Contains(seen, "\n"+strings.ReplaceAll(c.Want, ",", "\n")+"\n") && c.Want != "ok":
+					t.Errorf("want %s:\n%s", c.Want, seen)
 				}
 			}
 		})
@@ -233,14 +225,14 @@ func TestEvasions(t *testing.T) {
 func TestHarmless(t *testing.T) {
 	a := newAnalyzer(t)
 	all := cases(t, "harmless.sql")
-	if len(all) < 40 {
+	if len(all) < 120 {
 		t.Fatalf("%d statements", len(all))
 	}
 	for _, c := range all {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.Name, func(t *testing.T) {
 			for _, m := range []mode{simple, extendedText, extendedBinary} {
 				g, direct := newAgent(t, a), newAgent(t, nil)
-				for _, sql := range c.statements {
+				for _, sql := range c.Statements {
 					if m != simple && strings.Contains(sql, "; ") {
 						continue
 					}
@@ -249,7 +241,7 @@ func TestHarmless(t *testing.T) {
 						t.Fatalf("refused: %s", g.refused)
 					}
 				}
-				for _, sql := range c.statements {
+				for _, sql := range c.Statements {
 					if m != simple && strings.Contains(sql, "; ") {
 						continue
 					}
@@ -269,14 +261,14 @@ func TestPsqlCommands(t *testing.T) {
 	g := newAgent(t, a)
 	for _, c := range cases(t, "psql.sql") {
 		g.seen.Reset()
-		for _, s := range c.statements {
+		for _, s := range c.Statements {
 			g.send(s, simple)
 		}
 		if g.refused != "" || strings.Contains(g.seen.String(), "error ") {
-			t.Errorf("%s: %s %s\n%s", c.name, g.refused, g.seen.String(), strings.Join(c.statements, "\n"))
+			t.Errorf("%s: %s %s\n%s", c.Name, g.refused, g.seen.String(), strings.Join(c.Statements, "\n"))
 		}
-		if found := findCanary([]byte(g.seen.String())); found != "" {
-			t.Errorf("%s: %q in\n%s", c.name, found, g.seen.String())
+		if found := postgrestest.Planted([]byte(g.seen.String())); found != "" {
+			t.Errorf("%s: %q in\n%s", c.Name, found, g.seen.String())
 		}
 	}
 }

@@ -51,9 +51,7 @@ var sizes = map[string]bool{
 }
 
 // systemColumns exist on every table without being listed.
-var systemColumns = map[string]bool{
-	"tableoid": true, "ctid": true, "xmin": true, "xmax": true, "cmin": true, "cmax": true,
-}
+var systemColumns = []string{"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"}
 
 // parts returns the strings of a list of names, false if it holds anything
 // else.

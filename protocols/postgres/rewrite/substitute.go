@@ -26,7 +26,7 @@ func (w *walker) finish() {
 	if w.opaque != "" || len(w.subs) == 0 {
 		return
 	}
-	for n := range systemColumns {
+	for _, n := range systemColumns {
 		if w.names[n] {
 			w.refuse("system column %s of a protected relation is not shown", n)
 			return

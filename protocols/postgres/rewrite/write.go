@@ -1,6 +1,9 @@
 package rewrite
 
 import (
+	"maps"
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/policy"
@@ -37,13 +40,13 @@ func (t targetCheck) check(w *walker) {
 			w.refuse("a write on %s may reach its protected columns: name the columns", rel)
 			return
 		}
-		for name := range g.columns {
+		for _, name := range slices.Sorted(maps.Keys(g.columns)) {
 			if w.names[name] {
 				w.refuse("a write on %s names its protected column %s", rel, name)
 				return
 			}
 		}
-		for name := range systemColumns {
+		for _, name := range systemColumns {
 			if w.names[name] {
 				w.refuse("system column %s of a protected relation is not shown", name)
 				return

@@ -222,3 +222,201 @@ SELECT 1; SELECT id FROM products WHERE id = 2; SELECT 'x'
 SELECT m.id, m.city, count(e.id) FROM clinic.members m LEFT JOIN clinic.encounters e ON e.patient_id = m.id GROUP BY m.id ORDER BY m.id
 -- case: group by a key without an alias
 SELECT id, pg_catalog.upper(city), count(*) FROM clinic.members GROUP BY id HAVING city <> 'x' ORDER BY city
+-- case: identifiers of every form
+SELECT "id" AS "Id", U&"n\0061me" AS n, PUBLIC.Products.ID FROM public.products ORDER BY 1 LIMIT 2
+-- case: string constants of every form
+SELECT 'it''s', E'tab\tquote\'', U&'d\0061t\+000061', $$dollar $ $$, $t$ $$ $t$, 'a' 'b'
+-- case: numbers of every form
+SELECT 0, 1., .5, 1e3, 1.5E-2, 12345678901234567890, -0.0::float8, 'NaN'::numeric, 'Infinity'::float4
+-- case: comments in odd places
+SELECT /* a /* b */ c */ 1 -- d
+ + /* e */ 2 AS three
+-- case: unusual blanks and no semicolon
+SELECT   1	,
+2
+-- case: booleans and nulls
+SELECT true AND NULL, NULL IS NULL, (1 = 1) IS NOT FALSE, NULL IS UNKNOWN, coalesce(NULL, NULL, 3), 1 IS DISTINCT FROM NULL
+-- case: bit strings
+SELECT B'1010' & B'0110', B'1' || B'0', X'FF'::bit(8)::int, bit_count(B'1011')
+-- case: binary strings
+SELECT '\xdeadbeef'::bytea, encode('abc'::bytea, 'base64'), length('\x00ff'::bytea), sha256('x'::bytea)
+-- case: unicode
+SELECT 'Grüße, 世界, 🙂', length('世界'), upper('größe' COLLATE "C"), 'é' = 'e', reverse('abç')
+-- case: date constants
+SELECT DATE '2024-02-29', TIME '12:00', TIMESTAMP '2024-01-01 10:00', INTERVAL '1 year 2 days', TIMESTAMPTZ '2024-01-01 00:00+02', make_date(2024, 5, 6)
+-- case: date arithmetic
+SELECT DATE '2024-03-01' - DATE '2024-02-01', age(TIMESTAMP '2024-01-01', TIMESTAMP '2020-06-01'), justify_days(INTERVAL '40 days'), date_bin('15 min', TIMESTAMP '2024-01-01 10:07', TIMESTAMP '2024-01-01'), (DATE '2024-01-01', DATE '2024-02-01') OVERLAPS (DATE '2024-01-15', DATE '2024-03-01')
+-- case: number functions
+SELECT round(2.567, 2), trunc(-1.5), mod(7, 3), gcd(12, 18), width_bucket(5.3, 0, 10, 5), to_char(1234.5, 'FM9,999.00'), factorial(5), log(100)
+-- case: string functions
+SELECT initcap('a b'), lpad('x', 3, '-'), split_part('a,b,c', ',', 2), regexp_replace('abc', 'b', 'X'), overlay('abcdef' placing 'ZZ' from 2 for 2), concat_ws('-', 1, NULL, 2), translate('abc', 'ab', 'xy'), strpos('abc', 'c'), ascii('A'), chr(66), quote_literal('a''b'), quote_ident('A b')
+-- case: regular expressions
+SELECT 'abc' ~ '^a', 'ABC' ~* 'b', regexp_match('a1b22', '\d+'), regexp_matches('a1b22', '\d+', 'g'), regexp_split_to_array('a,b', ','), 'abc' SIMILAR TO '%(b|d)%'
+-- case: arrays
+SELECT ARRAY[[1, 2], [3, 4]], (ARRAY[1, 2, 3])[2:3], array_agg(x), 2 = ANY (ARRAY[1, 2]), array_to_string(ARRAY[1, NULL, 3], ',', '*'), unnest(ARRAY['a', 'b']) FROM (VALUES (1), (2)) v (x)
+-- case: ranges
+SELECT int4range(1, 5) * int4range(3, 9), '[1,3)'::int4range @> 2, daterange('2024-01-01', NULL), isempty('(1,1)'::numrange), upper(int8range(1, 4))
+-- case: json
+SELECT '{"a": [1, {"b": 2}]}'::json #>> '{a,1,b}', '{"a": 1}'::jsonb || '{"b": 2}', jsonb_path_query_array('[1, 2, 3]', '$[*] ? (@ > 1)'), json_build_object('k', ARRAY[1]), jsonb_set('{"a": 1}', '{a}', '2'), json_typeof('null')
+-- case: json tables
+SELECT * FROM jsonb_each('{"a": 1, "b": "x"}'), jsonb_array_elements_text('["p", "q"]') WITH ORDINALITY AS e (v, n)
+-- case: records from json
+SELECT * FROM jsonb_to_recordset('[{"a": 1, "b": "x"}, {"a": 2}]') AS r (a int, b text)
+-- case: networks and identifiers
+SELECT inet '10.0.0.1/8', network('10.1.2.3/16'), '08:00:2b:01:02:03'::macaddr, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid
+-- case: geometry
+SELECT point '(1,2)' <-> point '(4,6)', box '((0,0),(1,1))' @> point '(0.5,0.5)', circle '((0,0),2)'
+-- case: text search
+SELECT to_tsvector('english', 'The quick foxes') @@ to_tsquery('english', 'fox & quick'), ts_rank(to_tsvector('simple', 'a b'), 'a'), plainto_tsquery('simple', 'a b')
+-- case: xml
+SELECT xmlelement(name p, xmlattributes(1 AS a), 'x<y'), xmlforest(1 AS a, 'b' AS c), xpath('/a/b/text()', '<a><b>1</b></a>'), '<a/>'::xml IS DOCUMENT
+-- case: XMLTABLE
+SELECT t.* FROM XMLTABLE('/r/i' PASSING '<r><i n="1">a</i><i n="2">b</i></r>'::xml COLUMNS n int PATH '@n', v text PATH '.') t
+-- case: rows
+SELECT ROW(1, 'a', NULL), (ROW(1, 2)).f2, ROW(1, 2) < ROW(1, 3), ROW(1, NULL) IS NULL
+-- case: enums
+SELECT enum_range(NULL::clinic.severity), 'low'::clinic.severity < 'high', severity, count(*) FROM clinic.encounters GROUP BY severity ORDER BY severity
+-- case: windows by name
+SELECT id, lag(price) OVER w, first_value(name) OVER w, ntile(3) OVER w, percent_rank() OVER w FROM products WINDOW w AS (ORDER BY id) ORDER BY id
+-- case: window frames
+SELECT id, sum(price) OVER (ORDER BY id RANGE BETWEEN 2 PRECEDING AND CURRENT ROW), count(*) OVER (PARTITION BY id % 2 ORDER BY id GROUPS 1 PRECEDING) FROM products ORDER BY id
+-- case: ordered sets
+SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id), mode() WITHIN GROUP (ORDER BY id % 3), rank(5) WITHIN GROUP (ORDER BY id) FROM products
+-- case: statistics of numbers
+SELECT corr(id, price), stddev(price), var_pop(id), regr_slope(price, id), covar_samp(id, price) FROM products
+-- case: grouping sets and cube
+SELECT id % 2 AS a, id % 3 AS b, grouping(id % 2, id % 3), count(*) FROM products GROUP BY CUBE (id % 2, id % 3) ORDER BY 3, 1, 2
+-- case: joins of every kind
+SELECT p.id, e.id, v.id FROM products p FULL JOIN clinic.encounters e ON e.id = p.id + 18 LEFT JOIN LATERAL (SELECT e.id WHERE e.id > 1) v ON true RIGHT JOIN (VALUES (19), (21)) w (x) ON w.x = p.id ORDER BY 1, 2, 3
+-- case: natural join
+SELECT * FROM clinic.encounters NATURAL JOIN (SELECT id, 'x' AS more FROM products) q ORDER BY id
+-- case: correlated sub-queries
+SELECT id, (SELECT count(*) FROM clinic.encounters e WHERE e.patient_id = p.id), id IN (SELECT encounter_id FROM clinic.prescriptions), id > ALL (SELECT id FROM clinic.encounters WHERE id < 0) FROM products p ORDER BY id LIMIT 4
+-- case: recursion with cycles
+WITH RECURSIVE t (n, path) AS (SELECT 1, ARRAY[1] UNION ALL SELECT n + 1, path || (n + 1) FROM t WHERE n < 5) SELECT n, path FROM t ORDER BY n DESC
+-- case: nested WITH
+WITH a AS (SELECT id FROM products WHERE id < 3), b AS (SELECT a.id * 2 AS d FROM a) SELECT a.id, b.d FROM a, b ORDER BY 1, 2
+-- case: nested set operations
+(SELECT 1 UNION ALL SELECT 2) INTERSECT (SELECT 2 UNION SELECT 3) ORDER BY 1 LIMIT 1
+-- case: limits of every form
+SELECT id FROM products ORDER BY id OFFSET 2 ROWS FETCH NEXT 3 ROWS WITH TIES
+-- case: TABLESAMPLE
+SELECT count(*) FROM products TABLESAMPLE BERNOULLI (100) REPEATABLE (7)
+-- case: functions in FROM
+SELECT * FROM ROWS FROM (generate_series(1, 3), unnest(ARRAY['a', 'b'])) WITH ORDINALITY AS r (a, b, n)
+-- case: series of dates
+SELECT d::date FROM generate_series(TIMESTAMP '2024-01-01', TIMESTAMP '2024-01-05', INTERVAL '2 days') d
+-- case: system columns of an open table
+SELECT tableoid::regclass, id FROM products WHERE ctid = '(0,1)'
+-- case: collations
+SELECT name COLLATE "C" FROM products ORDER BY name COLLATE "C" DESC LIMIT 3
+-- case: names of relations and types
+SELECT 'clinic.patients'::regclass, ('clinic.' || 'patients')::regclass::text, 'int4'::regtype, to_regclass('no.such'), 'pg_catalog.lower(text)'::regprocedure
+-- case: open columns of a protected table by alias
+SELECT q.id, q.town FROM (SELECT id, city AS town FROM clinic.patients) q WHERE q.town LIKE 'B%' ORDER BY q.id
+-- case: open columns of a child and a partition
+SELECT (SELECT count(*) FROM clinic.archived), c.id, c.amount FROM clinic.claims c ORDER BY c.id
+-- case: exists over a protected table
+SELECT e.id FROM clinic.encounters e WHERE EXISTS (SELECT 1 FROM clinic.patients p WHERE p.id = e.patient_id AND p.city = 'Boston') ORDER BY 1
+-- case: error of a syntax
+SELECT FROM WHERE
+-- case: error of a function
+SELECT nosuchfunction(1), 1
+-- case: error of an unknown setting's value
+SET statement_timeout = 'soon'
+-- case: error of a constraint on an open table
+INSERT INTO products (id, name) VALUES (NULL, 'x')
+-- case: error in a transaction
+BEGIN
+;;
+SELECT 1 / 0
+;;
+SELECT 1
+;;
+ROLLBACK
+;;
+SELECT 2
+-- case: savepoints
+BEGIN
+;;
+SAVEPOINT a
+;;
+SELECT 1 / 0
+;;
+ROLLBACK TO a
+;;
+RELEASE a
+;;
+SELECT 1
+;;
+COMMIT
+-- case: transactions in a chain
+BEGIN READ ONLY
+;;
+COMMIT AND CHAIN
+;;
+SHOW transaction_read_only
+;;
+ROLLBACK
+-- case: a cursor that is held
+BEGIN
+;;
+DECLARE h CURSOR WITH HOLD FOR SELECT id FROM products ORDER BY id LIMIT 5
+;;
+COMMIT
+;;
+FETCH 2 FROM h
+;;
+MOVE FORWARD 1 FROM h
+;;
+FETCH ALL FROM h
+;;
+CLOSE h
+-- case: prepared with several types
+PREPARE w (int, text, date) AS SELECT $1 + 1, $2 || 'x', $3 - 1
+;;
+EXECUTE w (1, 'a', '2024-01-02')
+;;
+EXECUTE w (2, NULL, NULL)
+;;
+DEALLOCATE ALL
+-- case: insert of several rows by a select
+BEGIN
+;;
+INSERT INTO products (id, name, price) SELECT g, 'n' || g, g FROM generate_series(200, 203) g RETURNING id, price
+;;
+DELETE FROM products WHERE id >= 200
+;;
+ROLLBACK
+-- case: update from another table
+BEGIN
+;;
+UPDATE log SET message = e.note FROM clinic.encounters e WHERE e.id = log.id RETURNING log.id, log.message
+;;
+WITH gone AS (DELETE FROM log RETURNING id) SELECT count(*) FROM gone
+;;
+ROLLBACK
+-- case: temporary table with constraints
+BEGIN
+;;
+CREATE TEMP TABLE work_3 (id int PRIMARY KEY, v text UNIQUE, n int CHECK (n > 0)) ON COMMIT DROP
+;;
+INSERT INTO work_3 VALUES (1, 'a', 1)
+;;
+INSERT INTO work_3 VALUES (2, 'b', 0)
+;;
+ROLLBACK
+-- case: explain with formats
+EXPLAIN (COSTS OFF, FORMAT json) SELECT id FROM products WHERE price > 3
+-- case: COPY with options
+COPY (SELECT id, name, NULL AS n FROM products ORDER BY id LIMIT 3) TO STDOUT WITH (FORMAT csv, DELIMITER ';', NULL '-', FORCE_QUOTE (name))
+-- case: COPY binary
+COPY (SELECT id, price FROM products ORDER BY id LIMIT 3) TO STDOUT WITH (FORMAT binary)
+-- case: locks
+BEGIN
+;;
+LOCK TABLE products IN SHARE MODE
+;;
+SELECT id FROM products WHERE id = 2 FOR SHARE OF products NOWAIT
+;;
+COMMIT

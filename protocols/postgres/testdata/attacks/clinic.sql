@@ -1,5 +1,5 @@
 -- The clinic, with values that must never be seen by a masked identity: every
--- protected value holds "CANARY", or is one of those listed in canaries.txt.
+-- protected value holds "CANARY", or is one that postgrestest.Planted knows.
 CREATE SCHEMA clinic;
 CREATE SCHEMA other;
 CREATE TYPE clinic.severity AS ENUM ('low', 'high');
@@ -67,7 +67,8 @@ CREATE VIEW public.v_products AS SELECT id, name FROM public.products WHERE pric
 CREATE FUNCTION public.leak(int) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT ssn FROM clinic.patients WHERE id = $1';
 CREATE FUNCTION public.leak_all() RETURNS SETOF clinic.patients LANGUAGE sql AS 'SELECT * FROM clinic.patients';
 CREATE FUNCTION public.poly(anyelement) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT ssn FROM clinic.patients LIMIT 1); END';
-CREATE FUNCTION public.boom(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''%'', (SELECT ssn FROM clinic.patients LIMIT 1); END';
+CREATE FUNCTION public.boom(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RAISE EXCEPTION ''%'', (SELECT ssn FROM clinic.patients LIMIT 1); END';
+CREATE PROCEDURE public.pleak(INOUT s text) LANGUAGE sql AS 'SELECT ssn FROM clinic.patients WHERE id = 1';
 CREATE FUNCTION public.double(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
 CREATE FUNCTION public.on_write() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.v := (SELECT ssn FROM clinic.patients LIMIT 1); RETURN NEW; END';
 CREATE FUNCTION public.eq_leak(text, int) RETURNS boolean LANGUAGE sql AS 'SELECT true FROM clinic.patients WHERE ssn = $1';
@@ -80,10 +81,11 @@ CREATE VIEW clinic.v_by_patient AS SELECT id, patient_id FROM clinic.encounters;
 CREATE TABLE public.ruled (id int);
 CREATE RULE r AS ON INSERT TO public.ruled DO ALSO INSERT INTO public.log (message) SELECT ssn FROM clinic.patients;
 CREATE TABLE public.rls (id int);
+INSERT INTO public.rls VALUES (1);
 ALTER TABLE public.rls ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON public.rls USING (public.boom(id::text));
 COMMENT ON TABLE public.products IS 'things for sale';
-CREATE STATISTICS clinic.st (dependencies) ON city, ssn FROM clinic.patients;
+CREATE STATISTICS clinic.st (dependencies, mcv) ON city, ssn FROM clinic.patients;
 ANALYZE;
 CREATE TABLE clinic.policies (number int, kind text, holder text, UNIQUE (number, holder), CHECK (kind <> 'x' OR holder < 'C'));
 INSERT INTO clinic.policies VALUES (1, 'a', 'CANARYHOLDER'), (2, 'a', 'CANARYHOLDER');
@@ -127,3 +129,8 @@ CREATE FOREIGN DATA WRAPPER fdw OPTIONS (a 'CANARYFDW');
 CREATE SERVER srv FOREIGN DATA WRAPPER fdw OPTIONS (a 'CANARYSRV');
 CREATE FOREIGN TABLE public.far (id int OPTIONS (a 'CANARYFCOL')) SERVER srv OPTIONS (b 'CANARYFT');
 
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'colleague') THEN
+        CREATE ROLE colleague PASSWORD 'not to be seen';
+    END IF;
+END $$;

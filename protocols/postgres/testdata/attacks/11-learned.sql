@@ -1,0 +1,378 @@
+-- Class 11: learn of a protected value without carrying it.
+
+-- case: one character at a time
+-- tells
+SELECT ascii(substr(ssn, g, 1)) FROM clinic.patients, generate_series(1, 11) g
+-- case: division error by value
+-- want: ok
+-- tells
+SELECT 1 / (CASE WHEN ssn LIKE '911%' THEN 0 ELSE 1 END) FROM clinic.patients
+-- case: json error
+-- tells
+SELECT name::json FROM clinic.patients
+-- case: update that guesses
+-- want: refused
+-- tells
+UPDATE clinic.patients SET visits = 1 WHERE ssn LIKE '911%'
+-- case: delete that guesses
+-- want: refused
+-- tells
+DELETE FROM clinic.patients WHERE name LIKE 'Dave%'
+-- case: foreign key violation
+-- tells
+INSERT INTO clinic.encounters (id, patient_id) SELECT 100 + p.id, 1000 + ascii(ssn) FROM clinic.patients p
+-- case: unique violation as an oracle
+-- want: refused
+-- tells
+INSERT INTO clinic.patients (id, name, ssn) VALUES (77, 'x', '911-47-0001')
+-- case: ON CONFLICT DO NOTHING on a protected key
+-- want: refused
+-- tells
+INSERT INTO clinic.patients (ssn, id, name) VALUES ('911-47-0001', 79, 'x') ON CONFLICT (ssn) DO NOTHING
+-- case: correlated EXISTS as an oracle
+-- want: f
+-- tells
+SELECT EXISTS (SELECT FROM clinic.patients WHERE ssn = '911-47-0001')
+-- case: guess in WHERE
+-- want: none
+-- tells
+SELECT id FROM clinic.patients WHERE ssn = '911-47-0001'
+-- case: guess by LIKE
+-- want: 0
+-- tells
+SELECT count(*) FROM clinic.patients WHERE name LIKE 'Alice%'
+-- case: guess by regular expression
+-- want: 0
+-- tells
+SELECT count(*) FROM clinic.patients WHERE name ~ 'CANARY'
+-- case: guess by range
+-- want: none
+-- tells
+SELECT id FROM clinic.patients WHERE ssn BETWEEN '911' AND '912'
+-- case: guess by IN
+-- want: none
+-- tells
+SELECT id FROM clinic.patients WHERE ssn IN ('911-47-0001', '922-58-0002')
+-- case: guess by a day
+-- want: none
+-- tells
+SELECT id FROM clinic.patients WHERE date_part('day', birth_date) = 17
+-- case: guess in HAVING
+-- want: none
+-- tells
+SELECT city FROM clinic.patients GROUP BY city HAVING max(ssn) = '933-69-0003'
+-- case: guess in FILTER
+-- want: 0
+-- tells
+SELECT count(*) FILTER (WHERE email LIKE 'alice%') FROM clinic.patients
+-- case: guess in JOIN
+-- want: none
+-- tells
+SELECT p.id FROM clinic.patients p JOIN (VALUES ('911-47-0001')) v(s) ON p.ssn = v.s
+-- case: guess by NATURAL JOIN
+-- want: none
+-- tells
+SELECT * FROM clinic.patients NATURAL JOIN (SELECT '911-47-0001'::text AS ssn) v
+-- case: guess by USING
+-- want: none
+-- tells
+SELECT id FROM clinic.patients JOIN (SELECT '911-47-0001'::text AS ssn) v USING (ssn)
+-- case: guess by a subscript
+-- want: none
+-- tells
+SELECT id FROM clinic.patients WHERE (string_to_array(ssn, '-'))[1] = '911'
+-- case: order as an oracle
+-- tells
+SELECT id FROM clinic.patients ORDER BY name DESC, id
+-- case: distinct
+-- want: 1	1
+-- tells
+SELECT count(DISTINCT ssn), count(DISTINCT name) FROM clinic.patients
+-- case: hashes of small domains
+-- tells
+SELECT md5(ssn), sha256(ssn::bytea), hashtext(name), hash_record(p) FROM clinic.patients p
+-- case: set-returning functions
+-- tells
+SELECT regexp_split_to_table(name, ''), unnest(string_to_array(ssn, '-')) FROM clinic.patients
+-- case: user function in ORDER BY
+-- want: refused
+-- tells
+SELECT id FROM public.products ORDER BY leak(id)
+-- case: user operator
+-- want: refused
+-- tells
+SELECT '911-47-0001' <=> 1
+-- case: user operator qualified
+-- want: refused
+-- tells
+SELECT '911-47-0001' OPERATOR(public.<=>) 1
+-- case: sequence
+-- want: refused
+-- tells
+SELECT setval('public.log_id_seq', ascii(ssn)) FROM clinic.patients
+-- case: advisory lock
+-- want: refused
+-- tells
+SELECT pg_advisory_lock(ascii(substr(ssn, 3, 1))) FROM clinic.patients
+;;
+SELECT objid FROM pg_locks WHERE locktype = 'advisory' ORDER BY 1
+-- case: EXPLAIN estimates
+-- want: refused
+-- tells
+EXPLAIN SELECT * FROM clinic.patients WHERE ssn = '911-47-0001'
+-- case: set operation finds by difference
+-- tells
+SELECT ssn FROM clinic.patients EXCEPT SELECT '911-47-0001'
+-- case: intersect as an oracle
+-- want: none
+-- tells
+SELECT ssn FROM clinic.patients INTERSECT SELECT '911-47-0001'
+-- case: LIMIT by a sub-link
+-- tells
+SELECT generate_series(1, 5) LIMIT (SELECT ascii(ssn) - 56 FROM clinic.patients WHERE id = 1)
+-- case: ANY and ALL
+-- want: none
+-- tells
+SELECT id FROM clinic.patients WHERE '911-47-0001' = ANY (ARRAY[ssn])
+-- case: row in sub-select
+-- tells
+SELECT id FROM clinic.patients WHERE (city, name) IN (SELECT p.city, p.name FROM clinic.patients p WHERE p.id < 4) AND name IN (SELECT name FROM clinic.patients WHERE id = 1)
+-- case: lengths
+-- tells
+SELECT length(name), octet_length(email), char_length(phone), bit_length(ssn), pg_column_size(name) FROM clinic.patients WHERE id = 1
+-- case: ages
+-- tells
+SELECT age(birth_date), birth_date - DATE '2000-01-01', extract(doy from birth_date), to_char(birth_date, 'DD MM') FROM clinic.patients
+-- case: bit by bit through random access
+-- tells
+SELECT get_byte(name::bytea, 7), get_bit(ssn::bytea, 3) FROM clinic.patients WHERE id = 1
+-- case: foreign key to a protected column as an oracle
+-- want: refused
+-- tells
+INSERT INTO clinic.cards (ssn) VALUES ('911-47-0001')
+-- case: EXPLAIN ANALYZE
+-- want: refused
+-- says: actual time
+EXPLAIN (ANALYZE, VERBOSE) SELECT ssn FROM clinic.v_patients
+-- case: unique index of several columns as an oracle
+-- want: refused
+UPDATE clinic.policies SET number = 2 WHERE number = 1
+-- case: check over a protected column as an oracle
+-- want: refused
+UPDATE clinic.policies SET kind = 'x' WHERE number = 1
+-- case: guess by IS DISTINCT FROM
+-- tells
+SELECT id FROM clinic.patients WHERE ssn IS NOT DISTINCT FROM '911-47-0001'
+-- case: guess by a row
+-- tells
+SELECT id FROM clinic.patients WHERE (id, ssn) = (1, '911-47-0001')
+-- case: guess by ILIKE
+-- tells
+SELECT id FROM clinic.patients WHERE email ILIKE 'ALICE%'
+-- case: guess by SIMILAR TO
+-- tells
+SELECT id FROM clinic.patients WHERE ssn SIMILAR TO '91%'
+-- case: guess by starts_with
+-- tells
+SELECT id FROM clinic.patients WHERE starts_with(name, 'Al') OR name ^@ 'Al'
+-- case: guess by full text
+-- tells
+SELECT id FROM clinic.patients WHERE to_tsvector('simple', name) @@ to_tsquery('simple', 'alice')
+-- case: guess by an array
+-- tells
+SELECT id FROM clinic.patients WHERE ARRAY[ssn] && ARRAY['911-47-0001'] OR ssn = ANY ('{911-47-0001}')
+-- case: guess by json containment
+-- tells
+SELECT id FROM clinic.patients p WHERE to_jsonb(p) @> '{"ssn": "911-47-0001"}'
+-- case: guess by a json path
+-- tells
+SELECT id FROM clinic.patients p WHERE jsonb_path_exists(to_jsonb(p), '$.ssn ? (@ starts with "911")') OR to_jsonb(p) @? '$.name ? (@ like_regex "^Al")'
+-- case: guess by a hash
+-- tells
+SELECT id FROM clinic.patients WHERE md5(ssn) = md5('911-47-0001')
+-- case: guess by a length
+-- tells
+SELECT id, length(name) FROM clinic.patients WHERE length(email) > 28
+-- case: guess by a date's range
+-- tells
+SELECT id FROM clinic.patients WHERE birth_date BETWEEN '1951-03-17' AND '1951-03-18'
+-- case: guess by OVERLAPS
+-- tells
+SELECT id FROM clinic.patients WHERE (birth_date, birth_date) OVERLAPS (DATE '1951-03-16', DATE '1951-03-18')
+-- case: guess by a week's day
+-- tells
+SELECT id, extract(dow FROM birth_date), to_char(birth_date, 'Day') FROM clinic.patients
+-- case: guess in a CASE
+-- tells
+SELECT sum(CASE WHEN ssn < '915' THEN 1 ELSE 0 END), bool_or(name > 'B'), count(*) FILTER (WHERE name < 'C') FROM clinic.patients
+-- case: guess in ORDER BY of a CASE
+-- tells
+SELECT id FROM clinic.patients ORDER BY CASE WHEN ssn LIKE '922%' THEN 0 ELSE 1 END, id
+-- case: order by an operator
+-- tells
+SELECT id FROM clinic.patients ORDER BY ssn USING >, id
+-- case: order with a limit
+-- tells
+SELECT id FROM clinic.patients ORDER BY name LIMIT 1
+-- case: order with ties
+-- tells
+SELECT id FROM clinic.patients ORDER BY name FETCH FIRST 1 ROW WITH TIES
+-- case: order in an aggregate
+-- tells
+SELECT array_agg(id ORDER BY name), string_agg(city, ',' ORDER BY email) FROM clinic.patients
+-- case: order by a row
+-- tells
+SELECT id FROM clinic.patients p ORDER BY p.name, p
+-- case: order in a window
+-- tells
+SELECT id, row_number() OVER (ORDER BY name), ntile(2) OVER (ORDER BY ssn), cume_dist() OVER (ORDER BY email), lead(id) OVER (ORDER BY phone) FROM clinic.patients
+-- case: range of a window
+-- tells
+SELECT id, count(*) OVER (ORDER BY birth_date RANGE BETWEEN '4062 days' PRECEDING AND CURRENT ROW) FROM clinic.patients
+-- case: rank of a guess
+-- tells
+SELECT rank('C') WITHIN GROUP (ORDER BY name), percent_rank('920') WITHIN GROUP (ORDER BY ssn) FROM clinic.patients
+-- case: groups by a slice
+-- tells
+SELECT substr(name, 1, 1), count(*) FROM clinic.patients GROUP BY 1
+-- case: groups that are equal
+-- tells
+SELECT count(*) FROM clinic.patients GROUP BY name HAVING count(*) > 1
+-- case: distinct on with another column
+-- tells
+SELECT DISTINCT ON (name) id FROM clinic.patients ORDER BY name, id
+-- case: union that removes duplicates
+-- tells
+SELECT name FROM clinic.patients UNION SELECT name FROM clinic.patients
+-- case: join with itself by a value
+-- tells
+SELECT count(*) FROM clinic.patients a JOIN clinic.patients b ON a.name = b.name
+-- case: join by an inequality
+-- tells
+SELECT a.id, b.id FROM clinic.patients a, clinic.patients b WHERE a.ssn < b.ssn ORDER BY 1, 2
+-- case: anti-join
+-- tells
+SELECT count(*) FROM (VALUES ('911-47-0001'), ('000-00-0000')) x (v) WHERE NOT EXISTS (SELECT FROM clinic.patients WHERE ssn = v)
+-- case: NOT IN
+-- tells
+SELECT '911-47-0001' NOT IN (SELECT ssn FROM clinic.patients WHERE ssn IS NOT NULL)
+-- case: ALL of a sub-select
+-- tells
+SELECT '900' < ALL (SELECT ssn FROM clinic.patients WHERE ssn IS NOT NULL), '900' < ANY (SELECT ssn FROM clinic.patients)
+-- case: EXCEPT of a guess
+-- tells
+SELECT count(*) FROM (SELECT '911-47-0001' EXCEPT SELECT ssn FROM clinic.patients) x
+-- case: limit by a value
+-- tells
+SELECT id FROM public.products ORDER BY id LIMIT (SELECT substr(ssn, 3, 1)::int FROM clinic.patients WHERE id = 2)
+-- case: offset by a value
+-- tells
+SELECT id FROM public.products ORDER BY id OFFSET (SELECT length(name) FROM clinic.patients WHERE id = 1)
+-- case: generate_series by a value
+-- tells
+SELECT count(*) FROM clinic.patients p, generate_series(1, ascii(p.name)) g
+-- case: repeat by a value
+-- tells
+SELECT length(repeat('x', ascii(name))), lpad('', ascii(ssn) - 40, 'x') FROM clinic.patients
+-- case: bits of a value
+-- tells
+SELECT (ascii(name) >> 2) & 1, name::bytea <> '\x00', get_bit(name::bytea, 3), bit_count(ssn::bytea) FROM clinic.patients
+-- case: random numbers from a value
+-- tells
+SELECT setseed(ascii(name) / 128.0) IS NULL, hashtext(name), hashtextextended(ssn, 1), hash_record(ROW(email)) FROM clinic.patients
+-- case: an error that depends on a value
+-- tells
+SELECT 1 / (length(name) - 17) FROM clinic.patients WHERE id = 1
+-- case: an error in a predicate
+-- tells
+SELECT id FROM clinic.patients WHERE CASE WHEN ssn LIKE '911%' THEN 1 / (id - id) ELSE 1 END = 1
+-- case: an error by overflow
+-- tells
+SELECT id, 2147483577 + ascii(substr(name, 1, 1)) FROM clinic.patients WHERE id = 4
+-- case: an error in a view's predicate
+SELECT count(*) FROM clinic.v_cast
+-- case: an affected row
+-- tells
+-- want: refused
+UPDATE clinic.patients SET visits = visits WHERE name < 'D'
+-- case: an affected row by a sub-select
+-- tells
+UPDATE public.log SET message = message WHERE EXISTS (SELECT FROM clinic.patients WHERE ssn = '911-47-0001')
+-- case: an affected row by a join
+-- tells
+DELETE FROM public.log t USING clinic.patients p WHERE p.id = t.id AND p.ssn LIKE '91%'
+-- case: an affected row by IN
+-- tells
+DELETE FROM public.log WHERE message NOT IN (SELECT ssn FROM clinic.patients WHERE ssn LIKE '911%') AND EXISTS (SELECT FROM clinic.patients WHERE ssn LIKE '911%')
+-- case: an inserted row
+-- tells
+INSERT INTO public.log (message) SELECT 'x' FROM clinic.patients WHERE name LIKE 'Al%'
+-- case: a conflict of a value
+-- tells
+-- want: refused
+INSERT INTO clinic.patients (id, name, ssn) VALUES (99, 'x', '911-47-0001') ON CONFLICT DO NOTHING
+-- case: a conflict of a value, and where it lies
+-- tells
+-- want: refused
+INSERT INTO clinic.policies (number, kind, holder) VALUES (1, 'a', 'CANARYHOLDER')
+-- case: a row that would be locked
+-- tells
+SELECT id FROM clinic.patients WHERE ssn LIKE '911%' FOR UPDATE SKIP LOCKED
+-- case: a cursor that moves
+-- tells
+BEGIN
+;;
+DECLARE c SCROLL CURSOR FOR SELECT 1 FROM clinic.patients WHERE name LIKE 'B%'
+;;
+MOVE FORWARD ALL IN c
+-- case: COPY that counts
+-- tells
+COPY (SELECT 1 FROM clinic.patients WHERE name LIKE 'B%') TO STDOUT
+-- case: COPY in order
+-- tells
+COPY (SELECT id FROM clinic.patients ORDER BY ssn) TO STDOUT WITH (FORMAT binary)
+-- case: a guess by a materialized view
+-- tells
+SELECT id FROM clinic.m_patients WHERE ssn = '911-47-0001'
+-- case: a guess by a view
+-- tells
+SELECT id FROM clinic.v_patients WHERE ssn LIKE '911%'
+-- case: a guess by a derived column
+-- tells
+SELECT id FROM clinic.v_derived WHERE s LIKE '911%' OR x LIKE 'Ali%'
+-- case: a guess by a generated column
+-- tells
+SELECT id FROM clinic.patients WHERE name_upper LIKE 'ALICE%'
+-- case: a guess by a child
+-- tells
+SELECT id FROM clinic.archived WHERE ssn LIKE '999%'
+-- case: a guess by a partition
+-- tells
+SELECT id FROM clinic.claims WHERE ssn LIKE '911%'
+-- case: a guess by a copy of a row
+-- tells
+SELECT id FROM public.history WHERE (old).ssn = '911-47-0001'
+-- case: a guess in a WITH
+-- tells
+WITH x AS (SELECT id FROM clinic.patients WHERE ssn LIKE '911%') SELECT count(*) FROM x
+-- case: a guess in a recursive query
+-- tells
+WITH RECURSIVE w (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM w WHERE n < 5 AND EXISTS (SELECT FROM clinic.patients WHERE id = n AND ssn < '93')) SELECT count(*) FROM w
+-- case: a guess in a prepared statement
+-- tells
+PREPARE g (text) AS SELECT count(*) FROM clinic.patients WHERE ssn LIKE $1
+;;
+EXECUTE g ('911%')
+;;
+EXECUTE g ('912%')
+-- case: a guess by TABLESAMPLE's argument
+-- tells
+SELECT count(*) FROM public.products TABLESAMPLE BERNOULLI ((SELECT CASE WHEN ssn LIKE '911%' THEN 100 ELSE 0 END FROM clinic.patients WHERE id = 1))
+-- case: a plan that knows the values
+-- want: refused
+-- tells
+EXPLAIN (FORMAT json) SELECT * FROM clinic.patients WHERE ssn > '94'
+-- case: a plan's rows removed by a filter
+-- want: refused
+-- tells
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT id FROM clinic.patients WHERE ssn LIKE '911%'

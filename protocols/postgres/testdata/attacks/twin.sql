@@ -1,0 +1,16 @@
+-- Makes the clinic's twin: what the masks show, and everything else, stays as
+-- it is, and every protected value is another one. Whatever an agent can tell
+-- the two apart by, tells of a protected value.
+UPDATE clinic.patients SET
+    name       = CASE WHEN id IN (1, 3) THEN 'Yvonne and another' ELSE translate(name, 'ABCDZ', 'YXWVA') || ' of the twin' END,
+    ssn        = translate(ssn, '0123456789', '5678901234'),
+    birth_date = birth_date + 5 * id,
+    phone      = translate(phone, '0123456789', '3210987654'),
+    email      = 'twin.' || translate(email, 'abcz', 'yxwb');
+UPDATE clinic.claims SET ssn = translate(ssn, '0123456789', '5678901234');
+UPDATE clinic.policies SET holder = 'A' || number;
+UPDATE clinic.staff SET pin = 'A twin''s';
+UPDATE clinic.members SET pin = (3 - id) || ' twin';
+UPDATE clinic.guarded SET pin = 'A twin''s';
+UPDATE public.history SET old = p, olds = ARRAY[p] FROM clinic.patients p WHERE p.id = 1;
+REFRESH MATERIALIZED VIEW clinic.m_patients;
