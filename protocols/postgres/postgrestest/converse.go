@@ -246,13 +246,14 @@ func (a *Reply) refused(message, detail string) {
 
 // cursor reads a query's rows one, and then all others, by a cursor.
 func (a *Reply) cursor(ctx context.Context, c *pgconn.PgConn, sql string) error {
-	texts := []string{"DECLARE attack CURSOR FOR " + sql, "FETCH 1 FROM attack", "MOVE 0 IN attack", "FETCH ALL FROM attack"}
+	begin, end := "", "CLOSE attack"
 	if c.TxStatus() == 'I' {
-		texts = append(append([]string{"BEGIN"}, texts...), "ROLLBACK")
-	} else {
-		texts = append(texts, "CLOSE attack")
+		begin, end = "BEGIN", "ROLLBACK"
 	}
-	for _, s := range texts {
+	for _, s := range []string{begin, "DECLARE attack CURSOR FOR " + sql, "FETCH 1 FROM attack", "MOVE 0 IN attack", "FETCH ALL FROM attack", end} {
+		if s == "" || c.TxStatus() == 'E' && s != "ROLLBACK" {
+			continue
+		}
 		if err := a.send(ctx, c, Simple, s); err != nil {
 			return err
 		}

@@ -138,8 +138,6 @@ SELECT 1
 -- case: a setting that holds a value
 -- want: refused
 SELECT set_config('application_name', ssn, false) FROM clinic.patients WHERE id = 1
-;;
-SHOW application_name
 -- case: a setting of one's own that holds a value
 -- want: refused
 SELECT set_config('my.own', name, false) FROM clinic.patients WHERE id = 1

@@ -6,7 +6,9 @@ import psycopg
 
 def converse(dsn, number, statements):
     seen = []
-    with psycopg.connect(dsn) as c:
+    # A table made in a transaction is not known to the passage before its end.
+    alone = any(s.upper().startswith(("BEGIN", "CREATE")) for s in statements)
+    with psycopg.connect(dsn, autocommit=alone) as c:
         c.add_notice_handler(lambda n: seen.append([n.severity, n.sqlstate, n.message_primary, n.message_detail, n.context]))
         for sql in statements:
             try:
@@ -28,10 +30,10 @@ def converse(dsn, number, statements):
                 seen.append([type(e).__name__, d.sqlstate, str(e), d.message_detail, d.message_hint, d.context, d.statement_position])
                 if c.closed:
                     break
-                # An error ends the transaction, and a program says so.
-                failed = c.info.transaction_status.name
-                c.rollback()
-                seen.append([failed, c.info.transaction_status.name])
+                seen.append(c.info.transaction_status.name)
+                if not alone:  # the error failed the transaction, and a program ends it
+                    c.rollback()
+                    seen.append(c.info.transaction_status.name)
         if not c.closed:
             c.rollback()
     return seen
