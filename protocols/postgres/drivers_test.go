@@ -36,7 +36,7 @@ func psycopg(t *testing.T, dsn string, all []postgrestest.Attack) []string {
 		t.Fatal(err)
 	}
 	var out []json.RawMessage
-	b := drive(t, exec.Command("/usr/bin/python3", "testdata/drivers/conversations.py"), in)
+	b := drive(t, exec.Command("/usr/bin/python3", "-B", "testdata/drivers/conversations.py"), in)
 	if err := json.Unmarshal(b, &out); err != nil || len(out) != len(all) {
 		t.Fatalf("%d answers of %d: %v: %s", len(out), len(all), err, b[max(0, len(b)-500):])
 	}

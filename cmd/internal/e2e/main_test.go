@@ -15,7 +15,11 @@ import (
 var bin string // folder with the programs under test
 
 func TestMain(m *testing.M) {
-	if os.Getenv(clientEnv) != "" {
+	switch os.Getenv(clientEnv) {
+	case "":
+	case "pq":
+		os.Exit(pqClient(os.Stdout))
+	default:
 		os.Exit(client(os.Stdin, os.Stdout))
 	}
 	os.Exit(run(m))

@@ -9,6 +9,7 @@ import (
 
 // The stories of an ordinary host.
 func TestClinic(t *testing.T) {
+	clients(t)
 	tell(t, "testdata/clinic", &story{Stand: startStand(t, stand.Options{})})
 }
 

@@ -73,11 +73,12 @@ func (w Way) form(s string) string {
 
 // query reports a statement that a cursor can be declared for.
 func query(s string) bool {
-	if strings.Contains(s, "; ") {
+	up := strings.ToUpper(s)
+	if strings.Contains(s, "; ") || strings.HasPrefix(up, "WITH") && strings.Contains(up, ") INSERT INTO") {
 		return false
 	}
 	for _, word := range []string{"SELECT", "VALUES", "TABLE", "WITH", "("} {
-		if strings.HasPrefix(strings.ToUpper(s), word) {
+		if strings.HasPrefix(up, word) {
 			return true
 		}
 	}
