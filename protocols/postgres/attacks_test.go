@@ -282,7 +282,7 @@ func holds(t *testing.T, a *postgrestest.Attack, c *postgrestest.Conversation, g
 	}
 }
 
-var sessionWords = regexp.MustCompile(`Session [^,]*, statement \d+|pg_temp_\d+`)
+var sessionWords = regexp.MustCompile(`"session":"[^"]*","statement":\d+|pg_temp_\d+`)
 
 // alike is what came back without what differs in any two sessions, and in
 // order only where an order was asked for.

@@ -124,7 +124,7 @@ var planted = func() [][]byte {
 }()
 
 // sessionID is what refusals name, and may look like anything.
-var sessionID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+var sessionID = regexp.MustCompile(`"session":"[^"]*"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
 // Planted returns the first planted value in what a client was sent, with what
 // stands around it; "" when there is none. Values that the client's own text

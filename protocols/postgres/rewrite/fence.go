@@ -171,7 +171,7 @@ func (w *walker) filterWrites() {
 			refuse("may have comparisons of plain values only as its conditions")
 			return
 		}
-		for n := range systemColumns {
+		for _, n := range systemColumns {
 			if w.names[n] {
 				refuse("may not name system column " + n)
 				return
