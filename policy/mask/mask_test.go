@@ -74,61 +74,73 @@ func shown(t testing.TB, c *pgx.Conn, sql string) *pgconn.Result {
 func TestForms(t *testing.T) {
 	admin := connect(t, "postgres", "CREATE DATABASE plain TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")
 	defer admin.Exec(t.Context(), "DROP DATABASE plain WITH (FORCE)")
-	for _, database := range []string{"postgres", "plain"} {
-		c := connect(t, database, types)
-		defer c.Exec(t.Context(), "DROP TYPE public.severity, public.pair, public.code, public.short, public.age CASCADE")
-		if _, err := c.Exec(t.Context(), "SET TimeZone = 'UTC'; SET search_path = pg_catalog"); err != nil {
-			t.Fatal(err)
-		}
-		tables := map[string]mask.Type{}
-		for _, x := range table {
-			name := `pg_temp."of ` + x.typ + `"` // its row type must be no other type
-			typ, ok := tables[x.typ]
-			if !ok {
-				typ = column(t, c, name, x.typ)
-				tables[x.typ] = typ
-			}
-			if r := c.PgConn().ExecParams(t.Context(), `INSERT INTO `+name+` VALUES (1, $1)`, [][]byte{[]byte(x.value)}, nil, nil, nil).Read(); r.Err != nil {
-				t.Errorf("%s %q: %v", x.typ, x.value, r.Err)
-				continue
-			}
-			sql, _, err := mask.SQL(x.m, `odd "name`, typ)
-			if err != nil {
+	for _, run := range []struct {
+		name, database string
+		domains        bool // columns are of domains over the types
+	}{{"C.UTF-8", "postgres", false}, {"C", "plain", false}, {"domains", "postgres", true}} {
+		t.Run(run.name, func(t *testing.T) {
+			c := connect(t, run.database, types)
+			defer c.Exec(t.Context(), "DROP TYPE public.severity, public.pair, public.code, public.short, public.age CASCADE")
+			if _, err := c.Exec(t.Context(), "SET TimeZone = 'UTC'; SET search_path = pg_catalog"); err != nil {
 				t.Fatal(err)
 			}
-			if sql == "" {
-				sql = `NULL::` + typ.SQL
+			tables := map[string]mask.Type{}
+			for _, x := range table {
+				name := `pg_temp."of ` + x.typ + `"` // its row type must be no other type
+				typ, ok := tables[x.typ]
+				if !ok {
+					of := x.typ
+					if run.domains {
+						of = `pg_temp."domain of ` + x.typ + `"`
+						if _, err := c.Exec(t.Context(), `CREATE DOMAIN `+of+` AS `+x.typ); err != nil {
+							t.Fatal(err)
+						}
+					}
+					typ = column(t, c, name, of)
+					tables[x.typ] = typ
+				}
+				if r := c.PgConn().ExecParams(t.Context(), `INSERT INTO `+name+` VALUES (1, $1)`, [][]byte{[]byte(x.value)}, nil, nil, nil).Read(); r.Err != nil {
+					t.Errorf("%s %q: %v", x.typ, x.value, r.Err)
+					continue
+				}
+				sql, _, err := mask.SQL(x.m, `odd "name`, typ)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if sql == "" {
+					sql = `NULL::` + typ.SQL
+				}
+				if typ.SQL == "" {
+					sql = `NULL::` + x.typ
+				}
+				r := shown(t, c, `SELECT "odd ""name", `+sql+` FROM `+name)
+				if r.Err != nil {
+					t.Errorf("%+v of %s %q: %v\n%s", x.m, x.typ, x.value, r.Err, sql)
+					continue
+				}
+				stored, got := r.FieldDescriptions[0], r.FieldDescriptions[1]
+				if stored.DataTypeOID != got.DataTypeOID || stored.TypeModifier != got.TypeModifier {
+					t.Errorf("%+v of %s is of type %d with modifier %d, want %d with %d", x.m, x.typ, got.DataTypeOID, got.TypeModifier, stored.DataTypeOID, stored.TypeModifier)
+				}
+				if got := or(r.Rows[0][1]); got != x.want {
+					t.Errorf("SQL: %+v of %s %.100q: %q, want %q", x.m, x.typ, x.value, got, x.want)
+				}
+				out, isnull := mask.Apply(x.m, typ, string(r.Rows[0][0]))
+				if isnull {
+					out = isNull
+				}
+				if out != x.want {
+					t.Errorf("Go: %+v of %s %.100q: %q, want %q", x.m, x.typ, r.Rows[0][0], out, x.want)
+				}
+				if r := shown(t, c, `DELETE FROM `+name); r.Err != nil {
+					t.Fatal(r.Err)
+				}
+				// What an outer join adds: also a domain that takes no NULL has it.
+				if r := shown(t, c, `SELECT `+sql+` FROM (VALUES (1)) o LEFT JOIN `+name+` USING (column1)`); r.Err != nil || r.Rows[0][0] != nil {
+					t.Errorf("%+v of a NULL %s: %q, %v", x.m, x.typ, r.Rows, r.Err)
+				}
 			}
-			if typ.SQL == "" {
-				sql = `NULL::` + x.typ
-			}
-			r := shown(t, c, `SELECT "odd ""name", `+sql+` FROM `+name)
-			if r.Err != nil {
-				t.Errorf("%s: %+v of %s %q: %v\n%s", database, x.m, x.typ, x.value, r.Err, sql)
-				continue
-			}
-			stored, got := r.FieldDescriptions[0], r.FieldDescriptions[1]
-			if stored.DataTypeOID != got.DataTypeOID || stored.TypeModifier != got.TypeModifier {
-				t.Errorf("%+v of %s is of type %d with modifier %d, want %d with %d", x.m, x.typ, got.DataTypeOID, got.TypeModifier, stored.DataTypeOID, stored.TypeModifier)
-			}
-			if got := or(r.Rows[0][1]); got != x.want {
-				t.Errorf("%s: SQL: %+v of %s %.100q: %q, want %q", database, x.m, x.typ, x.value, got, x.want)
-			}
-			out, isnull := mask.Apply(x.m, typ, string(r.Rows[0][0]))
-			if isnull {
-				out = isNull
-			}
-			if out != x.want {
-				t.Errorf("Go: %+v of %s %.100q: %q, want %q", x.m, x.typ, r.Rows[0][0], out, x.want)
-			}
-			if r := shown(t, c, `DELETE FROM `+name); r.Err != nil {
-				t.Fatal(r.Err)
-			}
-			// What an outer join adds: also a domain that takes no NULL has it.
-			if r := shown(t, c, `SELECT `+sql+` FROM (VALUES (1)) o LEFT JOIN `+name+` USING (column1)`); r.Err != nil || r.Rows[0][0] != nil {
-				t.Errorf("%+v of a NULL %s: %q, %v", x.m, x.typ, r.Rows, r.Err)
-			}
-		}
+		})
 	}
 }
 
