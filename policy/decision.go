@@ -22,6 +22,7 @@ type Evaluation struct {
 	Reason string   // for the client and the record; holds no data
 	Remedy string
 	Record Recording
+	Limits []Limited // of an answer that allows
 	// Cacheable reports that the answer depends on nothing but the session
 	// and the request's analysis (no clock, no literal).
 	Cacheable bool
@@ -34,6 +35,7 @@ type Decision struct {
 	eval    Evaluation
 	verdict events.Verdict
 	ticket  events.Ticket
+	left    *Allowance
 }
 
 // Allowed reports whether the request may be sent.
@@ -53,6 +55,9 @@ func (d Decision) Remedy() string { return d.eval.Remedy }
 
 // Record returns how much of the request goes into the transcript.
 func (d Decision) Record() Recording { return d.eval.Record }
+
+// Allowance returns what is left for the answer, nil where nothing limits it.
+func (d Decision) Allowance() *Allowance { return d.left }
 
 // Ticket returns the promise of the record; replies wait for it.
 func (d Decision) Ticket() events.Ticket { return d.ticket }

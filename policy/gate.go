@@ -42,6 +42,7 @@ type Gate struct {
 	engine  atomic.Pointer[Engine]
 	journal events.Journal
 	now     func() time.Time
+	meters  meters
 }
 
 // NewGate returns a Gate over an engine and a journal. now is the clock that
@@ -81,7 +82,16 @@ func (g *Gate) Undecoded(s *Session) bool { return g.Scope(s).Undecoded }
 func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	now := g.now()
 	eval := g.evaluate(r, now)
-	d := Decision{eval: eval, verdict: verdict(eval.Effect, r)}
+	var left *Allowance
+	if verdict(eval.Effect, r).Runs() {
+		left = g.allowance(r, eval.Limits, now)
+		if left != nil && r.Kind != PrepareReq {
+			if o := left.begin(); o != nil {
+				eval = Evaluation{Effect: EffectBlock, Rules: []string{o.Rule}, Reason: o.Reason, Remedy: o.Remedy, Record: eval.Record}
+			}
+		}
+	}
+	d := Decision{eval: eval, verdict: verdict(eval.Effect, r), left: left}
 	if r.Kind == PrepareReq && d.verdict.Runs() {
 		d.runs = true
 		return d, nil
@@ -108,6 +118,9 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	}
 	d.ticket = t
 	d.runs = d.verdict.Runs()
+	if r.Kind == Login && d.runs {
+		r.Session.began = now
+	}
 	return d, nil
 }
 

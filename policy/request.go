@@ -22,6 +22,9 @@ type Session struct {
 
 	Event *events.Session // the same facts, as the record tells them; replaced by Become only
 
+	began  time.Time         // when its login was allowed
+	meters map[string]*meter // of this session, by rule
+
 	scope   *Scope // kept while it is static, for engine
 	engine  *Engine
 	scratch events.Event // of the Gate's latest decision

@@ -91,6 +91,7 @@ func (q *question) answer() policy.Evaluation {
 		e.Rules = append(q.maskers(), e.Rules...)
 	}
 	if e.Effect != policy.EffectDeny {
+		e.Limits = q.limited()
 		e.Rules = append(q.filterers(), e.Rules...)
 	}
 	return e

@@ -66,7 +66,12 @@ func TestErrors(t *testing.T) {
 		{"a filter of patterns", "rules:" + keeps + "    relations: a.*\n    where: a = 1\n", "6: relations: a filter is about columns: name each relation"},
 		{"a filter of commands", "rules:" + keeps + "    relations: a.b\n    where: a = 1\n    commands: read\n", "8: commands: a filter holds for every command"},
 		{"a filter on a statement", "rules:" + keeps + "    relations: a.b\n    where: a = 1\n    condition: statement.writes\n", "8: condition: what is masked or filtered is known before"},
-		{"limits", "rules:" + ok + "\n    limits: {rows: 10}\n", "8: limits: not yet"},
+		{"limits", "rules:" + ok + "\n    limits: {rows: 10}\n", `8: limits: unknown field "rows": remove or correct it; there are statement, session, minute, hour`},
+		{"a limit of nothing", "rules:" + ok + "\n    limits: {hour: {rows: 0}}\n", "8: rows: from 1"},
+		{"a limit of no words", "rules:" + ok + "\n    limits: {hour: {}}\n", "8: hour: it is empty"},
+		{"a limit of time", "rules:" + ok + "\n    limits: {session: {length: 8}}\n", "8: length: write a time like 30m or 8h"},
+		{"a limit of statements of one", "rules:" + ok + "\n    limits: {statement: {statements: 1}}\n", `8: statement: unknown field "statements"`},
+		{"a limit of a block", "rules:\n  - name: x\n    effect: block\n    limits: {hour: {rows: 1}}\n", "4: limits: only a rule that allows has limits"},
 		{"approvers", "rules:" + ok + "\n    approve: {by: [x]}\n", "8: approve: not yet"},
 		{"revealed", "rules:" + ok + "\n    reveal: [a.b.c]\n", "8: reveal: not yet"},
 

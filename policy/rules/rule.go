@@ -33,6 +33,8 @@ type rule struct {
 	cond   *condition // nil: always
 	except []exception
 
+	limits *policy.Limits // nil: none
+
 	record         *policy.Recording // nil: says nothing of it
 	reason, remedy string
 
@@ -78,7 +80,8 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		take("record_limit", func(v *yaml.Node) { r.recordLimit(v, x) }),
 		take("reason", func(v *yaml.Node) { x.reason = r.message(v, "reason") }),
 		take("remedy", func(v *yaml.Node) { x.remedy = r.message(v, "remedy") }),
-		later("approve"), later("reveal"), later("limits"),
+		later("approve"), later("reveal"),
+		take("limits", func(v *yaml.Node) { x.limits = r.limits(v) }),
 	}) {
 		return x
 	}
@@ -133,6 +136,7 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 	case policy.EffectBlock:
 		useless("only a rule that masks names fields", "fields")
 		useless("only a rule that filters says which rows", "where")
+		useless("only a rule that allows has limits", "limits")
 		useless("only a rule that allows declares them", "functions")
 		useless("only a rule that allows says how much is recorded", "record", "record_limit")
 		if given["commands"] == nil {
@@ -147,6 +151,7 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 // early checks a rule that is applied before a statement is understood.
 func (r *reader) early(x *rule, given map[string]*yaml.Node, useless func(string, ...string)) {
 	useless("only a rule that allows declares them", "functions")
+	useless("only a rule that allows has limits", "limits")
 	useless("only a rule that allows says how much is recorded", "record", "record_limit")
 	useless("only a rule that blocks has one", "reason", "remedy")
 	for i, c := range append([]exception{{cond: x.cond}}, x.except...) {

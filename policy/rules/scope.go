@@ -212,6 +212,7 @@ func (b *builder) finish() *policy.Scope {
 	// What one person's statements leave in a session is there for the next
 	// one's: where many are served, all must be understood.
 	nothing := len(v.masks) == 0 && len(v.filter) == 0 && !b.timed && len(b.block) == 0 && !b.session.Identity.SpeaksFor
+	nothing = nothing && !slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.limits != nil })
 	v.opaque = nothing && slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.everything() })
 	b.scope.Static, b.scope.Opaque, b.scope.Rules = b.static, v.opaque, v
 	b.unread()

@@ -51,6 +51,9 @@ func (x *rule) unreadable() string {
 	case x.where != nil && x.where.Database != nil:
 		return "which database it will be is not known: leave resource.database out"
 	}
+	if x.limits != nil {
+		return "what is not read can't be counted: leave limits out"
+	}
 	conds := []*condition{x.cond}
 	for _, e := range x.except {
 		conds = append(conds, e.cond)

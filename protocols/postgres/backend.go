@@ -21,6 +21,7 @@ type replyState struct {
 	layout  layout
 	drop    int // bytes that are still to come and do not go out
 	inside  int // bytes of a streamed message that are still to come, behind those
+	over    *over // the limit that the current step reached, nil: none
 }
 
 // errUnexpected: an answer that no step expects. What follows cannot be
@@ -168,6 +169,12 @@ func (c *conn) walk(w *window) error {
 				return err
 			}
 			k := min(n, len(w.b)-w.i)
+			if held, err := c.withheld(w, n); held || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			r.inside = n - k
 			w.i += k
 			continue
@@ -179,6 +186,9 @@ func (c *conn) walk(w *window) error {
 			return nil
 		}
 		act, err := c.answer(typ, w.b[w.i:w.i+n])
+		if err == nil && r.over != nil {
+			act, typ = c.overAnswer(typ, w.b[w.i:w.i+n], act)
+		}
 		if err != nil {
 			return err
 		}
@@ -251,7 +261,7 @@ func (r *replyState) last(typ byte) bool {
 // finish ends the current step, and records the outcome of its statement.
 func (c *conn) finish() error {
 	r := &c.reply
-	r.have = false
+	r.have, r.over = false, nil
 	if r.cur.statement && (r.failed || r.cur.kind != stepBind) {
 		if err := c.respond(&r.cur); err != nil {
 			return unrecorded(err)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
@@ -50,11 +49,9 @@ func (p *Protocol) forward(from *conn, key []byte) error {
 	if to == nil || !sameIdentity(from, to) && !sameProcess(from, to) {
 		return nil
 	}
-	b := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
-	b = binary.BigEndian.AppendUint32(b, cancelCode)
 	ctx, stop := context.WithTimeout(from.ctx, 10*time.Second)
 	defer stop()
-	if err := to.s.Aside(ctx, to.login, append(b, key...)); err != nil {
+	if err := to.s.Aside(ctx, to.login, to.cancel.request()); err != nil {
 		return gone("server", err)
 	}
 	return nil

@@ -117,6 +117,9 @@ func (c *conn) maskRow(w *window, typ byte, n int) (more bool, err error) {
 	if err := r.row(); err != nil {
 		return false, err
 	}
+	if held, err := c.withheld(w, n); held || err != nil {
+		return false, err
+	}
 	w.collect()
 	w.out = r.layout.append(w.out, msg[:prefix], n, drop)
 	w.skip(prefix)

@@ -50,6 +50,7 @@ type step struct {
 	ends      bool            // it may end a transaction, though a Sync does not follow
 	event     *events.Session // for whom its statement was decided; nil: it has none
 	change    change
+	left      *policy.Allowance // nil: nothing limits its rows
 }
 
 // maxQueue bounds the steps under way; the client waits beyond it.
@@ -67,21 +68,23 @@ const (
 
 // queue is what both goroutines of a session share.
 type queue struct {
-	mu       sync.Mutex
-	moved    sync.Cond // something was answered, or over is set
-	steps    []step    // a ring
-	first, n int
-	batch    uint64 // Syncs sent so far
-	skipping bool   // the server skips all up to the next Sync
-	over     bool   // no answer will come any more
-	final    *refusal
-	copy     copyState
-	copies   int    // steps under way that may start a COPY
-	idle     bool   // the last ReadyForQuery was outside of a transaction
-	rested   func() // nothing is under way; called with mu held
-	voice    heard
-	turns    int // steps under way that may end a transaction
-	names    names
+	mu         sync.Mutex
+	moved      sync.Cond // something was answered, or over is set
+	steps      []step    // a ring
+	first, n   int
+	batch      uint64 // Syncs sent so far
+	skipping   bool   // the server skips all up to the next Sync
+	over       bool   // no answer will come any more
+	final      *refusal
+	copy       copyState
+	copies     int    // steps under way that may start a COPY
+	idle       bool   // the last ReadyForQuery was outside of a transaction
+	rested     func() // nothing is under way; called with mu held
+	voice      heard
+	turns      int // steps under way that may end a transaction
+	names      names
+	cancelling chan struct{} // closed when a cancel request of our own has been taken
+	fails      stepKind      // the step under way is to fail at the server: by a decoy of this kind
 }
 
 func (q *queue) init() {

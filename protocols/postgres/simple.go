@@ -64,7 +64,7 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 	if kind == stepBind {
 		return s // it does not run yet
 	}
-	s.copies = st.copies
+	s.copies, s.left = st.copies, d.Allowance()
 	s.shows(an)
 	s.ends = kind == stepExecute && mayEnd(an.Commands)
 	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil || an.Closes != nil {
@@ -79,6 +79,9 @@ func (c *conn) run(s *step, st *statement, d policy.Decision) error {
 	c.ddl = c.ddl || st.an.DDL
 	c.input = inputRecord{number: c.number, record: d.Record()}
 	err := c.push(s, d, c.msg)
+	if err == nil && s.left != nil && !s.copies {
+		err = c.limited(s)
+	}
 	if c.s.Speaks() && st.resets() {
 		c.silence()
 	}

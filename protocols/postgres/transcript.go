@@ -41,6 +41,8 @@ type outcome struct {
 	changed  int64 // by the command's own count
 	bytes    int64
 	recorded int64
+	sent     int64  // bytes of rows that limits let out
+	reason   string // of an outcome that is the passage's
 	status   string
 	code     string
 	hash     hash.Hash
@@ -93,7 +95,7 @@ func (c *conn) respond(s *step) error {
 	o := c.reply.of(s)
 	e := &c.reply.event
 	*e = events.Event{
-		Kind: events.Response, Session: s.event, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code,
+		Kind: events.Response, Session: s.event, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code, Reason: o.reason,
 		Rows: o.rows, Bytes: o.bytes, Recorded: o.recorded,
 	}
 	if o.rows == 0 {
