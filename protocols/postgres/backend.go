@@ -19,8 +19,8 @@ type replyState struct {
 	chunk   events.Chunk
 	buf     []byte // a message that takes another's place
 	layout  layout
-	drop    int // bytes that are still to come and do not go out
-	inside  int // bytes of a streamed message that are still to come, behind those
+	drop    int   // bytes that are still to come and do not go out
+	inside  int   // bytes of a streamed message that are still to come, behind those
 	over    *over // the limit that the current step reached, nil: none
 }
 

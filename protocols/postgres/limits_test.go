@@ -240,3 +240,20 @@ func TestLimitedClientGoes(t *testing.T) {
 		t.Error("the session is still there")
 	}
 }
+
+// Rows that are masked on their way out are counted too, and those beyond the
+// limit do not go out in any form.
+func TestLimitOfKeyedMasks(t *testing.T) {
+	p := start(t, strings.Replace(keyedPolicy, `relations: ["*.*"]`, `relations: "*"
+    limits: {statement: {rows: 2}}`, 1))
+	for name, say := range map[string][]message{
+		"simple":   {q("SELECT ssn, name FROM clinic.patients")},
+		"extended": extended("SELECT ssn, name FROM clinic.patients"),
+	} {
+		r := p.raw()
+		if out := r.ask(1, say...); strings.Count(out, "D |") != 2 || !strings.HasSuffix(skeleton(out), "D D E Z I") || planted.MatchString(out) {
+			t.Errorf("%s: %s", name, out)
+		}
+		r.Close()
+	}
+}
