@@ -176,7 +176,7 @@ func TestPolicyExplain(t *testing.T) {
   - name: lost
     identity: {workload: billing-agent}
     resource: clinic
-    fields: {clinic.encounters.diagnosis: redact, clinic.visits.note: redact}
+    fields: {clinic.encounters.diagnosis: redact, clinic.encounters.note: year, clinic.visits.note: redact}
     condition: session.user == "drifting"
     effect: mask
 `
@@ -208,7 +208,7 @@ func TestPolicyExplain(t *testing.T) {
 		{[]string{"--as", "w,subject=agent-7,principal=dr-a,claim.role=night", "--at", "2026-03-01T13:00:00Z", "DELETE FROM public.products"}, []string{"verdict    deny\n", `the condition or an exception of rule "nights" forbids it`}},
 		{[]string{"--as", "billing-agent", "--server", server.Dir, "SELECT city FROM clinic.patients"}, []string{"verdict    allow\n"}},
 		{[]string{"--as", "billing-agent", "--user", "drifting", "SELECT 1"}, []string{
-			"warning    the policy masks clinic.encounters.diagnosis, which the database does not have: statements on its relation are refused\n",
+			"warning    clinic.encounters.note: mask year is not for type text: NULL is shown\n", "           the policy masks clinic.encounters.diagnosis, which the database does not have: statements on its relation are refused\n",
 			"           the policy masks fields of clinic.visits, a relation that the database does not have\n",
 		}},
 	} {

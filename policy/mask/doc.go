@@ -16,6 +16,11 @@
 //	pan                        **** 1234        1234        -       -      -
 //	json       keep            -                -           -       paths  -
 //
+// A dash is NULL; constants with a star are shown where they are declared and
+// are values of the type. Masks of an array are those of its elements. Types
+// are PostgreSQL's built-in ones and enums, domains are what they are made of.
+// What is shown has the type of the column, with its modifier.
+//
 // Keyed masks have no SQL form, since a key in SQL could be read back. On output
 // a Masker shows them; where there is none they are redact.
 //
@@ -24,9 +29,4 @@
 //	         int4 and int8; else NULL
 //	format   text of the same form, by FF1 of NIST SP 800-38G; else NULL
 //	fake     a name, street, city or email address from a list, for text
-//
-// A dash is NULL; constants with a star are shown where they are declared and
-// are values of the type. Masks of an array are those of its elements. Types
-// are PostgreSQL's built-in ones and enums, domains are what they are made of.
-// What is shown has the type of the column, with its modifier.
 package mask
