@@ -3,7 +3,6 @@ package rewrite
 import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 
-	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 )
 
@@ -151,11 +150,10 @@ func (w *walker) fenced() bool {
 
 // filteredWrite is an UPDATE or a DELETE of a filtered relation.
 type filteredWrite struct {
-	guard  *guard
-	access policy.Access
-	name   string    // that its columns are qualified by
-	where  **pg.Node // of the statement
-	sets   []*pg.Node
+	guard *guard
+	name  string    // that its columns are qualified by
+	where **pg.Node // of the statement
+	sets  []*pg.Node
 }
 
 // filterWrites puts filters into the conditions of writes. There is no fence

@@ -203,7 +203,7 @@ func (w *walker) update(s *pg.UpdateStmt) {
 	w.behindConditions(func() { w.setTargets(s.TargetList) })
 	w.expr(s.WhereClause)
 	w.behindConditions(func() { w.targets(s.ReturningList) })
-	w.filterWrite(s.Relation, policy.Update, &s.WhereClause, s.TargetList)
+	w.filterWrite(s.Relation, &s.WhereClause, s.TargetList)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 
@@ -218,12 +218,12 @@ func (w *walker) delete(s *pg.DeleteStmt) {
 	w.from(s.UsingClause)
 	w.expr(s.WhereClause)
 	w.behindConditions(func() { w.targets(s.ReturningList) })
-	w.filterWrite(s.Relation, policy.Delete, &s.WhereClause, nil)
+	w.filterWrite(s.Relation, &s.WhereClause, nil)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 
 // filterWrite notes a write on a relation of which rows are left out.
-func (w *walker) filterWrite(v *pg.RangeVar, a policy.Access, where **pg.Node, sets []*pg.Node) {
+func (w *walker) filterWrite(v *pg.RangeVar, where **pg.Node, sets []*pg.Node) {
 	g, _ := w.guardOf(v)
 	if g == nil || g.filter == nil {
 		return
@@ -232,7 +232,7 @@ func (w *walker) filterWrite(v *pg.RangeVar, a policy.Access, where **pg.Node, s
 	if v.Alias != nil {
 		name = v.Alias.Aliasname
 	}
-	w.filteredWrites = append(w.filteredWrites, filteredWrite{g, a, name, where, sets})
+	w.filteredWrites = append(w.filteredWrites, filteredWrite{g, name, where, sets})
 }
 
 // seen: a write that tests rows or returns them reads them, as the server's own
