@@ -36,9 +36,10 @@ var (
 type refusal struct {
 	code, message, hint string
 
-	native  bool     // the server's own error: a client of the server alone would read it
-	rules   []string // that decided, if any
-	session string   // its ID, where there is a record
+	native   bool     // the server's own error: a client of the server alone would read it
+	position int      // in the client's text, in characters from 1; 0: none
+	rules    []string // that decided, if any
+	session  string   // its ID, where there is a record
 
 	number uint64           // of the statement; 0: it has no record
 	record policy.Recording // of its number
@@ -49,7 +50,7 @@ type refusal struct {
 func (r *refusal) append(b []byte, severity string) []byte {
 	return encode(b, &pgproto3.ErrorResponse{
 		Severity: severity, SeverityUnlocalized: severity, Code: r.code,
-		Message: r.message, Detail: r.detail(), Hint: r.hint,
+		Message: r.message, Detail: r.detail(), Hint: r.hint, Position: int32(r.position),
 	})
 }
 
@@ -73,7 +74,7 @@ func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusa
 	case an.Code == query.NoTable && c.ddl: // it may be one that this transaction made
 		r.code = codeUnsupported
 	case an.Code != "":
-		r.code, r.message, r.hint, r.native = an.Code, an.Opaque, "", true
+		r.code, r.message, r.hint, r.native, r.position = an.Code, an.Opaque, "", true, an.Position
 	case an.Opaque != "":
 		r.code = codeUnsupported
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgproto3/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -163,6 +164,32 @@ func TestKinds(t *testing.T) {
 		var e *pgconn.PgError
 		if _, err := c.Exec(t.Context(), sql); !errors.As(err, &e) || e.Detail != "" || e.Code != want[0] || e.Message != want[1] {
 			t.Errorf("%s: %+v", sql, e)
+		}
+	}
+}
+
+// A syntax error is the server's to the byte, its place included.
+func TestSyntaxErrors(t *testing.T) {
+	p := start(t, maskPolicy)
+	for _, sql := range []string{"SELEC 1", "SELECT 'äöü', 'x' FRUM t", "SELECT (1", "SELECT 1 WHERE x = 'open", "", "SELECT 1;;; nothing", "SELECT 'a' /* ü */ , , 7"} {
+		var said [2]pgproto3.ErrorResponse
+		for i, r := range []*raw{dial(t, server.Addr.String()), p.raw()} {
+			r.send(enc(q(sql)))
+			for {
+				typ, body := r.next()
+				if typ == 'E' {
+					if err := said[i].Decode(body); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if typ == 'Z' {
+					break
+				}
+			}
+		}
+		a, b := said[0], said[1]
+		if a.Code != b.Code || a.Message != b.Message || a.Position != b.Position {
+			t.Errorf("%s:\n%s: %s at %d\n%s: %s at %d", sql, a.Code, a.Message, a.Position, b.Code, b.Message, b.Position)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package parser
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -82,7 +83,7 @@ func serve(in io.Reader, out io.Writer) {
 			err = errors.New("the statement's tree is too large")
 		}
 		if err != nil {
-			buf = appendFrame(buf[:0], replyErr, []byte(err.Error()))
+			buf = appendFrame(buf[:0], replyErr, complaint(err))
 		} else {
 			buf = appendFrame(buf[:0], replyOK, reply)
 		}
@@ -93,6 +94,15 @@ func serve(in io.Reader, out io.Writer) {
 			buf = nil
 		}
 	}
+}
+
+// complaint is what a replyErr carries.
+func complaint(err error) []byte {
+	var at uint32
+	if e := (*pg.Error)(nil); errors.As(err, &e) && e.Cursorpos > 0 {
+		at = uint32(e.Cursorpos)
+	}
+	return append(binary.BigEndian.AppendUint32(nil, at), err.Error()...)
 }
 
 // deparse generates SQL, parses it again, and returns it only if that gives

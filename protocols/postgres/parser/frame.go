@@ -13,7 +13,7 @@ const (
 	opParse   = 'P' // SQL -> tree
 	opDeparse = 'D' // tree -> SQL
 	replyOK   = 'O'
-	replyErr  = 'E' // payload is the message
+	replyErr  = 'E' // payload is a position (SyntaxError.Position) and the message
 
 	frameHeader = 5
 )

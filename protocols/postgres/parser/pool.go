@@ -2,6 +2,7 @@ package parser
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -37,7 +38,10 @@ var (
 )
 
 // SyntaxError is what the grammar says of a text.
-type SyntaxError struct{ Message string }
+type SyntaxError struct {
+	Message  string
+	Position int // in characters, from 1; 0: nowhere in particular
+}
 
 func (e *SyntaxError) Error() string { return e.Message }
 
@@ -173,7 +177,10 @@ func (p *Pool) call(ctx context.Context, op byte, payload []byte) ([]byte, error
 	case replyOK:
 		return reply, nil
 	case replyErr:
-		return nil, &SyntaxError{Message: string(reply)}
+		if len(reply) < 4 {
+			return nil, errFrame
+		}
+		return nil, &SyntaxError{Message: string(reply[4:]), Position: int(binary.BigEndian.Uint32(reply))}
 	}
 	return nil, errFrame
 }

@@ -71,6 +71,9 @@ type Analysis struct {
 	// the reason that Opaque gives in the server's words (SyntaxError, or
 	// NoTable as far as the catalog is known); else "".
 	Code string
+	// Position is where in the text, in characters from 1, what Code is of stands;
+	// 0: not known.
+	Position int
 
 	// Outputs are the columns of the result that the server sends as they are
 	// stored: no row of it may go out before they are masked. In order. The result

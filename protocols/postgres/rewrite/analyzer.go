@@ -77,7 +77,7 @@ func (a *Analyzer) Analyze(ctx context.Context, in query.Input) (*query.Analysis
 	switch {
 	case errors.As(err, &syntax):
 		an := a.refusal(in, syntax.Message)
-		an.Code = query.SyntaxError
+		an.Code, an.Position = query.SyntaxError, syntax.Position
 		return an, nil
 	case errors.Is(err, parser.ErrTooLarge), errors.Is(err, parser.ErrText):
 		return a.refusal(in, err.Error()), nil
