@@ -130,7 +130,7 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 		return nil, err
 	}
 	defer a.close()
-	an, err := a.analyzer.Analyze(ctx, query.Input{SQL: sql, Scope: sc, Simple: true})
+	an, err := a.analyzer.Analyze(ctx, query.Input{SQL: sql, Scope: sc, Simple: true, Masks: cfg.MaskingKey() != nil})
 	if err != nil {
 		return nil, fmt.Errorf("the statement cannot be analysed: %w", err)
 	}
@@ -218,7 +218,16 @@ func (x *explanation) decided(e policy.Evaluation, an *query.Analysis) {
 func (x *explanation) masks(sc *policy.Scope, an *query.Analysis) {
 	for _, f := range an.Masked {
 		m := sc.Masks[policy.Relation{Schema: f.Schema, Name: f.Relation}][f.Column]
-		x.Masked = append(x.Masked, f.String()+": "+mask.Describe(m))
+		where := ""
+		if mask.Keyed(m) {
+			where = ", redacted here"
+			for _, o := range an.Outputs {
+				if o.Of == (policy.Relation{Schema: f.Schema, Name: f.Relation}) && o.Column == f.Column {
+					where = ", in each row that comes"
+				}
+			}
+		}
+		x.Masked = append(x.Masked, f.String()+": "+mask.Describe(m)+where)
 	}
 }
 
