@@ -83,11 +83,15 @@ func (b *builder) consider(x *rule) {
 	if grants && b.session.Identity.Workload == "" {
 		return // nobody
 	}
-	if !x.who.match(&b.session.Identity) || !x.where.match(b.session, grants) {
+	if !x.who.match(&b.session.Identity) || !x.where.match(b.session, false) {
 		return
 	}
-	if !grants && b.could(x) {
+	// What is not read is not counted either.
+	if (!grants || x.limits != nil) && b.could(x) {
 		b.taken = true
+	}
+	if grants && !x.where.match(b.session, true) {
+		return
 	}
 	if x.effect == policy.EffectMask || x.effect == policy.EffectFilter {
 		if b.holds(x) {
