@@ -139,18 +139,17 @@ func (r *Recorder) take(ctx context.Context, m js.Msg, in <-chan js.Msg) error {
 	soon, late := time.NewTimer(together), time.NewTimer(apart)
 	defer soon.Stop()
 	defer late.Stop()
-	for due := soon.C; due != nil && len(g.batch) < batchRecords; {
+	// What lies between is on its way: messages of one batch hold records of one
+	// kind each.
+	for early, full := true, false; !full && (early || !g.whole()); {
 		select {
 		case m := <-in:
 			g.add(m)
+			full = len(g.batch) >= batchRecords
+		case <-soon.C:
+			early = false
 		case <-late.C:
-			due = nil
-		case <-due:
-			// What lies between is on its way: messages of one batch hold
-			// records of one kind each.
-			if due = late.C; g.whole() {
-				due = nil
-			}
+			full = true
 		}
 	}
 	msgs, batch := g.msgs, g.batch

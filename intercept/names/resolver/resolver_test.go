@@ -32,14 +32,7 @@ type dnsServer struct {
 func startDNS(t *testing.T) *dnsServer {
 	t.Helper()
 	s := &dnsServer{zone: map[string][]string{}}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, l := onePort(t)
 	_, s.port, _ = net.SplitHostPort(pc.LocalAddr().String())
 	for _, srv := range []*dns.Server{
 		{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { s.answer(w, q, false) })},
@@ -52,6 +45,24 @@ func startDNS(t *testing.T) *dnsServer {
 		t.Cleanup(func() { _ = srv.Shutdown(); <-done })
 	}
 	return s
+}
+
+// onePort is a port of both kinds: one that is free for datagrams may be taken
+// for streams.
+func onePort(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 20 {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+			return pc, l
+		}
+		pc.Close()
+	}
+	t.Fatal("no port is free for both")
+	return nil, nil
 }
 
 func (s *dnsServer) set(name string, records ...string) {
