@@ -61,6 +61,9 @@ func TestLimitEndsAResult(t *testing.T) {
 			if got := strings.Join(strings.Fields(skeleton(out)), " "); got != c.want || strings.Contains(out, "VERROR") && !strings.Contains(out, `rule "some" lets at most 3 rows of a statement through`) {
 				t.Errorf("%s\nwant %s\n%s", got, c.want, out)
 			}
+			if strings.Contains(c.want, " E ") && !strings.Contains(out, `{"refused":"limit","rules":["some"],`) {
+				t.Errorf("a program can't tell:\n%s", out)
+			}
 			if out := r.ask(1, q("SELECT 'on'")); !strings.Contains(out, "on") {
 				t.Errorf("the session does not go on: %s", out)
 			}

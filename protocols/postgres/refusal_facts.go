@@ -52,9 +52,14 @@ func (r *refusal) detail() string {
 	}
 	f := facts{Refused: kindsOfCodes[r.code], Remedy: r.hint, Session: r.session, Statement: r.number}
 	if len(r.rules) > 0 {
-		if f.Refused = kindsOfRules[r.rules[0]]; f.Refused == "" {
-			f.Refused, f.Rules = kindRule, r.rules
+		k := kindsOfRules[r.rules[0]]
+		if k == "" {
+			f.Rules = r.rules
+			if k = kindRule; r.code == codeBusy {
+				k = kindLimit
+			}
 		}
+		f.Refused = k
 	}
 	var b strings.Builder
 	e := json.NewEncoder(&b)
