@@ -118,11 +118,12 @@ func TestPidReuse(t *testing.T) {
 	}
 	defer api.Close()
 	w.bind(ready(t, open(t, c)), w.connection(peerOf(t, agent(t, uidB)))) // the agent knows it
-	var victim *exec.Cmd
+	var victim atomic.Pointer[exec.Cmd]
 	var swaps atomic.Int32
 	a, err := spiffe.New(c, swap{api, func() {
-		end(victim)
-		if reuse(t, victim.Process.Pid, uidB) {
+		v := victim.Load()
+		end(v)
+		if reuse(t, v.Process.Pid, uidB) {
 			swaps.Add(1)
 		}
 	}}, own)
@@ -134,9 +135,9 @@ func TestPidReuse(t *testing.T) {
 		if tries == 50 {
 			t.Fatal("no process gets a number again")
 		}
-		victim = agent(t, uidA)
-		peer := peerOf(t, victim)
-		refused(t, a, w.connection(peer), spiffe.ErrNobody, "gone")
+		v := agent(t, uidA)
+		victim.Store(v)
+		refused(t, a, w.connection(peerOf(t, v)), spiffe.ErrNobody, "gone")
 	}
 }
 
