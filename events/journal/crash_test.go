@@ -260,7 +260,7 @@ func TestDiskFullAndBack(t *testing.T) {
 	d.mu.Lock()
 	d.limit = false
 	d.mu.Unlock()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		if _, err = j.Append(statement(s, 4, "after")); err == nil || time.Now().After(deadline) {
 			break

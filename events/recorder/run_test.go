@@ -223,7 +223,7 @@ func TestHolesHoldNothingUp(t *testing.T) {
 	for i := range uint64(9) { // which of two timers is heard first is left to chance
 		publish(t, nc, rs[4*i+2])
 		publish(t, nc, rs[4*i+4])
-		for deadline := time.Now().Add(10 * time.Second); verify(t, dir).Chains[0].Waiting != 2*(i+1); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); verify(t, dir).Chains[0].Waiting != 2*(i+1); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("records that came are not stored: %+v", verify(t, dir).Chains[0])
 			}

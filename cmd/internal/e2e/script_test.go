@@ -248,7 +248,7 @@ func (s *story) logged(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile(args[0])
 	ts.Check(err)
 	var log string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if log, err = s.Log(); err == nil && re.MatchString(log[min(s.logged0, len(log)):]) {
 			return
 		}
