@@ -38,7 +38,7 @@ func TestImports(t *testing.T) {
 		"intercept/identity":        "intercept",
 		"intercept/identity/oidc":   "intercept intercept/identity",
 		"intercept/identity/saml":   "intercept intercept/identity",
-		"intercept/identity/spiffe": "intercept intercept/identity",
+		"intercept/identity/spiffe": "intercept intercept/identity intercept/proc",
 		"intercept/tlsport":         "",
 	}
 	for pkg, allowed := range may {

@@ -1,4 +1,4 @@
-// Package cgroup ends and removes cgroups of the unified hierarchy.
+// Package cgroup finds the unified hierarchy, and ends and removes its cgroups.
 package cgroup
 
 import (

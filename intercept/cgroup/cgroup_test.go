@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -21,29 +20,23 @@ func tree(t *testing.T) string {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: run `make test` as root")
 	}
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	root, err := cgroup.Root(cgroup.Mountinfo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
-		if before, _, ok := strings.Cut(line, " - cgroup2 "); ok {
-			dir := fmt.Sprintf("%s/sallyport.test-%d", strings.Fields(before)[4], os.Getpid())
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := cgroup.Kill(dir); err != nil {
-					t.Error(err)
-				}
-				if err := cgroup.Remove(dir, 5*time.Second); err != nil {
-					t.Error(err)
-				}
-			})
-			return dir
-		}
+	dir := fmt.Sprintf("%s/sallyport.test-%d", root, os.Getpid())
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no cgroup2 is mounted")
-	return ""
+	t.Cleanup(func() {
+		if err := cgroup.Kill(dir); err != nil {
+			t.Error(err)
+		}
+		if err := cgroup.Remove(dir, 5*time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // sleeper is a process in a cgroup, with one that it has forked and left.

@@ -2,7 +2,6 @@ package identity_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +16,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/cgroup"
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/intercept/identity/oidctest"
@@ -118,7 +117,7 @@ func TestBind(t *testing.T) {
 	w := newWorld(t)
 	w.put(uidA, w.provider.Token("agent-a"))
 	a := agent(t, uidA)
-	peer := peerOf(t, a.Process.Pid, uidA)
+	peer := peerOf(t, a.Process.Pid)
 	id, err := w.binder.Bind(context.Background(), &peer)
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +141,7 @@ func TestBind(t *testing.T) {
 func TestBindActsFor(t *testing.T) {
 	w := newWorld(t)
 	w.put(uidA, w.provider.Token("agent-a", "--for", "alice:"+oidctest.Clients["alice"]))
-	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
+	peer := peerOf(t, agent(t, uidA).Process.Pid)
 	id, err := w.bind(peer)
 	if err != nil || id.Actor() != "agent-a" || id.Principal() != "alice" {
 		t.Fatalf("%+v %v", id, err)
@@ -156,7 +155,7 @@ func TestBindActsFor(t *testing.T) {
 
 func TestBindRefuses(t *testing.T) {
 	w := newWorld(t)
-	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
+	peer := peerOf(t, agent(t, uidA).Process.Pid)
 	w.refused(peer, "no such file")
 	w.put(uidA, w.provider.Token("agent-b"))
 	w.refused(peer, `may not present a token of "agent-b"`)
@@ -172,14 +171,14 @@ func TestBindRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.refused(peer, "symbolic link")
-	stranger := peerOf(t, agent(t, 65532).Process.Pid, 65532)
+	stranger := peerOf(t, agent(t, 65532).Process.Pid)
 	w.refused(stranger, "no workload matches")
 }
 
 func TestBindExpires(t *testing.T) {
 	w := newWorld(t)
 	w.put(uidA, w.provider.Token("agent-a", "--life", "1m"))
-	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
+	peer := peerOf(t, agent(t, uidA).Process.Pid)
 	if _, err := w.bind(peer); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +194,7 @@ func TestBindExpires(t *testing.T) {
 func TestBindReload(t *testing.T) {
 	w := newWorld(t)
 	w.put(uidA, w.provider.Token("agent-a"))
-	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
+	peer := peerOf(t, agent(t, uidA).Process.Pid)
 	if _, err := w.bind(peer); err != nil {
 		t.Fatal(err)
 	}
@@ -240,50 +239,25 @@ func agent(t *testing.T, uid uint32) *exec.Cmd {
 }
 
 // peerOf is the record that the kernel makes when the process connects.
-func peerOf(t *testing.T, pid int, uid uint32) intercept.Peer {
+func peerOf(t *testing.T, pid int) intercept.Peer {
 	t.Helper()
-	p := intercept.Peer{TGID: uint32(pid), PID: uint32(pid), UID: uid}
-	fd, err := unix.PidfdOpen(pid, 0)
+	prover, err := privsep.NewProver(cgroupRoot(t), "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	var fsys unix.Statfs_t
-	if unix.Fstatfs(fd, &fsys) == nil && fsys.Type == unix.PID_FS_MAGIC && unix.Fstat(fd, &st) == nil {
-		p.PidInode = st.Ino
-	}
-	dir := fmt.Sprintf("/proc/%d/", pid)
-	b, err := os.ReadFile(dir + "stat")
+	p, err := prover.Peer(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticks, _ := strconv.ParseUint(strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))[19], 10, 64)
-	p.Start = ticks * 10_000_000
-	b, _ = os.ReadFile(dir + "cgroup")
-	_, path, _ := strings.Cut(string(b), "0::")
-	if err := unix.Stat(cgroupRoot(t)+strings.TrimSpace(path), &st); err != nil {
-		t.Fatal(err)
-	}
-	p.CgroupID = st.Ino
-	if err := unix.Stat(dir+"exe", &st); err != nil {
-		t.Fatal(err)
-	}
-	p.ExeDev, p.ExeInode = st.Dev, st.Ino
+	p.Exe, p.Cgroup = "", ""
 	return p
 }
 
-func cgroupRoot(t *testing.T) string {
+func cgroupRoot(t testing.TB) string {
 	t.Helper()
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	root, err := cgroup.Root(cgroup.Mountinfo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
-		if before, _, ok := strings.Cut(line, " - cgroup2 "); ok {
-			return strings.Fields(before)[4]
-		}
-	}
-	t.Fatal("no cgroup2 is mounted")
-	return ""
+	return root
 }

@@ -66,7 +66,7 @@ func TestBindings(t *testing.T) {
 	all := []string{"agent-a", id, "spiffe://example.org/other"}
 	w, _, give := bound(t, identity.Workload{Name: "a", Subjects: all, SPIFFE: id}, nil)
 	w.binder.Attester = a
-	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
+	peer := peerOf(t, agent(t, uidA).Process.Pid)
 	holds := func(name, proof string, want ...string) intercept.Identity {
 		t.Helper()
 		got, err := w.bind(peer)
@@ -122,7 +122,7 @@ func TestBindings(t *testing.T) {
 func TestSVIDAlone(t *testing.T) {
 	const id = "spiffe://example.org/agent"
 	w, _, _ := bound(t, identity.Workload{Name: "a", SPIFFE: id}, nil)
-	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
+	peer := peerOf(t, agent(t, uidA).Process.Pid)
 	w.binder.Attester = attested(func() (identity.SVID, error) {
 		return identity.SVID{ID: id, Expires: time.Now().Add(time.Minute)}, nil
 	})
@@ -139,7 +139,7 @@ func TestSVIDAlone(t *testing.T) {
 // A one-time token opens one session, which may go on.
 func TestBindOneTime(t *testing.T) {
 	w, _, give := bound(t, identity.Workload{Name: "a", Subjects: []string{"agent-a"}}, func(is *oidc.Issuer) { is.OneTime = true })
-	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
+	peer := peerOf(t, agent(t, uidA).Process.Pid)
 	soon := time.Now().Unix() + 1
 	time.Sleep(1100 * time.Millisecond)
 	give("jti", "one", "iat", soon)
@@ -167,7 +167,7 @@ func TestBindOneTime(t *testing.T) {
 func TestManyConnectionsVerifyOnce(t *testing.T) {
 	w := newWorld(t)
 	w.put(uidA, w.provider.Token("agent-a"))
-	peer := peerOf(t, agent(t, uidA).Process.Pid, uidA)
+	peer := peerOf(t, agent(t, uidA).Process.Pid)
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {

@@ -42,7 +42,7 @@ func TestProofIsGoodForASecond(t *testing.T) {
 	b.Lives = privsep.Lives
 	w.put(uidA, w.provider.Token("agent-a"))
 	first := agent(t, uidA)
-	peer := peerOf(t, first.Process.Pid, uidA)
+	peer := peerOf(t, first.Process.Pid)
 	bind := func(peer intercept.Peer) (intercept.Identity, error) { return b.Bind(t.Context(), &peer) }
 
 	if _, err := bind(peer); err != nil {

@@ -20,7 +20,7 @@ import (
 // control runs a loader's control socket over a test's cgroup.
 func control(t *testing.T) (socket, guarded string, p *privsep.Prover, stop func()) {
 	t.Helper()
-	guarded = cgroup(t)
+	guarded = testCgroup(t)
 	p = prover(t, guarded, privsep.Workload{Name: "execd", Match: privsep.Match{Cgroup: guarded + "/**", UID: ptr(uint32(nobody))}})
 	dir, err := os.MkdirTemp("", "sp")
 	if err != nil {

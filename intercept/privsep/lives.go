@@ -1,11 +1,10 @@
 package privsep
 
 import (
-	"errors"
-
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/proc"
 )
 
 // Lives reports whether a process that was proved before lives on: its pid's
@@ -21,15 +20,10 @@ func Lives(peer *intercept.Peer) bool {
 		return false
 	}
 	defer unix.Close(fd)
-	var fsys unix.Statfs_t
-	var st unix.Stat_t
-	if errors.Join(unix.Fstatfs(fd, &fsys), unix.Fstat(fd, &st)) != nil || fsys.Type != unix.PID_FS_MAGIC || st.Ino != peer.PidInode {
+	inode, err := proc.Inode(fd)
+	if err != nil || inode != peer.PidInode {
 		return false
 	}
-	for fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}; ; {
-		n, err := unix.Poll(fds, 0)
-		if err != unix.EINTR {
-			return err == nil && n == 0
-		}
-	}
+	ended, err := proc.Ended(fd)
+	return err == nil && !ended
 }

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/cgroup"
 	"sallyport.dev/sallyport/intercept/privsep"
 )
 
@@ -276,24 +277,17 @@ func agent(t *testing.T, uid uint32) *actor {
 	return a
 }
 
-// cgroupRoot finds cgroup2 by its type.
 func cgroupRoot(t testing.TB) string {
 	t.Helper()
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	root, err := cgroup.Root(cgroup.Mountinfo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
-		if before, _, ok := strings.Cut(line, " - cgroup2 "); ok {
-			return strings.Fields(before)[4]
-		}
-	}
-	t.Fatal("no cgroup2 is mounted")
-	return ""
+	return root
 }
 
-// cgroup makes a cgroup for the test.
-func cgroup(t *testing.T) (path string) {
+// testCgroup makes a cgroup for the test.
+func testCgroup(t *testing.T) (path string) {
 	t.Helper()
 	path = fmt.Sprintf("/sallyport.test-%d-%d", os.Getpid(), time.Now().UnixNano())
 	dir := cgroupRoot(t) + path

@@ -22,10 +22,8 @@ func (p *Prover) Peer(pid int) (peer intercept.Peer, err error) {
 		return peer, fmt.Errorf("process %d: %w", pid, err)
 	}
 	peer.TGID, peer.PID = ps.tgid, ps.tgid
-	var fsys unix.Statfs_t
-	var st unix.Stat_t
-	if unix.Fstatfs(ps.pidfd, &fsys) == nil && fsys.Type == unix.PID_FS_MAGIC && unix.Fstat(ps.pidfd, &st) == nil {
-		peer.PidInode = st.Ino
+	if peer.PidInode, err = proc.Inode(ps.pidfd); err != nil {
+		return peer, err
 	}
 	start, err := ps.start()
 	if err != nil {

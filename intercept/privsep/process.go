@@ -62,12 +62,11 @@ func openProcess(peer *intercept.Peer) (_ *process, err error) {
 // samePid compares the pidfd's inode number, unique for a boot from kernel
 // 6.9 on; before, all pidfds share one and prove nothing.
 func (p *process) samePid(inode uint64) error {
-	var fsys unix.Statfs_t
-	var st unix.Stat_t
-	if err := errors.Join(unix.Fstatfs(p.pidfd, &fsys), unix.Fstat(p.pidfd, &st)); err != nil {
-		return fmt.Errorf("pidfd of %d: %w", p.tgid, err)
-	}
-	if fsys.Type == unix.PID_FS_MAGIC && st.Ino != inode {
+	now, err := proc.Inode(p.pidfd)
+	switch {
+	case err != nil:
+		return fmt.Errorf("process %d: %w", p.tgid, err)
+	case now != 0 && now != inode:
 		return fmt.Errorf("%w (its pid inode is another)", ErrGone)
 	}
 	return nil
@@ -85,20 +84,11 @@ func (p *process) close() {
 func (p *process) alive() error { return pidfdAlive(p.pidfd) }
 
 func pidfdAlive(pidfd int) error {
-	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(fds, 0)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("poll a pidfd: %w", err)
-		}
-		if n != 0 {
-			return ErrGone
-		}
-		return nil
+	ended, err := proc.Ended(pidfd)
+	if ended {
+		return ErrGone
 	}
+	return err
 }
 
 // start returns the start time in ticks since boot.

@@ -76,7 +76,7 @@ func TestProveRefusesAfterAChange(t *testing.T) {
 	t.Run("cgroup", func(t *testing.T) {
 		a := agent(t, 0)
 		peer := peerOf(t, a.Process.Pid)
-		cg := cgroup(t)
+		cg := testCgroup(t)
 		if err := os.WriteFile(cgroupRoot(t)+cg+"/cgroup.procs", []byte(fmt.Sprint(a.Process.Pid)), 0); err != nil {
 			t.Fatal(err)
 		}

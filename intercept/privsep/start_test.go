@@ -56,7 +56,7 @@ func TestDaemonIsConfinedAndProves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cg := cgroup(t)
+	cg := testCgroup(t)
 	cgfd, err := os.Open(cgroupRoot(t) + cg)
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 // container lives, "" for its cgroup.
 func container(t *testing.T, root, id, lives string) (path string, a *actor) {
 	t.Helper()
-	path = cgroup(t) + "/docker-" + id + ".scope"
+	path = testCgroup(t) + "/docker-" + id + ".scope"
 	if err := os.Mkdir(cgroupRoot(t)+path, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
-// Package proc takes apart what the kernel writes of a process below /proc. How
-// a file is opened, and whether the process is still the same one, is the
-// caller's business.
+// Package proc reads what the kernel tells of a process: its files below /proc,
+// its pidfd. How these are opened, and whether the process is still the same one,
+// is the caller's business.
 package proc
 
 import (

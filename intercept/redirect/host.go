@@ -1,7 +1,6 @@
 package redirect
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/intercept/cgroup"
 )
 
 // Host names the file systems that say what the kernel can do. The zero Host
@@ -67,28 +68,13 @@ func (h Host) CheckCgroup2() error {
 	return err
 }
 
-// CgroupRoot returns where the cgroup2 hierarchy is mounted, found by its
-// type: it may be anywhere, beside version 1 hierarchies.
+// CgroupRoot returns where the cgroup2 hierarchy is mounted.
 func (h Host) CgroupRoot() (string, error) {
-	f, err := os.Open(h.proc("self/mountinfo"))
+	root, err := cgroup.Root(h.proc("self/mountinfo"))
 	if err != nil {
 		return "", fmt.Errorf("%w (%v)", ErrCgroup2, err)
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		// proc(5): id parent dev root mountpoint options [optional...] - type ...
-		before, after, ok := strings.Cut(s.Text(), " - ")
-		fields := strings.Fields(before)
-		if ok && strings.HasPrefix(after, "cgroup2 ") && len(fields) >= 5 && fields[3] == "/" {
-			return unescape(fields[4]), nil
-		}
-	}
-	return "", ErrCgroup2
-}
-
-// unescape undoes mountinfo's octal escapes of blanks.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+	return root, nil
 }
 
 type capability struct {

@@ -36,18 +36,7 @@ func PidInode(tgid uint32) (uint64, error) {
 		return 0, fmt.Errorf("pidfd of %d: %w", tgid, err)
 	}
 	defer unix.Close(fd)
-	var fsys unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fsys); err != nil {
-		return 0, fmt.Errorf("pidfd of %d: %w", tgid, err)
-	}
-	if fsys.Type != unix.PID_FS_MAGIC {
-		return 0, nil // an anonymous inode, shared
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return 0, fmt.Errorf("pidfd of %d: %w", tgid, err)
-	}
-	return st.Ino, nil
+	return proc.Inode(fd)
 }
 
 // alive reports whether the process is still the one that started then.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/intercept/cgroup"
 	"sallyport.dev/sallyport/intercept/workload"
 )
 
@@ -25,20 +25,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// cgroupRoot finds cgroup2 by its type.
 func cgroupRoot(t testing.TB) string {
 	t.Helper()
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	root, err := cgroup.Root(cgroup.Mountinfo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
-		if before, _, ok := strings.Cut(line, " - cgroup2 "); ok && strings.Fields(before)[3] == "/" {
-			return strings.Fields(before)[4]
-		}
-	}
-	t.Fatal("no cgroup2 is mounted")
-	return ""
+	return root
 }
 
 // top makes a cgroup of the test's own. It is removed at the end with all

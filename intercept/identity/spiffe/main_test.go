@@ -2,23 +2,21 @@ package spiffe_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/cgroup"
 	"sallyport.dev/sallyport/intercept/identity/spiffe"
 	"sallyport.dev/sallyport/intercept/identity/spiretest"
 	"sallyport.dev/sallyport/intercept/privsep"
@@ -229,49 +227,23 @@ func end(cmd *exec.Cmd) {
 // peerOf is the record that the kernel makes when the process connects.
 func peerOf(t testing.TB, cmd *exec.Cmd) intercept.Peer {
 	t.Helper()
-	pid := cmd.Process.Pid
-	p := intercept.Peer{TGID: uint32(pid), PID: uint32(pid), UID: cmd.SysProcAttr.Credential.Uid, GID: 65534}
-	fd, err := unix.PidfdOpen(pid, 0)
+	prover, err := privsep.NewProver(cgroupRoot(t), "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	var fsys unix.Statfs_t
-	if unix.Fstatfs(fd, &fsys) == nil && fsys.Type == unix.PID_FS_MAGIC && unix.Fstat(fd, &st) == nil {
-		p.PidInode = st.Ino
-	}
-	dir := fmt.Sprintf("/proc/%d/", pid)
-	b, err := os.ReadFile(dir + "stat")
+	p, err := prover.Peer(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticks, _ := strconv.ParseUint(strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))[19], 10, 64)
-	p.Start = ticks * 10_000_000
-	b, _ = os.ReadFile(dir + "cgroup")
-	_, path, _ := strings.Cut(string(b), "0::")
-	if err := unix.Stat(cgroupRoot(t)+strings.TrimSpace(path), &st); err != nil {
-		t.Fatal(err)
-	}
-	p.CgroupID = st.Ino
-	if err := unix.Stat(dir+"exe", &st); err != nil {
-		t.Fatal(err)
-	}
-	p.ExeDev, p.ExeInode = st.Dev, st.Ino
+	p.Exe, p.Cgroup = "", ""
 	return p
 }
 
 func cgroupRoot(t testing.TB) string {
 	t.Helper()
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	root, err := cgroup.Root(cgroup.Mountinfo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
-		if before, _, ok := strings.Cut(line, " - cgroup2 "); ok {
-			return strings.Fields(before)[4]
-		}
-	}
-	t.Fatal("no cgroup2 is mounted")
-	return ""
+	return root
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/proc"
 )
 
 // ErrGone: the process that connected has ended.
@@ -23,15 +24,13 @@ func openPidfd(peer *intercept.Peer) (*os.File, error) {
 		return nil, fmt.Errorf("%w (pidfd: %v)", ErrGone, err)
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
-	var fsys unix.Statfs_t
-	var st unix.Stat_t
-	if err := errors.Join(unix.Fstatfs(fd, &fsys), unix.Fstat(fd, &st)); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("pidfd of %d: %w", peer.TGID, err)
+	inode, err := proc.Inode(fd)
+	if err == nil && inode != 0 && inode != peer.PidInode {
+		err = fmt.Errorf("%w (its pid inode is another)", ErrGone)
 	}
-	if fsys.Type == unix.PID_FS_MAGIC && st.Ino != peer.PidInode {
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w (its pid inode is another)", ErrGone)
+		return nil, err
 	}
 	return f, nil
 }
@@ -47,18 +46,11 @@ func alive(f *os.File) error {
 }
 
 func dead(fd uintptr) error {
-	for fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}; ; {
-		n, err := unix.Poll(fds, 0)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("poll a pidfd: %w", err)
-		case n != 0:
-			return ErrGone
-		default:
-			return nil
-		}
+	ended, err := proc.Ended(int(fd))
+	if ended {
+		return ErrGone
 	}
+	return err
 }
 
 // awaitEnd returns ErrGone when the process has ended, or why that can't be
