@@ -27,17 +27,18 @@ const defaultStore = "/var/lib/sallyport-recorder"
 func sessionsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sessions",
-		Short: "List, show and replay recorded sessions",
-		Long: `List, show and replay sessions from the recorder's store: who was connected to
-what, each exact statement, what was decided and why, what was masked, and each
-row as the agent saw it.`,
+		Short: "List, show, replay and export recorded sessions",
+		Long: `List, show, replay and export sessions from the recorder's store: who was
+connected to what, each exact statement, what was decided and why, what was
+masked, and each row as the agent saw it.`,
 		Example: `  sallyport sessions ls --since 1h
   sallyport sessions show 0198c2
-  sallyport sessions replay 0198c2 --speed 4`,
+  sallyport sessions replay 0198c2 --speed 4
+  sallyport sessions export 0198c2 --format pcapng -o session.pcapng`,
 	}
 	cmd.PersistentFlags().String("store", defaultStore, "folder of the recorder's store")
 	cmd.MarkPersistentFlagDirname("store")
-	cmd.AddCommand(sessionsLs(), sessionsShow(), sessionsReplay())
+	cmd.AddCommand(sessionsLs(), sessionsShow(), sessionsReplay(), sessionsExport())
 	return cmd
 }
 

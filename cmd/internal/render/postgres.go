@@ -2,6 +2,7 @@ package render
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -18,8 +19,7 @@ import (
 // and the last one of a statement may be cut at the transcript's limit.
 type postgres struct {
 	number uint64 // the statement that is being shown
-	rest   []byte // the beginning of a message
-	skip   int    // bytes of a message that is too large to show
+	in     Messages
 
 	fields []pgproto3.FieldDescription
 	fresh  bool // fields were described for this statement
@@ -27,9 +27,6 @@ type postgres struct {
 	header bool // the table's head is out
 	rows   [][]string
 }
-
-// Messages above this size are mentioned, not shown.
-const maxMessage = 1 << 20
 
 func (p *postgres) Render(w io.Writer, c events.Chunk) error {
 	if c.Number != p.number {
@@ -54,8 +51,8 @@ func (p *postgres) Render(w io.Writer, c events.Chunk) error {
 }
 
 func (p *postgres) next(w io.Writer, number uint64) error {
-	cut := len(p.rest) > 0 || p.skip > 0
-	p.number, p.rest, p.skip, p.fresh, p.header, p.widths = number, nil, 0, false, false, nil
+	cut := p.in.Cut()
+	p.number, p.in, p.fresh, p.header, p.widths = number, Messages{}, false, false, nil
 	if cut {
 		_, err := fmt.Fprintln(w, "     (the recording of this result ends here)")
 		return err
@@ -64,35 +61,16 @@ func (p *postgres) next(w io.Writer, number uint64) error {
 }
 
 func (p *postgres) result(w io.Writer, b []byte) error {
-	if p.skip > 0 {
-		n := min(p.skip, len(b))
-		p.skip -= n
-		b = b[n:]
-	}
-	p.rest = append(p.rest, b...)
-	for len(p.rest) >= 5 {
-		n := int64(binary.BigEndian.Uint32(p.rest[1:])) + 1
+	err := p.in.Split(b, func(kind byte, body []byte, size int64) error {
 		switch {
-		case n < 5:
-			p.rest = nil
+		case size == 0:
 			return p.say(w, "(not a message of PostgreSQL: the rest of this result is not shown)")
-		case n > maxMessage:
-			if err := p.say(w, "(a message %q of %d bytes)", p.rest[:1], n); err != nil {
-				return err
-			}
-			p.skip = int(max(n-int64(len(p.rest)), 0))
-			p.rest = p.rest[min(n, int64(len(p.rest))):]
-			continue
-		case int64(len(p.rest)) < n:
-			return p.flush(w)
+		case body == nil:
+			return p.say(w, "(a message %q of %d bytes)", []byte{kind}, size)
 		}
-		kind, body := p.rest[0], p.rest[5:n]
-		p.rest = p.rest[n:]
-		if err := p.message(w, kind, body); err != nil {
-			return err
-		}
-	}
-	return p.flush(w)
+		return p.message(w, kind, body)
+	})
+	return errors.Join(err, p.flush(w))
 }
 
 // say writes a line after the rows that came before it.
@@ -108,7 +86,7 @@ func (p *postgres) message(w io.Writer, kind byte, body []byte) error {
 	switch kind {
 	case 'T':
 		var m pgproto3.RowDescription
-		if err := decode(&m, body); err != nil {
+		if err := Decode(&m, body); err != nil {
 			return p.say(w, "(a broken RowDescription)")
 		}
 		if err := p.flush(w); err != nil {
@@ -121,7 +99,7 @@ func (p *postgres) message(w io.Writer, kind byte, body []byte) error {
 		}
 	case 'D':
 		var m pgproto3.DataRow
-		if err := decode(&m, body); err != nil {
+		if err := Decode(&m, body); err != nil {
 			return p.say(w, "(a broken DataRow)")
 		}
 		p.rows = append(p.rows, p.row(m.Values))
@@ -135,7 +113,7 @@ func (p *postgres) message(w io.Writer, kind byte, body []byte) error {
 		return err
 	case 'E', 'N':
 		var m pgproto3.ErrorResponse // a notice has the same form
-		if err := decode(&m, body); err != nil {
+		if err := Decode(&m, body); err != nil {
 			return p.say(w, "(a broken ErrorResponse)")
 		}
 		if err := p.say(w, "%s: %s: %s", Line(m.Severity), Line(m.Code), Line(m.Message)); err != nil {
@@ -156,7 +134,7 @@ func (p *postgres) message(w io.Writer, kind byte, body []byte) error {
 		return err
 	case 'A':
 		var m pgproto3.NotificationResponse
-		if err := decode(&m, body); err != nil {
+		if err := Decode(&m, body); err != nil {
 			return p.say(w, "(a broken NotificationResponse)")
 		}
 		return p.say(w, "notification %s: %s", Line(m.Channel), Line(m.Payload))
@@ -179,9 +157,9 @@ func (p *postgres) row(values [][]byte) []string {
 		case v == nil:
 			out[i] = "NULL"
 		case p.fields == nil:
-			out[i] = text(v, 0, 0)
+			out[i] = Line(Value(v, 0, 0))
 		default:
-			out[i] = text(v, p.fields[i].DataTypeOID, p.fields[i].Format)
+			out[i] = Line(Value(v, p.fields[i].DataTypeOID, p.fields[i].Format))
 		}
 	}
 	return out
@@ -189,12 +167,13 @@ func (p *postgres) row(values [][]byte) []string {
 
 var types = pgtype.NewMap()
 
-// text shows a value. Format 0 may only mean that the format was not known
-// when the statement was described; bytes that are no text are then taken for
-// the type's binary form.
-func text(v []byte, oid uint32, format int16) string {
+// Value makes text of a value of a type. Format 0 may only mean that the format
+// was not known when the statement was described; bytes that are no text are then
+// taken for the type's binary form. What the text could do to a terminal is left
+// to Line.
+func Value(v []byte, oid uint32, format int16) string {
 	if format == 0 && utf8.Valid(v) && !strings.ContainsRune(string(v), 0) {
-		return Line(string(v))
+		return string(v)
 	}
 	if t, ok := types.TypeForOID(oid); ok {
 		if x, err := t.Codec.DecodeDatabaseSQLValue(types, oid, pgtype.BinaryFormatCode, v); err == nil {
@@ -202,12 +181,12 @@ func text(v []byte, oid uint32, format int16) string {
 			case []byte:
 				return fmt.Sprintf(`\x%x`, x)
 			default:
-				return Line(fmt.Sprint(x))
+				return fmt.Sprint(x)
 			}
 		}
 	}
 	if utf8.Valid(v) && format != 0 && oid == 0 {
-		return Line(string(v))
+		return string(v)
 	}
 	return fmt.Sprintf(`\x%x`, v)
 }
@@ -271,31 +250,37 @@ func (p *postgres) line(b *strings.Builder, cells []string) {
 
 // binds shows bound parameters: the body of a Bind message, or what it is.
 func binds(b []byte) string {
-	if len(b) > 5 && b[0] == 'B' && int64(binary.BigEndian.Uint32(b[1:]))+1 == int64(len(b)) {
-		b = b[5:]
-	}
-	var m pgproto3.Bind
-	if err := decode(&m, b); err != nil {
+	values, ok := Parameters(b)
+	if !ok {
 		return Line(string(b))
 	}
 	var out []string
-	for i, v := range m.Parameters {
+	for i, v := range values {
 		s := "NULL"
 		if v != nil {
-			s = text(v, 0, 0)
+			s = Line(*v)
 		}
 		out = append(out, fmt.Sprintf("$%d=%s", i+1, s))
 	}
 	return strings.Join(out, " ")
 }
 
-// decode is m.Decode for hostile bytes: pgproto3 v2 indexes past the end of
-// some messages that are too short.
-func decode(m interface{ Decode([]byte) error }, b []byte) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("render: %v", p)
+// Parameters returns what a Bind message binds, nil for NULL; false where b is
+// neither the message nor its body.
+func Parameters(b []byte) ([]*string, bool) {
+	if len(b) > 5 && b[0] == 'B' && int64(binary.BigEndian.Uint32(b[1:]))+1 == int64(len(b)) {
+		b = b[5:]
+	}
+	var m pgproto3.Bind
+	if err := Decode(&m, b); err != nil {
+		return nil, false
+	}
+	out := make([]*string, len(m.Parameters))
+	for i, v := range m.Parameters {
+		if v != nil {
+			s := Value(v, 0, 0)
+			out[i] = &s
 		}
-	}()
-	return m.Decode(b)
+	}
+	return out, true
 }
