@@ -175,7 +175,7 @@ type Chunk struct {
 	Time    time.Time
 	Data    []byte
 	// Later: it need not be written when Record returns, only before the next
-	// chunk that is. What goes on the record before anything is shown, and
-	// never alone, sets it.
+	// chunk of the session that is, with which it may share a record. What goes
+	// on the record before anything is shown, and never alone, sets it.
 	Later bool
 }

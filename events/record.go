@@ -9,8 +9,8 @@ import (
 )
 
 // Record is one link of a host's chain, as the journal keeps it, NATS carries
-// it and the recorder stores it. Payload is OCSF JSON for an event, and the
-// form of AppendChunk for a piece of a transcript.
+// it and the recorder stores it. Payload is OCSF JSON for an event, and what
+// ParseChunks reads for pieces of a transcript.
 type Record struct {
 	Chain    string // id of the chain: one journal's life on one host
 	Seq      uint64 // from 1, without gaps
@@ -53,30 +53,72 @@ func (r *Record) appendHead(b []byte) []byte {
 // Intact reports whether the record's hash is that of its content.
 func (r *Record) Intact() bool { return r.Sum() == r.Hash }
 
-const chunkHeader = 1 + 1 + 8 + 8 // version, kind, number, time
+const (
+	chunkHeader = 1 + 1 + 8 + 8 // version, kind, number, time
+	pieceHeader = 1 + 8 + 8 + 4 // kind, number, time, length
+)
 
 // AppendChunk appends a chunk's payload: version 1, kind, the statement's
 // number, the time in ns since the epoch (both big-endian), then the data.
 func AppendChunk(b []byte, c *Chunk) []byte {
-	b = append(b, 1, byte(c.Kind))
-	b = binary.BigEndian.AppendUint64(b, c.Number)
-	b = binary.BigEndian.AppendUint64(b, uint64(c.Time.UnixNano()))
+	return append(appendChunkHead(append(b, 1), c), c.Data...)
+}
+
+// Pieces is the version of a payload that holds several chunks: the version,
+// then what AppendPiece appends for each.
+const Pieces = 2
+
+// AppendPiece appends one chunk of several: kind, number and time as
+// AppendChunk has them, the length of the data (u32, big-endian), the data.
+func AppendPiece(b []byte, c *Chunk) []byte {
+	b = binary.BigEndian.AppendUint32(appendChunkHead(b, c), uint32(len(c.Data)))
 	return append(b, c.Data...)
 }
 
-// ParseChunk is the inverse of AppendChunk; Data borrows from b and Session
-// is nil.
-func ParseChunk(b []byte) (Chunk, error) {
+func appendChunkHead(b []byte, c *Chunk) []byte {
+	b = append(b, byte(c.Kind))
+	b = binary.BigEndian.AppendUint64(b, c.Number)
+	return binary.BigEndian.AppendUint64(b, uint64(c.Time.UnixNano()))
+}
+
+// ParseChunks appends the chunks that a record's payload holds, at least one,
+// in their order. Their Data borrows from b and their Session is nil.
+func ParseChunks(to []Chunk, b []byte) ([]Chunk, error) {
+	if len(b) > 0 && b[0] == Pieces {
+		return parsePieces(to, b[1:])
+	}
 	if len(b) < chunkHeader {
-		return Chunk{}, errors.New("events: a transcript chunk is cut short")
+		return to, errCutChunk
 	}
 	if b[0] != 1 {
-		return Chunk{}, fmt.Errorf("events: transcript chunk of version %d: this program reads version 1", b[0])
+		return to, fmt.Errorf("events: transcript chunk of version %d: this program reads versions 1 and 2", b[0])
 	}
+	return append(to, parseChunk(b[1:], b[chunkHeader:])), nil
+}
+
+func parsePieces(to []Chunk, b []byte) ([]Chunk, error) {
+	for n := 0; n == 0 || len(b) > 0; n++ {
+		if len(b) < pieceHeader {
+			return to, errCutChunk
+		}
+		size := binary.BigEndian.Uint32(b[pieceHeader-4:])
+		if uint64(len(b)-pieceHeader) < uint64(size) {
+			return to, errCutChunk
+		}
+		end := pieceHeader + int(size)
+		to = append(to, parseChunk(b, b[pieceHeader:end:end]))
+		b = b[end:]
+	}
+	return to, nil
+}
+
+var errCutChunk = errors.New("events: a transcript chunk is cut short")
+
+func parseChunk(head, data []byte) Chunk {
 	return Chunk{
-		Kind:   ChunkKind(b[1]),
-		Number: binary.BigEndian.Uint64(b[2:]),
-		Time:   time.Unix(0, int64(binary.BigEndian.Uint64(b[10:]))),
-		Data:   b[chunkHeader:],
-	}, nil
+		Kind:   ChunkKind(head[0]),
+		Number: binary.BigEndian.Uint64(head[1:]),
+		Time:   time.Unix(0, int64(binary.BigEndian.Uint64(head[9:]))),
+		Data:   data,
+	}
 }

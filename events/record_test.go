@@ -31,17 +31,32 @@ func TestSumIsOfTheCanonicalForm(t *testing.T) {
 func TestChunkRoundTrip(t *testing.T) {
 	c := events.Chunk{Number: 3, Kind: events.ChunkBinds, Time: time.Unix(1, 2), Data: []byte("\x00data")}
 	b := events.AppendChunk([]byte("x"), &c)
-	got, err := events.ParseChunk(b[1:])
-	if err != nil || got.Number != 3 || got.Kind != c.Kind || !got.Time.Equal(c.Time) || !bytes.Equal(got.Data, c.Data) {
+	same := func(got events.Chunk) bool {
+		return got.Number == 3 && got.Kind == c.Kind && got.Time.Equal(c.Time) && bytes.Equal(got.Data, c.Data)
+	}
+	got, err := events.ParseChunks(nil, b[1:])
+	if err != nil || len(got) != 1 || !same(got[0]) {
 		t.Fatalf("%+v %v", got, err)
 	}
 	for n := range 18 {
-		if _, err := events.ParseChunk(b[1 : 1+n]); err == nil {
+		if _, err := events.ParseChunks(nil, b[1:1+n]); err == nil {
 			t.Fatalf("%d bytes were taken", n)
 		}
 	}
-	if _, err := events.ParseChunk(b); err == nil {
+	if _, err := events.ParseChunks(nil, b); err == nil {
 		t.Fatal("another version was taken")
+	}
+	empty := events.Chunk{Number: 9, Kind: events.ChunkResult, Time: c.Time}
+	b = events.AppendPiece(events.AppendPiece(events.AppendPiece([]byte{events.Pieces}, &c), &empty), &c)
+	got, err = events.ParseChunks(nil, b)
+	if err != nil || len(got) != 3 || !same(got[0]) || got[1].Number != 9 || len(got[1].Data) > 0 || !same(got[2]) {
+		t.Fatalf("%+v %v", got, err)
+	}
+	one := (len(b) - 1 - 21) / 2
+	for n := range b {
+		if _, err := events.ParseChunks(nil, b[:n]); err == nil && n != 1+one && n != 1+one+21 {
+			t.Fatalf("%d bytes of pieces were taken", n)
+		}
 	}
 }
 

@@ -46,6 +46,11 @@ func (j *Journal) append(e *events.Event, force bool) (uint64, error) {
 		j.scratch.Session = j.host
 		e, s = &j.scratch, j.host
 	}
+	if h := j.held[s.ID]; h != nil {
+		if err := j.let(h); err != nil {
+			return 0, err
+		}
+	}
 	b, pre, plen := j.begin(e.Kind, s.Protocol, s.ID)
 	j.uid = append(append(j.uid[:0], j.chain...), '-')
 	j.uid = strconv.AppendUint(j.uid, j.seq+1, 10)
@@ -88,7 +93,7 @@ func (j *Journal) record(c *events.Chunk) error {
 	if err != nil {
 		return err
 	}
-	if c.Later {
+	if seq == 0 || c.Later {
 		j.linger()
 		return nil
 	}
@@ -111,11 +116,20 @@ func (j *Journal) record(c *events.Chunk) error {
 	return nil
 }
 
+// addChunk returns the number of the record that the chunk is in, 0 if it waits
+// for the next.
 func (j *Journal) addChunk(c *events.Chunk) (uint64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.refuses(false); err != nil {
 		return 0, err
+	}
+	if c.Later {
+		if held, err := j.hold(c); held || err != nil {
+			return 0, err
+		}
+	} else if seq, joined, err := j.join(c); joined || err != nil {
+		return seq, err
 	}
 	b, pre, plen := j.begin(0, c.Session.Protocol, c.Session.ID)
 	b = events.AppendChunk(b, c)
@@ -185,7 +199,7 @@ func (j *Journal) refuses(outcome bool) error {
 // it.
 func (j *Journal) admit(k events.Kind, session string, number uint64, size int) error {
 	buffer, budget := int64(j.o.BufferBytes), j.o.MaxBytes
-	need := j.used + int64(size) + j.intents.reserved + room(k, size)
+	need := j.used + j.holding + int64(size) + j.intents.reserved + room(k, size)
 	if outcome(k) {
 		// Its own room, and that of alarms.
 		buffer *= 4
@@ -197,8 +211,8 @@ func (j *Journal) admit(k events.Kind, session string, number uint64, size int) 
 	case need > budget:
 		return fmt.Errorf("%w: %d of %d bytes are used and %d are kept for outcomes: is the recorder reachable? (evidence.journal.max_bytes)",
 			events.ErrFull, j.used, j.o.MaxBytes, j.intents.reserved)
-	case j.buffered+int64(size) > buffer:
-		return fmt.Errorf("%w: %d bytes wait for the disk", events.ErrFull, j.buffered)
+	case j.buffered+j.holding+int64(size) > buffer:
+		return fmt.Errorf("%w: %d bytes wait for the disk", events.ErrFull, j.buffered+j.holding)
 	}
 	return nil
 }
@@ -212,7 +226,11 @@ func (j *Journal) kick() { poke(j.kicked) }
 
 // linger has it commit soon, for what nobody waits for: the disk is not kept
 // busy just when the next statement needs it.
-func (j *Journal) linger() { poke(j.lingers) }
+func (j *Journal) linger() {
+	if !j.lingering.Load() && j.lingering.CompareAndSwap(false, true) {
+		poke(j.lingers)
+	}
+}
 
 func poke(c chan<- struct{}) {
 	select {

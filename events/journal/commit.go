@@ -12,7 +12,9 @@ import (
 // run is the committer: the only one that syncs, and that begins a segment.
 func (j *Journal) run() {
 	defer close(j.done)
-	var checkpoints, retry, soon <-chan time.Time
+	var checkpoints, retry <-chan time.Time
+	soon := time.NewTimer(time.Hour)
+	soon.Stop()
 	if j.o.CheckpointEvery > 0 {
 		t := time.NewTicker(j.o.CheckpointEvery)
 		defer t.Stop()
@@ -22,20 +24,23 @@ func (j *Journal) run() {
 		select {
 		case <-j.kicked:
 		case <-j.lingers:
-			if soon == nil {
-				soon = time.After(lingerTime)
-			}
+			soon.Reset(lingerTime)
 			continue
-		case <-soon:
+		case <-soon.C:
+			j.lingering.Store(false)
+			if j.letOld(false) {
+				j.linger()
+			}
 		case <-checkpoints:
 			j.checkpoint()
 		case <-retry:
 		case <-j.stop:
+			j.letOld(true)
 			j.commit()
 			return
 		}
 		j.commit()
-		retry, soon = nil, nil
+		retry = nil
 		if t := j.trouble.Load(); t != nil && !t.final {
 			retry = time.After(retryFull)
 		}

@@ -75,8 +75,10 @@ type Journal struct {
 	prev     [32]byte
 	salt     uint32 // of the chain's frames
 	pending  []byte
-	buffered int64 // bytes in pending and in out
-	used     int64 // bytes of all segments and of what is buffered
+	buffered int64            // bytes in pending and in out
+	held     map[string]*held // by session
+	holding  int64            // room of what is held
+	used     int64            // bytes of all segments and of what is buffered
 	intents  intents
 	segments []*segment // oldest first; the last one is written
 	uid      []byte
@@ -101,12 +103,13 @@ type Journal struct {
 	signal  chan struct{} // closed and replaced when durable or trouble changes
 	waiting []*waiter     // of WaitDurable
 
-	rmu     sync.Mutex // Release
-	kicked  chan struct{}
-	lingers chan struct{}
-	stop    chan struct{}
-	done    chan struct{}
-	marked  uint64 // the latest checkpoint; the committer's
+	rmu       sync.Mutex // Release
+	kicked    chan struct{}
+	lingers   chan struct{}
+	lingering atomic.Bool // the committer was told of it
+	stop      chan struct{}
+	done      chan struct{}
+	marked    uint64 // the latest checkpoint; the committer's
 }
 
 var (
@@ -159,8 +162,8 @@ func Open(folder string, o Options) (*Journal, error) {
 	}
 	j := &Journal{
 		o: o, fs: o.FS, host: &events.Session{Host: o.Host},
-		intents: intents{sessions: map[string]*session{}},
-		signal:  make(chan struct{}), kicked: make(chan struct{}, 1), lingers: make(chan struct{}, 1),
+		intents: intents{sessions: map[string]*session{}}, held: map[string]*held{},
+		signal: make(chan struct{}), kicked: make(chan struct{}, 1), lingers: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	var err error
@@ -340,7 +343,7 @@ func (j *Journal) Stats() Stats {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := Stats{
-		Used: j.used, Reserved: j.intents.reserved, Max: j.o.MaxBytes, Buffered: j.buffered,
+		Used: j.used, Reserved: j.intents.reserved, Max: j.o.MaxBytes, Buffered: j.buffered + j.holding,
 		Appended: j.seq, Durable: j.durable.Load(), Segments: len(j.segments),
 	}
 	if t := j.trouble.Load(); t != nil {

@@ -223,8 +223,8 @@ func TestConcurrentAppendsKeepOrder(t *testing.T) {
 				t.Fatalf("session %s: %+v after %d", r.Session, l, next[r.Session]-1)
 			}
 		case r.Kind == 0:
-			if c, err := events.ParseChunk(r.Payload); err != nil || c.Number != next[r.Session] {
-				t.Fatalf("chunk of %d after statement %d: %v", c.Number, next[r.Session], err)
+			if cs, err := events.ParseChunks(nil, r.Payload); err != nil || len(cs) != 1 || cs[0].Number != next[r.Session] {
+				t.Fatalf("chunks %+v after statement %d: %v", cs, next[r.Session], err)
 			}
 		}
 	}
@@ -274,11 +274,11 @@ func TestLongChunksAreSplit(t *testing.T) {
 	var back []byte
 	for _, r := range all(t, j, 1) {
 		if r.Kind == 0 {
-			c, err := events.ParseChunk(r.Payload)
-			if err != nil || len(c.Data) > 256<<10 {
-				t.Fatal(len(c.Data), err)
+			cs, err := events.ParseChunks(nil, r.Payload)
+			if err != nil || len(cs) != 1 || len(cs[0].Data) > 256<<10 {
+				t.Fatal(len(cs), err)
 			}
-			back = append(back, c.Data...)
+			back = append(back, cs[0].Data...)
 		}
 	}
 	if string(back) != string(data) {

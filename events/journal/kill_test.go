@@ -100,12 +100,14 @@ func TestKill(t *testing.T) {
 	ends := map[string]int{}
 	for _, r := range all(t, j, 1) {
 		if r.Kind == 0 {
-			c, err := events.ParseChunk(r.Payload)
+			cs, err := events.ParseChunks(nil, r.Payload)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, ok := written[string(c.Data)]; ok {
-				written[string(c.Data)]++
+			for _, c := range cs {
+				if _, ok := written[string(c.Data)]; ok {
+					written[string(c.Data)]++
+				}
 			}
 			continue
 		}

@@ -244,8 +244,9 @@ func (j *Journal) track(fr *frame, upTo uint64) {
 	switch {
 	case r.Seq <= upTo:
 	case r.Kind == 0:
-		if c, err := events.ParseChunk(r.Payload); err == nil {
-			j.intents.chunk(r.Session, &c)
+		cs, _ := events.ParseChunks(nil, r.Payload)
+		for i := range cs {
+			j.intents.chunk(r.Session, &cs[i])
 		}
 	default:
 		j.intents.event(r.Kind, r.Session, r.Protocol, fr.number, r.Seq, int(fr.size))

@@ -30,6 +30,7 @@ type adder struct {
 	alarms []Alarm
 	stmts  map[string]*sql.Stmt // of this transaction, by their text
 	opened map[[3]string]int64  // host, session and protocol noted in it, with their earliest time
+	chunks []events.Chunk       // of a record, for index
 }
 
 // Add implements Store.

@@ -10,14 +10,14 @@ import (
 // an alarm, never an error: one host's nonsense must not stop the others.
 func (a *adder) index(host string, r *events.Record) error {
 	if r.Kind == 0 {
-		c, err := events.ParseChunk(r.Payload)
-		if err == nil && r.Session == "" {
+		var err error
+		if a.chunks, err = events.ParseChunks(a.chunks[:0], r.Payload); err == nil && r.Session == "" {
 			err = errors.New("a piece of a transcript that belongs to no session")
 		}
 		if err != nil {
 			return a.alarm(host, r, "undecodable", err.Error())
 		}
-		return a.session(host, r, c.Time.UnixNano())
+		return a.session(host, r, a.chunks[0].Time.UnixNano())
 	}
 	f, err := decode(r)
 	if err != nil {

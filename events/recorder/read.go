@@ -134,16 +134,18 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 			return d, fmt.Errorf("recorder: session %s: %w", x.ID, err)
 		}
 		if r.Kind == 0 {
-			c, err := events.ParseChunk(r.Payload)
+			cs, err := events.ParseChunks(nil, r.Payload)
 			if err != nil {
 				return d, fmt.Errorf("recorder: session %s, record %d: %w", x.ID, r.Seq, err)
 			}
-			switch c.Kind {
-			case events.ChunkStatement:
-				request(c.Number).Exact += string(c.Data)
-			case events.ChunkBinds:
-				q := request(c.Number)
-				q.Binds = append(q.Binds, string(c.Data))
+			for _, c := range cs {
+				switch c.Kind {
+				case events.ChunkStatement:
+					request(c.Number).Exact += string(c.Data)
+				case events.ChunkBinds:
+					q := request(c.Number)
+					q.Binds = append(q.Binds, string(c.Data))
+				}
 			}
 			continue
 		}
@@ -178,14 +180,20 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 func (s *SQLite) Chunks(ctx context.Context, x Session) iter.Seq2[events.Chunk, error] {
 	return func(yield func(events.Chunk, error) bool) {
 		for r, err := range s.of(ctx, x) {
-			var c events.Chunk
+			var cs []events.Chunk
 			if err == nil {
 				if r.Kind != 0 {
 					continue
 				}
-				c, err = events.ParseChunk(r.Payload)
+				cs, err = events.ParseChunks(nil, r.Payload)
 			}
-			if !yield(c, err) || err != nil {
+			for _, c := range cs {
+				if !yield(c, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(events.Chunk{}, err)
 				return
 			}
 		}

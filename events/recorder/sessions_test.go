@@ -38,6 +38,16 @@ func (h *host) chunk(s *events.Session, number uint64, kind events.ChunkKind, da
 	}))
 }
 
+// pieces is several in one record.
+func (h *host) pieces(s *events.Session, cs ...events.Chunk) {
+	b := []byte{events.Pieces}
+	for _, c := range cs {
+		c.Time = noon.Add(time.Duration(h.n) * time.Second)
+		b = events.AppendPiece(b, &c)
+	}
+	h.Add(0, s.Protocol, s.ID, b)
+}
+
 func newSession(id string) *events.Session {
 	return &events.Session{
 		ID: id, Host: "h1", Protocol: "postgres", Resource: "clinic", Destination: netip.MustParseAddrPort("10.0.0.5:5432"),
@@ -53,8 +63,8 @@ func work(h *host, id string) {
 	s := newSession(id)
 	h.tell(events.Event{Kind: events.Login, Session: s, Verdict: events.Allow, Rules: []string{"in"}})
 	h.chunk(s, 1, events.ChunkStatement, "SELECT ssn FROM ")
-	h.chunk(s, 1, events.ChunkStatement, "patients WHERE id = $1")
-	h.chunk(s, 1, events.ChunkBinds, "7")
+	h.pieces(s, events.Chunk{Number: 1, Kind: events.ChunkStatement, Data: []byte("patients WHERE id = $1")},
+		events.Chunk{Number: 1, Kind: events.ChunkBinds, Data: []byte("7")})
 	h.tell(events.Event{
 		Kind: events.Statement, Session: s, Number: 1, Command: "SELECT", Normalized: "SELECT ssn FROM patients WHERE id = $1",
 		Verdict: events.Mask, Rules: []string{"hide"}, Masked: []events.Field{{Schema: "public", Relation: "patients", Column: "ssn"}},

@@ -5,6 +5,9 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/events/journal"
 	"sallyport.dev/sallyport/events/ocsf"
@@ -30,19 +33,37 @@ func BenchmarkPgbench(b *testing.B) {
 					}
 					defer j.Close()
 					p := startOn(b, pol.text, j)
+					var tps, n float64
+					before := spent(b)
 					for range b.N {
 						out, err := exec.Command("pgbench", "-n", "-T", "2", "-S", "-M", mode, "-c", clients, "-j", "2", p.dsn("")).CombinedOutput()
 						if err != nil {
 							b.Fatalf("%v: %s", err, out)
 						}
-						tps, err := strconv.ParseFloat(string(regexp.MustCompile(`tps = ([0-9.]+)`).FindSubmatch(out)[1]), 64)
-						if err != nil {
-							b.Fatal(err)
-						}
-						b.ReportMetric(tps, "tps")
+						tps += figure(b, out, `tps = ([0-9.]+)`)
+						n += figure(b, out, `processed: ([0-9]+)`)
 					}
+					b.ReportMetric(tps/float64(b.N), "tps")
+					b.ReportMetric(float64((spent(b)-before).Microseconds())/n, "µs-CPU/transaction")
 				})
 			}
 		}
 	}
+}
+
+func figure(b *testing.B, out []byte, re string) float64 {
+	f, err := strconv.ParseFloat(string(regexp.MustCompile(re).FindSubmatch(out)[1]), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return f
+}
+
+// spent is the processor time of this process.
+func spent(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
