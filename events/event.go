@@ -59,6 +59,9 @@ type Session struct {
 	// said is known, nor could anything of it be refused or masked.
 	Undecoded bool
 	ServerTLS atomic.Pointer[TLS]
+	// ServerFrom is the passage's own address at the server, as the server's log
+	// has it; nil until that door is open, and of a unix socket.
+	ServerFrom atomic.Pointer[netip.AddrPort]
 
 	// Encoded is for the encoder alone: the session's part of an event,
 	// encoded once.
@@ -76,6 +79,7 @@ func (s *Session) Copy() *Session {
 		ClientTLS: s.ClientTLS, ClientClear: s.ClientClear, ClientCertificate: s.ClientCertificate, Undecoded: s.Undecoded,
 	}
 	c.ServerTLS.Store(s.ServerTLS.Load())
+	c.ServerFrom.Store(s.ServerFrom.Load())
 	return c
 }
 

@@ -37,6 +37,7 @@ func TestSessionCopy(t *testing.T) {
 	s.Destination.UnmarshalText([]byte("192.0.2.1:1"))
 	s.Reached.UnmarshalText([]byte("192.0.2.1:2"))
 	s.ServerTLS.Store(&events.TLS{Version: "1.2"})
+	s.ServerFrom.Store(&s.Reached)
 	s.Encoded.Store(&[]byte{1})
 	c := reflect.ValueOf(s.Copy()).Elem()
 	for i := range v.NumField() {

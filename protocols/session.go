@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -197,6 +198,9 @@ func (s *Session) Open(ctx context.Context, login policy.Decision) error {
 	if c, ok := s.ServerTLS(); ok {
 		t := described(c)
 		s.event.ServerTLS.Store(&t)
+	}
+	if from, err := netip.ParseAddrPort(c.LocalAddr().String()); err == nil {
+		s.event.ServerFrom.Store(&from)
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ type View struct {
 	ClientTLS         events.TLS         `json:"client_tls,omitzero"`
 	ClientClear       bool               `json:"client_clear,omitempty"` // though TLS was offered
 	ServerTLS         events.TLS         `json:"server_tls,omitzero"`
+	ServerFrom        netip.AddrPort     `json:"server_from,omitzero"`
 	ClientCertificate events.Certificate `json:"client_certificate,omitzero"`
 	Undecoded         bool               `json:"undecoded,omitempty"` // its TLS is with the server itself
 	Process           events.Process     `json:"process,omitzero"`    // of the session, or of a bypass
@@ -203,6 +204,7 @@ type wire struct {
 		ClientCertificate events.Certificate `json:"client_certificate"`
 		Undecoded         bool               `json:"undecoded"`
 		ServerTLS         events.TLS         `json:"server_tls"`
+		ServerFrom        netip.AddrPort     `json:"server_from"`
 		Transport         string             `json:"transport"`
 	} `json:"unmapped"`
 }
@@ -226,7 +228,7 @@ func Decode(b []byte) (View, error) {
 	v := View{
 		UID: m.UID, Seq: m.Sequence, Kind: m.EventCode, Time: w.Time, Host: w.Device.Hostname,
 		Session: m.Correlation, Protocol: u.Protocol, Resource: u.Resource, Destination: o.Dst.addr(),
-		Reached: u.Reached, Path: u.Path, ClientTLS: u.ClientTLS, ClientClear: u.ClientClear, ServerTLS: u.ServerTLS,
+		Reached: u.Reached, Path: u.Path, ClientTLS: u.ClientTLS, ClientClear: u.ClientClear, ServerTLS: u.ServerTLS, ServerFrom: u.ServerFrom,
 		ClientCertificate: u.ClientCertificate, Undecoded: u.Undecoded,
 		Workload: u.Workload, SPIFFE: u.SPIFFE, Actor: u.Actor, Principal: u.Principal, Actors: u.Actors,
 		Issuer: u.Issuer, Vouches: u.Vouches, OfWorkload: events.Proved{By: u.ByWorkload, Bound: u.OfWorkload},
@@ -285,6 +287,9 @@ func Revive(payload []byte) (*events.Session, error) {
 	}
 	if v.ServerTLS.Version != "" {
 		s.ServerTLS.Store(&v.ServerTLS)
+	}
+	if v.ServerFrom.IsValid() {
+		s.ServerFrom.Store(&v.ServerFrom)
 	}
 	return s, nil
 }

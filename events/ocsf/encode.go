@@ -86,6 +86,10 @@ func Append(dst []byte, uid string, ev *events.Event) []byte {
 	e.open("unmapped")
 	e.b = append(e.b, unmapped...)
 	e.tls("server_tls", s.ServerTLS.Load())
+	if from := s.ServerFrom.Load(); from != nil {
+		e.key("server_from")
+		e.b = append(from.AppendTo(append(e.b, '"')), '"')
+	}
 	e.unmapped(ev)
 	e.close()
 	e.metadata(ev, s, uid)

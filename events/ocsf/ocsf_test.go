@@ -33,6 +33,8 @@ func session() *events.Session {
 		ClientTLS: events.TLS{Version: "1.3", Cipher: "TLS_AES_128_GCM_SHA256", Name: "db"},
 	}
 	s.ServerTLS.Store(&events.TLS{Version: "1.3", Cipher: "TLS_AES_128_GCM_SHA256", Name: "db.internal", Verified: true})
+	from := netip.MustParseAddrPort("[2001:db8::9]:51234")
+	s.ServerFrom.Store(&from)
 	return s
 }
 
@@ -127,6 +129,9 @@ func TestDecodeReadsBack(t *testing.T) {
 		}
 		if t := s.ServerTLS.Load(); t != nil {
 			want.ServerTLS = *t
+		}
+		if from := s.ServerFrom.Load(); from != nil {
+			want.ServerFrom = *from
 		}
 		if e.Destination.IsValid() {
 			want.Destination = e.Destination

@@ -30,7 +30,7 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 			Actors: v.Actors, Issuer: v.Issuer, Proof: v.Proof, SPIFFE: v.SPIFFE,
 			WorkloadProof: v.OfWorkload, ActorProof: v.OfActor, PrincipalProof: v.OfPrincipal, Process: v.Process.Exe, PID: v.Process.PID,
 			Account: v.Account, Role: v.Role, User: v.User, Database: v.Database, Application: v.Application,
-			ClientTLS: v.ClientTLS, ClientClear: v.ClientClear, ServerTLS: v.ServerTLS,
+			ClientTLS: v.ClientTLS, ClientClear: v.ClientClear, ServerTLS: v.ServerTLS, ServerFrom: v.ServerFrom,
 			ClientCertificate: v.ClientCertificate, Undecoded: v.Undecoded,
 		},
 	}

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"net/netip"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -56,6 +57,8 @@ type Identity struct {
 	ClientTLS   events.TLS `json:"client_tls,omitzero"`
 	ClientClear bool       `json:"client_clear,omitempty"` // though TLS was offered
 	ServerTLS   events.TLS `json:"server_tls,omitzero"`
+
+	ServerFrom netip.AddrPort `json:"server_from,omitzero"` // the passage's address at the server
 
 	ClientCertificate events.Certificate `json:"client_certificate,omitzero"` // that was shown; proves nothing
 	Undecoded         bool               `json:"undecoded,omitempty"`         // its TLS is with the server itself
