@@ -39,14 +39,15 @@ func (k Kind) String() string {
 type Verdict uint8
 
 const (
-	Deny     Verdict = iota // no rule allowed it
-	Allow                   // runs as it is
-	Mask                    // runs with protected fields masked
-	Blocked                 // a rule or the fail-closed default refused it
-	Observed                // runs as it is although it would be refused or masked: nothing is enforced
+	Deny      Verdict = iota // no rule allowed it
+	Allow                    // runs as it is
+	Mask                     // runs with protected fields masked
+	Blocked                  // a rule or the fail-closed default refused it
+	Observed                 // runs as it is although it would be refused or masked: nothing is enforced
+	Explained                // did not run: its client asked what would be decided
 )
 
-// String returns "deny", "allow", "mask", "block" or "observed".
+// String returns "deny", "allow", "mask", "block", "observed" or "explained".
 func (v Verdict) String() string {
 	switch v {
 	case Allow:
@@ -57,6 +58,8 @@ func (v Verdict) String() string {
 		return "block"
 	case Observed:
 		return "observed"
+	case Explained:
+		return "explained"
 	}
 	return "deny"
 }

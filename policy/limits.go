@@ -82,6 +82,28 @@ func (a *Allowance) begin() *Over {
 	return nil
 }
 
+// reached reports a limit that leaves nothing for another statement. It takes
+// nothing.
+func (a *Allowance) reached() *Over {
+	if a == nil {
+		return nil
+	}
+	now, one := a.now(), Amount{Statements: 1}
+	for i := range a.parts {
+		p := &a.parts[i]
+		if o := p.outlasts(a.began, now); o != nil {
+			return o
+		}
+		if what, n := p.session.look(now, one, &p.Limits.Session, nil, nil); n > 0 {
+			return p.over(n, what+" a session")
+		}
+		if what, n := p.both.look(now, one, nil, &p.Limits.Minute, &p.Limits.Hour); n > 0 {
+			return p.over(n, what)
+		}
+	}
+	return nil
+}
+
 func (p *part) outlasts(began, now time.Time) *Over {
 	if l := p.Limits.Length; l > 0 && now.Sub(began) > l {
 		return &Over{p.Rule, fmt.Sprintf("rule %q lets a session last %s", p.Rule, l), "connect again"}
@@ -125,23 +147,38 @@ func (m *meter) take(now time.Time, a Amount, all, minute, hour *Amount) (what s
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.used = now
+	if what, limit = m.room(now, a, all, minute, hour); limit > 0 {
+		return what, limit
+	}
 	if all != nil {
-		if what, n := beyond(m.all, a, all); n > 0 {
-			return what, n
-		}
 		m.all = m.all.plus(a)
-		return "", 0
+	} else {
+		m.minute.add(a)
+		m.hour.add(a)
+	}
+	return "", 0
+}
+
+// look is take without adding anything.
+func (m *meter) look(now time.Time, a Amount, all, minute, hour *Amount) (what string, limit int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.room(now, a, all, minute, hour)
+}
+
+// room says which limit an amount would go beyond; m.mu is held.
+func (m *meter) room(now time.Time, a Amount, all, minute, hour *Amount) (what string, limit int64) {
+	if all != nil {
+		return beyond(m.all, a, all)
 	}
 	m.minute.to(now.Unix())
 	m.hour.to(now.Unix() / 60)
-	if what, n := beyond(m.minute.sum, a, minute); n > 0 {
-		return what + " a minute", n
+	if what, limit = beyond(m.minute.sum, a, minute); limit > 0 {
+		return what + " a minute", limit
 	}
-	if what, n := beyond(m.hour.sum, a, hour); n > 0 {
-		return what + " an hour", n
+	if what, limit = beyond(m.hour.sum, a, hour); limit > 0 {
+		return what + " an hour", limit
 	}
-	m.minute.add(a)
-	m.hour.add(a)
 	return "", 0
 }
 

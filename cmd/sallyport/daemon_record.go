@@ -18,7 +18,7 @@ import (
 // ledger is the journal, with decisions counted.
 type ledger struct {
 	events.Journal
-	verdicts   [events.Observed + 1]prometheus.Counter
+	verdicts   [events.Explained + 1]prometheus.Counter
 	unrecorded prometheus.Counter
 }
 

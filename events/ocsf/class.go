@@ -113,7 +113,7 @@ func severity(ev *events.Event) id {
 	case events.Block, events.Drift:
 		return id{3, "Medium"}
 	case events.Login, events.Statement:
-		if !ev.Verdict.Runs() || ev.Verdict == events.Observed {
+		if (!ev.Verdict.Runs() && ev.Verdict != events.Explained) || ev.Verdict == events.Observed {
 			return id{3, "Medium"}
 		}
 	}
@@ -166,6 +166,8 @@ func control(v events.Verdict) (action, disposition id) {
 		return id{2, "Denied"}, id{2, "Blocked"}
 	case events.Observed:
 		return id{3, "Observed"}, id{17, "Logged"}
+	case events.Explained: // nothing was done, nor kept from being done
+		return id{3, "Observed"}, id{other, "Explained"}
 	}
 	return id{2, "Denied"}, id{26, "Unauthorized"}
 }

@@ -44,6 +44,11 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 	switch typ {
 	case 'E':
 		return c.reportError(msg)
+	case 't':
+		if r.cur.params != nil {
+			r.buf = appendParams(r.buf[:0], r.cur.params)
+			return replaced, nil
+		}
 	case 'T', 'n':
 		if typ == 'T' {
 			if err := c.checkRow(msg[headLen:]); err != nil {
@@ -76,6 +81,7 @@ func (c *conn) ready(status byte) {
 	c.queue.idle = status == 'I'
 	if c.queue.idle {
 		c.queue.voice.ended(c.reply.failed)
+		c.queue.explain.ended(c.reply.failed || c.queue.explain.failed)
 		c.queue.names.transactionEnded()
 	}
 	c.queue.mu.Unlock()

@@ -32,16 +32,19 @@ type conn struct {
 	number  uint64          // of the latest statement
 	dead    bool            // a refusal will fail: the server skips all up to Sync
 	ddl     bool            // the catalog may have changed
-	voiced  bool            // whom it speaks for may not be for the session; see settle
-	latest  policy.Decision // of the latest statement that was sent
-	input   inputRecord
-	chunk   events.Chunk
-	current step
-	key     []byte
-	lits    []span
-	digests []events.Digest
-	msg     []byte
-	req     policy.Request
+	explain bool            // statements are explained, in place of being run; see mode
+	// switched: whether they are may change with a transaction's end.
+	switched bool
+	voiced   bool            // whom it speaks for may not be for the session; see settle
+	latest   policy.Decision // of the latest statement that was sent
+	input    inputRecord
+	chunk    events.Chunk
+	current  step
+	key      []byte
+	lits     []span
+	digests  []events.Digest
+	msg      []byte
+	req      policy.Request
 
 	analyzer query.Analyzer
 	release  func()
@@ -338,6 +341,9 @@ func (c *conn) message(typ byte, body []byte) error {
 		return nil // as the server does
 	}
 	if err := c.settle(); err != nil {
+		return err
+	}
+	if err := c.mode(); err != nil {
 		return err
 	}
 	switch typ {

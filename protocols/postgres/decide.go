@@ -147,6 +147,9 @@ func (c *conn) preparedAnalysis(name string) *query.Analysis {
 		c.silence()
 		return nil
 	}
+	if p.switches != nil || p.explained && !c.explain { // the server has something else
+		return nil
+	}
 	return p.st.an
 }
 

@@ -82,11 +82,20 @@ func (c *conn) parse(body []byte) error {
 	if c.s.Speaks() && mentions(sql) {
 		return c.refuseMention(false)
 	}
+	if s, ok := switches(sql); ok {
+		return c.parseSwitch(&s, name, types, body[len(name)+len(sql)+2:])
+	}
+	if namesExplain(sql) && !showsExplain(sql) {
+		return c.refuseSwitch(false, sql)
+	}
 	sc := c.scope()
 	st, err := c.analyze(sql, sc, false, types)
 	if err != nil {
 		c.number++
 		return c.refuseUnanalysed(false, err, sql, nil)
+	}
+	if c.explains(st) {
+		return c.explainParse(name, sql, types, st)
 	}
 	d, err := c.decideAhead(st, sc, sql, c.digests, now)
 	if err != nil || !d.Allowed() {
@@ -195,6 +204,7 @@ func (c *conn) bind(body []byte) error {
 			port.digests = append(port.digests, c.p.o.Digest(v))
 		}
 	}
+	formats := m.b
 	m.take(2 * max(m.int16(), 0))
 	if n < 0 || !m.end() {
 		return violation(malformed('B'))
@@ -211,6 +221,14 @@ func (c *conn) bind(body []byte) error {
 	}
 	if p.says != nil {
 		return c.bindSaying(p, port, pname, body)
+	}
+	switch {
+	case p.switches != nil:
+		return c.bindSwitch(p, port, pname, body)
+	case p.explained != c.explains(p.st):
+		return c.refuseMode(p, body)
+	case p.explained:
+		return c.explainBind(p, port, pname, body, formats)
 	}
 	now := time.Now()
 	st, err := c.fresh(p, sc)
@@ -316,8 +334,11 @@ func (c *conn) describe(body []byte) error {
 		}
 	} else if p = c.statementNamed(name); p == nil && !sc.Opaque {
 		return c.refuse(false, notKnown(false, name))
-	} else if p != nil && p.says == nil {
+	} else if p != nil && p.says == nil && !p.explained {
 		st.shows(p.st.an)
+	}
+	if p != nil && p.explained && kind == 'S' {
+		st.params, st.rewritten = p.params, true
 	}
 	if p != nil && p.sent != "" {
 		st.number, st.record = number, p.record
@@ -356,6 +377,14 @@ func (c *conn) execute(body []byte) error {
 	if c.ofAnother(p) {
 		return c.refuseAnother(p)
 	}
+	switch explained := p.stmt != nil && p.stmt.explained; {
+	case p.stmt != nil && p.stmt.switches != nil:
+		return c.executeSwitch(p.stmt.switches, body)
+	case explained && c.explain:
+		return c.explainExecute(p, body)
+	case explained || c.explains(p.st):
+		return c.refuseMode(p.stmt, p.binds)
+	}
 	now := time.Now()
 	st := p.st
 	if st.an.ScopeID != sc.ID {
@@ -393,7 +422,7 @@ func (c *conn) execute(body []byte) error {
 	}
 	b, at := begin(c.msg[:0], 'E')
 	c.msg = finish(append(b, body...), at)
-	return c.run(c.step(stepExecute, st, sc, d, started), st, d)
+	return c.run(c.marked(c.step(stepExecute, st, sc, d, started), st), st, d)
 }
 
 // close passes a Close on; closing what is not there is no error.

@@ -21,6 +21,10 @@ type prepared struct {
 	digests []events.Digest  // of the literals in sql
 	record  policy.Recording // what was decided when it was prepared
 
+	explained bool     // the server has a carrier in its place; sent is empty
+	params    []uint32 // then: what the client is told of its parameters
+	switches  *switching
+
 	says *says // it says for whom the next statements are; sql is what the server has
 }
 
@@ -31,10 +35,11 @@ type portal struct {
 	st      *statement
 	binds   []byte // the Bind message's body
 	digests []events.Digest
-	number  uint64    // of the event that Bind left; 0 once it was executed
-	started time.Time // then
-	hold    bool      // of SQL: it may outlive its transaction
-	who     string    // whom it was opened for; see Session.Principal
+	number  uint64           // of the event that Bind left; 0 once it was executed
+	started time.Time        // then
+	hold    bool             // of SQL: it may outlive its transaction
+	record  policy.Recording // of one that is explained
+	who     string           // whom it was opened for; see Session.Principal
 }
 
 // change is what a step does to the name space: it gives one name of the

@@ -47,6 +47,8 @@ type step struct {
 	asked     bool           // by us: the client does not see the answer
 	copies    bool           // it may start a COPY from the client
 	voice     voice
+	mark      mark            // what it does to whether statements are explained
+	params    []uint32        // not nil: what the client is told of its parameters
 	ends      bool            // it may end a transaction, though a Sync does not follow
 	event     *events.Session // for whom its statement was decided; nil: it has none
 	change    change
@@ -81,6 +83,7 @@ type queue struct {
 	idle       bool   // the last ReadyForQuery was outside of a transaction
 	rested     func() // nothing is under way; called with mu held
 	voice      heard
+	explain    explaining
 	turns      int // steps under way that may end a transaction
 	names      names
 	cancelling chan struct{} // closed when a cancel request of our own has been taken
@@ -196,6 +199,7 @@ func (q *queue) done() {
 	q.mu.Lock()
 	s := q.pop()
 	q.voice.said(&s, q.idle)
+	q.explain.did(&s, q.idle)
 	q.names.confirm(&s.change)
 	q.moved.Broadcast()
 	q.settle()
@@ -216,6 +220,7 @@ func (q *queue) fail(skipped func(*step)) {
 	defer q.mu.Unlock()
 	s := q.pop()
 	q.voice.unsaid(&s)
+	q.explain.failed = true
 	q.names.undo(&s.change, true)
 	if !s.kind.alone() {
 		q.skip(skipped)

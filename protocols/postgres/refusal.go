@@ -64,11 +64,16 @@ func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusa
 			hint:    "Ask the administrator of this host to look at sallyport's journal (sallyport doctor).",
 		}
 	}
+	return c.refusing(d.Rules(), d.Reason(), d.Remedy(), d.Record(), an)
+}
+
+// refusing puts why something is refused into the client's words.
+func (c *conn) refusing(rules []string, reason, remedy string, rec policy.Recording, an *query.Analysis) *refusal {
 	r := &refusal{
-		code: codePrivilege, message: "sallyport: refused: " + d.Reason(), hint: d.Remedy(),
-		rules: d.Rules(), session: c.pol.Event.ID, number: c.number, record: d.Record(),
+		code: codePrivilege, message: "sallyport: refused: " + reason, hint: remedy,
+		rules: rules, session: c.pol.Event.ID, number: c.number, record: rec,
 	}
-	switch rules := d.Rules(); {
+	switch {
 	case len(rules) == 1 && rules[0] == "identity":
 		r.code = codeIdentity
 	case an.Code == query.NoTable && c.ddl: // it may be one that this transaction made

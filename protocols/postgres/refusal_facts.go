@@ -1,10 +1,5 @@
 package postgres
 
-import (
-	"encoding/json"
-	"strings"
-)
-
 // Kinds of refusals, which docs/refusals.md describes. A program may rely on
 // them: they change less than the words.
 const (
@@ -38,7 +33,7 @@ var kindsOfCodes = map[string]string{
 
 // facts are a refusal for programs: the DETAIL of its error, one line of JSON.
 type facts struct {
-	Refused   string   `json:"refused"`
+	Refused   string   `json:"refused,omitempty"`
 	Rules     []string `json:"rules,omitempty"`
 	Remedy    string   `json:"remedy,omitempty"`
 	Session   string   `json:"session,omitempty"`
@@ -50,7 +45,11 @@ func (r *refusal) detail() string {
 	if r.native {
 		return ""
 	}
-	f := facts{Refused: kindsOfCodes[r.code], Remedy: r.hint, Session: r.session, Statement: r.number}
+	return oneLine(r.facts())
+}
+
+func (r *refusal) facts() *facts {
+	f := &facts{Refused: kindsOfCodes[r.code], Remedy: r.hint, Session: r.session, Statement: r.number}
 	if len(r.rules) > 0 {
 		k := kindsOfRules[r.rules[0]]
 		if k == "" {
@@ -61,9 +60,5 @@ func (r *refusal) detail() string {
 		}
 		f.Refused = k
 	}
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(&f) // strings and a number: it can't fail
-	return strings.TrimSuffix(b.String(), "\n")
+	return f
 }

@@ -29,6 +29,12 @@ func (c *conn) query(body []byte) error {
 	if c.s.Speaks() && mentions(sql) {
 		return c.refuseMention(true)
 	}
+	if s, ok := switches(sql); ok {
+		return c.simpleSwitch(&s)
+	}
+	if namesExplain(sql) && !showsExplain(sql) {
+		return c.refuseSwitch(true, sql)
+	}
 	now := time.Now()
 	c.number++
 	sc := c.scope()
@@ -38,6 +44,12 @@ func (c *conn) query(body []byte) error {
 	}
 	if c.outlives(st) {
 		return c.refuseOpaque(true, codeUnsupported, "it goes on behind the end of what sallyport.principal was set for", "Send its statements one by one.", sql, nil)
+	}
+	if c.explains(st) {
+		return c.explainQuery(st, sc, sql, now)
+	}
+	if c.strays(st) {
+		return c.refuseOpaque(true, codeUnsupported, "it goes on behind the end of what sallyport.explain was set for", "Send its statements one by one.", sql, nil)
 	}
 	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, now)
 	if err == nil {
@@ -50,7 +62,7 @@ func (c *conn) query(body []byte) error {
 	}
 	b, at := begin(c.msg[:0], 'Q')
 	c.msg = finish(append(st.appendSQL(b, sql, c.lits), 0), at)
-	return c.run(c.step(stepQuery, st, sc, d, now), st, d)
+	return c.run(c.marked(c.step(stepQuery, st, sc, d, now), st), st, d)
 }
 
 // step describes a statement that is about to be bound or run, until the next.
@@ -92,6 +104,9 @@ func (c *conn) run(s *step, st *statement, d policy.Decision) error {
 func (c *conn) functionCall(body []byte) error {
 	now := time.Now()
 	c.number++
+	if c.explain {
+		return c.refuseOpaque(true, codeUnsupported, "a function call by number can't be explained, and sallyport.explain is on", "Call the function in a statement.", nil, nil)
+	}
 	sc := c.scope()
 	c.req = policy.Request{
 		Kind: policy.FunctionCall, Now: now, Number: c.number, Commands: []string{"function_call"}, Writes: true,

@@ -51,6 +51,9 @@ func (q *queue) tagged(tag []byte) {
 	if back || bytes.Equal(tag, []byte("COMMIT")) || bytes.Equal(tag, []byte("PREPARE TRANSACTION")) {
 		q.mu.Lock()
 		q.voice.ended(back)
+		if q.n > 0 && q.steps[q.first].mark.kind != markRollbackTo {
+			q.explain.ended(back)
+		}
 		q.mu.Unlock()
 	}
 }
@@ -65,7 +68,7 @@ func (q *queue) heard() (over, open, turns bool) {
 
 // turns reports whether a step may end a transaction.
 func (s *step) turns() bool {
-	return s.ends || s.kind == stepSync || s.kind == stepQuery || s.kind == stepFunction
+	return s.ends || s.mark.kind != markNone || s.kind == stepSync || s.kind == stepQuery || s.kind == stepFunction
 }
 
 // mayEnd reports whether one of the commands may end a transaction.
