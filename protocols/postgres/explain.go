@@ -200,8 +200,8 @@ func (c *conn) simpleSwitch(s *switching) error {
 }
 
 // parseSwitch prepares such a text. It is decided when it is executed.
-func (c *conn) parseSwitch(s *switching, name []byte, types []uint32, rest []byte) error {
-	p := &prepared{name: string(name), sql: s.text, sent: s.text, types: types, st: s.statement(c.scope()), switches: s}
+func (c *conn) parseSwitch(s switching, name []byte, types []uint32, rest []byte) error {
+	p := &prepared{name: string(name), sql: s.text, sent: s.text, types: types, st: s.statement(c.scope()), switches: &s}
 	b, at := begin(c.msg[:0], 'P')
 	b = appendString(append(append(b, name...), 0), s.text)
 	c.msg = finish(append(b, rest...), at)

@@ -83,7 +83,7 @@ func (c *conn) parse(body []byte) error {
 		return c.refuseMention(false)
 	}
 	if s, ok := switches(sql); ok {
-		return c.parseSwitch(&s, name, types, body[len(name)+len(sql)+2:])
+		return c.parseSwitch(s, name, types, body[len(name)+len(sql)+2:])
 	}
 	if namesExplain(sql) && !showsExplain(sql) {
 		return c.refuseSwitch(false, sql)

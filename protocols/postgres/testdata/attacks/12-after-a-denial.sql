@@ -168,3 +168,40 @@ SELECT ssn FROM clinic.patients
 COMMIT AND CHAIN
 ;;
 SELECT name FROM clinic.patients
+-- case: behind an explanation
+SET sallyport.explain = on
+;;
+SELECT ssn FROM clinic.patients
+;;
+SET sallyport.explain = off
+;;
+SELECT name FROM clinic.patients
+-- case: prepared while it is explained, run when it is not
+> query "SET sallyport.explain = on"
+> parse a "SELECT ssn FROM clinic.patients"
+> bind p a text
+> query "SET sallyport.explain = off"
+> query "SELECT ssn FROM clinic.patients"
+> bind p a text
+> execute p 0
+> sync
+-- case: an explanation that a savepoint takes back
+BEGIN
+;;
+SAVEPOINT a
+;;
+SET LOCAL sallyport.explain = on
+;;
+SELECT name FROM clinic.patients
+;;
+ROLLBACK TO a
+;;
+SELECT name FROM clinic.patients
+-- case: SQL's EXECUTE of what is explained
+> query "SET sallyport.explain = on"
+> parse a "SELECT ssn FROM clinic.patients"
+> sync
+> query "EXECUTE a"
+> query "SET sallyport.explain = off"
+> query "EXECUTE a"
+> query "SELECT ssn FROM clinic.patients"
