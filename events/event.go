@@ -116,6 +116,15 @@ type Field struct{ Schema, Relation, Column string }
 // String returns schema.relation.column.
 func (f Field) String() string { return f.Schema + "." + f.Relation + "." + f.Column }
 
+// Detection tells how often detectors found something of a kind, by its form, in
+// what went out, where it was hidden. It holds nothing of a value.
+type Detection struct {
+	Column int   // of the result, from 1; 0: in messages, or in columns that are not told apart
+	Field  Field // that the column is, zero where it is none or is not known
+	Kind   string
+	Count  int64
+}
+
 // Digest is a keyed hash of a value that must not stand in an event: the
 // first 8 bytes of HMAC-SHA-256 under the host's literal key.
 type Digest [8]byte
@@ -151,6 +160,7 @@ type Event struct {
 	Duration time.Duration // from the request's arrival to its last answer
 	Recorded int64         // bytes of the result that the transcript holds
 	Hash     [32]byte      // SHA-256 of the whole result as the client saw it
+	Detected []Detection   // what was found and hidden in the result
 
 	// Of events without a session, or beside it.
 	Message     string

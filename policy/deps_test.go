@@ -27,7 +27,7 @@ func TestImports(t *testing.T) {
 		"policy":        {own: []string{"events", "intercept"}, world: world},
 		"policy/mask":   {own: []string{"policy"}, world: world},
 		"policy/detect": {world: world},
-		"policy/rules":  {own: []string{"events", "intercept", "policy", "policy/mask"}, others: []string{"cel.dev/cel-go/", "go.yaml.in/yaml/v3"}, world: world[1:]},
+		"policy/rules":  {own: []string{"events", "intercept", "policy", "policy/detect", "policy/mask"}, others: []string{"cel.dev/cel-go/", "go.yaml.in/yaml/v3"}, world: world[1:]},
 	} {
 		for _, p := range imports(t, module+"/"+pkg) {
 			first, _, _ := strings.Cut(p, "/")

@@ -38,6 +38,8 @@ type Scope struct {
 	Masks map[Relation]map[string]Mask
 	// Filters maps relation -> what must all hold of its rows.
 	Filters map[Relation][]Filter
+	// Detects is what is looked for by its form.
+	Detects []Detection
 	// Functions are those that policy declares harmless, "schema.name".
 	Functions map[string]bool
 	// Rules is the engine's own note of which rules can match; nobody else

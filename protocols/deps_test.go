@@ -32,7 +32,7 @@ func TestImports(t *testing.T) {
 // A protocol knows nothing of NATS, of eBPF, of how rules are written, or of
 // where an identity came from, not even by what it links.
 func TestProtocolsLinkNoOtherLeaf(t *testing.T) {
-	may := " events intercept intercept/sandbox policy policy/mask "
+	may := " events intercept intercept/sandbox policy policy/detect policy/mask "
 	deps := list(t, "-deps", "./...")
 	seen := map[string]bool{}
 	for _, p := range deps {

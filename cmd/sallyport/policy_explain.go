@@ -16,6 +16,7 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/detect"
 	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/policy/rules"
 	"sallyport.dev/sallyport/protocols/postgres/query"
@@ -87,6 +88,7 @@ type explanation struct {
 	Commands  []string `json:"commands,omitempty"`
 	Objects   []string `json:"objects,omitempty"` // "read clinic.patients"
 	Masked    []string `json:"masked,omitempty"`  // "clinic.patients.ssn: partial, last 4"
+	Detects   []string `json:"detects,omitempty"` // "identifiers in notes: ssn, email"
 	Rewritten string   `json:"rewritten,omitempty"`
 	Relayed   bool     `json:"relayed,omitempty"` // byte for byte, without an analysis
 	Record    string   `json:"record,omitempty"`
@@ -139,6 +141,7 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 	r.Normalized = normalized(sql)
 	x.decided(p.Evaluate(r), an)
 	x.masks(sc, an)
+	x.detects(sc, an)
 	x.Warnings = a.warnings(sc)
 	return x, nil
 }
@@ -231,6 +234,21 @@ func (x *explanation) masks(sc *policy.Scope, an *query.Analysis) {
 	}
 }
 
+// detects tells what is looked for in the result.
+func (x *explanation) detects(sc *policy.Scope, an *query.Analysis) {
+	for i := range sc.Detects {
+		d := sc.Detects[i].Within(an.Objects)
+		if d == nil {
+			continue
+		}
+		var kinds []string
+		for k := range detect.Set(d.Kinds).Each() {
+			kinds = append(kinds, k.String())
+		}
+		x.Detects = append(x.Detects, d.Rule+": "+strings.Join(kinds, ", "))
+	}
+}
+
 func recordingText(r policy.Recording) string {
 	switch r.Level {
 	case policy.RecordEvents:
@@ -267,6 +285,7 @@ func (x *explanation) print(w io.Writer) error {
 	line("does", strings.Join(x.Commands, ", "))
 	line("reaches", x.Objects...)
 	line("masks", x.Masked...)
+	line("detects", x.Detects...)
 	line("records", x.Record)
 	switch {
 	case x.Relayed:

@@ -298,6 +298,7 @@ func showStatement(b *strings.Builder, q *recorder.Statement) {
 	put("reason", q.Reason)
 	put("remedy", q.Remedy)
 	put("masked", strings.Join(q.Masked, ", "))
+	put("detected", strings.Join(q.Detected, ", "))
 	put("code", q.Code)
 	if q.Status != "" {
 		put("outcome", fmt.Sprintf("%s, %d rows, %d bytes, %s", q.Status, q.Rows, q.Bytes, q.Duration.Round(time.Microsecond)))

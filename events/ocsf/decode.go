@@ -74,11 +74,33 @@ type View struct {
 	Recorded int64         `json:"recorded,omitempty"`
 	Duration time.Duration `json:"duration,omitempty"` // ns
 	Hash     string        `json:"result_sha256,omitempty"`
+	Detected []Detection   `json:"detected,omitempty"`
 
 	Message   string         `json:"message,omitempty"`
 	Source    netip.AddrPort `json:"source,omitzero"`
 	Transport string         `json:"transport,omitempty"`
 	Truncated bool           `json:"truncated,omitempty"`
+}
+
+// Detection is an events.Detection as it was written.
+type Detection struct {
+	Column int    `json:"column"`
+	Field  string `json:"field,omitempty"` // schema.relation.column
+	Kind   string `json:"kind"`
+	Count  int64  `json:"count"`
+}
+
+// String says it in words: "ssn x3 in clinic.notes.body", "email x1 in column 2".
+func (d Detection) String() string {
+	where := d.Field
+	switch {
+	case where != "":
+	case d.Column > 0:
+		where = fmt.Sprintf("column %d", d.Column)
+	default:
+		where = "messages or columns"
+	}
+	return fmt.Sprintf("%s x%d in %s", d.Kind, d.Count, where)
 }
 
 type endpoint struct {
@@ -193,6 +215,7 @@ type wire struct {
 		Recorded          int64              `json:"recorded"`
 		Duration          time.Duration      `json:"duration_ns"`
 		Hash              string             `json:"result_sha256"`
+		Detected          []Detection        `json:"detected"`
 		Process           *process           `json:"process"`
 		ProcCgroup        string             `json:"process_cgroup"`
 		Source            netip.AddrPort     `json:"source"`
@@ -237,7 +260,7 @@ func Decode(b []byte) (View, error) {
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
 		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked,
-		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, BytesIn: u.BytesIn, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash,
+		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, BytesIn: u.BytesIn, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash, Detected: u.Detected,
 		Message: w.Message, Source: u.Source, Transport: u.Transport, Truncated: m.Truncated,
 	}
 	if a := o.Actor; a != nil {

@@ -317,6 +317,7 @@ func (e *enc) unmapped(ev *events.Event) {
 		e.num("recorded", ev.Recorded)
 		e.num("duration_ns", int64(ev.Duration/time.Nanosecond))
 	}
+	e.detected(ev.Detected)
 	if ev.Hash != [32]byte{} {
 		e.key("result_sha256")
 		e.b = append(e.b, '"')
@@ -343,6 +344,35 @@ func (e *enc) unmapped(ev *events.Event) {
 		}
 		e.str("transport", ev.Transport, capName)
 	}
+}
+
+// detected writes what was found in a result, and where.
+func (e *enc) detected(list []events.Detection) {
+	if len(list) == 0 {
+		return
+	}
+	e.key("detected")
+	e.b = append(e.b, '[')
+	for i := range list {
+		if i == capList {
+			e.cut = true
+			break
+		}
+		if i > 0 {
+			e.b = append(e.b, ',')
+		}
+		d := &list[i]
+		e.b = append(e.b, '{')
+		e.num("column", int64(d.Column))
+		if d.Field != (events.Field{}) {
+			e.key("field")
+			e.field(&d.Field)
+		}
+		e.str("kind", d.Kind, capName)
+		e.num("count", d.Count)
+		e.close()
+	}
+	e.b = append(e.b, ']')
 }
 
 // field writes schema.relation.column without making the string.

@@ -56,6 +56,7 @@ func examples() []*events.Event {
 		{
 			Kind: events.Response, Time: at, Session: s, Number: 1, Status: "ok", Rows: 1, Bytes: 64, Duration: 1500 * time.Microsecond,
 			Recorded: 64, Hash: [32]byte{0xaa},
+			Detected: []events.Detection{{Column: 2, Field: events.Field{Schema: "public", Relation: "patients", Column: "note"}, Kind: "email", Count: 3}},
 		},
 		{
 			Kind: events.Block, Time: at, Session: s, Number: 2, Command: "delete", Normalized: "delete from patients", Fingerprint: 7, Writes: true,
@@ -150,6 +151,9 @@ func TestDecodeReadsBack(t *testing.T) {
 		}
 		if e.Hash != [32]byte{} {
 			want.Hash = hex.EncodeToString(e.Hash[:])
+		}
+		for _, d := range e.Detected {
+			want.Detected = append(want.Detected, ocsf.Detection{Column: d.Column, Field: d.Field.String(), Kind: d.Kind, Count: d.Count})
 		}
 		switch e.Kind {
 		case events.Login, events.Statement, events.Block:

@@ -34,6 +34,9 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 			ClientCertificate: v.ClientCertificate, Undecoded: v.Undecoded,
 		},
 	}
+	for _, d := range v.Detected {
+		f.Detected = append(f.Detected, d.String())
+	}
 	if f.Who.Destination = v.Path; v.Destination.IsValid() {
 		f.Who.Destination = v.Destination.String()
 	}

@@ -20,6 +20,7 @@ type Facts struct {
 	Remedy   string        `json:"remedy,omitempty"`
 	Code     string        `json:"code,omitempty"`
 	Masked   []string      `json:"masked,omitempty"`
+	Detected []string      `json:"detected,omitempty"` // "ssn x3 in clinic.notes.body"
 	Status   string        `json:"status,omitempty"`
 	Rows     int64         `json:"rows,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`

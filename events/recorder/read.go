@@ -159,13 +159,14 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 		switch r.Kind {
 		case events.Statement, events.Block:
 			q := request(f.Number)
-			f.Rows, f.Bytes, f.Status, f.Duration = q.Rows, q.Bytes, q.Status, q.Duration
+			f.Rows, f.Bytes, f.Status, f.Duration, f.Detected = q.Rows, q.Bytes, q.Status, q.Duration, q.Detected
 			q.Facts = f
 		case events.Response:
 			q := request(f.Number)
 			q.Rows = count(q.Rows + count(f.Rows))
 			q.Bytes = count(q.Bytes + count(f.Bytes))
 			q.Status, q.Duration = f.Status, f.Duration
+			q.Detected = append(q.Detected, f.Detected...)
 			if q.Code == "" {
 				q.Code = f.Code
 			}

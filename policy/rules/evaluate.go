@@ -92,7 +92,7 @@ func (q *question) answer() policy.Evaluation {
 	}
 	if e.Effect != policy.EffectDeny {
 		e.Limits = q.limited()
-		e.Rules = append(q.filterers(), e.Rules...)
+		e.Rules = append(append(q.detectors(), q.filterers()...), e.Rules...)
 	}
 	return e
 }
@@ -182,6 +182,16 @@ func (q *question) filterers() []string {
 			if !slices.Contains(out, n) {
 				out = append(out, n)
 			}
+		}
+	}
+	return out
+}
+
+// detectors are the rules that look at what goes out.
+func (q *question) detectors() (out []string) {
+	for i := range q.detect {
+		if d := &q.detect[i]; d.Concerns(q.req.Objects) && !slices.Contains(out, d.Rule) {
+			out = append(out, d.Rule)
 		}
 	}
 	return out

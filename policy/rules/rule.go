@@ -29,6 +29,7 @@ type rule struct {
 	functions []string
 	filters   []policy.Relation // those of which a rule that filters leaves rows out
 	rows      *clause           // which rows it keeps
+	detect    *policy.Detection // what a rule that masks looks for; nil: nothing
 
 	cond   *condition // nil: always
 	except []exception
@@ -53,6 +54,7 @@ var effects = map[string]policy.Effect{"allow": policy.EffectAllow, "mask": poli
 func (r *reader) rule(n *yaml.Node) *rule {
 	x := &rule{file: r.file, line: n.Line}
 	given := map[string]*yaml.Node{}
+	var look policy.Detection
 	take := func(key string, read func(*yaml.Node)) field {
 		return field{key, func(v *yaml.Node) {
 			given[key] = v
@@ -73,6 +75,8 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		take("relations", func(v *yaml.Node) { x.relations = r.relations(v) }),
 		take("fields", func(v *yaml.Node) { x.masks, x.fields = r.masks(v) }),
 		take("functions", func(v *yaml.Node) { x.functions = r.functions(v) }),
+		take("detect", func(v *yaml.Node) { look.Kinds = r.kinds(v) }),
+		take("on", func(v *yaml.Node) { look.On = r.on(v) }),
 		take("where", func(v *yaml.Node) { x.rows = r.rowsWhere(v) }),
 		take("condition", func(v *yaml.Node) { x.cond = r.condition(v) }),
 		take("except", func(v *yaml.Node) { x.except = r.except(v) }),
@@ -84,6 +88,10 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		take("limits", func(v *yaml.Node) { x.limits = r.limits(v) }),
 	}) {
 		return x
+	}
+	if look.Kinds != 0 {
+		look.Rule = x.name
+		x.detect = &look
 	}
 	r.shape(n, x, given)
 	r.unread(x, given)
@@ -112,6 +120,7 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 	case policy.EffectAllow:
 		need(`: what it allows must be said; "*" is all`, "identity", "resource", "commands", "relations")
 		useless("only a rule that masks names fields", "fields")
+		useless("only a rule that masks has detectors", "detect", "on")
 		useless("only a rule that filters says which rows", "where")
 		useless("only a rule that blocks has one", "reason", "remedy")
 		if len(x.functions) > 0 && x.cond != nil && !x.cond.static() {
@@ -119,7 +128,14 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		}
 	case policy.EffectMask:
 		need(`: what it masks must be said; "*" is everybody, or everywhere`, "identity", "resource")
-		need(": name them with their masks", "fields")
+		switch {
+		case given["fields"] == nil && given["detect"] == nil:
+			r.bad(n, "rule %q has no fields: name them with their masks, or say what to detect", x.name)
+		case given["detect"] != nil:
+			need(`: say where detectors look; "*" is in all text`, "on")
+		default:
+			useless("it says where detectors look: say which", "on")
+		}
 		useless("a mask holds for every command", "commands", "relations")
 		useless("only a rule that filters says which rows", "where")
 		r.early(x, given, useless)
@@ -128,13 +144,17 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		need(": name them", "relations")
 		need(": say which rows are there", "where")
 		useless("a filter holds for every command", "commands")
+		useless("only a rule that masks has detectors", "detect", "on")
 		useless("only a rule that masks names fields", "fields")
+		useless("only a rule that masks has detectors", "detect", "on")
 		r.early(x, given, useless)
 		if v := given["relations"]; v != nil {
 			x.filters = r.filterRelations(v, x.relations)
 		}
 	case policy.EffectBlock:
 		useless("only a rule that masks names fields", "fields")
+		useless("only a rule that masks has detectors", "detect", "on")
+		useless("only a rule that masks has detectors", "detect", "on")
 		useless("only a rule that filters says which rows", "where")
 		useless("only a rule that allows has limits", "limits")
 		useless("only a rule that allows declares them", "functions")

@@ -22,8 +22,9 @@ type view struct {
 	block  index
 	masks  map[events.Field]*masked
 	filter map[policy.Relation][]string // the rules that leave rows out
-	opaque bool                         // see policy.Scope.Opaque
-	unread *candidate                   // that lets a session go undecoded; nil: none does
+	detect []policy.Detection
+	opaque bool       // see policy.Scope.Opaque
+	unread *candidate // that lets a session go undecoded; nil: none does
 	record policy.Recording
 }
 
@@ -166,6 +167,9 @@ func (b *builder) holds(x *rule) bool {
 // reads it is refused.
 func (b *builder) mask(x *rule) {
 	b.parts = append(b.parts, x.digest[:])
+	if x.detect != nil {
+		b.view.detect = append(b.view.detect, *x.detect)
+	}
 	for f, m := range x.masks {
 		have := b.view.masks[f]
 		if have == nil {
@@ -215,9 +219,10 @@ func (b *builder) finish() *policy.Scope {
 	v.record = fullest(b.allow)
 	// What one person's statements leave in a session is there for the next
 	// one's: where many are served, all must be understood.
-	nothing := len(v.masks) == 0 && len(v.filter) == 0 && !b.timed && len(b.block) == 0 && !b.session.Identity.SpeaksFor
+	nothing := len(v.masks) == 0 && len(v.filter) == 0 && len(v.detect) == 0 && !b.timed && len(b.block) == 0 && !b.session.Identity.SpeaksFor
 	nothing = nothing && !slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.limits != nil })
 	v.opaque = nothing && slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.everything() })
+	b.scope.Detects = v.detect
 	b.scope.Static, b.scope.Opaque, b.scope.Rules = b.static, v.opaque, v
 	b.unread()
 	b.scope.ID = b.id()

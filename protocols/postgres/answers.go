@@ -63,7 +63,12 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 			return 0, errUnexpected
 		}
 		c.queue.copying(copyIn)
+	case 'H':
+		if err := c.copyOut(msg[headLen:]); err != nil {
+			return 0, err
+		}
 	case 'C':
+		r.layout.begin()
 		r.commandComplete(msg[headLen:])
 		c.queue.tagged(bytes.TrimRight(msg[headLen:], "\x00"))
 	case 'Z':
@@ -105,7 +110,7 @@ func (r *replyState) commandComplete(body []byte) {
 func (c *conn) checkRow(body []byte) error {
 	r := &c.reply
 	s := &r.cur
-	if s.guard == nil || s.analyzer == nil {
+	if s.guard == nil && s.search == nil || s.analyzer == nil {
 		return nil
 	}
 	outputs := s.outputs
@@ -113,7 +118,7 @@ func (c *conn) checkRow(body []byte) error {
 	m := cursor{b: body}
 	n := m.int16()
 	for i := range n {
-		m.str()
+		name := m.str()
 		table, attnum := uint32(m.int32()), int16(m.int16())
 		oid := uint32(m.int32())
 		m.take(2 + 4)
@@ -130,8 +135,11 @@ func (c *conn) checkRow(body []byte) error {
 			outputs = outputs[1:]
 			continue
 		}
-		if s.analyzer.Protected(table, attnum, s.guard) {
+		if s.guard != nil && s.analyzer.Protected(table, attnum, s.guard) {
 			return c.disagree("would show stored values of protected column %d of relation %d", attnum, table)
+		}
+		if s.search != nil {
+			r.layout.look(i, format == 1, oid, string(name), s.analyzer.Column(table, attnum), s.search)
 		}
 	}
 	if !m.end() {
@@ -177,16 +185,28 @@ func (c *conn) reportError(msg []byte) (action, error) {
 		sanitize, rewritten = s.sanitize, s.rewritten
 		c.queue.copyFailed(s)
 	}
-	switch {
-	case sanitize:
-		e.sanitize()
-	case rewritten:
-		e.unmapped()
-	default:
+	if !c.changed(e, sanitize, rewritten) {
 		return passed, nil
 	}
 	r.buf = e.append(r.buf[:0], 'E')
 	return replaced, nil
+}
+
+// changed takes out of a report what the client must not be told, and reports
+// whether it did.
+func (c *conn) changed(e *report, sanitize, rewritten bool) bool {
+	if sanitize {
+		e.sanitize()
+		return true
+	}
+	found := false
+	if s := c.watched(); s != nil {
+		found = c.scrub(e, s)
+	}
+	if rewritten {
+		e.unmapped()
+	}
+	return rewritten || found
 }
 
 // notice passes a NoticeResponse or a NotificationResponse on, or takes its
@@ -197,21 +217,22 @@ func (c *conn) notice(typ byte, msg []byte) (action, error) {
 		if protected {
 			return dropped, nil // another session may have put anything there
 		}
-		return passed, nil
+		at := headLen + 4 // behind the process
+		return c.scrubLast(msg, at+bytes.IndexByte(msg[min(at, len(msg)):], 0)+1)
 	}
 	rewritten := false
 	if c.reply.have {
 		protected, rewritten = c.reply.cur.sanitize, c.reply.cur.rewritten
 	}
-	if !protected && !rewritten {
+	if !protected && !rewritten && c.watched() == nil {
 		return passed, nil
 	}
 	e, err := readReport(msg[headLen:])
 	if err != nil {
 		return 0, garbled(err)
 	}
-	if protected {
-		e.sanitize()
+	if !c.changed(e, protected, rewritten) {
+		return passed, nil
 	}
 	e.unmapped()
 	c.reply.buf = e.append(c.reply.buf[:0], 'N')
@@ -233,5 +254,5 @@ func (c *conn) parameterStatus(msg []byte) (action, error) {
 	}
 	c.settings.note(string(name), string(value))
 	c.unsafe.Store(c.settings.problem())
-	return passed, nil
+	return c.scrubLast(msg, headLen+len(name)+1)
 }

@@ -158,25 +158,19 @@ func (c *conn) walk(w *window) error {
 				r.cur = step{}
 			}
 		}
-		if (typ == 'D' || typ == 'd') && len(r.cur.outputs) > 0 {
-			if more, err := c.maskRow(w, typ, n); more || err != nil {
-				return err
-			}
-			continue
-		}
 		if typ == 'D' || typ == 'd' {
-			if err := r.row(); err != nil {
+			more := false
+			switch {
+			case !r.cur.changes():
+				err = c.stream(w, n)
+			case typ == 'd' && len(r.cur.outputs) == 0:
+				more, err = c.scrubCopy(w, n)
+			default:
+				more, err = c.maskRow(w, typ, n)
+			}
+			if more || err != nil {
 				return err
 			}
-			k := min(n, len(w.b)-w.i)
-			if held, err := c.withheld(w, n); held || err != nil {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			r.inside = n - k
-			w.i += k
 			continue
 		}
 		if n > maxControl {
@@ -206,6 +200,21 @@ func (c *conn) walk(w *window) error {
 			}
 		}
 	}
+	return nil
+}
+
+// stream passes the row at w.i, of n bytes, on as it comes.
+func (c *conn) stream(w *window, n int) error {
+	r := &c.reply
+	if err := r.row(); err != nil {
+		return err
+	}
+	k := min(n, len(w.b)-w.i)
+	if held, err := c.withheld(w, n); held || err != nil {
+		return err
+	}
+	r.inside = n - k
+	w.i += k
 	return nil
 }
 

@@ -53,6 +53,7 @@ type conn struct {
 
 	unsafe  atomic.Pointer[string] // why texts may mean something else than is understood
 	guarded atomic.Bool            // something is protected, as of the latest message
+	watch   atomic.Uint64          // what is looked for in messages, a detect.Set; as of the latest message
 	ended   atomic.Uint64          // the latest statement with an outcome
 
 	server   *wire.Reader
@@ -272,6 +273,9 @@ func (c *conn) scope() *policy.Scope {
 	sc := c.s.Scope()
 	if p := sc.Protects(); p != c.guarded.Load() {
 		c.guarded.Store(p)
+	}
+	if k := watches(sc); k != c.watch.Load() {
+		c.watch.Store(k)
 	}
 	return sc
 }

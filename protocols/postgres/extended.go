@@ -415,7 +415,7 @@ func (c *conn) execute(body []byte) error {
 	if err != nil || !d.Allowed() {
 		return c.refuse(false, c.refused(d, err, st.an))
 	}
-	if len(st.an.Outputs) > 0 {
+	if len(st.an.Outputs) > 0 || searches(sc, st.an) != nil {
 		if err := c.askColumns(name, st, sc, d); err != nil {
 			return err
 		}

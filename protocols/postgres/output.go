@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/postgres/scrub"
 )
 
 // Columns with a keyed mask come from the server as they are stored, where the
@@ -29,11 +31,15 @@ func (c *conn) askColumns(portal []byte, st *statement, sc *policy.Scope, d poli
 		guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
 	}
 	s.shows(st.an)
+	s.search = searches(sc, st.an)
 	return c.push(&s, d, c.msg)
 }
 
 // shows notes what the result of an analysed statement is to have masked.
 func (s *step) shows(an *query.Analysis) { s.outputs, s.width = an.Outputs, an.Width }
+
+// changes reports whether rows of the result may have to be changed.
+func (s *step) changes() bool { return len(s.outputs) > 0 || s.search != nil }
 
 // layout is where masks go in the rows of a statement's result.
 type layout struct {
@@ -43,6 +49,8 @@ type layout struct {
 
 	keys    *mask.Keys // that maskers were made with
 	maskers map[field]*mask.Masker
+
+	scrubbers scrubbers
 }
 
 // shown is a column that is masked.
@@ -50,6 +58,10 @@ type shown struct {
 	index  int
 	binary bool
 	masker *mask.Masker // nil: NULL
+
+	scrub *scrub.Scrubber // nil: it is masked
+	form  scrub.Form
+	of    events.Field
 }
 
 // field is what a Masker is kept by.
@@ -79,12 +91,12 @@ func (l *layout) show(keys *mask.Keys, o *query.Output, binary bool) {
 		m = keys.Masker(f.of, f.column, f.mask, f.kind)
 		l.maskers[f] = m
 	}
-	l.columns = append(l.columns, shown{o.Index, binary, m})
+	l.columns = append(l.columns, shown{index: o.Index, binary: binary, masker: m})
 }
 
 // known says that the columns of a step's result are what was expected.
 func (l *layout) known(s *step, width int) {
-	if len(s.outputs) > 0 && (s.asked || s.kind == stepQuery) {
+	if s.changes() && (s.asked || s.kind == stepQuery) {
 		l.number, l.width = s.number, width
 	}
 }
@@ -100,16 +112,16 @@ func (c *conn) maskRow(w *window, typ byte, n int) (more bool, err error) {
 	if typ != 'D' || r.layout.number != r.cur.number || r.cur.number == 0 {
 		return false, c.disagree("a row came before it was known what is in it")
 	}
+	if len(r.layout.columns) == 0 {
+		return false, c.stream(w, n)
+	}
 	msg := w.b[w.i:]
 	prefix, drop, err := r.layout.prefix(msg, n)
 	if err != nil {
 		return false, c.disagree("%w", err)
 	}
 	if prefix > maxPrefix {
-		return false, &ending{&refusal{
-			code: codeBusy, message: "sallyport: a row is too large to be masked: this connection ends",
-			hint: "Select the columns that are masked before large ones.",
-		}, errors.New("postgres: the columns of a row up to its last masked one are larger than 16 MiB")}
+		return false, tooLarge()
 	}
 	if prefix > len(msg) {
 		return true, nil
@@ -121,7 +133,7 @@ func (c *conn) maskRow(w *window, typ byte, n int) (more bool, err error) {
 		return false, err
 	}
 	w.collect()
-	w.out = r.layout.append(w.out, msg[:prefix], n, drop)
+	w.out = r.layout.append(w.out, msg[:prefix], n, drop, r.of(&r.cur))
 	w.skip(prefix)
 	r.drop, r.inside = drop, n-prefix-drop
 	return false, nil
@@ -148,7 +160,8 @@ func (l *layout) prefix(msg []byte, n int) (prefix, drop int, err error) {
 	if int(binary.BigEndian.Uint16(msg[headLen:])) != l.width {
 		return 0, 0, errRowWidth
 	}
-	last := l.columns[len(l.columns)-1].index
+	end := &l.columns[len(l.columns)-1]
+	last := end.index
 	for i := 0; ; i++ {
 		if n-at < 4 {
 			return 0, 0, errRowSize
@@ -161,7 +174,7 @@ func (l *layout) prefix(msg []byte, n int) (prefix, drop int, err error) {
 		switch {
 		case size < -1, size > n-at:
 			return 0, 0, errRowSize
-		case i == last && size > mask.MaxValue:
+		case i == last && size > mask.MaxValue && end.scrub == nil:
 			return at, size, nil
 		case size > 0:
 			at += size
@@ -173,8 +186,8 @@ func (l *layout) prefix(msg []byte, n int) (prefix, drop int, err error) {
 }
 
 // append appends the beginning of a DataRow of n bytes with its columns masked;
-// prefix and drop are what prefix said.
-func (l *layout) append(dst, prefix []byte, n, drop int) []byte {
+// prefix and drop are what prefix said, o is told what was found.
+func (l *layout) append(dst, prefix []byte, n, drop int, o *outcome) []byte {
 	begin, from, at := len(dst), 0, headLen+2
 	columns := l.columns
 	for i := 0; at < len(prefix); i++ {
@@ -186,7 +199,7 @@ func (l *layout) append(dst, prefix []byte, n, drop int) []byte {
 		if columns[0].index == i {
 			if size >= 0 {
 				dst = append(dst, prefix[from:at]...)
-				dst = columns[0].append(dst, prefix[at+4:next], size)
+				dst = columns[0].append(dst, prefix[at+4:next], size, o)
 				from = next
 			}
 			columns = columns[1:]
@@ -201,11 +214,16 @@ func (l *layout) append(dst, prefix []byte, n, drop int) []byte {
 
 // append appends a column's size and masked value. size is that of the value,
 // which is not there where it is too large.
-func (s *shown) append(dst, value []byte, size int) []byte {
+func (s *shown) append(dst, value []byte, size int, o *outcome) []byte {
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	out, ok := dst, false
-	if size == len(value) {
+	switch {
+	case size != len(value):
+	case s.scrub != nil:
+		out, ok = s.scrub.Append(dst, value, s.form)
+		o.found(s.scrub, s.index+1, s.of)
+	default:
 		out, ok = s.masker.Append(dst, value, s.binary)
 	}
 	if !ok {

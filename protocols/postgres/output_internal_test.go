@@ -52,7 +52,7 @@ func (l *layout) through(row []byte, step int) (out []byte, err error) {
 			}
 			continue
 		}
-		out = l.append(nil, row[:prefix], len(row), drop)
+		out = l.append(nil, row[:prefix], len(row), drop, new(outcome))
 		return append(out, row[prefix+drop:]...), nil
 	}
 }
@@ -136,7 +136,7 @@ func TestOutputAllocates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.append(buf, row[:prefix], len(row), drop)
+		l.append(buf, row[:prefix], len(row), drop, new(outcome))
 	}); n > 0 {
 		t.Errorf("%.1f allocations for a row", n)
 	}
@@ -154,7 +154,7 @@ func BenchmarkOutputRow(b *testing.B) {
 			b.SetBytes(int64(len(row)))
 			for b.Loop() {
 				prefix, drop, _ := l.prefix(row, len(row))
-				l.append(buf, row[:prefix], len(row), drop)
+				l.append(buf, row[:prefix], len(row), drop, new(outcome))
 			}
 		})
 	}

@@ -44,6 +44,7 @@ type step struct {
 	analyzer  query.Analyzer
 	outputs   []query.Output // of its result, to be masked
 	width     int            // columns of that result
+	search    *search        // for what its rows hold; nil: nothing
 	asked     bool           // by us: the client does not see the answer
 	copies    bool           // it may start a COPY from the client
 	voice     voice

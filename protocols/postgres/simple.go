@@ -78,6 +78,7 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 	}
 	s.copies, s.left = st.copies, d.Allowance()
 	s.shows(an)
+	s.search = searches(sc, an)
 	s.ends = kind == stepExecute && mayEnd(an.Commands)
 	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil || an.Closes != nil {
 		s.change = change{kind: bySQL, sql: st, who: c.s.Principal()}

@@ -7,6 +7,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/scrub"
 )
 
 // record puts a statement and its binds into the transcript. They are written
@@ -47,6 +48,11 @@ type outcome struct {
 	code     string
 	hash     hash.Hash
 	begun    bool // hash has something
+
+	detected []events.Detection
+	copied   int         // COPYs that began
+	form     *scrub.Copy // of the latest
+	first    bool        // its next message is its first
 }
 
 // reset begins the outcome of another statement.
@@ -96,7 +102,7 @@ func (c *conn) respond(s *step) error {
 	e := &c.reply.event
 	*e = events.Event{
 		Kind: events.Response, Session: s.event, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code, Reason: o.reason,
-		Rows: o.rows, Bytes: o.bytes, Recorded: o.recorded,
+		Rows: o.rows, Bytes: o.bytes, Recorded: o.recorded, Detected: o.detected,
 	}
 	if o.rows == 0 {
 		e.Rows = o.changed

@@ -8,6 +8,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/scrub"
 )
 
 // Analyzer analyses statements of one database on one server. It is safe for
@@ -27,6 +28,9 @@ type Analyzer interface {
 	// Protected reports whether a column, by what a RowDescription says of
 	// it, is protected in the scope: its stored value must not go out.
 	Protected(table uint32, attnum int16, sc *policy.Scope) bool
+	// Column names a column by what a RowDescription says of it; the zero Field
+	// where it is none of a relation, or is not known.
+	Column(table uint32, attnum int16) events.Field
 }
 
 // Input is a text to analyse, with what its meaning depends on.
@@ -80,6 +84,9 @@ type Analysis struct {
 	// has Width columns; one that does not is not this statement's.
 	Outputs []Output
 	Width   int
+
+	// Copies is how each COPY to the client that it holds writes its rows.
+	Copies []scrub.Copy
 
 	// Sanitize: errors and notices of the statement could tell of protected
 	// data; only severity, SQLSTATE and a generic message may pass.

@@ -203,6 +203,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool) {
 	an.Sanitize = an.Sanitize || w.sanitize || opaque
 	an.changed = an.changed || w.changed
 	an.Outputs, an.Width = w.outputs, w.width // of the only statement
+	an.Copies = append(an.Copies, w.copies...)
 	an.Local = an.Local || w.local
 	an.ByValue = an.ByValue || w.byValue
 }
@@ -291,6 +292,18 @@ func (a *Analyzer) Protected(table uint32, attnum int16, sc *policy.Scope) bool 
 		}
 	}
 	return len(g.columns) > 0 && attnum > 0
+}
+
+// Column implements query.Analyzer.
+func (a *Analyzer) Column(table uint32, attnum int16) events.Field {
+	if r := a.o.Catalog.Snapshot().ByOID[table]; r != nil {
+		for _, c := range r.Columns {
+			if c.Num == attnum {
+				return events.Field{Schema: r.Schema, Relation: r.Name, Column: c.Name}
+			}
+		}
+	}
+	return events.Field{}
 }
 
 // Unbound lists the fields that the policy protects on relations which have

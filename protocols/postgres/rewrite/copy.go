@@ -4,6 +4,7 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/scrub"
 )
 
 // copyOptions are the options that change the form of the data only.
@@ -29,6 +30,10 @@ func (w *walker) copy(c *pg.CopyStmt) {
 		return
 	}
 	w.commands[0] = "copy_to"
+	form := copyForm(c.Options)
+	form.Columns = w.copyColumns(c)
+	w.copies = append(w.copies, form)
+	w.byValue = w.byValue || len(c.Options) > 0
 	if c.Query != nil {
 		w.cond.top = c.Query.GetSelectStmt()
 		w.query(c.Query)
@@ -70,6 +75,82 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	w.changed = true
 	w.cond.top = q
 	w.query(c.Query)
+}
+
+// copyForm is how a COPY with these options writes its rows; the zero Copy where
+// they are not understood. What the server refuses needs no answer here.
+func copyForm(options []*pg.Node) scrub.Copy {
+	c := scrub.Copy{Format: scrub.CopyText, Delimiter: '\t', Null: `\N`}
+	given := map[string]string{}
+	for _, o := range options {
+		d := o.GetDefElem()
+		s := d.GetArg().GetString_()
+		if s == nil {
+			if d.Defname == "format" || d.Defname == "delimiter" || d.Defname == "null" || d.Defname == "quote" || d.Defname == "escape" {
+				return scrub.Copy{}
+			}
+			continue
+		}
+		given[d.Defname] = s.Sval
+	}
+	switch given["format"] {
+	case "", "text":
+	case "binary":
+		return scrub.Copy{Format: scrub.CopyBinary}
+	case "csv":
+		c = scrub.Copy{Format: scrub.CopyCSV, Delimiter: ',', Quote: '"', Escape: '"'}
+	default:
+		return scrub.Copy{}
+	}
+	one := func(name string, to *byte) bool {
+		v, ok := given[name]
+		if ok && len(v) == 1 {
+			*to = v[0]
+		}
+		return !ok || len(v) == 1
+	}
+	ok := one("delimiter", &c.Delimiter) && one("quote", &c.Quote)
+	if given["quote"] != "" {
+		c.Escape = c.Quote
+	}
+	if null, there := given["null"]; there {
+		c.Null = null
+	}
+	if !ok || !one("escape", &c.Escape) {
+		return scrub.Copy{}
+	}
+	return c
+}
+
+// copyColumns returns what the columns of a COPY are called, nil where that is
+// not plain.
+func (w *walker) copyColumns(c *pg.CopyStmt) (out []string) {
+	if c.Query == nil {
+		if names, ok := parts(c.Attlist); ok && len(names) > 0 {
+			return names
+		}
+		if rels := w.snap.ByName[c.Relation.GetRelname()]; len(rels) == 1 {
+			for _, col := range rels[0].Columns {
+				if !col.Generated {
+					out = append(out, col.Name)
+				}
+			}
+		}
+		return out
+	}
+	for _, t := range c.Query.GetSelectStmt().GetTargetList() {
+		r := t.GetResTarget()
+		name := r.GetName()
+		if fields := r.GetVal().GetColumnRef().GetFields(); name == "" && len(fields) > 0 {
+			last := fields[len(fields)-1]
+			if last.GetAStar() != nil {
+				return nil
+			}
+			name = last.GetString_().GetSval()
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 func (w *walker) copyFrom(c *pg.CopyStmt) {

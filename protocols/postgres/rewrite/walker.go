@@ -10,6 +10,7 @@ import (
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/postgres/scrub"
 )
 
 // maxDepth bounds the nesting of what is walked.
@@ -46,6 +47,7 @@ type walker struct {
 	root      *pg.SelectStmt
 	outputs   []query.Output
 	width     int
+	copies    []scrub.Copy
 
 	ctes   []string           // in scope, innermost last
 	items  map[string][]*item // range items by the name they go by
