@@ -123,9 +123,11 @@ func TestCopy(t *testing.T) {
 		{"CSV cut off in a quote", &csv, false, "\"" + ssn + "\n", ""},
 		{"CSV with more behind a quote", &csv, false, "\"a\"" + ssn + "\n", ""},
 		{"binary", &bin, true, head + int2(3) + sized(ssn) + int4(-1) + sized("\x00\x00\x00\x07"), head + int2(3) + sized("[ssn]") + int4(-1) + sized("\x00\x00\x00\x07")},
-		{"jsonb and an array in binary", &bin, false,
+		{
+			"jsonb and an array in binary", &bin, false,
 			int2(2) + sized("\x01{\"ssn\":219099847}") + sized(int4(1)+int4(0)+int4(25)+int4(1)+int4(1)+sized(mail)),
-			int2(2) + sized("\x01{\"ssn\":\"[ssn]\"}") + sized(int4(1)+int4(0)+int4(25)+int4(1)+int4(1)+sized("[email]"))},
+			int2(2) + sized("\x01{\"ssn\":\"[ssn]\"}") + sized(int4(1)+int4(0)+int4(25)+int4(1)+int4(1)+sized("[email]")),
+		},
 		{"something else in binary", &bin, false, int2(1) + sized("\x00\x01"+mail), int2(1) + int4(-1)},
 		{"the end of binary", &bin, false, int2(-1), int2(-1)},
 		{"binary cut off", &bin, false, int2(1) + sized(mail)[:9], ""},
