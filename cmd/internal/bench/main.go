@@ -46,6 +46,8 @@ func helper(ctx context.Context, name string, args []string) error {
 		return drain(ctx, args[0])
 	case name == "hold" && len(args) == 2:
 		return hold(args[0], args[1])
+	case name == "record" && len(args) == 3:
+		return record(ctx, args[0], args[1], args[2])
 	case name == "idle" && len(args) == 1:
 		return idle(ctx, args[0])
 	}
@@ -67,7 +69,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.seconds, "seconds", 2, "length of one pgbench run")
 	flag.IntVar(&o.idle, "idle", 300, "idle connections whose memory is measured")
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
-	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone, detectors for those (needs no root)")
+	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone, detectors or evidence for those (need no root)")
 	flag.BoolVar(&o.alone, "no-recorder", false, "without the recorder, which else runs on the same machine")
 	flag.Parse()
 	exe, err := os.Executable()
@@ -83,6 +85,11 @@ func run(ctx context.Context) error {
 	}
 	if strings.Contains("kernel", o.only) {
 		if err := runKernel(ctx, o.rounds); err != nil || o.only != "" {
+			return err
+		}
+	}
+	if strings.Contains("evidence", o.only) {
+		if err := runEvidence(ctx, o.rounds); err != nil || o.only != "" {
 			return err
 		}
 	}
