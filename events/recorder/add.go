@@ -17,20 +17,27 @@ type chainState struct {
 	Head              // the newest record with none missing before it
 	last     uint64   // the newest record stored
 	lastHash [32]byte //
-	ahead    bool     // records wait for one in front of them
 	moved    bool
+
+	next  []events.Record // taken, and not in a block yet: they follow each other
+	size  int             // bytes of their payloads
+	wait  []waiting       // for one in front of them, by number
+	ahead uint64          // the least number of those that the store keeps waiting; 0: none
+	seen  []events.Record // heads of the block that was looked at last
 }
 
 // adder is one transaction.
 type adder struct {
-	ctx    context.Context
-	tx     *sql.Tx
-	now    time.Time
-	chains map[[2]string]*chainState
-	alarms []Alarm
-	stmts  map[string]*sql.Stmt // of this transaction, by their text
-	opened map[[3]string]int64  // host, session and protocol noted in it, with their earliest time
-	chunks []events.Chunk       // of a record, for index
+	ctx      context.Context
+	tx       *sql.Tx
+	now      time.Time
+	chains   map[[2]string]*chainState
+	sessions map[[2]string]*sessionState
+	latest   *sessionState // the one that was looked at last
+	alarms   []Alarm
+	stmts    map[string]*sql.Stmt // of this transaction, by their text
+	w        *blockWriter
+	chunks   []events.Chunk // of a record, for index
 }
 
 // Add implements Store.
@@ -39,7 +46,7 @@ func (s *SQLite) Add(ctx context.Context, batch []Message, now time.Time) ([]Hea
 	if err != nil {
 		return nil, nil, err
 	}
-	defer a.tx.Rollback()
+	defer a.end()
 	for i := range batch {
 		if err := a.add(&batch[i]); err != nil {
 			return nil, nil, fmt.Errorf("recorder: store: %w", err)
@@ -54,13 +61,32 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
-	return &adder{ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}, stmts: map[string]*sql.Stmt{}, opened: map[[3]string]int64{}}, nil
+	return newAdder(ctx, tx, now), nil
+}
+
+func newAdder(ctx context.Context, tx *sql.Tx, now time.Time) *adder {
+	return &adder{
+		ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}, sessions: map[[2]string]*sessionState{},
+		stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter),
+	}
+}
+
+// end gives back what commit has not taken.
+func (a *adder) end() {
+	a.tx.Rollback()
+	writers.Put(a.w)
 }
 
 // commit: a crash before it leaves nothing of the batch, which is delivered
 // again; a crash after it leaves all, and the second delivery finds it.
 func (a *adder) commit() (heads []Head, err error) {
 	for _, c := range a.chains {
+		if err := a.flush(c); err != nil {
+			return nil, fmt.Errorf("recorder: store: %w", err)
+		}
+		if err := a.keepWaiting(c); err != nil {
+			return nil, fmt.Errorf("recorder: store: %w", err)
+		}
 		if !c.moved {
 			continue
 		}
@@ -72,24 +98,45 @@ func (a *adder) commit() (heads []Head, err error) {
 			heads = append(heads, c.Head)
 		}
 	}
+	for _, s := range a.sessions {
+		if err := a.keep(s); err != nil {
+			return nil, fmt.Errorf("recorder: store: %w", err)
+		}
+	}
 	if err := a.tx.Commit(); err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
 	return heads, nil
 }
 
-// exec runs a statement that is prepared once for the transaction.
-func (a *adder) exec(query string, args ...any) error {
-	st := a.stmts[query]
-	if st == nil {
-		var err error
-		if st, err = a.tx.PrepareContext(a.ctx, query); err != nil {
-			return err
-		}
+// prepared returns a statement that is prepared once for the transaction.
+func (a *adder) prepared(query string) (*sql.Stmt, error) {
+	if st := a.stmts[query]; st != nil {
+		return st, nil
+	}
+	st, err := a.tx.PrepareContext(a.ctx, query)
+	if err == nil {
 		a.stmts[query] = st // closed with the transaction
 	}
-	_, err := st.ExecContext(a.ctx, args...)
+	return st, err
+}
+
+func (a *adder) exec(query string, args ...any) error {
+	st, err := a.prepared(query)
+	if err != nil {
+		return err
+	}
+	_, err = st.ExecContext(a.ctx, args...)
 	return err
+}
+
+// one reads one row; sql.ErrNoRows where there is none.
+func (a *adder) one(query string, args []any, to ...any) error {
+	st, err := a.prepared(query)
+	if err != nil {
+		return err
+	}
+	return st.QueryRowContext(a.ctx, args...).Scan(to...)
 }
 
 func (a *adder) add(m *Message) error {
@@ -104,150 +151,145 @@ func (a *adder) add(m *Message) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case r.Seq <= c.last:
-		return a.again(c, r)
-	case r.Seq > c.last+1:
-		c.ahead = true
-		return a.exec(`INSERT OR IGNORE INTO ahead VALUES (?,?,?,?,?,?,?,?,?,?)`, m.Host, r.Chain, r.Seq, r.Kind, r.Protocol, r.Session,
-			r.Prev[:], r.Hash[:], bytes(r.Payload), a.now.UnixNano())
-	case r.Prev != c.lastHash:
-		return a.alarm(m.Host, r, "unlinked", fmt.Sprintf("it does not follow record %d that is stored", c.last))
-	}
-	if err := a.append(c, r); err != nil || !c.ahead {
+	if err := a.take(c, r, a.now.UnixNano()); err != nil {
 		return err
 	}
 	return a.drain(c)
 }
 
+// take judges a record, whose hash is right, by its place in the chain.
+func (a *adder) take(c *chainState, r *events.Record, arrived int64) error {
+	switch {
+	case r.Seq <= c.last:
+		return a.again(c, r)
+	case r.Seq > c.last+1:
+		c.await(r, arrived)
+		return nil
+	case r.Prev != c.lastHash:
+		return a.alarm(c.Host, r, "unlinked", fmt.Sprintf("it does not follow record %d that is stored", c.last))
+	}
+	return a.append(c, r)
+}
+
 // again handles a record at or before the end: a duplicate, a fork, or one
 // that fills a gap late.
 func (a *adder) again(c *chainState, r *events.Record) error {
-	have, err := a.hash(c, r.Seq)
+	have, err := a.stored(c, r.Seq)
 	switch {
 	case err != nil:
 		return err
-	case have != nil && *have == r.Hash:
+	case have != nil && have.Hash == r.Hash:
 		return nil
 	case have != nil:
 		return a.alarm(c.Host, r, "forked", "another record with this number is stored")
 	}
-	before, err := a.hash(c, r.Seq-1)
+	before, err := a.stored(c, r.Seq-1)
 	if err != nil {
 		return err
 	}
-	var after []byte
-	err = a.tx.QueryRowContext(a.ctx, `SELECT prev FROM records WHERE host = ? AND chain = ? AND seq = ?`, c.Host, c.Chain, r.Seq+1).Scan(&after)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	after, err := a.stored(c, r.Seq+1)
+	if err != nil {
 		return err
 	}
-	if before != nil && *before != r.Prev || after != nil && string(after) != string(r.Hash[:]) {
+	if before != nil && before.Hash != r.Prev || after != nil && after.Prev != r.Hash {
 		return a.alarm(c.Host, r, "unlinked", "it does not fit between the records that are stored")
 	}
-	if err := a.insert(c, r); err != nil {
+	if err := a.insert(c, []events.Record{*r}); err != nil {
 		return err
 	}
 	if err := a.alarm(c.Host, r, "late", "it came after the alarm that it was missing"); err != nil {
 		return err
 	}
 	for c.Seq < c.last { // the head moves over what is now complete
-		h, err := a.hash(c, c.Seq+1)
+		h, err := a.stored(c, c.Seq+1)
 		if err != nil {
 			return err
 		}
 		if h == nil {
 			break
 		}
-		c.Seq, c.Hash, c.moved = c.Seq+1, *h, true
+		c.Seq, c.Hash, c.moved = h.Seq, h.Hash, true
 	}
 	return nil
 }
 
-// hash returns the hash of a stored record, nil if there is none. Record 0
-// stands before the first.
-func (a *adder) hash(c *chainState, seq uint64) (*[32]byte, error) {
-	var h [32]byte
+// stored returns a record of the store without its payload, nil if there is
+// none. Record 0, with a zero hash, stands before the first.
+func (a *adder) stored(c *chainState, seq uint64) (*events.Record, error) {
 	if seq == 0 {
-		return &h, nil
+		return &events.Record{}, nil
 	}
-	var b []byte
-	err := a.tx.QueryRowContext(a.ctx, `SELECT hash FROM records WHERE host = ? AND chain = ? AND seq = ?`, c.Host, c.Chain, seq).Scan(&b)
+	if r := at(c.next, seq); r != nil {
+		return r, nil
+	}
+	if r := at(c.seen, seq); r != nil {
+		return r, nil
+	}
+	var first uint64
+	var heads []byte
+	err := a.one(`SELECT first, heads FROM blocks WHERE host = ? AND chain = ? AND first <= ? ORDER BY first DESC LIMIT 1`,
+		[]any{c.Host, c.Chain, seq}, &first, &heads)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
-	copy(h[:], b)
-	return &h, err
+	if err != nil {
+		return nil, err
+	}
+	if c.seen, _, err = readHeads(c.Chain, first, heads); err != nil {
+		return nil, fmt.Errorf("host %s, chain %s, block of record %d: %w", c.Host, c.Chain, first, err)
+	}
+	return at(c.seen, seq), nil
+}
+
+// at finds a record among some that follow each other.
+func at(rs []events.Record, seq uint64) *events.Record {
+	if len(rs) == 0 || seq < rs[0].Seq || seq-rs[0].Seq >= uint64(len(rs)) {
+		return nil
+	}
+	return &rs[seq-rs[0].Seq]
 }
 
 // append stores the record behind the last one.
 func (a *adder) append(c *chainState, r *events.Record) error {
-	if err := a.insert(c, r); err != nil {
-		return err
+	if n := len(c.next); n > 0 && (c.next[n-1].Seq+1 != r.Seq || n >= blockRecords || c.size+len(r.Payload) > blockBytes) {
+		if err := a.flush(c); err != nil {
+			return err
+		}
 	}
+	c.next, c.size = append(c.next, *r), c.size+len(r.Payload)
 	if c.Seq == c.last && r.Seq == c.last+1 {
 		c.Seq, c.Hash = r.Seq, r.Hash
 	}
 	c.last, c.lastHash, c.moved = r.Seq, r.Hash, true
+	return a.index(c, r)
+}
+
+// flush puts what was taken into a block.
+func (a *adder) flush(c *chainState) error {
+	if len(c.next) == 0 {
+		return nil
+	}
+	err := a.write(c, c.next)
+	c.next, c.size = nil, 0
+	return err
+}
+
+// insert stores records that follow each other in a block of their own.
+func (a *adder) insert(c *chainState, rs []events.Record) error {
+	if err := a.write(c, rs); err != nil {
+		return err
+	}
+	for i := range rs {
+		if err := a.index(c, &rs[i]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-func (a *adder) insert(c *chainState, r *events.Record) error {
-	packed, payload := pack(r.Payload)
-	if err := a.exec(`INSERT INTO records VALUES (?,?,?,?,?,?,?,?,?,?)`, c.Host, r.Chain, r.Seq, r.Kind, r.Protocol, r.Session,
-		r.Prev[:], r.Hash[:], packed, bytes(payload)); err != nil {
-		return err
-	}
-	return a.index(c.Host, r)
-}
-
-// drain takes in records that waited for the last one.
-func (a *adder) drain(c *chainState) error {
-	c.ahead = false // so that add does not come back here
-	for {
-		next := c.last + 1
-		n, err := a.judge(c, next)
-		if err != nil {
-			return err
-		}
-		if n == 0 || c.last < next { // nothing waits, or none of them was the one
-			break
-		}
-	}
-	return a.tx.QueryRowContext(a.ctx, `SELECT EXISTS (SELECT 1 FROM ahead WHERE host = ? AND chain = ?)`, c.Host, c.Chain).Scan(&c.ahead)
-}
-
-// judge takes the waiting records with one number as if they had just come.
-func (a *adder) judge(c *chainState, seq uint64) (int, error) {
-	waiting, err := a.waiting(c, seq)
-	if err != nil || len(waiting) == 0 {
-		return 0, err
-	}
-	for i := range waiting {
-		if err := a.add(&Message{Host: c.Host, Record: waiting[i]}); err != nil {
-			return 0, err
-		}
-	}
-	return len(waiting), a.exec(`DELETE FROM ahead WHERE host = ? AND chain = ? AND seq = ?`, c.Host, c.Chain, seq)
-}
-
-func (a *adder) waiting(c *chainState, seq uint64) ([]events.Record, error) {
-	rows, err := a.tx.QueryContext(a.ctx, `SELECT kind, protocol, session, prev, hash, payload FROM ahead WHERE host = ? AND chain = ? AND seq = ?`, c.Host, c.Chain, seq)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []events.Record
-	for rows.Next() {
-		r := events.Record{Chain: c.Chain, Seq: seq}
-		var prev, hash []byte
-		if err := rows.Scan(&r.Kind, &r.Protocol, &r.Session, &prev, &hash, &r.Payload); err != nil {
-			return nil, err
-		}
-		copy(r.Prev[:], prev)
-		copy(r.Hash[:], hash)
-		out = append(out, r)
-	}
-	return out, rows.Err()
+func (a *adder) write(c *chainState, rs []events.Record) error {
+	heads, bodies := a.w.block(rs)
+	return a.exec(`INSERT INTO blocks VALUES (?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, rs[len(rs)-1].Seq, heads, bodies)
 }
 
 // chain finds or makes the state of a record's chain.
@@ -258,13 +300,15 @@ func (a *adder) chain(host string, r *events.Record) (*chainState, error) {
 	}
 	c := &chainState{Head: Head{Host: host, Chain: r.Chain}}
 	var last, proved []byte
-	err := a.tx.QueryRowContext(a.ctx, `SELECT head_seq, head_hash, proved_seq, proved_hash,
-		EXISTS (SELECT 1 FROM ahead WHERE ahead.host = chains.host AND ahead.chain = chains.chain)
-		FROM chains WHERE host = ? AND chain = ?`, host, r.Chain).Scan(&c.last, &last, &c.Seq, &proved, &c.ahead)
+	err := a.one(`SELECT head_seq, head_hash, proved_seq, proved_hash FROM chains WHERE host = ? AND chain = ?`,
+		[]any{host, r.Chain}, &c.last, &last, &c.Seq, &proved)
 	copy(c.lastHash[:], last)
 	copy(c.Hash[:], proved)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = a.newChain(host, r)
+	}
+	if err == nil {
+		err = a.firstWaiting(c)
 	}
 	if err != nil {
 		return nil, err
@@ -308,59 +352,4 @@ func bytes(b []byte) []byte {
 		return []byte{}
 	}
 	return b
-}
-
-// Settle implements Store.
-func (s *SQLite) Settle(ctx context.Context, before time.Time) ([]Alarm, error) {
-	a, err := s.begin(ctx, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	defer a.tx.Rollback()
-	for {
-		r := events.Record{}
-		var host string
-		err := a.tx.QueryRowContext(ctx, `SELECT host, chain, min(seq) FROM ahead WHERE arrived < ? GROUP BY host, chain LIMIT 1`, before.UnixNano()).Scan(&host, &r.Chain, &r.Seq)
-		if errors.Is(err, sql.ErrNoRows) {
-			break
-		}
-		if err == nil {
-			err = a.settle(host, &r)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("recorder: store: %w", err)
-		}
-	}
-	_, err = a.commit()
-	return a.alarms, err
-}
-
-// settle moves the end of a chain to just before the first record that waits,
-// which then needs no predecessor.
-func (a *adder) settle(host string, r *events.Record) error {
-	c, err := a.chain(host, r)
-	if err != nil {
-		return err
-	}
-	var first uint64
-	if err := a.tx.QueryRowContext(a.ctx, `SELECT min(seq) FROM ahead WHERE host = ? AND chain = ?`, host, r.Chain).Scan(&first); err != nil {
-		return err
-	}
-	if first <= c.last { // it came a second time, in order
-		c.ahead = false
-		_, err := a.judge(c, first)
-		return err
-	}
-	if first > c.last+1 {
-		gap := events.Record{Chain: r.Chain, Seq: c.last + 1, Hash: c.lastHash}
-		if err := a.alarm(host, &gap, "gap", fmt.Sprintf("records %d to %d are missing", c.last+1, first-1)); err != nil {
-			return err
-		}
-		waiting, err := a.waiting(c, first)
-		if err != nil || len(waiting) == 0 {
-			return err
-		}
-		c.last, c.lastHash, c.moved = first-1, waiting[0].Prev, true
-	}
-	return a.drain(c)
 }

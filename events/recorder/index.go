@@ -1,62 +1,216 @@
 package recorder
 
 import (
+	"database/sql"
 	"errors"
 
 	"sallyport.dev/sallyport/events"
 )
 
+// sessionState is a row of sessions, and where its records are.
+type sessionState struct {
+	id            int64 // 0: new
+	host, session string
+	protocol      string
+	who           Identity // those that have a column
+	opened        int64    // ns
+	closed        int64
+	status        string
+
+	statements, masked, refused, rows int64
+	verdicts                          int64
+	number                            uint64 // of the latest statement that was decided
+	verdict                           string
+
+	spans []span
+	moved bool
+}
+
+// span is a part of a chain.
+type span struct {
+	chain       string
+	first, last uint64
+}
+
 // index notes what a new record says of its session. What cannot be decoded is
 // an alarm, never an error: one host's nonsense must not stop the others.
-func (a *adder) index(host string, r *events.Record) error {
+func (a *adder) index(c *chainState, r *events.Record) error {
+	var f Facts
+	var err error
 	if r.Kind == 0 {
-		var err error
 		if a.chunks, err = events.ParseChunks(a.chunks[:0], r.Payload); err == nil && r.Session == "" {
 			err = errors.New("a piece of a transcript that belongs to no session")
 		}
-		if err != nil {
-			return a.alarm(host, r, "undecodable", err.Error())
+		if err == nil {
+			f.Time = a.chunks[0].Time
 		}
-		return a.session(host, r, a.chunks[0].Time.UnixNano())
+	} else {
+		f, err = decode(r)
 	}
-	f, err := decode(r)
 	if err != nil {
-		return a.alarm(host, r, "undecodable", err.Error())
+		if err := a.alarm(c.Host, r, "undecodable", err.Error()); err != nil || r.Session == "" {
+			return err
+		}
 	}
 	if r.Session == "" {
 		return nil
 	}
-	at := f.Time.UnixNano()
-	if err := a.session(host, r, at); err != nil {
-		return err
+	s, err2 := a.session(c.Host, r.Session)
+	if err2 != nil {
+		return err2
 	}
-	w := &f.Who
+	s.at(c.Chain, r.Seq)
+	switch {
+	case err == nil:
+		s.note(r, &f)
+	case s.opened == 0:
+		s.opened = a.now.UnixNano()
+	}
+	return nil
+}
+
+// session finds or makes the state of a record's session.
+func (a *adder) session(host, id string) (*sessionState, error) {
+	if s := a.latest; s != nil && s.session == id && s.host == host {
+		return s, nil
+	}
+	s := a.sessions[[2]string{host, id}]
+	if s == nil {
+		s = &sessionState{host: host, session: id}
+		w := &s.who
+		err := a.one(`SELECT id, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
+			statements, masked, refused, rows, verdicts, number, verdict FROM sessions WHERE host = ? AND session = ?`, []any{host, id},
+			&s.id, &s.protocol, &w.Resource, &w.Destination, &w.Workload, &w.Actor, &w.Principal, &w.User, &w.Database, &s.opened, &s.closed, &s.status,
+			&s.statements, &s.masked, &s.refused, &s.rows, &s.verdicts, &s.number, &s.verdict)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+		a.sessions[[2]string{host, id}] = s
+	}
+	a.latest = s
+	return s, nil
+}
+
+// keep stores what a session has become.
+func (a *adder) keep(s *sessionState) error {
+	w := &s.who
+	row := []any{
+		s.protocol, w.Resource, w.Destination, w.Workload, w.Actor, w.Principal, w.User, w.Database, s.opened, s.closed, s.status,
+		s.statements, s.masked, s.refused, s.rows, s.verdicts, int64(s.number), s.verdict,
+	}
+	if s.id == 0 {
+		st, err := a.prepared(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
+			statements, masked, refused, rows, verdicts, number, verdict) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`)
+		if err != nil {
+			return err
+		}
+		res, err := st.ExecContext(a.ctx, append([]any{s.host, s.session}, row...)...)
+		if err != nil {
+			return err
+		}
+		if s.id, err = res.LastInsertId(); err != nil {
+			return err
+		}
+	} else if s.moved {
+		if err := a.exec(`UPDATE sessions SET protocol = ?, resource = ?, destination = ?, workload = ?, actor = ?, principal = ?, user = ?, db = ?,
+			opened = ?, closed = ?, status = ?, statements = ?, masked = ?, refused = ?, rows = ?, verdicts = ?, number = ?, verdict = ? WHERE id = ?`,
+			append(row, s.id)...); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.spans {
+		if err := a.exec(`INSERT INTO spans VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`, s.id, p.chain, p.first, p.last); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// at notes where one of the session's records is.
+func (s *sessionState) at(chain string, seq uint64) {
+	for i := range s.spans {
+		if p := &s.spans[i]; p.chain == chain {
+			p.first, p.last = min(p.first, seq), max(p.last, seq)
+			return
+		}
+	}
+	s.spans = append(s.spans, span{chain, seq, seq})
+}
+
+// note takes in what a record says.
+func (s *sessionState) note(r *events.Record, f *Facts) {
+	at := f.Time.UnixNano()
+	if s.opened == 0 || at < s.opened {
+		s.opened, s.moved = at, true
+	}
+	if s.protocol == "" && r.Protocol != "" {
+		s.protocol, s.moved = r.Protocol, true
+	}
 	switch r.Kind {
 	case events.SessionOpen, events.Login:
 		// The one may come after the other, and does not know as much.
-		if err := a.exec(`UPDATE sessions SET resource = iif(?1 = '', resource, ?1), destination = iif(?2 = '', destination, ?2),
-			workload = iif(?3 = '', workload, ?3), actor = iif(?4 = '', actor, ?4), principal = iif(?5 = '', principal, ?5),
-			user = iif(?6 = '', user, ?6), db = iif(?7 = '', db, ?7) WHERE host = ?8 AND session = ?9`,
-			w.Resource, w.Destination, w.Workload, w.Actor, w.Principal, w.User, w.Database, host, r.Session); err != nil {
-			return err
+		w := &f.Who
+		for _, p := range [...]struct{ to, from *string }{
+			{&s.who.Resource, &w.Resource},
+			{&s.who.Destination, &w.Destination},
+			{&s.who.Workload, &w.Workload},
+			{&s.who.Actor, &w.Actor},
+			{&s.who.Principal, &w.Principal},
+			{&s.who.User, &w.User},
+			{&s.who.Database, &w.Database},
+		} {
+			if *p.from != "" {
+				*p.to = *p.from
+			}
 		}
 		if r.Kind == events.Login && f.Verdict != "" && f.Verdict != events.Allow.String() && f.Verdict != events.Observed.String() {
 			// It ends with that. Where it had begun, its close comes yet.
-			if err := a.exec(`UPDATE sessions SET closed = ?, status = 'refused' WHERE host = ? AND session = ?`, at, host, r.Session); err != nil {
-				return err
-			}
-			return a.statement(host, r, f)
+			s.closed, s.status = at, "refused"
+			s.decided(f)
 		}
 	case events.SessionClose:
-		return a.exec(`UPDATE sessions SET closed = ?, status = ? WHERE host = ? AND session = ?`, at, f.Status, host, r.Session)
+		s.closed, s.status = at, f.Status
 	case events.Statement, events.Block:
-		return a.statement(host, r, f)
+		s.decided(f)
 	case events.Response:
-		return a.exec(`INSERT INTO statements (host, session, number, time, rows, status) VALUES (?1,?2,?3,?4,?5,?6)
-			ON CONFLICT DO UPDATE SET rows = min(rows + excluded.rows, ?7), status = excluded.status`,
-			host, r.Session, int64(f.Number), at, count(f.Rows), f.Status, int64(maxCount))
+		s.rows = min(s.rows+count(f.Rows), maxCount)
+	default:
+		return
 	}
-	return nil
+	s.moved = true
+}
+
+// decided counts a statement. What was decided again counts as the last time.
+func (s *sessionState) decided(f *Facts) {
+	if f.Number != 0 && f.Number == s.number {
+		s.count(s.verdict, -1)
+	} else if f.Number != 0 {
+		s.statements++
+	}
+	s.count(f.Verdict, 1)
+	s.verdicts |= verdictBit(f.Verdict)
+	if f.Number >= s.number { // else it came late
+		s.number, s.verdict = f.Number, f.Verdict
+	}
+}
+
+func (s *sessionState) count(verdict string, n int64) {
+	switch verdict {
+	case events.Mask.String():
+		s.masked += n
+	case events.Blocked.String(), events.Deny.String():
+		s.refused += n
+	}
+}
+
+// verdictBit is a verdict's place in a set of them, 0 for none that is known.
+func verdictBit(verdict string) int64 {
+	for v := events.Deny; v <= events.Observed; v++ {
+		if v.String() == verdict {
+			return 1 << v
+		}
+	}
+	return 0
 }
 
 // maxCount is more rows or bytes than a session can have, and little enough
@@ -65,21 +219,3 @@ const maxCount = 1 << 53
 
 // count keeps what a host claims within what can be.
 func count(n int64) int64 { return min(max(n, 0), maxCount) }
-
-// session notes that a session was there at a time.
-func (a *adder) session(host string, r *events.Record, at int64) error {
-	key := [3]string{host, r.Session, r.Protocol}
-	if t, ok := a.opened[key]; ok && t <= at {
-		return nil
-	}
-	a.opened[key] = at
-	return a.exec(`INSERT INTO sessions (host, session, protocol, opened) VALUES (?,?,?,?)
-		ON CONFLICT DO UPDATE SET opened = min(opened, excluded.opened), protocol = iif(protocol = '', excluded.protocol, protocol)`,
-		host, r.Session, r.Protocol, at)
-}
-
-func (a *adder) statement(host string, r *events.Record, f Facts) error {
-	return a.exec(`INSERT INTO statements (host, session, number, time, verdict) VALUES (?,?,?,?,?)
-		ON CONFLICT DO UPDATE SET verdict = excluded.verdict, time = min(time, excluded.time)`,
-		host, r.Session, int64(f.Number), f.Time.UnixNano(), f.Verdict)
-}

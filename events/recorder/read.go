@@ -47,35 +47,30 @@ type Detail struct {
 	Events   []Facts     `json:"events"` // of the session itself
 }
 
-const sessionColumns = `SELECT s.host, s.session, s.protocol, s.resource, s.destination, s.workload, s.actor, s.principal, s.user, s.db,
-	s.opened, s.closed, s.status,
-	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.number > 0),
-	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict = 'mask'),
-	(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict IN ('block', 'deny')),
-	(SELECT CAST(total(t.rows) AS INTEGER) FROM statements t WHERE t.host = s.host AND t.session = s.session)
-	FROM sessions s `
+const sessionColumns = `SELECT host, session, protocol, resource, destination, workload, actor, principal, user, db,
+	opened, closed, status, statements, masked, refused, rows FROM sessions `
 
 // Sessions lists sessions, newest first.
 func (s *SQLite) Sessions(ctx context.Context, f Filter) ([]Session, error) {
 	where, args := []string{"true"}, []any(nil)
 	and := func(cond string, arg any) { where, args = append(where, cond), append(args, arg) }
 	if f.Workload != "" {
-		and("s.workload = ?", f.Workload)
+		and("workload = ?", f.Workload)
 	}
 	if f.Resource != "" {
-		and("s.resource = ?", f.Resource)
+		and("resource = ?", f.Resource)
 	}
 	if !f.Since.IsZero() {
-		and("s.opened >= ?", f.Since.UnixNano())
+		and("opened >= ?", f.Since.UnixNano())
 	}
 	if f.Verdict != "" {
-		and("EXISTS (SELECT 1 FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict = ?)", f.Verdict)
+		and("verdicts & ? <> 0", verdictBit(f.Verdict))
 	}
 	limit := -1
 	if f.Limit > 0 {
 		limit = f.Limit
 	}
-	return s.sessions(ctx, "WHERE "+strings.Join(where, " AND ")+" ORDER BY s.opened DESC, s.session LIMIT ?", append(args, limit)...)
+	return s.sessions(ctx, "WHERE "+strings.Join(where, " AND ")+" ORDER BY opened DESC, session LIMIT ?", append(args, limit)...)
 }
 
 func (s *SQLite) sessions(ctx context.Context, rest string, args ...any) ([]Session, error) {
@@ -104,7 +99,7 @@ func (s *SQLite) sessions(ctx context.Context, rest string, args ...any) ([]Sess
 
 // Find returns the one session whose id is, or begins with, id.
 func (s *SQLite) Find(ctx context.Context, id string) (Session, error) {
-	found, err := s.sessions(ctx, "WHERE s.session = ?1 OR substr(s.session, 1, length(?1)) = ?1 ORDER BY s.session <> ?1 LIMIT 3", id)
+	found, err := s.sessions(ctx, "WHERE session = ?1 OR substr(session, 1, length(?1)) = ?1 ORDER BY session <> ?1 LIMIT 3", id)
 	switch {
 	case err != nil:
 		return Session{}, err
@@ -201,6 +196,50 @@ func (s *SQLite) Chunks(ctx context.Context, x Session) iter.Seq2[events.Chunk, 
 	}
 }
 
+// of gives a session's records, in the order of their chains.
 func (s *SQLite) of(ctx context.Context, x Session) iter.Seq2[events.Record, error] {
-	return records(ctx, s.db, `session = ? AND host = ? ORDER BY chain, seq`, x.ID, x.Host)
+	return func(yield func(events.Record, error) bool) {
+		spans, err := s.spans(ctx, x)
+		if err != nil {
+			yield(events.Record{}, err)
+			return
+		}
+		var read span // the block that was read last
+		for _, p := range spans {
+			from := p.first
+			if read.chain == p.chain {
+				from = max(from, read.last+1)
+			}
+			for b, err := range blocks(ctx, s.db, x.Host, p.chain, from, p.last) {
+				if err != nil {
+					yield(events.Record{}, err)
+					return
+				}
+				read = span{p.chain, b.first, b.last}
+				for i := range b.records {
+					if b.records[i].Session == x.ID && !yield(b.records[i], b.err) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+func (s *SQLite) spans(ctx context.Context, x Session) ([]span, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT chain, first, last FROM spans WHERE session = (SELECT id FROM sessions WHERE host = ? AND session = ?)
+		ORDER BY chain, first`, x.Host, x.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []span
+	for rows.Next() {
+		var p span
+		if err := rows.Scan(&p.chain, &p.first, &p.last); err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, rows.Err()
 }

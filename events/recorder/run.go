@@ -33,7 +33,8 @@ type Recorder struct {
 }
 
 const (
-	batchRecords = 4096
+	batchRecords = 32 << 10 // of one commit, as a bound on memory
+	batchBytes   = 32 << 20
 	pullMessages = 256
 	pullBytes    = 8 << 20
 	together     = 2 * time.Millisecond  // one commit for what comes together
@@ -145,7 +146,7 @@ func (r *Recorder) take(ctx context.Context, m js.Msg, in <-chan js.Msg) error {
 		select {
 		case m := <-in:
 			g.add(m)
-			full = len(g.batch) >= batchRecords
+			full = len(g.batch) >= batchRecords || g.size >= batchBytes
 		case <-soon.C:
 			early = false
 		case <-late.C:
@@ -177,6 +178,7 @@ func (r *Recorder) take(ctx context.Context, m js.Msg, in <-chan js.Msg) error {
 type gathered struct {
 	msgs   []js.Msg
 	batch  []Message
+	size   int
 	chains map[[2]string]*extent
 }
 
@@ -184,7 +186,7 @@ type gathered struct {
 type extent struct{ first, last, n uint64 }
 
 func (g *gathered) add(m js.Msg) {
-	g.msgs = append(g.msgs, m)
+	g.msgs, g.size = append(g.msgs, m), g.size+len(m.Data())
 	host, rs, err := jetstream.Parse(m.Subject(), m.Headers(), m.Data())
 	if err != nil {
 		g.batch = append(g.batch, Message{Host: host, Record: events.Record{Payload: m.Data()}, Err: err})

@@ -6,9 +6,15 @@ import (
 	"time"
 )
 
+// migration is one step of the schema: statements, then what they cannot do.
+type migration struct {
+	sql  string
+	then func(*sql.Tx) error
+}
+
 // migrations are applied in order, once each; never edit one that was
 // released, add another.
-var migrations = []string{`
+var migrations = []migration{{sql: `
 CREATE TABLE chains (
 	host TEXT NOT NULL, chain TEXT NOT NULL,
 	head_seq INTEGER NOT NULL, head_hash BLOB NOT NULL,     -- newest record stored
@@ -53,7 +59,40 @@ CREATE TABLE statements (
 	rows INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL DEFAULT '',
 	PRIMARY KEY (host, session, number)
 ) STRICT;
-`}
+`}, {sql: `
+ALTER TABLE records RENAME TO records1;
+DROP INDEX records_session;
+ALTER TABLE ahead RENAME TO ahead1;
+ALTER TABLE sessions RENAME TO sessions1;
+DROP INDEX sessions_opened;
+CREATE TABLE blocks ( -- records that follow each other: see block.go
+	host TEXT NOT NULL, chain TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+	heads BLOB NOT NULL, bodies BLOB NOT NULL,
+	UNIQUE (host, chain, first)
+) STRICT;
+CREATE TABLE ahead ( -- arrived before the record that they follow; blocks with gaps
+	host TEXT NOT NULL, chain TEXT NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL,
+	arrived INTEGER NOT NULL,                               -- ns
+	heads BLOB NOT NULL, bodies BLOB NOT NULL
+) STRICT;
+CREATE INDEX ahead_first ON ahead (host, chain, first);
+CREATE TABLE sessions (
+	id INTEGER PRIMARY KEY, host TEXT NOT NULL, session TEXT NOT NULL, protocol TEXT NOT NULL,
+	resource TEXT NOT NULL, destination TEXT NOT NULL, workload TEXT NOT NULL, actor TEXT NOT NULL, principal TEXT NOT NULL,
+	user TEXT NOT NULL, db TEXT NOT NULL,
+	opened INTEGER NOT NULL, closed INTEGER NOT NULL,       -- ns
+	status TEXT NOT NULL,
+	statements INTEGER NOT NULL, masked INTEGER NOT NULL, refused INTEGER NOT NULL, rows INTEGER NOT NULL,
+	verdicts INTEGER NOT NULL,                              -- a bit for each that there was
+	number INTEGER NOT NULL, verdict TEXT NOT NULL,         -- of the latest statement
+	UNIQUE (host, session)
+) STRICT;
+CREATE INDEX sessions_opened ON sessions (opened);
+CREATE TABLE spans ( -- a session has records of a chain from first to last, and none outside of its spans
+	session INTEGER NOT NULL, chain TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+	PRIMARY KEY (session, chain, first)
+) STRICT, WITHOUT ROWID;
+`, then: pack1}}
 
 func migrate(db *sql.DB) error {
 	tx, err := db.Begin() // immediate: two recorders that start together take turns
@@ -72,8 +111,13 @@ func migrate(db *sql.DB) error {
 		return fmt.Errorf("the store has schema %d, this program knows up to %d: use a newer one", have, len(migrations))
 	}
 	for v := have; v < len(migrations); v++ {
-		if _, err := tx.Exec(migrations[v]); err != nil {
+		if _, err := tx.Exec(migrations[v].sql); err != nil {
 			return fmt.Errorf("migration %d: %w", v+1, err)
+		}
+		if then := migrations[v].then; then != nil {
+			if err := then(tx); err != nil {
+				return fmt.Errorf("migration %d: %w", v+1, err)
+			}
 		}
 		if _, err := tx.Exec(`INSERT INTO migrations VALUES (?, ?)`, v+1, time.Now().UnixNano()); err != nil {
 			return err

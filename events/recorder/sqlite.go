@@ -7,9 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 
-	"github.com/klauspost/compress/zstd"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
@@ -120,38 +118,4 @@ func (s *SQLite) Alarms(ctx context.Context) ([]Alarm, error) {
 		out = append(out, a)
 	}
 	return out, rows.Err()
-}
-
-var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
-	if err != nil {
-		panic(err) // the options are constants
-	}
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPayload))
-	if err != nil {
-		panic(err)
-	}
-	return e, d
-})
-
-const maxPayload = 64 << 20 // bytes, unpacked
-
-// pack compresses a payload where that pays.
-func pack(b []byte) (bool, []byte) {
-	if len(b) < 512 {
-		return false, b
-	}
-	e, _ := codec()
-	if p := e.EncodeAll(b, make([]byte, 0, len(b)/2)); len(p) < len(b)*9/10 {
-		return true, p
-	}
-	return false, b
-}
-
-func unpack(packed bool, b []byte) ([]byte, error) {
-	if !packed {
-		return b, nil
-	}
-	_, d := codec()
-	return d.DecodeAll(b, nil)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 
 	"sallyport.dev/sallyport/events"
@@ -97,7 +98,7 @@ type end struct {
 func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 	ends := map[[2]string]end{}
 	rows, err := tx.QueryContext(ctx, `SELECT host, chain, head_seq, head_hash, 1 FROM chains UNION ALL
-		SELECT DISTINCT host, chain, 0, x'', 0 FROM records r WHERE NOT EXISTS (SELECT 1 FROM chains c WHERE c.host = r.host AND c.chain = r.chain)`)
+		SELECT DISTINCT host, chain, 0, x'', 0 FROM blocks b WHERE NOT EXISTS (SELECT 1 FROM chains c WHERE c.host = b.host AND c.chain = b.chain)`)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +169,7 @@ func (w *walker) walk() (ChainReport, *Fault, error) {
 			bad(rep.Last+1, "cut", "%s from the end: the chain was seen with %d", missing(rep.Last+1, seq), seq)
 		}
 	}
-	err := w.tx.QueryRowContext(w.ctx, `SELECT count(*) FROM ahead WHERE host = ? AND chain = ?`, w.host, w.chain).Scan(&rep.Waiting)
+	err := w.tx.QueryRowContext(w.ctx, `SELECT coalesce(sum(n), 0) FROM ahead WHERE host = ? AND chain = ?`, w.host, w.chain).Scan(&rep.Waiting)
 	return rep, fault, err
 }
 
@@ -220,43 +221,23 @@ func original(r *events.Record, within uint64) (uint64, bool) {
 	return 0, false
 }
 
-// rows gives the records of the chain from a number on, in order.
+// rows gives the records of the chain from a number on, in order. Of a block
+// that is damaged it gives what there is: no hash will match.
 func (w *walker) rows(from uint64) iter.Seq2[events.Record, error] {
-	return records(w.ctx, w.tx, `host = ? AND chain = ? AND seq >= ? ORDER BY seq`, w.host, w.chain, int64(from))
-}
-
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-func records(ctx context.Context, q querier, where string, args ...any) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
-		rows, err := q.QueryContext(ctx, `SELECT chain, seq, kind, protocol, session, prev, hash, packed, payload FROM records WHERE `+where, args...)
-		if err != nil {
-			yield(events.Record{}, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var r events.Record
-			var prev, hash []byte
-			var packed bool
-			if err := rows.Scan(&r.Chain, &r.Seq, &r.Kind, &r.Protocol, &r.Session, &prev, &hash, &packed, &r.Payload); err != nil {
-				yield(r, err)
+		for b, err := range blocks(w.ctx, w.tx, w.host, w.chain, from, math.MaxInt64) {
+			if err != nil {
+				yield(events.Record{}, err)
 				return
 			}
-			copy(r.Prev[:], prev)
-			copy(r.Hash[:], hash)
-			// What cannot be unpacked was changed; its hash will not match.
-			if b, err := unpack(packed, r.Payload); err == nil {
-				r.Payload = b
+			if len(b.records) == 0 || b.records[len(b.records)-1].Seq != b.last {
+				b.records = append(b.records, events.Record{Chain: w.chain, Seq: b.last})
 			}
-			if !yield(r, nil) {
-				return
+			for _, r := range b.records {
+				if r.Seq >= from && !yield(r, nil) {
+					return
+				}
 			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(events.Record{}, err)
 		}
 	}
 }

@@ -1,0 +1,243 @@
+package recorder
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// Limits of a block: enough that records like each other are packed well, and
+// little enough that one of them is read without reading much else.
+const (
+	blockRecords = 2048
+	blockBytes   = 512 << 10 // of payloads
+)
+
+// A block is records of one chain in one row, in the order of their numbers, in
+// two parts. heads is what the chain needs: a byte 1, a list of names, and for
+// each record, integers as varints,
+//
+//	the distance to the number of the record before it (0 for the first) * 2,
+//	+ 1 where the hash of that is not the prev of this, which then follows [32];
+//	kind; protocol and session, as places in the list of names; length of its
+//	payload; hash [32]
+//
+// with the list's bytes before it, each name with its length. bodies is the
+// payloads, one behind the other, packed with zstd.
+//
+// blockWriter makes blocks; it keeps its buffers.
+type blockWriter struct {
+	names map[string]uint64
+	list  []byte
+	heads []byte
+	body  []byte
+}
+
+// block packs records, of which there is at least one. What it returns is valid
+// until the next call.
+func (w *blockWriter) block(rs []events.Record) (heads, bodies []byte) {
+	if w.names == nil {
+		w.names = map[string]uint64{}
+	}
+	clear(w.names)
+	w.list, w.body = w.list[:0], w.body[:0]
+	h := w.heads[:0]
+	var seq uint64
+	var hash [32]byte
+	for i := range rs {
+		r := &rs[i]
+		var step uint64
+		if i > 0 {
+			step = (r.Seq - seq) << 1
+		}
+		if i == 0 || r.Prev != hash {
+			h = append(binary.AppendUvarint(h, step|1), r.Prev[:]...)
+		} else {
+			h = binary.AppendUvarint(h, step)
+		}
+		h = append(h, byte(r.Kind))
+		h = binary.AppendUvarint(h, w.name(r.Protocol))
+		h = binary.AppendUvarint(h, w.name(r.Session))
+		h = binary.AppendUvarint(h, uint64(len(r.Payload)))
+		h = append(h, r.Hash[:]...)
+		w.body = append(w.body, r.Payload...)
+		seq, hash = r.Seq, r.Hash
+	}
+	w.heads = h
+	heads = binary.AppendUvarint([]byte{1}, uint64(len(w.list)))
+	heads = append(append(heads, w.list...), h...)
+	e, _ := codec()
+	return heads, e.EncodeAll(w.body, make([]byte, 0, len(w.body)/8+64))
+}
+
+func (w *blockWriter) name(s string) uint64 {
+	n, ok := w.names[s]
+	if !ok {
+		n = uint64(len(w.names))
+		w.names[s] = n
+		w.list = append(binary.AppendUvarint(w.list, uint64(len(s))), s...)
+	}
+	return n
+}
+
+var writers = sync.Pool{New: func() any { return new(blockWriter) }}
+
+var errBlock = errors.New("a block of records is damaged")
+
+// readHeads is the inverse of block, for the records of a chain that begin with
+// the number first; their payloads are not there, only how long they are.
+func readHeads(chain string, first uint64, b []byte) (rs []events.Record, lengths []int, err error) {
+	if len(b) == 0 || b[0] != 1 {
+		return nil, nil, errBlock
+	}
+	in := cursor{b: b[1:]}
+	list := cursor{b: in.bytes(in.num())}
+	var names []string
+	for !in.bad && len(list.b) > 0 && !list.bad {
+		names = append(names, string(list.bytes(list.num())))
+	}
+	name := func() string {
+		n := in.num()
+		if n >= uint64(len(names)) {
+			in.bad = true
+			return ""
+		}
+		return names[n]
+	}
+	seq := first
+	for len(in.b) > 0 && !in.bad && !list.bad {
+		r := events.Record{Chain: chain}
+		step := in.num()
+		seq += step >> 1
+		r.Seq = seq
+		if step&1 != 0 {
+			copy(r.Prev[:], in.bytes(32))
+		} else if len(rs) > 0 {
+			r.Prev = rs[len(rs)-1].Hash
+		}
+		if k := in.bytes(1); k != nil {
+			r.Kind = events.Kind(k[0])
+		}
+		r.Protocol, r.Session = name(), name()
+		lengths = append(lengths, int(min(in.num(), maxPayload)))
+		copy(r.Hash[:], in.bytes(32))
+		rs = append(rs, r)
+	}
+	if in.bad || list.bad || len(rs) == 0 {
+		return nil, nil, errBlock
+	}
+	return rs, lengths, nil
+}
+
+// readBlock is the inverse of block. Where only the payloads cannot be had it
+// returns the records without them, and why.
+func readBlock(chain string, first uint64, heads, bodies []byte) ([]events.Record, error) {
+	rs, lengths, err := readHeads(chain, first, heads)
+	if err != nil {
+		return nil, err
+	}
+	_, d := codec()
+	b, err := d.DecodeAll(bodies, nil)
+	if err != nil {
+		return rs, fmt.Errorf("%w: %w", errBlock, err)
+	}
+	for i, n := range lengths {
+		if n > len(b) {
+			return rs, errBlock
+		}
+		rs[i].Payload, b = b[:n:n], b[n:]
+	}
+	if len(b) > 0 {
+		return rs, errBlock
+	}
+	return rs, nil
+}
+
+// cursor reads; it goes bad at the first thing that is not there.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cursor) num() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		c.bad, c.b = true, nil
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *cursor) bytes(n uint64) []byte {
+	if n > uint64(len(c.b)) {
+		c.bad, c.b = true, nil
+		return nil
+	}
+	out := c.b[:n:n]
+	c.b = c.b[n:]
+	return out
+}
+
+const maxPayload = 64 << 20 // bytes of a block, unpacked
+
+var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPayload))
+	if err != nil {
+		panic(err)
+	}
+	return e, d
+})
+
+// storedBlock is a row of blocks. err says what of its records is not there.
+type storedBlock struct {
+	first, last uint64
+	records     []events.Record
+	err         error
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// blocks gives those of a chain that hold records from one number to another,
+// in order.
+func blocks(ctx context.Context, q querier, host, chain string, from, to uint64) iter.Seq2[storedBlock, error] {
+	return func(yield func(storedBlock, error) bool) {
+		rows, err := q.QueryContext(ctx, `SELECT first, last, heads, bodies FROM blocks WHERE host = ?1 AND chain = ?2 AND last >= ?3 AND first <= ?4
+			AND first >= coalesce((SELECT max(first) FROM blocks WHERE host = ?1 AND chain = ?2 AND first <= ?3), 0) ORDER BY first`,
+			host, chain, int64(from), int64(to))
+		if err != nil {
+			yield(storedBlock{}, err)
+			return
+		}
+		defer rows.Close()
+		var heads, bodies sql.RawBytes
+		for rows.Next() {
+			var b storedBlock
+			if err := rows.Scan(&b.first, &b.last, &heads, &bodies); err != nil {
+				yield(b, err)
+				return
+			}
+			b.records, b.err = readBlock(chain, b.first, heads, bodies)
+			if !yield(b, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(storedBlock{}, err)
+		}
+	}
+}
