@@ -208,6 +208,12 @@ type storedBlock struct {
 	err         error
 }
 
+// whole reports whether the heads are there, and as many as the row says.
+func (b *storedBlock) whole() bool {
+	n := len(b.records)
+	return n > 0 && b.records[n-1].Seq == b.last
+}
+
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }

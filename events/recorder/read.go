@@ -216,6 +216,10 @@ func (s *SQLite) of(ctx context.Context, x Session) iter.Seq2[events.Record, err
 					return
 				}
 				read = span{p.chain, b.first, b.last}
+				if !b.whole() {
+					yield(events.Record{}, fmt.Errorf("block of record %d: %w (sallyport verify says more)", b.first, errBlock))
+					return
+				}
 				for i := range b.records {
 					if b.records[i].Session == x.ID && !yield(b.records[i], b.err) {
 						return

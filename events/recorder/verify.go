@@ -18,7 +18,8 @@ type Fault struct {
 	Host  string `json:"host"`
 	Chain string `json:"chain"`
 	Seq   uint64 `json:"seq"`
-	// What: removed, changed, reordered, inserted, or cut (removed from the end).
+	// What: removed, changed, reordered, inserted, cut (removed from the end), or
+	// hidden (not among its session's records).
 	What   string `json:"what"`
 	Detail string `json:"detail"`
 }
@@ -46,7 +47,7 @@ type Report struct {
 
 // Verify walks every chain of a store from its first record, recomputes each
 // hash, and names the first record of each chain that was removed, changed,
-// reordered or inserted. Heads that were noted elsewhere (an earlier report, a
+// reordered, inserted or hidden from its session. Heads that were noted elsewhere (an earlier report, a
 // host's journal, a receipt) show a chain that was cut, or made anew.
 func Verify(ctx context.Context, s *SQLite, expect []Head) (Report, error) {
 	var rep Report
@@ -60,6 +61,12 @@ func Verify(ctx context.Context, s *SQLite, expect []Head) (Report, error) {
 	if err != nil {
 		return rep, fmt.Errorf("recorder: verify: %w", err)
 	}
+	listed, err := tx.PrepareContext(ctx, `SELECT EXISTS (SELECT 1 FROM spans WHERE session = (SELECT id FROM sessions WHERE host = ? AND session = ?)
+		AND chain = ? AND first <= ? AND last >= ?)`)
+	if err != nil {
+		return rep, fmt.Errorf("recorder: verify: %w", err)
+	}
+	defer listed.Close()
 	known := map[[2]string]bool{}
 	for _, h := range expect {
 		k := [2]string{h.Host, h.Chain}
@@ -69,7 +76,7 @@ func Verify(ctx context.Context, s *SQLite, expect []Head) (Report, error) {
 		known[k] = true
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(ends), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
-		w := walker{ctx: ctx, tx: tx, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}}
+		w := walker{ctx: ctx, tx: tx, listed: listed, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}}
 		for _, h := range expect {
 			if h.Host == w.host && h.Chain == w.chain {
 				w.expect[h.Seq] = h.Hash
@@ -117,60 +124,108 @@ func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 type walker struct {
 	ctx         context.Context
 	tx          *sql.Tx
+	listed      *sql.Stmt
 	host, chain string
 	end         end
 	expect      map[uint64][32]byte
+
+	rep   ChainReport
+	prev  [32]byte
+	fault *Fault
+}
+
+// bad notes the first fault.
+func (w *walker) bad(seq uint64, what, format string, args ...any) {
+	if w.fault == nil {
+		w.fault = &Fault{w.host, w.chain, seq, what, fmt.Sprintf(format, args...)}
+	}
 }
 
 func (w *walker) walk() (ChainReport, *Fault, error) {
-	rep := ChainReport{Host: w.host, Chain: w.chain}
-	var fault *Fault
-	var prev [32]byte
-	bad := func(seq uint64, what, format string, args ...any) {
-		if fault == nil {
-			fault = &Fault{w.host, w.chain, seq, what, fmt.Sprintf(format, args...)}
+	w.rep = ChainReport{Host: w.host, Chain: w.chain}
+	for b, err := range w.blocks(1) {
+		for i := 0; err == nil && i < len(b.records); i++ {
+			err = w.record(&b.records[i])
 		}
-	}
-	for r, err := range w.rows(1) {
+		if b.err != nil {
+			w.bad(b.first, "changed", "%v", b.err)
+		}
+		if err == nil && w.fault == nil {
+			err = w.shown(&b)
+		}
 		if err != nil {
-			return rep, nil, err
+			return w.rep, nil, err
 		}
-		rep.Records++
-		want := rep.Last + 1
-		switch sum := r.Sum(); {
-		case fault != nil: // the first one is named; the rest is counted
-		case w.end.listed && r.Seq > w.end.seq:
-			bad(r.Seq, "inserted", "the recorder stored %d records", w.end.seq)
-		case r.Seq != want:
-			bad(want, "removed", "%s", missing(want, r.Seq-1))
-		case sum != r.Hash || r.Prev != prev:
-			seq, what, why, err := w.classify(&r, prev)
-			if err != nil {
-				return rep, nil, err
-			}
-			bad(seq, what, "%s", why)
-		}
-		if h, ok := w.expect[r.Seq]; ok && h != r.Hash {
-			bad(r.Seq, "changed", "its hash is %x, and was noted as %x", r.Hash, h)
-		}
-		rep.Last, prev = r.Seq, r.Hash
 	}
-	rep.Hash = hex.EncodeToString(prev[:])
-	switch {
+	w.rep.Hash = hex.EncodeToString(w.prev[:])
+	switch last := w.rep.Last; {
 	case !w.end.listed:
-		bad(1, "inserted", "the store's list of chains does not have this one")
-	case rep.Last < w.end.seq:
-		bad(rep.Last+1, "cut", "%s from the end", missing(rep.Last+1, w.end.seq))
-	case rep.Last > 0 && string(w.end.hash) != string(prev[:]):
-		bad(rep.Last, "changed", "the recorder noted another hash for it")
+		w.bad(1, "inserted", "the store's list of chains does not have this one")
+	case last < w.end.seq:
+		w.bad(last+1, "cut", "%s from the end", missing(last+1, w.end.seq))
+	case last > 0 && string(w.end.hash) != string(w.prev[:]):
+		w.bad(last, "changed", "the recorder noted another hash for it")
 	}
 	for _, seq := range slices.Sorted(maps.Keys(w.expect)) {
-		if seq > rep.Last {
-			bad(rep.Last+1, "cut", "%s from the end: the chain was seen with %d", missing(rep.Last+1, seq), seq)
+		if seq > w.rep.Last {
+			w.bad(w.rep.Last+1, "cut", "%s from the end: the chain was seen with %d", missing(w.rep.Last+1, seq), seq)
 		}
 	}
-	err := w.tx.QueryRowContext(w.ctx, `SELECT coalesce(sum(n), 0) FROM ahead WHERE host = ? AND chain = ?`, w.host, w.chain).Scan(&rep.Waiting)
-	return rep, fault, err
+	err := w.tx.QueryRowContext(w.ctx, `SELECT coalesce(sum(n), 0) FROM ahead WHERE host = ? AND chain = ?`, w.host, w.chain).Scan(&w.rep.Waiting)
+	return w.rep, w.fault, err
+}
+
+func (w *walker) record(r *events.Record) error {
+	w.rep.Records++
+	want := w.rep.Last + 1
+	switch sum := r.Sum(); {
+	case w.fault != nil: // the first one is named; the rest is counted
+	case w.end.listed && r.Seq > w.end.seq:
+		w.bad(r.Seq, "inserted", "the recorder stored %d records", w.end.seq)
+	case r.Seq != want:
+		w.bad(want, "removed", "%s", missing(want, r.Seq-1))
+	case sum != r.Hash || r.Prev != w.prev:
+		seq, what, why, err := w.classify(r, w.prev)
+		if err != nil {
+			return err
+		}
+		w.bad(seq, what, "%s", why)
+	}
+	if h, ok := w.expect[r.Seq]; ok && h != r.Hash {
+		w.bad(r.Seq, "changed", "its hash is %x, and was noted as %x", r.Hash, h)
+	}
+	w.rep.Last, w.prev = r.Seq, r.Hash
+	return nil
+}
+
+// shown checks that the sessions of a block's records list them: else they
+// would be there, and nobody would be shown them.
+func (w *walker) shown(b *storedBlock) error {
+	spans, order := map[string]span{}, []string(nil)
+	for i := range b.records {
+		r := &b.records[i]
+		p, ok := spans[r.Session]
+		if !ok {
+			if r.Session == "" {
+				continue
+			}
+			p.first = r.Seq
+			order = append(order, r.Session)
+		}
+		p.last = r.Seq
+		spans[r.Session] = p
+	}
+	for _, session := range order {
+		var ok bool
+		p := spans[session]
+		if err := w.listed.QueryRowContext(w.ctx, w.host, session, w.chain, int64(p.first), int64(p.last)).Scan(&ok); err != nil {
+			return err
+		}
+		if !ok {
+			w.bad(p.first, "hidden", "its session %s does not list it", session)
+		}
+	}
+	return nil
 }
 
 func missing(from, to uint64) string {
@@ -221,22 +276,33 @@ func original(r *events.Record, within uint64) (uint64, bool) {
 	return 0, false
 }
 
-// rows gives the records of the chain from a number on, in order. Of a block
-// that is damaged it gives what there is: no hash will match.
+// rows gives the records of the chain from a number on, in order.
 func (w *walker) rows(from uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
-		for b, err := range blocks(w.ctx, w.tx, w.host, w.chain, from, math.MaxInt64) {
+		for b, err := range w.blocks(from) {
 			if err != nil {
 				yield(events.Record{}, err)
 				return
-			}
-			if len(b.records) == 0 || b.records[len(b.records)-1].Seq != b.last {
-				b.records = append(b.records, events.Record{Chain: w.chain, Seq: b.last})
 			}
 			for _, r := range b.records {
 				if r.Seq >= from && !yield(r, nil) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// blocks gives the blocks of the chain that hold records from a number on. Of
+// one that is damaged it gives what there is: no hash will match.
+func (w *walker) blocks(from uint64) iter.Seq2[storedBlock, error] {
+	return func(yield func(storedBlock, error) bool) {
+		for b, err := range blocks(w.ctx, w.tx, w.host, w.chain, from, math.MaxInt64) {
+			if err == nil && !b.whole() {
+				b.records = []events.Record{{Chain: w.chain, Seq: b.first}}
+			}
+			if !yield(b, err) {
+				return
 			}
 		}
 	}
