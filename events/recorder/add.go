@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/ocsf"
 )
 
 func unixNano(ns int64) time.Time { return time.Unix(0, ns) }
@@ -38,6 +39,7 @@ type adder struct {
 	stmts    map[string]*sql.Stmt // of this transaction, by their text
 	w        *blockWriter
 	chunks   []events.Chunk // of a record, for index
+	glance   *ocsf.Glancer
 }
 
 // Add implements Store.
@@ -61,13 +63,13 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
-	return newAdder(ctx, tx, now), nil
+	return newAdder(ctx, tx, &s.glance, now), nil
 }
 
-func newAdder(ctx context.Context, tx *sql.Tx, now time.Time) *adder {
+func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Time) *adder {
 	return &adder{
 		ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}, sessions: map[[2]string]*sessionState{},
-		stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter),
+		stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter), glance: glance,
 	}
 }
 

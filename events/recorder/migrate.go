@@ -12,7 +12,7 @@ import (
 // pack1 takes what a store of schema 1 holds, a row for each record, over into
 // blocks, as it is: what was altered stays so, and is found by Verify.
 func pack1(tx *sql.Tx) error {
-	a := newAdder(context.Background(), tx, time.Now())
+	a := newAdder(context.Background(), tx, nil, time.Now())
 	defer writers.Put(a.w)
 	if _, err := tx.Exec(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
 			statements, masked, refused, rows, verdicts, number, verdict)

@@ -9,12 +9,15 @@ import (
 	"path/filepath"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"sallyport.dev/sallyport/events/ocsf"
 )
 
 // SQLite is the Store in one file, records.db below a folder. Several
 // processes may have it open.
 type SQLite struct {
-	db *sql.DB
+	db     *sql.DB
+	glance ocsf.Glancer
 }
 
 // Open opens a store for writing, making it (folder 0700, file 0600) where
@@ -41,7 +44,7 @@ func Open(dir string) (*SQLite, error) {
 		db.Close()
 		return nil, fmt.Errorf("recorder: store %s: %w", file, err)
 	}
-	return &SQLite{db}, nil
+	return &SQLite{db: db}, nil
 }
 
 // OpenReader opens an existing store to read it.
@@ -59,7 +62,7 @@ func OpenReader(dir string) (*SQLite, error) {
 		db.Close()
 		return nil, fmt.Errorf("recorder: store %s has schema %d, this program reads %d: start this version's sallyport-recorder once (%v)", file, v, len(migrations), err)
 	}
-	return &SQLite{db}, nil
+	return &SQLite{db: db}, nil
 }
 
 func storeFile(dir string) string { return filepath.Join(dir, "records.db") }
