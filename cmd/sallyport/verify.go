@@ -31,8 +31,8 @@ func verifyCmd() *cobra.Command {
 		Use:   "verify --store DIR | --journal DIR",
 		Short: "Prove that no record was removed, changed, reordered or inserted",
 		Long: `Recompute the hash of every record and follow every chain from its first one.
-The first record of a chain that was removed, changed, reordered, inserted or cut
-off is named: of the recorder's store, or of a host's own journal (as root, on
+The first record of a chain that was removed, changed, reordered, inserted, cut
+off, or hidden from its session is named: of the recorder's store, or of a host's own journal (as root, on
 the host; it may be in use), whose signed checkpoints are held against its key.
 
 A chain that somebody made anew as a whole, with all hashes, is sound in itself:
