@@ -27,7 +27,7 @@ import (
 const (
 	evidenceSessions   = 64
 	evidenceStatements = 40_000
-	evidenceRecords    = 4 // of one statement
+	evidenceRecords    = 3 // of one statement
 	total              = evidenceStatements * evidenceRecords
 )
 
@@ -217,9 +217,6 @@ func converse(ctx context.Context, j *journal.Journal, id string, n int) error {
 	row := []byte("T\x00\x00\x00\x21\x00\x01abalance\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00\x00D\x00\x00\x00\x0b\x00\x01\x00\x00\x00\x010C\x00\x00\x00\x0dSELECT 1\x00")
 	for number := uint64(1); number <= uint64(n); number++ {
 		now := time.Now()
-		if err := j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: true}); err != nil {
-			return err
-		}
 		t, err := j.Append(&events.Event{
 			Kind: events.Statement, Session: s, Time: now, Number: number, Command: "SELECT",
 			Normalized: "SELECT abalance FROM pgbench_accounts WHERE aid = $1", Fingerprint: 0x1234567890abcdef,
@@ -227,10 +224,13 @@ func converse(ctx context.Context, j *journal.Journal, id string, n int) error {
 			Objects: []string{"public.pgbench_accounts"},
 		})
 		if err == nil {
+			err = j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: true})
+		}
+		if err == nil {
 			err = t.Wait(ctx)
 		}
 		if err == nil {
-			err = j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkResult, Time: now, Data: row, Later: true})
+			err = j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkResult, Time: now, Data: row})
 		}
 		if err == nil {
 			_, err = j.Append(&events.Event{
