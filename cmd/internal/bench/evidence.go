@@ -178,7 +178,7 @@ func evidenceOnce(ctx context.Context, live bool) (out evidenceRun, err error) {
 		return out, err
 	}
 	out.bytes = float64(size) / float64(total)
-	if out.lost = total - float64(held); out.lost <= 0 {
+	if out.lost = evidenceStatements - float64(held); out.lost == 0 {
 		out.rate = float64(total) / took.Seconds()
 	}
 	return out, nil
