@@ -172,6 +172,27 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 	return d, nil
 }
 
+// Who returns who held a session and where, as told once the server's door was
+// open, or as far as it got.
+func (s *SQLite) Who(ctx context.Context, x Session) (who Identity, err error) {
+	for r, err := range s.of(ctx, x) {
+		if err != nil {
+			return who, fmt.Errorf("recorder: session %s: %w", x.ID, err)
+		}
+		if r.Kind == 0 {
+			continue
+		}
+		f, err := decode(&r)
+		if err != nil {
+			return who, fmt.Errorf("recorder: session %s, record %d: %w", x.ID, r.Seq, err)
+		}
+		if who = f.Who; who.ServerFrom.IsValid() {
+			break
+		}
+	}
+	return who, nil
+}
+
 // Chunks gives a session's transcript in order.
 func (s *SQLite) Chunks(ctx context.Context, x Session) iter.Seq2[events.Chunk, error] {
 	return func(yield func(events.Chunk, error) bool) {

@@ -42,7 +42,7 @@ func tell(t *testing.T, dir string, s *story) {
 			if err != nil {
 				return err
 			}
-			e.Vars = append(e.Vars, "ROOT="+root, "DIR="+s.Dir, "CONFIG="+s.Config, "STORE="+s.Store, "NATS="+s.NATS(), "SIEM="+s.Seed("siem"),
+			e.Vars = append(e.Vars, "ROOT="+root, "DIR="+s.Dir, "CONFIG="+s.Config, "STORE="+s.Store, "NATS="+s.NATS(), "SIEM="+s.Seed("siem"), "SINCE="+s.since.UTC().Format(time.RFC3339), "SERVERLOG="+filepath.Join(s.Dir, "pg/data/log/server.csv"),
 				"METRICS="+s.Cfg.Metrics, fmt.Sprintf("PASSAGE=%d", s.Cfg.Interception.Port), fmt.Sprintf("PORT=%d", s.PG.Addr.Port()))
 			return s.settled()
 		},

@@ -10,7 +10,7 @@ import (
 // The stories of an ordinary host.
 func TestClinic(t *testing.T) {
 	clients(t)
-	tell(t, "testdata/clinic", &story{Stand: startStand(t, stand.Options{})})
+	tell(t, "testdata/clinic", &story{Stand: startStand(t, stand.Options{ServerLog: true})})
 }
 
 // The stories of a host that guards everybody but named cgroups.

@@ -95,6 +95,14 @@ func (p *Postgres) start(ctx context.Context) error {
 	set("full_page_writes", "off")
 	set("synchronous_commit", "off")
 	set("max_wal_size", "1GB")
+	if p.s.o.ServerLog {
+		set("logging_collector", "on")
+		set("log_destination", "csvlog")
+		set("log_filename", "server.log")
+		set("log_timezone", "UTC")
+		set("log_connections", "on")
+		set("log_statement", "all")
+	}
 	var err error
 	if p.proc, err = p.s.launch("postgresql", &p.as, nil, filepath.Join(p.s.pgBin, "postgres"), args...); err != nil {
 		return err

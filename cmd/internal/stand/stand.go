@@ -28,6 +28,7 @@ type Options struct {
 	Policy         []byte   // the policy file; default: the clinic's, see Policy
 	Patients       int      // default 200
 	MaxConnections int      // of PostgreSQL; default 100
+	ServerLog      bool     // PostgreSQL writes all into log/server.csv of its folder
 	Listen         []string // further loopback addresses of PostgreSQL
 	HBA            []string // lines of pg_hba.conf that come first
 	NoRecorder     bool     // StartRecorder starts it later
