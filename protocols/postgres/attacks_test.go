@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/protocols/postgres"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
@@ -36,7 +37,7 @@ const (
 )
 
 // makeClinics makes the databases anew.
-func makeClinics(t *testing.T, names ...string) {
+func makeClinics(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		from := "template_clinic"
@@ -47,7 +48,7 @@ func makeClinics(t *testing.T, names ...string) {
 	}
 }
 
-func administer(t *testing.T, statements ...string) {
+func administer(t testing.TB, statements ...string) {
 	t.Helper()
 	for _, s := range statements {
 		if err := server.Exec(t.Context(), s); err != nil {
@@ -59,11 +60,11 @@ func administer(t *testing.T, statements ...string) {
 // protected are the tables in which the twins differ.
 const protected = "clinic.patients, clinic.archived, clinic.claims_1, clinic.policies, clinic.staff, clinic.members, clinic.guarded, public.history, clinic.m_patients"
 
-// makeTemplates makes what the clinics are copies of.
-func makeTemplates(t *testing.T) {
+// makeTemplates makes what the clinics are copies of, with more besides.
+func makeTemplates(t testing.TB, more ...string) {
 	t.Helper()
 	administer(t, "CREATE DATABASE template_clinic")
-	run := func(database, file string) {
+	run := func(database, file string, more ...string) {
 		sql, err := os.ReadFile(attacks + file)
 		if err != nil {
 			t.Fatal(err)
@@ -74,13 +75,13 @@ func makeTemplates(t *testing.T) {
 		}
 		defer c.Close(context.Background())
 		// The planner must find the two alike.
-		for _, text := range []string{string(sql), "VACUUM FULL " + protected, "ANALYZE"} {
+		for _, text := range append([]string{string(sql), "VACUUM FULL " + protected, "ANALYZE"}, more...) {
 			if _, err := c.Exec(t.Context(), text).ReadAll(); err != nil {
 				t.Fatalf("%s: %v", file, err)
 			}
 		}
 	}
-	run("template_clinic", "clinic.sql")
+	run("template_clinic", "clinic.sql", more...)
 	administer(t, "CREATE DATABASE template_twin TEMPLATE template_clinic")
 	run("template_twin", "twin.sql")
 	t.Cleanup(func() {
@@ -95,7 +96,10 @@ func makeTemplates(t *testing.T) {
 
 // passageTo starts a passage to one of the databases, and returns a connection
 // string through it.
-func passageTo(t *testing.T, database string) string {
+func passageTo(t testing.TB, database string) string { return passageWith(t, database, nil) }
+
+// passageWith has a journal besides; nil: one that keeps everything.
+func passageWith(t testing.TB, database string, j events.Journal) string {
 	t.Helper()
 	pol, err := os.ReadFile(attacks + "policy.yaml")
 	if err != nil {
@@ -112,7 +116,7 @@ func passageTo(t *testing.T, database string) string {
 			Analyzer: func(context.Context, string, string) (query.Analyzer, func(), error) { return an, func() {}, nil },
 			Digest:   digest,
 		}),
-		Engine: engine(t, string(pol)), Server: server.Addr,
+		Engine: engine(t, string(pol)), Server: server.Addr, Journal: j,
 	}), t: t}
 	return p.dsn("dbname=" + database)
 }
@@ -141,7 +145,7 @@ func hold(t *testing.T, dsn string, in []postgrestest.Conversation) []postgreste
 }
 
 // stolen lists the files that attempts write where there is no passage.
-func stolen(t *testing.T) []string {
+func stolen(t testing.TB) []string {
 	files, err := filepath.Glob("/tmp/sallyport-attack-*")
 	if err != nil {
 		t.Error(err)
@@ -299,7 +303,7 @@ func alike(a *postgrestest.Attack, b []byte) string {
 }
 
 // nextOID returns a number above those of all relations that there are.
-func nextOID(t *testing.T, database string) uint32 {
+func nextOID(t testing.TB, database string) uint32 {
 	t.Helper()
 	n, err := strconv.ParseUint(value(t, database, "SELECT max(oid)::bigint + 1 FROM pg_class"), 10, 32)
 	if err != nil {
@@ -311,7 +315,7 @@ func nextOID(t *testing.T, database string) uint32 {
 // finds runs a query for one boolean, past everything.
 func finds(t *testing.T, database, sql string) bool { return value(t, database, sql) == "t" }
 
-func value(t *testing.T, database, sql string) string {
+func value(t testing.TB, database, sql string) string {
 	t.Helper()
 	c, err := pgconn.Connect(t.Context(), server.DSN("postgres")+" dbname="+database)
 	if err != nil {

@@ -27,7 +27,13 @@ import (
 var (
 	server *postgrestest.Server
 	pool   *parser.Pool
+
+	// borrowed: the server is another process's. A fuzzer's worker, which is killed
+	// when it does not end at once, has that of the process that started it.
+	borrowed bool
 )
+
+const lender = "SALLYPORT_TEST_SERVER"
 
 func TestMain(m *testing.M) {
 	if parser.IsChild() {
@@ -38,7 +44,10 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	clinic, err := os.ReadFile("testdata/attacks/clinic.sql")
-	if err == nil {
+	borrowed = os.Getenv(lender) != ""
+	if err == nil && borrowed {
+		server, err = postgrestest.Borrow(os.Getenv(lender))
+	} else if err == nil {
 		server, err = postgrestest.Start("CREATE ROLE agent SUPERUSER LOGIN; CREATE ROLE sallyport_catalog LOGIN;"+
 			"CREATE ROLE backslash SUPERUSER LOGIN; ALTER ROLE backslash SET standard_conforming_strings = off;"+
 			"CREATE ROLE latin SUPERUSER LOGIN; ALTER ROLE latin SET client_encoding = 'LATIN1';"+
@@ -47,7 +56,10 @@ func run(m *testing.M) int {
 			"CREATE TABLE later (a int UNIQUE DEFERRABLE INITIALLY DEFERRED); CREATE TABLE w (a text); CREATE TABLE m0 AS SELECT 'm0' AS a; CREATE TABLE m1 AS SELECT 'm1' AS a; CREATE TABLE m2 AS SELECT 'm2' AS a;"+string(clinic), "max_prepared_transactions=2")
 	}
 	if err == nil {
-		defer server.Stop()
+		if !borrowed {
+			defer server.Stop()
+			os.Setenv(lender, server.Lend())
+		}
 		pool, err = parser.New(parser.Options{Size: 2})
 	}
 	if err != nil {

@@ -71,7 +71,7 @@ func serve(in io.Reader, out io.Writer) {
 		var reply []byte
 		switch kind {
 		case opParse:
-			reply, err = pg.ParseToProtobuf(string(payload))
+			reply, err = parse(string(payload))
 		case opDeparse:
 			var sql string
 			sql, err = deparse(payload)

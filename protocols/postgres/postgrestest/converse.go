@@ -129,42 +129,78 @@ func Converse(ctx context.Context, dsn string, in *Conversation) (a Reply) {
 func (a *Reply) converse(ctx context.Context, dsn string, in *Conversation) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cfg, err := pgconn.ParseConfig(dsn)
+	s, err := Connect(ctx, dsn, in.Login)
 	if err != nil {
-		return err
-	}
-	if k, v, ok := strings.Cut(in.Login, "="); ok {
-		cfg.RuntimeParams[k] = v
-	}
-	var t *tape
-	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := new(net.Dialer).DialContext(ctx, network, addr)
-		t = &tape{Conn: c}
-		return t, err
-	}
-	c, err := pgconn.ConnectConfig(ctx, cfg)
-	if err != nil {
-		if in.Login != "" && t != nil {
-			a.Ended, a.Received = true, t.take()
+		if in.Login != "" && s != nil {
+			a.Ended, a.Received = true, s.tape.take()
 			a.refusal(err)
 			return nil
 		}
 		return err
 	}
-	defer c.Close(ctx)
-	t.take()
+	defer s.Close()
 	statements := make([]string, len(in.Statements))
-	for i, s := range in.Statements {
-		statements[i] = strings.ReplaceAll(s, "{database}", cfg.Database)
+	for i, q := range in.Statements {
+		statements[i] = strings.ReplaceAll(q, "{database}", s.database)
 	}
 	if in.Way == Pipelined {
-		err = a.pipeline(ctx, c, statements)
+		err = a.pipeline(ctx, s.conn, statements)
 	} else {
-		err = a.each(ctx, c, in, statements)
+		err = a.each(ctx, s.conn, in, statements)
 	}
-	a.Received = append(a.Received, t.take()...)
+	a.Received = append(a.Received, s.tape.take()...)
 	return err
 }
+
+// Session is one in which statements are sent one by one.
+type Session struct {
+	conn     *pgconn.PgConn
+	tape     *tape
+	database string
+}
+
+// Connect opens a session at the server of a connection string, with one parameter
+// more, "name=value". Where the login fails the Session holds what was received.
+func Connect(ctx context.Context, dsn, login string) (*Session, error) {
+	cfg, err := pgconn.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	if k, v, ok := strings.Cut(login, "="); ok {
+		cfg.RuntimeParams[k] = v
+	}
+	var s *Session
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		s = &Session{tape: &tape{Conn: c}}
+		return s.tape, err
+	}
+	c, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return s, err
+	}
+	s.conn, s.database = c, cfg.Database
+	s.tape.take()
+	return s, nil
+}
+
+// Send sends a statement and returns what came back.
+func (s *Session) Send(ctx context.Context, w Way, sql string) (a Reply) {
+	var err error
+	if w == Pipelined {
+		err = a.pipeline(ctx, s.conn, []string{sql})
+	} else {
+		err = a.send(ctx, s.conn, w, sql)
+	}
+	if err != nil {
+		a.Failed = err.Error()
+	}
+	a.Received = s.tape.take()
+	return a
+}
+
+// Close ends the session.
+func (s *Session) Close() { s.conn.Close(context.Background()) }
 
 func (a *Reply) each(ctx context.Context, c *pgconn.PgConn, in *Conversation, statements []string) error {
 	aside := func(sql string) error {

@@ -79,6 +79,16 @@ func (s *Server) run(name string, args ...string) error {
 	return nil
 }
 
+// Lend says where the server is, for Borrow in another process.
+func (s *Server) Lend() string { return s.Addr.String() + " " + s.Dir }
+
+// Borrow returns a server that another process has started, and will stop.
+func Borrow(lent string) (*Server, error) {
+	addr, dir, _ := strings.Cut(lent, " ")
+	a, err := netip.ParseAddrPort(addr)
+	return &Server{Dir: dir, Addr: a}, err
+}
+
 // DSN is a connection string for user, on the socket.
 func (s *Server) DSN(user string) string {
 	return fmt.Sprintf("host=%s port=%d user=%s dbname=postgres", s.Dir, s.Addr.Port(), user)

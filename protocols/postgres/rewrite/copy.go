@@ -48,6 +48,12 @@ func (w *walker) copy(c *pg.CopyStmt) {
 		w.use(g)
 		return
 	}
+	if k := g.rel.Kind; k != 'r' {
+		// The server copies tables only: so does what is sent in its place.
+		w.refuse("COPY of %s.%s, which is not a table, is not understood", g.rel.Schema, g.rel.Name)
+		w.remedy = "use COPY (SELECT ...) TO"
+		return
+	}
 	// COPY t TO becomes COPY (SELECT ... FROM ONLY t) TO, without generated
 	// columns, which the walk then treats like any query.
 	q := &pg.SelectStmt{LimitOption: pg.LimitOption_LIMIT_OPTION_DEFAULT, Op: pg.SetOperation_SETOP_NONE}

@@ -334,3 +334,8 @@ SELECT current_user
 -- login: role=pg_read_all_data
 -- shows: pg_read_all_data
 SELECT current_user
+-- case: comments between words that belong together
+SELECT U&"n!0061me" /* a /* b */ */ UESCAPE '!', ssn FROM clinic.patients WHERE ssn NOT/**/IN ('x') ORDER BY 1 NULLS -- '
+ FIRST
+-- case: a comment that is none
+SELECT '--' || name || $$/*$$, ssn AS "/*" FROM clinic.patients WHERE id NOT/**/IN (0) -- */

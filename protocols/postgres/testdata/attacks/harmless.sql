@@ -416,3 +416,6 @@ LOCK TABLE products IN SHARE MODE
 SELECT id FROM products WHERE id = 2 FOR SHARE OF products NOWAIT
 ;;
 COMMIT
+-- case: comments between words that belong together
+SELECT id NOT/* a */IN (1, 2), U&'d!0061t' /**/ UESCAPE '!', g.n FROM products, generate_series(1, 2) WITH/* b */ORDINALITY AS g (i, n) ORDER BY id, 3 NULLS -- c
+ FIRST
