@@ -136,6 +136,9 @@ type Event struct {
 	Kind    Kind
 	Time    time.Time
 	Session *Session // nil for events of the host itself
+	// Unplaced: the passage is one that nothing leads to and that can be gone
+	// round (sallyport proxy): nothing is proved of the process that connected.
+	Unplaced bool
 
 	Number      uint64   // the statement's ordinal in the session, from 1
 	Command     string   // "SELECT", "COPY", ...; "" if it was not understood

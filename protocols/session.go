@@ -70,6 +70,8 @@ type Options struct {
 	// Undecoded is the way for clients whose TLS is with the server itself; nil:
 	// there is none.
 	Undecoded *Undecoded
+	// Notice is told to each client that is let in; "" for nothing.
+	Notice string
 	// Cut, when not nil, ends when a drain takes too long: what is in flight is
 	// no longer waited for, and the session ends in the protocol's own words.
 	Cut context.Context
@@ -101,6 +103,9 @@ func NewSession(o Options) *Session {
 
 // Client returns the client's door.
 func (s *Session) Client() net.Conn { return s.o.Flow.Conn }
+
+// Notice returns what a client is told when it is let in, "" for nothing.
+func (s *Session) Notice() string { return s.o.Notice }
 
 // Policy returns who and where.
 func (s *Session) Policy() *policy.Session { return s.o.Policy }

@@ -56,6 +56,7 @@ type daemon struct {
 	sessions sessions
 	observed openDoors // relayed while nothing is enforced
 	alarms   alarms
+	notice   string // told to each client; "" for nothing
 	fatal    chan error
 	finish   chan string // the loader's order to end, and why
 

@@ -114,6 +114,7 @@ func diagnose(h redirect.Host, path string) []finding {
 		l.workloads(h, cfg, root)
 	}
 	l.doors(h)
+	l.proxies("/proc")
 	inv, err := discover.Look()
 	detail := ""
 	if err == nil {

@@ -32,6 +32,7 @@ type metrics struct {
 	unobserved prometheus.Counter
 	revoked    prometheus.Counter
 	enforcing  prometheus.Gauge
+	placed     prometheus.Gauge
 
 	canaries   prometheus.Counter
 	whole      prometheus.Gauge
@@ -84,6 +85,10 @@ func newMetrics() *metrics {
 	m.enforcing = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sallyport_enforcing", Help: "0 while nothing is enforced (enforcement: observe), else 1.",
 	})
+	m.placed = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sallyport_placement", Help: "1 where the kernel leads connections here and processes are proved; 0 for sallyport proxy.",
+	})
+	m.placed.Set(1)
 	m.canaries = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sallyport_canaries_total", Help: "Connections of the guard's own that tried the passage.",
 	})
@@ -99,7 +104,7 @@ func newMetrics() *metrics {
 	m.closed = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sallyport_namespaces_without_passage", Help: "Network namespaces of covered processes in which the passage could not be opened.",
 	})
-	m.reg.MustRegister(m.canaries, m.whole, m.lost, m.neighbours, m.closed, m.unobserved, m.revoked, m.enforcing, m.flows, m.refused, m.sessions, m.undecoded, m.bound, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
+	m.reg.MustRegister(m.canaries, m.whole, m.lost, m.neighbours, m.closed, m.unobserved, m.revoked, m.enforcing, m.placed, m.flows, m.refused, m.sessions, m.undecoded, m.bound, m.bypasses, m.strays, m.reloads, m.statements, m.unrecorded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

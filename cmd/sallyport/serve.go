@@ -182,7 +182,7 @@ func (d *daemon) session(p *passage, doors *doors, cut context.Context) *protoco
 	}
 	return protocols.NewSession(protocols.Options{
 		Present: present,
-		Flow:    p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Policy: p.policy(), Account: p.granted.account(),
+		Flow:    p.flow, Gate: d.gate, Journal: d.events, Cut: cut, Notice: d.notice, Policy: p.policy(), Account: p.granted.account(),
 		TLS: d.clientTLS(p), TLSOnly: p.resource.TLS.Agent == config.Require && p.flow.Path == "",
 		IgnoreCertificates: p.resource.TLS.ClientCertificates == config.Ignore, Undecoded: d.undecoded(p, doors),
 		Renew: func(ctx context.Context) (intercept.Identity, error) { return d.renew(ctx, p) },

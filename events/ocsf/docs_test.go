@@ -67,7 +67,7 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	cut.Reached, cut.Path = netip.MustParseAddrPort("10.0.0.6:5432"), "/run/s"
 	for _, e := range slices.Concat(examples(), more(), []*events.Event{
 		{Kind: events.SessionOpen, Session: cut},
-		{Kind: events.SessionClose, Session: cut, BytesIn: 1},
+		{Kind: events.SessionClose, Session: cut, BytesIn: 1, Unplaced: true},
 		{
 			Kind: events.Alarm, Session: session(), Source: session().Destination, Destination: session().Destination, Transport: "tcp",
 			Process: &events.Process{PID: 1, Exe: "/bin/x", Comm: "x", Cgroup: "/x"},

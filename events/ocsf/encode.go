@@ -307,6 +307,9 @@ func (e *enc) unmapped(ev *events.Event) {
 		e.b = append(e.b, ']')
 	}
 	e.str("remedy", ev.Remedy, capText)
+	if ev.Unplaced {
+		e.yes("unplaced")
+	}
 	e.str("outcome", ev.Status, capName)
 	if ev.Kind == events.Response || ev.Kind == events.SessionClose {
 		e.num("rows", ev.Rows)

@@ -23,8 +23,11 @@ type Binder struct {
 	Attester Attester
 	// Lives tells whether a process that was proved before lives on, as the one
 	// that it was; set it before use. nil: every connection is proved anew.
-	Lives  func(*intercept.Peer) bool
-	logins *cache // of persons; nil: theirs are tokens
+	Lives func(*intercept.Peer) bool
+	// Placeless: nothing is known of the process that connects; set it before use.
+	// Nothing then ties an identity to one, whatever presented its token.
+	Placeless bool
+	logins    *cache // of persons; nil: theirs are tokens
 
 	prover    intercept.Prover
 	verifier  Verifier
@@ -127,6 +130,9 @@ func (b *Binder) proved(ctx context.Context, peer *intercept.Peer, pr *intercept
 		return intercept.Identity{Workload: w.Name}, fmt.Errorf("%w: workload %s: %w", ErrNobody, w.Name, ErrInBand)
 	}
 	id, err := b.identify(ctx, peer, &w, pr, sent, spend)
+	if b.Placeless {
+		placeless(&id)
+	}
 	if err == nil && !id.Valid(b.now()) {
 		err = fmt.Errorf("%w: renew it", ErrExpired)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgproto3/v2"
+
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/postgres/query"
@@ -205,6 +207,10 @@ func (c *conn) welcome(done bool) (ready bool, err error) {
 					code: codeUnsupported, message: fmt.Sprintf("sallyport: protocol 3.%d is not understood", c.minor),
 					hint: fmt.Sprintf("Connect with protocol 3.%d at most (libpq: max_protocol_version).", newestMinor),
 				}, fmt.Errorf("postgres: client and server settled on protocol 3.%d", c.minor)}
+			}
+			if n := c.s.Notice(); n != "" {
+				notice, _ := (&pgproto3.NoticeResponse{Severity: "NOTICE", SeverityUnlocalized: "NOTICE", Code: "00000", Message: n}).Encode(nil)
+				msg = append(notice, msg...)
 			}
 			c.queue.idle = true
 			c.s.Rest()
