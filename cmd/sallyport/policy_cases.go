@@ -185,6 +185,12 @@ func (c *policyCase) request(p *rules.Policy) (*policy.Request, error) {
 	if slices.Equal(c.Commands, []string{"login"}) {
 		r.Kind = policy.Login
 	}
+	if slices.Contains(c.Commands, undecodedRequest) {
+		if len(c.Commands) > 1 || c.Database != "" || c.User != "" || c.Text != "" || len(c.Objects)+len(c.Fields) > 0 {
+			return nil, errors.New("commands: undecoded: nothing is known but who connects, and to what: leave database, user, objects, fields and text out")
+		}
+		r.Kind, r.Writes = policy.Undecoded, true
+	}
 	for _, o := range c.Objects {
 		name, rel, _ := strings.Cut(o, " ")
 		access, ok := policy.ParseAccess(name)

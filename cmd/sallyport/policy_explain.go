@@ -26,13 +26,13 @@ import (
 type explainOptions struct {
 	as, resource, database, user, application string
 	policy, server, at                        string
-	json                                      bool
+	json, undecoded                           bool
 }
 
 func policyExplainCmd() *cobra.Command {
 	var o explainOptions
 	cmd := &cobra.Command{
-		Use:   `explain --as WHO --database DB [--resource NAME] "SQL"`,
+		Use:   `explain --as WHO {--database DB "SQL" | --undecoded} [--resource NAME]`,
 		Short: "Say what would become of a statement, and why",
 		Long: `Analyses a statement as the daemon would, and prints the verdict, the rules that
 decided, why, what to do about it, and the statement that the server would get.
@@ -42,6 +42,10 @@ What the statement's names mean is read from the resource's first address, with
 the role of resources[].catalog. Where the guard covers this shell, name the
 server's own unix socket with --server: the address would lead into the passage.
 
+With --undecoded it says in place of that whether a session of theirs may go unread,
+its TLS being with the server itself: no statement of it is known then, nor a
+database or a user.
+
 WHO is ` + asForm + `.
 A claim that is named several times is a list.
 
@@ -50,10 +54,19 @@ configuration or policy.`,
 		Example: `  sallyport policy explain --as billing-agent --resource clinic --database clinic "SELECT ssn FROM clinic.patients"
   sallyport policy explain --as intake,subject=agent-7,claim.role=nurse --database clinic "DELETE FROM clinic.visits"
   sallyport policy explain --as billing-agent --database clinic --server /run/postgresql --json "TABLE clinic.patients" | jq -r .rewritten
-  sallyport policy explain --as billing-agent --database clinic --policy new.yaml --at 2026-03-01T23:00:00Z "SELECT 1"`,
-		Args: exactlyOne("statement, in quotes"),
+  sallyport policy explain --as billing-agent --database clinic --policy new.yaml --at 2026-03-01T23:00:00Z "SELECT 1"
+  sallyport policy explain --as replicator --resource clinic --undecoded`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if !o.undecoded {
+				return exactlyOne("statement, in quotes")(cmd, args)
+			}
+			if len(args) > 0 || o.database != "" || o.user != "" || o.application != "" {
+				return configError(errors.New("--undecoded: nothing is known but who connects, and to what: leave statement, --database, --user and --application out"))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			x, err := o.explain(cmd, args[0])
+			x, err := o.explain(cmd, strings.Join(args, ""))
 			if err != nil {
 				return err
 			}
@@ -72,6 +85,7 @@ configuration or policy.`,
 	f.StringVar(&o.policy, "policy", "", "policy file or folder (default: that of the configuration)")
 	f.StringVar(&o.server, "server", "", "where the server is reached: HOST:PORT, or the folder of its unix socket")
 	f.StringVar(&o.at, "at", "", "when, as 2006-01-02T15:04:05Z (default: now)")
+	f.BoolVar(&o.undecoded, "undecoded", false, "ask about a session that can't be read, in place of a statement")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
 	cmd.MarkFlagDirname("server")
 	return cmd
@@ -81,19 +95,24 @@ configuration or policy.`,
 // statement is that of the login.
 type explanation struct {
 	Verdict   string   `json:"verdict"` // allow, mask, block, deny
-	Request   string   `json:"request"` // login, statement
+	Request   string   `json:"request"` // login, statement, undecoded
 	Rules     []string `json:"rules"`
 	Reason    string   `json:"reason,omitempty"`
 	Remedy    string   `json:"remedy,omitempty"`
 	Commands  []string `json:"commands,omitempty"`
-	Objects   []string `json:"objects,omitempty"` // "read clinic.patients"
-	Masked    []string `json:"masked,omitempty"`  // "clinic.patients.ssn: partial, last 4"
-	Detects   []string `json:"detects,omitempty"` // "identifiers in notes: ssn, email"
+	Objects   []string `json:"objects,omitempty"`  // "read clinic.patients"
+	Masked    []string `json:"masked,omitempty"`   // "clinic.patients.ssn: partial, last 4"
+	Detects   []string `json:"detects,omitempty"`  // "identifiers in notes: ssn, email"
+	Filtered  []string `json:"filtered,omitempty"` // "clinic.visits: clinic_id = '7'"
+	Limits    []string `json:"limits,omitempty"`   // "reads: 100 rows a statement"
 	Rewritten string   `json:"rewritten,omitempty"`
 	Relayed   bool     `json:"relayed,omitempty"` // byte for byte, without an analysis
 	Record    string   `json:"record,omitempty"`
 	Warnings  []string `json:"warnings,omitempty"`
 }
+
+// undecodedRequest is of a session that can't be read.
+const undecodedRequest = "undecoded"
 
 func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, error) {
 	cfg, err := commandConfig(cmd)
@@ -113,6 +132,14 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 		return nil, badPolicy(err)
 	}
 	sc := p.Scope(s, now)
+	if o.undecoded {
+		x := &explanation{Request: undecodedRequest}
+		x.decided(p.Evaluate(&policy.Request{Session: s, Kind: policy.Undecoded, Now: now, Scope: sc, Commands: []string{undecodedRequest}, Writes: true}), nil)
+		if x.Record = ""; !res.TLS.Passes() {
+			x.Warnings = append(x.Warnings, "resource "+res.Name+" has no such way: tls.undecoded is never")
+		}
+		return x, nil
+	}
 	x := &explanation{Request: "login"}
 	if x.decided(p.Evaluate(&policy.Request{Session: s, Kind: policy.Login, Now: now, Scope: sc, Commands: []string{"login"}}), nil); !x.runs() {
 		return x, nil
@@ -122,7 +149,9 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 	if sc.Opaque {
 		x.Relayed = true
 		r.Opaque = "it is relayed as it is"
-		x.decided(p.Evaluate(r), nil)
+		e := p.Evaluate(r)
+		x.decided(e, nil)
+		x.limits(e.Limits)
 		return x, nil
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -139,7 +168,10 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 	r.Filtered = an.Filtered
 	r.Commands, r.Objects, r.Masked, r.Writes, r.Opaque, r.Remedy = an.Commands, an.Objects, an.Masked, an.Writes, an.Opaque, an.Remedy
 	r.Normalized = normalized(sql)
-	x.decided(p.Evaluate(r), an)
+	e := p.Evaluate(r)
+	x.decided(e, an)
+	x.limits(e.Limits)
+	x.filters(sc, an.Filtered)
 	x.masks(sc, an)
 	x.detects(sc, an)
 	x.Warnings = a.warnings(sc)
@@ -158,7 +190,7 @@ func (o *explainOptions) session(cfg *config.Config) (*policy.Session, *config.R
 			return fail("--at %q: write a time like 2026-03-01T23:00:00Z", o.at)
 		}
 	}
-	if o.as == "" || o.database == "" {
+	if o.as == "" || o.database == "" && !o.undecoded {
 		return fail("say who asks and for which database: --as WORKLOAD --database DB")
 	}
 	s, err := sessionAs(o.as, now)
@@ -276,7 +308,10 @@ func (x *explanation) print(w io.Writer) error {
 		}
 	}
 	line("verdict", x.Verdict)
-	if x.Request == "login" {
+	switch x.Request {
+	case undecodedRequest:
+		line("request", "undecoded: a session whose TLS is with the server itself")
+	case "login":
 		line("request", "login: the statement would never be sent")
 	}
 	line("rules", strings.Join(x.Rules, ", "))
@@ -285,7 +320,9 @@ func (x *explanation) print(w io.Writer) error {
 	line("does", strings.Join(x.Commands, ", "))
 	line("reaches", x.Objects...)
 	line("masks", x.Masked...)
+	line("filters", x.Filtered...)
 	line("detects", x.Detects...)
+	line("limits", x.Limits...)
 	line("records", x.Record)
 	switch {
 	case x.Relayed:

@@ -83,6 +83,7 @@ type explanation struct {
 	Objects   []string      `json:"objects,omitempty"`
 	Masked    []maskedField `json:"masked,omitempty"`
 	Filtered  []string      `json:"filtered,omitempty"`
+	Detects   []string      `json:"detects,omitempty"` // rules that look for identifiers in what goes out
 	Limits    []limitOf     `json:"limits,omitempty"`
 	Rewritten bool          `json:"rewritten"`
 	facts
@@ -132,6 +133,11 @@ func (c *conn) explained(x *policy.Explanation, st *statement, sc *policy.Scope)
 		}
 		for _, r := range an.Filtered {
 			e.Filtered = append(e.Filtered, r.Schema+"."+r.Name)
+		}
+		for i := range sc.Detects {
+			if d := sc.Detects[i].Within(an.Objects); d != nil {
+				e.Detects = append(e.Detects, d.Rule)
+			}
 		}
 		for _, l := range x.Limits {
 			e.Limits = append(e.Limits, limitsOf(l))
