@@ -56,6 +56,11 @@ test-kernels: ## Run the interception's tests on Debian's kernels, in virtual ma
 	@.ci/deps kernels
 	@go run ./cmd/internal/kernels
 
+.PHONY: test-versions
+test-versions: deps ## Run the PostgreSQL session's tests with servers 13 to 18
+	@.ci/deps versions
+	@$(SUITE) versions
+
 .PHONY: check
 check: deps ## Check the sources: formatting, vet, staticcheck, modules, guards
 	@$(SUITE) format vet staticcheck modules vagrant systemd guards

@@ -75,7 +75,7 @@ func makeTemplates(t testing.TB, more ...string) {
 		}
 		defer c.Close(context.Background())
 		// The planner must find the two alike.
-		for _, text := range append([]string{string(sql), "VACUUM FULL " + protected, "ANALYZE"}, more...) {
+		for _, text := range append([]string{postgrestest.Schema(string(sql)), "VACUUM FULL " + protected, "ANALYZE"}, more...) {
 			if _, err := c.Exec(t.Context(), text).ReadAll(); err != nil {
 				t.Fatalf("%s: %v", file, err)
 			}
@@ -175,7 +175,7 @@ func TestAttacks(t *testing.T) {
 
 	neighbour(t)
 	through, other := passageTo(t, clinic), passageTo(t, twin)
-	harmless := readAttacks(t, "harmless.sql")
+	harmless := slices.DeleteFunc(readAttacks(t, "harmless.sql"), func(a postgrestest.Attack) bool { return !a.Known() })
 	if len(all) < 250 || len(harmless) < 120 {
 		t.Errorf("%d attempts, %d harmless statements", len(all), len(harmless))
 	}
@@ -216,8 +216,10 @@ func TestAttacks(t *testing.T) {
 	t.Run("direct", func(t *testing.T) {
 		n := map[string]int{}
 		for i := range all {
-			works(t, &all[i])
-			n[proof(&all[i])]++
+			if all[i].Known() {
+				works(t, &all[i])
+				n[proof(&all[i])]++
+			}
 		}
 		t.Logf("%d attempts: %v", len(all), n)
 	})

@@ -143,7 +143,7 @@ func (c *tappedTLS) ConnectionState() tls.ConnectionState { return c.tls.Connect
 func brokerServer(t testing.TB) (*postgrestest.Server, authority) {
 	t.Helper()
 	s, err := postgrestest.Start(`
-		CREATE ROLE reader; GRANT pg_read_all_data TO reader;
+		CREATE ROLE reader;
 		CREATE ROLE "dr.grey"; GRANT reader TO "dr.grey";
 		SET password_encryption = 'scram-sha-256';
 		CREATE ROLE scram LOGIN NOINHERIT PASSWORD '` + upstream + `'; GRANT reader, "dr.grey" TO scram;

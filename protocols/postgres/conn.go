@@ -51,10 +51,10 @@ type conn struct {
 
 	queue queue
 
-	unsafe  atomic.Pointer[string] // why texts may mean something else than is understood
-	guarded atomic.Bool            // something is protected, as of the latest message
-	watch   atomic.Uint64          // what is looked for in messages, a detect.Set; as of the latest message
-	ended   atomic.Uint64          // the latest statement with an outcome
+	unsafe  atomic.Pointer[unsafeSetting] // why texts may mean something else than is understood
+	guarded atomic.Bool                   // something is protected, as of the latest message
+	watch   atomic.Uint64                 // what is looked for in messages, a detect.Set; as of the latest message
+	ended   atomic.Uint64                 // the latest statement with an outcome
 
 	server   *wire.Reader
 	replyCtx context.Context

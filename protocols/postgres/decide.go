@@ -16,14 +16,14 @@ import (
 
 // unsafeSetting: a setting of the session makes texts mean something else than
 // they are analysed to mean.
-type unsafeSetting struct{ why string }
+type unsafeSetting struct{ why, remedy string }
 
 func (e *unsafeSetting) Error() string { return "postgres: " + e.why }
 
 // understood reports whether texts mean what they are analysed to mean.
 func (c *conn) understood() error {
-	if why := c.unsafe.Load(); why != nil {
-		return &unsafeSetting{*why}
+	if p := c.unsafe.Load(); p != nil {
+		return p
 	}
 	return nil
 }
@@ -277,7 +277,7 @@ func (c *conn) refuseUnanalysed(simple bool, cause error, sql, binds []byte) err
 	case errors.As(cause, &end), c.ctx.Err() != nil, errors.Is(cause, context.Canceled):
 		return cause
 	case errors.As(cause, &set):
-		return c.refuseOpaque(simple, codeUnsupported, set.why, "Use client_encoding UTF8 and standard_conforming_strings on.", sql, binds)
+		return c.refuseOpaque(simple, codeUnsupported, set.why, set.remedy, sql, binds)
 	}
 	return c.refuseOpaque(simple, codeUnavailable, "the statement could not be analysed",
 		"Try again; if it stays, ask the administrator of this host whether sallyport can read the database's catalog.", sql, binds)

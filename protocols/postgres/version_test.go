@@ -13,8 +13,8 @@ import (
 	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 )
 
-// A server of protocol 3.2 (PostgreSQL 18, which is not to be had here) gives
-// cancel keys that are longer: they work, whole.
+// A server of protocol 3.2 (PostgreSQL 18) gives cancel keys that are longer:
+// they work, whole. TestProtocol32 has them of a real one.
 func TestLongCancelKeys(t *testing.T) {
 	key := "\x00\x00\x00\x01" + strings.Repeat("k", 256)
 	asked := make(chan string, 1)
@@ -43,6 +43,44 @@ func TestLongCancelKeys(t *testing.T) {
 	}
 }
 
+// A real server, asked for protocol 3.2: 18 speaks it, and gives a long cancel
+// key, with which a statement is cancelled; older ones settle on 3.0.
+func TestProtocol32(t *testing.T) {
+	for _, pol := range []string{maskPolicy, allowAll} {
+		p := start(t, pol)
+		r := &raw{t: t, Conn: p.Dial()}
+		_ = r.SetDeadline(time.Now().Add(time.Minute))
+		r.send(startup(3<<16|2, "user", "agent", "database", "postgres"))
+		settled := false
+		for typ, body := r.next(); typ != 'Z'; typ, body = r.next() {
+			switch typ {
+			case 'K':
+				r.key = body
+			case 'v':
+				settled = true
+			case 'E', 0:
+				t.Fatalf("%s", body)
+			}
+		}
+		if long := postgrestest.Major() >= 18; settled == long || (len(r.key) > 8) != long {
+			t.Errorf("settled on less: %v, a key of %d bytes", settled, len(r.key))
+		}
+		r.send(enc(q("SELECT pg_sleep(60)")))
+		ended := make(chan string)
+		go func() { ended <- r.until('Z', 1) }()
+		for again := true; again; { // it may not have begun
+			cancelRequest(p.Dial(), r.key)
+			select {
+			case out := <-ended:
+				if again = false; !strings.Contains(out, "C57014") {
+					t.Error(out)
+				}
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+}
+
 // What client and server settle on must be understood here too.
 func TestProtocolVersions(t *testing.T) {
 	for _, c := range []struct {
@@ -67,6 +105,38 @@ func TestProtocolVersions(t *testing.T) {
 			defer conn.Close()
 			if !strings.Contains(out, c.want) || c.want != "Z I\n" && strings.Contains(out, "Z I") {
 				t.Error(out)
+			}
+		})
+	}
+}
+
+// A server of a major that nobody knows: nothing is understood for it where
+// something is protected, whatever the catalog's own connection was told. Without
+// rules on what a statement means, it is relayed.
+func TestServerMajors(t *testing.T) {
+	for version, understood := range map[string]bool{
+		"12.22": false, "13.1": true, "15.8 (Debian 15.8-0+deb12u1)": true, "18.4": true, "18devel": true,
+		"19beta1": false, "9.6.24": false, "soon": false, "99999999999999999999.1": false,
+	} {
+		t.Run(version, func(t *testing.T) {
+			serve := func(s net.Conn) {
+				startupOf(s)
+				_, _ = s.Write(join(admission(string(msg('S', "server_version\x00"+version+"\x00"))), postgrestest.Ready()))
+				answer := join(msg('E', "SERROR\x00C42601\x00M\x00\x00"), postgrestest.Ready())
+				if _, b, _ := postgrestest.Read(s); strings.Contains(string(b), "m0") {
+					answer = join(columns(0, 0), row, complete, postgrestest.Ready())
+				}
+				_, _ = s.Write(answer)
+				_, _ = io.Copy(io.Discard, s)
+			}
+			for _, pol := range []string{maskPolicy, allowAll} {
+				p := against(t, pol, serve)
+				r := p.raw()
+				r.send(enc(q("SELECT a FROM m0")))
+				out := r.until('Z', 1)
+				if want := understood || pol == allowAll; strings.Contains(out, "CANARY") != want || !strings.Contains(out, "Z I") {
+					t.Error(out)
+				}
 			}
 		})
 	}

@@ -43,6 +43,7 @@ var stages = []stage{
 	{name: "tests", what: "both of these at once", root: true, tests: true, run: tests},
 	{name: "allocs", what: "tests that count allocations, without -race", tests: true, run: allocs},
 	{name: "fuzz", what: "every fuzz target for a moment", tests: true, run: fuzz},
+	{name: "versions", what: "the PostgreSQL session's tests with servers 13 to 18", tests: true, run: versions},
 	{name: "demo", what: "make demo", root: true, tests: true, run: demo},
 }
 

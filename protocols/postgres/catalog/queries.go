@@ -2,23 +2,23 @@ package catalog
 
 // fingerprintSQL sums up the row versions of all catalogs that load reads.
 const fingerprintSQL = `SELECT md5(string_agg(n || ':' || coalesce(h, 0), ',' ORDER BY n)) FROM (
-          SELECT 'ns', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_namespace
-UNION ALL SELECT 'cl', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_class
-UNION ALL SELECT 'at', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_attribute
-UNION ALL SELECT 'ad', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_attrdef
-UNION ALL SELECT 'in', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_inherits
-UNION ALL SELECT 'rw', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_rewrite
-UNION ALL SELECT 'pr', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_proc
-UNION ALL SELECT 'op', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_operator
-UNION ALL SELECT 'ca', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_cast
-UNION ALL SELECT 'ty', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_type
-UNION ALL SELECT 'en', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_enum
-UNION ALL SELECT 'ol', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_collation
-UNION ALL SELECT 'co', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_constraint
-UNION ALL SELECT 'tg', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_trigger
-UNION ALL SELECT 'po', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_policy
-UNION ALL SELECT 'ix', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_index
-UNION ALL SELECT 'ex', count(*) # bit_xor(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_extension
+          SELECT 'ns', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_namespace
+UNION ALL SELECT 'cl', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_class
+UNION ALL SELECT 'at', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_attribute
+UNION ALL SELECT 'ad', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_attrdef
+UNION ALL SELECT 'in', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_inherits
+UNION ALL SELECT 'rw', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_rewrite
+UNION ALL SELECT 'pr', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_proc
+UNION ALL SELECT 'op', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_operator
+UNION ALL SELECT 'ca', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_cast
+UNION ALL SELECT 'ty', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_type
+UNION ALL SELECT 'en', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_enum
+UNION ALL SELECT 'ol', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_collation
+UNION ALL SELECT 'co', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_constraint
+UNION ALL SELECT 'tg', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_trigger
+UNION ALL SELECT 'po', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_policy
+UNION ALL SELECT 'ix', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_index
+UNION ALL SELECT 'ex', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_extension
 ) t(n, h)`
 
 const settingsSQL = `SELECT current_setting('server_version_num')::int, current_setting('standard_conforming_strings'), current_setting('server_encoding')`

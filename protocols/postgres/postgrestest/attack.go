@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -20,6 +21,8 @@ type Attack struct {
 	Want       string // what must come of it through the passage; see Holds
 	Login      string // startup parameters besides the usual: "replication=database"
 
+	since, until int // the server majors that read it as it is meant, 0 for any
+
 	// What shows that it works without a passage. When nothing is declared, a
 	// planted value comes back.
 	Tells  bool   // the answer is another one where the protected values are others
@@ -30,6 +33,11 @@ type Attack struct {
 
 // Leaks reports that a planted value is what the attempt carries away.
 func (a *Attack) Leaks() bool { return !a.Tells && a.Shows == "" && a.Says == "" && a.Effect == "" }
+
+// Known reports that the server's major reads what is said as it is meant.
+func (a *Attack) Known() bool {
+	return a.since <= Major() && (a.until == 0 || Major() <= a.until)
+}
 
 // Attacks reads files of the corpus: all of dir that match the pattern.
 func Attacks(dir, pattern string) (out []Attack, err error) {
@@ -52,6 +60,9 @@ func Attacks(dir, pattern string) (out []Attack, err error) {
 				return nil, fmt.Errorf("%s: case %q: %w", f, a.Name, err)
 			}
 			names[a.Name] = true
+			if !a.Known() && a.Want != "ended" {
+				a.Want = "" // it says what a server does that reads it as meant
+			}
 			out = append(out, a)
 		}
 	}
@@ -71,6 +82,10 @@ func attack(text string) (a Attack, err error) {
 		switch {
 		case strings.HasPrefix(line, "-- want:"):
 			a.Want = value
+		case strings.HasPrefix(line, "-- since:"):
+			a.since, err = strconv.Atoi(value)
+		case strings.HasPrefix(line, "-- until:"):
+			a.until, err = strconv.Atoi(value)
 		case strings.HasPrefix(line, "-- login:"):
 			a.Login = value
 		case strings.HasPrefix(line, "-- shows:"):
@@ -83,6 +98,9 @@ func attack(text string) (a Attack, err error) {
 			a.Tells = true
 		default:
 			sql.WriteString(line)
+		}
+		if err != nil {
+			return a, err
 		}
 	}
 	for s := range strings.SplitSeq(sql.String(), "\n;;\n") {

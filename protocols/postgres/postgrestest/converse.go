@@ -432,7 +432,7 @@ func (a *Attack) Holds(w Way, got *Reply) error {
 	case got.Refused != "":
 		fail("refused: %s", got.Refused)
 	case a.Want == "none" && !strings.Contains(rows, "\nSELECT 0\n"):
-		fail("rows came back:\n%s", got.Rows)
+		fail("rows came back, or none:\n%s\n%q", got.Rows, got.Received)
 	case a.Want != "ok" && a.Want != "none" && !strings.Contains(rows, "\n"+strings.ReplaceAll(a.Want, ",", "\n")+"\n"):
 		fail("want %s:\n%s", a.Want, got.Rows)
 	}

@@ -15,8 +15,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Bin is where the server's programs stand.
-const Bin = "/usr/lib/postgresql/15/bin/"
+// Bin is where the server's programs stand: Debian's, or those in the folder
+// that SALLYPORT_POSTGRES names (see `make test-versions`).
+var Bin = func() string {
+	if dir := os.Getenv("SALLYPORT_POSTGRES"); dir != "" {
+		return filepath.Clean(dir) + "/"
+	}
+	return "/usr/lib/postgresql/15/bin/"
+}()
 
 const nobody = 65534
 
@@ -58,7 +64,7 @@ func (s *Server) start(sql string, settings []string) error {
 	if err := s.run("initdb", "-D", s.data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"); err != nil {
 		return err
 	}
-	options := []string{"listen_addresses=127.0.0.1", fmt.Sprintf("port=%d", s.Addr.Port()), "fsync=off", "unix_socket_directories=" + s.Dir}
+	options := []string{"listen_addresses=127.0.0.1", fmt.Sprintf("port=%d", s.Addr.Port()), "fsync=off", "password_encryption=scram-sha-256", "unix_socket_directories=" + s.Dir}
 	args := "-c " + strings.Join(append(options, settings...), " -c ")
 	if err := s.run("pg_ctl", "-D", s.data, "-w", "-l", filepath.Join(s.Dir, "log"), "-o", args, "start"); err != nil {
 		return err

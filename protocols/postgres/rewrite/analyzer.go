@@ -33,13 +33,6 @@ type Catalog interface {
 	Refresh(ctx context.Context) error
 }
 
-// Server majors whose grammar is known to agree with the parser's (17) on all
-// that is taken for understood; see the package's documentation.
-const (
-	oldestMajor = 15
-	newestMajor = 17
-)
-
 // refreshEvery bounds how often an unknown relation makes the catalog be
 // looked at.
 const refreshEvery = 200 * time.Millisecond
@@ -141,8 +134,8 @@ type analysis struct {
 // not in the snapshot.
 func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, unknown bool) {
 	an = &analysis{Analysis: query.Analysis{Version: b.snap.Version, ScopeID: b.scope.ID}}
-	if major := b.snap.Server / 10000; major < oldestMajor || major > newestMajor {
-		an.Opaque = fmt.Sprintf("the server is PostgreSQL %d: statements are understood for %d to %d", major, oldestMajor, newestMajor)
+	if major := b.snap.Server / 10000; major < query.OldestServer || major > query.NewestServer {
+		an.Opaque = fmt.Sprintf("the server is PostgreSQL %d: statements are understood for %d to %d", major, query.OldestServer, query.NewestServer)
 		an.Writes, an.Sanitize = true, true
 		return an, false
 	}
@@ -162,6 +155,9 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 	for _, s := range tree.Stmts {
 		w := newWalker(b, in)
 		w.outermost = in.Masks && len(tree.Stmts) == 1
+		if w.major() < 15 && laterNumber(in.SQL, s.Stmt) {
+			w.refuse("PostgreSQL %d reads a number of this form as another one", w.major())
+		}
 		w.statement(s.Stmt, an)
 		w.finish()
 		w.target.check(w)

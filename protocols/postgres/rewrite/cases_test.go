@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -224,7 +225,7 @@ func TestEvasions(t *testing.T) {
 // What touches nothing protected is as it is without us.
 func TestHarmless(t *testing.T) {
 	a := newAnalyzer(t)
-	all := cases(t, "harmless.sql")
+	all := slices.DeleteFunc(cases(t, "harmless.sql"), func(c postgrestest.Attack) bool { return !c.Known() })
 	if len(all) < 120 {
 		t.Fatalf("%d statements", len(all))
 	}
@@ -255,14 +256,20 @@ func TestHarmless(t *testing.T) {
 	}
 }
 
-// psql's backslash commands work: what they send is understood, and runs.
+// psql's backslash commands work: what they send is understood, and runs, if
+// the server has what they ask for: they are what psql sends to a 15.
 func TestPsqlCommands(t *testing.T) {
 	a := newAnalyzer(t)
-	g := newAgent(t, a)
+	g, direct := newAgent(t, a), newAgent(t, nil)
 	for _, c := range cases(t, "psql.sql") {
 		g.seen.Reset()
+		direct.seen.Reset()
 		for _, s := range c.Statements {
 			g.send(s, simple)
+			direct.send(s, simple)
+		}
+		if strings.Contains(direct.seen.String(), "error ") && postgrestest.Major() != 15 {
+			continue
 		}
 		if g.refused != "" || strings.Contains(g.seen.String(), "error ") {
 			t.Errorf("%s: %s %s\n%s", c.Name, g.refused, g.seen.String(), strings.Join(c.Statements, "\n"))

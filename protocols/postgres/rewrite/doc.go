@@ -7,12 +7,12 @@
 //
 // Where nothing guarded is read the client's own bytes go out, so that error
 // positions, comments and logs are as if there were no proxy. The parser
-// speaks PostgreSQL 17. Majors 15 to 17 are taken: between them the lexer
-// differs only in what 15 refuses (0x1F, 1_000), and the grammar in nodes that
-// this package refuses anyway (SQL/JSON, MERGE, JSON_TABLE, AT LOCAL) or that
-// the older server refuses as a syntax error. A text that the parser refuses
-// is opaque, whatever the server would say. Other majors: every statement is
-// opaque.
+// speaks PostgreSQL 17. Majors 13 to 18 are taken: what they read otherwise is
+// either refused by one of the two (new syntax, numbers such as 1_000 in 15),
+// or in nodes that this package refuses anyway (SQL/JSON, MERGE, JSON_TABLE),
+// or looked after in major.go: RETURNING old and new, numbers before 15, names
+// that became keywords. A text that the parser refuses is opaque, whatever the
+// server would say. Other majors: every statement is opaque.
 //
 // Where something guarded is read, the SQL is generated from the analysed
 // tree, parsed again and compared with it node by node (package parser).

@@ -16,6 +16,7 @@ import (
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 	"sallyport.dev/sallyport/protocols/postgres/parser"
+	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 	"sallyport.dev/sallyport/protocols/postgres/rewrite"
 )
 
@@ -47,8 +48,6 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-const bin = "/usr/lib/postgresql/15/bin/"
-
 // startServer starts a throwaway server with the clinic in it, on a socket.
 func startServer() (dir string, stop func(), err error) {
 	dir, err = os.MkdirTemp("", "rewrite")
@@ -56,7 +55,7 @@ func startServer() (dir string, stop func(), err error) {
 		return "", nil, err
 	}
 	cmd := func(name string, args ...string) *exec.Cmd {
-		c := exec.Command(bin+name, args...)
+		c := exec.Command(postgrestest.Bin+name, args...)
 		c.Dir = dir
 		c.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
 		if os.Getuid() == 0 {
@@ -88,8 +87,8 @@ func startServer() (dir string, stop func(), err error) {
 	if err == nil {
 		var c *pgconn.PgConn
 		if c, err = pgconn.Connect(context.Background(), "host="+dir+" user=postgres dbname=postgres"); err == nil {
-			_, err = c.Exec(context.Background(), "CREATE ROLE agent LOGIN; GRANT pg_read_all_data, pg_write_all_data TO agent; ALTER ROLE agent SUPERUSER;"+
-				"CREATE ROLE sallyport_catalog LOGIN;"+string(schema)).ReadAll()
+			_, err = c.Exec(context.Background(), "CREATE ROLE agent LOGIN SUPERUSER;"+
+				"CREATE ROLE sallyport_catalog LOGIN;"+postgrestest.Schema(string(schema))).ReadAll()
 			c.Close(context.Background())
 		}
 	}

@@ -22,6 +22,9 @@ func (a *Analyzer) mask(ctx context.Context, s *catalog.Snapshot, m policy.Mask,
 	if err != nil {
 		return nil, false, err
 	}
+	if s.Server < 140000 {
+		parted(n)
+	}
 	return n, constant, nil
 }
 

@@ -14,9 +14,10 @@ var functionsTxt string
 
 // harmless are the names of pg_catalog functions whose every overload neither
 // reads a relation, a file or another session, nor writes or signals
-// anything, besides those that tell of names only. Curated on PostgreSQL 15:
-// the immutable ones without internal arguments, and the others by hand. A
-// function that a later major adds is refused.
+// anything, besides those that tell of names only. Curated on PostgreSQL 15,
+// and for what 13 to 18 have otherwise, by name and overload: the immutable
+// ones without internal arguments, and the others by hand. A function that a
+// later major adds is refused.
 var harmless = func() map[string]bool {
 	m := map[string]bool{}
 	for _, n := range strings.Fields(functionsTxt) {
@@ -79,6 +80,7 @@ func (w *walker) printed() string {
 // function checks a called name. replace reports that the call must become
 // NULL.
 func (w *walker) function(names []string) (replace bool) {
+	names = w.called(names)
 	var schema, name string
 	switch len(names) {
 	case 1:
@@ -181,6 +183,7 @@ func (w *walker) typeName(t *pg.TypeName) {
 			w.refuse("the bounds of an array type are not understood")
 		}
 	}
+	names = w.typed(names)
 	name := names[len(names)-1]
 	if p := w.printed(); p != "" && len(names) == 1 {
 		names = []string{p, name}

@@ -23,7 +23,7 @@ pg_catalog.pg_attribute attmissingval attoptions attfdwoptions
 pg_catalog.pg_auth_members
 pg_catalog.pg_available_extensions
 pg_catalog.pg_cast
-pg_catalog.pg_class relpartbound reloptions reltuples?f relpages?f relallvisible?f
+pg_catalog.pg_class relpartbound reloptions reltuples?f relpages?f relallvisible?f relallfrozen?f
 pg_catalog.pg_collation
 pg_catalog.pg_constraint conbin?c
 pg_catalog.pg_conversion

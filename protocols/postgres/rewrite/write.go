@@ -159,6 +159,7 @@ func (w *walker) insert(s *pg.InsertStmt) {
 		w.setTargets(c.TargetList)
 		w.expr(c.WhereClause)
 	}
+	w.versions()
 	w.targets(s.ReturningList)
 	w.seen(rels, s.OnConflictClause.GetWhereClause(), s.ReturningList)
 }
@@ -202,6 +203,7 @@ func (w *walker) update(s *pg.UpdateStmt) {
 	w.from(s.FromClause)
 	w.behindConditions(func() { w.setTargets(s.TargetList) })
 	w.expr(s.WhereClause)
+	w.versions()
 	w.behindConditions(func() { w.targets(s.ReturningList) })
 	w.filterWrite(s.Relation, &s.WhereClause, s.TargetList)
 	w.seen(rels, s.WhereClause, s.ReturningList)
@@ -217,6 +219,7 @@ func (w *walker) delete(s *pg.DeleteStmt) {
 	rels := w.writeTo(s.Relation, policy.Delete, false)
 	w.from(s.UsingClause)
 	w.expr(s.WhereClause)
+	w.versions()
 	w.behindConditions(func() { w.targets(s.ReturningList) })
 	w.filterWrite(s.Relation, &s.WhereClause, nil)
 	w.seen(rels, s.WhereClause, s.ReturningList)

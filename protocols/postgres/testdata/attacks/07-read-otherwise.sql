@@ -330,6 +330,7 @@ SELECT set_config('session_authorization', 'pg_monitor', false)
 ;;
 SELECT current_user
 -- case: a role when connecting
+-- since: 14
 -- want: ended
 -- login: role=pg_read_all_data
 -- shows: pg_read_all_data

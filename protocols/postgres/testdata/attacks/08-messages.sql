@@ -196,6 +196,7 @@
 -- says: systemid
 > query "IDENTIFY_SYSTEM"
 -- case: a base backup
+-- since: 15
 -- login: replication=true
 -- want: ended
 -- says: pg_control

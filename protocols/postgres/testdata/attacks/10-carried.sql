@@ -112,6 +112,7 @@ UPDATE clinic.patients SET name = NULL WHERE id = 1
 -- want: refused
 INSERT INTO clinic.patients (id, name, city) VALUES (1, 'x', 'x') ON CONFLICT (id) DO UPDATE SET city = patients.ssn RETURNING city
 -- case: MERGE
+-- since: 15
 -- want: refused
 MERGE INTO clinic.patients p USING public.products q ON p.id = q.id WHEN MATCHED THEN UPDATE SET city = p.ssn
 ;;
@@ -210,6 +211,7 @@ INSERT INTO public.ruled VALUES (1)
 ;;
 SELECT message FROM public.log
 -- case: row security policy
+-- since: 14
 -- want: refused
 SET ROLE pg_read_all_data
 ;;
@@ -394,6 +396,7 @@ SELECT ssn AS city, city AS ssn FROM clinic.patients
 -- case: aliases by position over a join
 SELECT j.c, j.b FROM (clinic.patients p CROSS JOIN clinic.encounters e) AS j (a, b, c)
 -- case: USING with an alias of the join
+-- since: 14
 SELECT x.*, p.ssn FROM clinic.patients p JOIN clinic.members m USING (id) AS x
 -- case: NATURAL FULL JOIN
 SELECT ssn, pin FROM clinic.patients NATURAL FULL JOIN clinic.members
@@ -457,6 +460,7 @@ SELECT jsonb_path_query(to_jsonb(p), '$.ssn'), jsonb_path_query_array(to_jsonb(p
 -- case: json path with a variable
 SELECT jsonb_path_query('[1]', '$ ? (1 == 1)', jsonb_build_object('x', ssn)), jsonb_path_query('1', '$x', jsonb_build_object('x', ssn)) FROM clinic.patients
 -- case: json subscripts
+-- since: 14
 SELECT (to_jsonb(p))['ssn'], to_jsonb(p) #>> '{name}', to_jsonb(p) -> 'email', row_to_json(p) ->> 'phone' FROM clinic.patients p
 -- case: json keys and values
 SELECT e.key, e.value FROM clinic.patients p, jsonb_each_text(to_jsonb(p)) e
@@ -514,8 +518,10 @@ SELECT name, max(ssn) FROM clinic.patients GROUP BY ROLLUP (name) HAVING count(*
 -- case: aggregates with ORDER BY and DISTINCT
 SELECT string_agg(DISTINCT ssn, ',' ORDER BY ssn DESC), array_agg(name ORDER BY birth_date) FILTER (WHERE id > 0) FROM clinic.patients
 -- case: regular expressions that capture
+-- since: 15
 SELECT regexp_match(name, '(CAN)(\w+)'), regexp_matches(ssn, '\d+', 'g'), regexp_replace(email, '(.*)@', '\1'), regexp_substr(name, '[A-Z]{3,}\d'), ssn SIMILAR TO '9%' FROM clinic.patients
 -- case: strings to tables
+-- since: 14
 SELECT string_to_table(ssn, '-'), regexp_split_to_table(name, ' ') FROM clinic.patients
 -- case: formats
 SELECT format('%1$s %2$L %3$I', ssn, name, email), to_char(birth_date, 'MM-DD'), quote_ident(name), quote_nullable(ssn), lpad(ssn, 20, '*'), repeat(name, 2), overlay(ssn PLACING '' FROM 1 FOR 0) FROM clinic.patients
@@ -536,6 +542,7 @@ WITH RECURSIVE w AS (SELECT id, ssn, 1 AS n FROM clinic.patients WHERE id = 1 UN
 -- case: a recursive query that joins
 WITH RECURSIVE w (id, s) AS (VALUES (0, '') UNION ALL SELECT p.id, w.s || p.ssn FROM w JOIN clinic.patients p ON p.id = w.id + 1) SELECT s FROM w
 -- case: a recursive query with SEARCH
+-- since: 14
 -- want: refused
 WITH RECURSIVE w (id, s) AS (SELECT id, ssn FROM clinic.patients WHERE id = 1 UNION ALL SELECT p.id, p.ssn FROM w JOIN clinic.patients p ON p.id = w.id + 1) SEARCH DEPTH FIRST BY s SET o SELECT o FROM w
 -- case: WITH that is materialized
@@ -621,6 +628,7 @@ CREATE RULE mine AS ON INSERT TO public.log DO INSTEAD SELECT ssn FROM clinic.pa
 ;;
 INSERT INTO public.log (message) VALUES ('x')
 -- case: a policy of one's own
+-- since: 14
 -- want: refused
 CREATE POLICY mine ON public.rls USING (public.boom('x'))
 ;;
@@ -700,11 +708,13 @@ UPDATE public.log SET message = (SELECT name FROM clinic.patients WHERE id = 1) 
 -- case: ON CONFLICT that writes a value
 INSERT INTO public.log (id, message) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET message = (SELECT ssn FROM clinic.patients WHERE id = 1) RETURNING message
 -- case: MERGE into an open table
+-- since: 15
 -- want: refused
 MERGE INTO public.log l USING clinic.patients p ON p.id = l.id WHEN MATCHED THEN UPDATE SET message = p.ssn
 ;;
 SELECT message FROM public.log
 -- case: MERGE that fails with a value
+-- since: 15
 -- want: refused
 MERGE INTO public.log l USING clinic.patients p ON p.id = l.id WHEN MATCHED AND p.ssn::int > 0 THEN DELETE
 -- case: a unique violation with a value

@@ -89,6 +89,7 @@ SELECT id FROM clinic.patients ORDER BY name DESC, id
 -- tells
 SELECT count(DISTINCT ssn), count(DISTINCT name) FROM clinic.patients
 -- case: hashes of small domains
+-- since: 14
 -- tells
 SELECT md5(ssn), sha256(ssn::bytea), hashtext(name), hash_record(p) FROM clinic.patients p
 -- case: set-returning functions
@@ -275,9 +276,11 @@ SELECT count(*) FROM clinic.patients p, generate_series(1, ascii(p.name)) g
 -- tells
 SELECT length(repeat('x', ascii(name))), lpad('', ascii(ssn) - 40, 'x') FROM clinic.patients
 -- case: bits of a value
+-- since: 14
 -- tells
 SELECT (ascii(name) >> 2) & 1, name::bytea <> '\x00', get_bit(name::bytea, 3), bit_count(ssn::bytea) FROM clinic.patients
 -- case: random numbers from a value
+-- since: 14
 -- tells
 SELECT setseed(ascii(name) / 128.0) IS NULL, hashtext(name), hashtextextended(ssn, 1), hash_record(ROW(email)) FROM clinic.patients
 -- case: an error that depends on a value

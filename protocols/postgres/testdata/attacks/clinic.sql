@@ -105,7 +105,7 @@ CREATE FUNCTION public.upper(int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM 
 -- Definitions that hold protected values.
 CREATE DOMAIN public.dom AS text DEFAULT 'CANARYDOM' CHECK (VALUE <> 'CANARYDOMCHK');
 CREATE FUNCTION public.fdef(a text DEFAULT 'CANARYARG') RETURNS text LANGUAGE sql AS 'SELECT ''CANARYBODY''';
-CREATE FUNCTION public.fsql() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT 'CANARYATOMIC'; END;
+CREATE FUNCTION public.fsql() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT 'CANARYATOMIC'; END; -- since: 14
 CREATE PROCEDURE public.pdef() LANGUAGE sql AS 'SELECT ''CANARYPROC''';
 CREATE TABLE public.defs (id int, s text DEFAULT 'CANARYDEF' CHECK (s <> 'CANARYCHK'), g text GENERATED ALWAYS AS ('CANARYGEN') STORED, d public.dom);
 CREATE INDEX ON public.defs (id) WHERE s = 'CANARYIDX';
@@ -115,11 +115,11 @@ CREATE MATERIALIZED VIEW public.m_literal AS SELECT id FROM public.defs WHERE s 
 CREATE TABLE public.parts (s text) PARTITION BY LIST (s);
 CREATE TABLE public.part_1 PARTITION OF public.parts FOR VALUES IN ('CANARYPART');
 CREATE TABLE public.parted (s text) PARTITION BY LIST ((s || 'CANARYKEY'));
-CREATE STATISTICS public.stx ON (s || 'CANARYSTX') FROM public.defs;
+CREATE STATISTICS public.stx ON (s || 'CANARYSTX') FROM public.defs; -- since: 14
 CREATE POLICY pol ON public.defs USING (s <> 'CANARYPOL') WITH CHECK (s <> 'CANARYPOLCHK');
 CREATE RULE rul AS ON DELETE TO public.defs DO INSTEAD SELECT 'CANARYRULE';
 CREATE TRIGGER trg BEFORE INSERT ON public.defs FOR EACH ROW WHEN (NEW.s = 'CANARYTRG') EXECUTE FUNCTION public.on_write('CANARYTRGARG');
-CREATE PUBLICATION pub FOR TABLE public.products WHERE (name <> 'CANARYPUB');
+CREATE PUBLICATION pub FOR TABLE public.products WHERE (name <> 'CANARYPUB'); -- since: 15
 CREATE TABLE public.missing (id int);
 INSERT INTO public.missing VALUES (1);
 ALTER TABLE public.missing ADD COLUMN v text DEFAULT 'CANARYMISSING';
@@ -128,6 +128,11 @@ ALTER ROLE agent SET application_name = 'CANARYROLE';
 CREATE FOREIGN DATA WRAPPER fdw OPTIONS (a 'CANARYFDW');
 CREATE SERVER srv FOREIGN DATA WRAPPER fdw OPTIONS (a 'CANARYSRV');
 CREATE FOREIGN TABLE public.far (id int OPTIONS (a 'CANARYFCOL')) SERVER srv OPTIONS (b 'CANARYFT');
+CREATE TABLE clinic.keywords (id int, "system_user" text);
+INSERT INTO clinic.keywords VALUES (1, 'CANARYKEYWORD');
+CREATE TABLE clinic.virtual (id int, secret text, shout text GENERATED ALWAYS AS (upper(secret)) VIRTUAL, city text); -- since: 18
+CREATE VIEW clinic.v_virtual AS SELECT id, shout AS s FROM clinic.virtual; -- since: 18
+INSERT INTO clinic.virtual (id, secret, city) VALUES (1, 'CANARYVIRTUAL', 'Boston'); -- since: 18
 
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'colleague') THEN

@@ -237,6 +237,7 @@ SELECT   1	,
 -- case: booleans and nulls
 SELECT true AND NULL, NULL IS NULL, (1 = 1) IS NOT FALSE, NULL IS UNKNOWN, coalesce(NULL, NULL, 3), 1 IS DISTINCT FROM NULL
 -- case: bit strings
+-- since: 14
 SELECT B'1010' & B'0110', B'1' || B'0', X'FF'::bit(8)::int, bit_count(B'1011')
 -- case: binary strings
 SELECT '\xdeadbeef'::bytea, encode('abc'::bytea, 'base64'), length('\x00ff'::bytea), sha256('x'::bytea)
@@ -245,6 +246,7 @@ SELECT 'Grüße, 世界, 🙂', length('世界'), pg_catalog.upper('größe' COL
 -- case: date constants
 SELECT DATE '2024-02-29', TIME '12:00', TIMESTAMP '2024-01-01 10:00', INTERVAL '1 year 2 days', TIMESTAMPTZ '2024-01-01 00:00+02', make_date(2024, 5, 6)
 -- case: date arithmetic
+-- since: 14
 SELECT DATE '2024-03-01' - DATE '2024-02-01', age(TIMESTAMP '2024-01-01', TIMESTAMP '2020-06-01'), justify_days(INTERVAL '40 days'), date_bin('15 min', TIMESTAMP '2024-01-01 10:07', TIMESTAMP '2024-01-01'), (DATE '2024-01-01', DATE '2024-02-01') OVERLAPS (DATE '2024-01-15', DATE '2024-03-01')
 -- case: number functions
 SELECT round(2.567, 2), trunc(-1.5), mod(7, 3), gcd(12, 18), width_bucket(5.3, 0, 10, 5), to_char(1234.5, 'FM9,999.00'), factorial(5), log(100)

@@ -13,4 +13,6 @@ UPDATE clinic.staff SET pin = 'A twin''s';
 UPDATE clinic.members SET pin = (3 - id) || ' twin';
 UPDATE clinic.guarded SET pin = 'A twin''s';
 UPDATE public.history SET old = p, olds = ARRAY[p] FROM clinic.patients p WHERE p.id = 1;
+UPDATE clinic.keywords SET "system_user" = 'A twin''s';
+UPDATE clinic.virtual SET secret = 'A twin''s'; -- since: 18
 REFRESH MATERIALIZED VIEW clinic.m_patients;
