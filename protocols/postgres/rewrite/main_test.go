@@ -156,5 +156,7 @@ func masked() *policy.Scope {
 		{Schema: "clinic", Name: "members"}:  {"pin": {Kind: "redact"}},
 		{Schema: "clinic", Name: "guarded"}:  {"pin": {Kind: "redact"}},
 		{Schema: "clinic", Name: "staff"}:    {"pin": {Kind: "redact"}},
+		{Schema: "clinic", Name: "keywords"}: {"system_user": {Kind: "redact"}},
+		{Schema: "clinic", Name: "virtual"}:  {"secret": {Kind: "redact"}},
 	}}
 }
