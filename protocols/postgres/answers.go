@@ -41,6 +41,9 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 	if r.cur.refusal != nil && typ != 'E' && !(typ == 'Z' && r.failed) {
 		return 0, errUnexpected // it ran!
 	}
+	if r.cur.reading != nil {
+		return c.readAnswer(typ, msg)
+	}
 	switch typ {
 	case 'E':
 		return c.reportError(msg)
@@ -83,7 +86,7 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 // ready notes the transaction's state.
 func (c *conn) ready(status byte) {
 	c.queue.mu.Lock()
-	c.queue.idle = status == 'I'
+	c.queue.idle, c.queue.failed = status == 'I', status == 'E'
 	if c.queue.idle {
 		c.queue.voice.ended(c.reply.failed)
 		c.queue.explain.ended(c.reply.failed || c.queue.explain.failed)
@@ -213,6 +216,9 @@ func (c *conn) changed(e *report, sanitize, rewritten bool) bool {
 // words away.
 func (c *conn) notice(typ byte, msg []byte) (action, error) {
 	protected := c.guarded.Load()
+	if typ == 'N' && c.reply.have && c.reply.cur.reading != nil {
+		return dropped, nil
+	}
 	if typ == 'A' {
 		if protected {
 			return dropped, nil // another session may have put anything there

@@ -158,6 +158,16 @@ func (c *conn) walk(w *window) error {
 				r.cur = step{}
 			}
 		}
+		if typ == 'D' && r.cur.reading != nil {
+			if len(w.b)-w.i < n {
+				return nil
+			}
+			if err := r.cur.reading.row(w.b[w.i+headLen : w.i+n]); err != nil {
+				return err
+			}
+			w.skip(n)
+			continue
+		}
 		if typ == 'D' || typ == 'd' {
 			more := false
 			switch {

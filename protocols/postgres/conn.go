@@ -31,8 +31,9 @@ type conn struct {
 	login   policy.Decision // covers what is of the session, not of a statement
 	number  uint64          // of the latest statement
 	dead    bool            // a refusal will fail: the server skips all up to Sync
-	ddl     bool            // the catalog may have changed
-	explain bool            // statements are explained, in place of being run; see mode
+	ddl     ddl
+	batch   bool // the server was sent messages that no Sync has followed yet
+	explain bool // statements are explained, in place of being run; see mode
 	// switched: whether they are may change with a transaction's end.
 	switched bool
 	voiced   bool            // whom it speaks for may not be for the session; see settle
@@ -46,7 +47,8 @@ type conn struct {
 	msg      []byte
 	req      policy.Request
 
-	analyzer query.Analyzer
+	analyzer query.Analyzer // base, or one within the open transaction
+	base     query.Analyzer // of what is committed
 	release  func()
 
 	queue queue
@@ -381,6 +383,7 @@ func (c *conn) push(st *step, d policy.Decision, msg []byte) error {
 	}
 	switch c.queue.push(st) {
 	case goes:
+		c.batch = !st.kind.alone()
 		return c.s.Send(d, msg)
 	case skips:
 		c.skipped(st)
@@ -408,6 +411,7 @@ func (c *conn) sync(body []byte) error {
 		return violation(malformed('S'))
 	}
 	c.dead = false
+	c.ddl.synced = true
 	return c.push(&step{kind: stepSync, sanitize: c.scope().Protects()}, c.login, syncMessage)
 }
 

@@ -36,7 +36,7 @@ func (c *conn) analyze(sql []byte, sc *policy.Scope, simple bool, types []uint32
 		if err := c.understood(); err != nil {
 			return nil, err
 		}
-		if err := c.analysis(); err != nil {
+		if err := c.analysis(sc.ID); err != nil {
 			return nil, err
 		}
 		version = c.analyzer.Version()
@@ -157,31 +157,6 @@ func (c *conn) cursorAnalysis(name string) *query.Analysis {
 	if p := c.portalNamed([]byte(name)); p != nil && !c.ofAnother(p) {
 		return p.st.an
 	}
-	return nil
-}
-
-// analysis makes sure that there is an analyzer and that its catalog is not
-// older than the session's own DDL.
-func (c *conn) analysis() error {
-	if c.analyzer == nil {
-		a, release, err := c.p.o.Analyzer(c.ctx, c.pol.Resource, c.pol.Database)
-		if err != nil {
-			return err
-		}
-		c.analyzer, c.release = a, release
-	}
-	if !c.ddl {
-		return nil
-	}
-	if err := c.barrier(); err != nil {
-		return err
-	}
-	if err := c.analyzer.Refresh(c.ctx); err != nil {
-		return err
-	}
-	c.queue.mu.Lock()
-	c.ddl = !c.queue.idle // what is not committed is not seen yet
-	c.queue.mu.Unlock()
 	return nil
 }
 

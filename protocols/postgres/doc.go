@@ -35,6 +35,10 @@
 //
 // TLS and GSS encryption are answered N. FunctionCall and replication are
 // refused unless a policy allows them. Messages above 16 MiB are refused.
-// Authentication by Kerberos, GSSAPI and SSPI ends the session. In a
-// transaction that ran DDL, relations it made are not known until it commits.
+// Authentication by Kerberos, GSSAPI and SSPI ends the session.
+//
+// What a transaction has changed in the catalog is read inside of it, by
+// statements of our own between two of the client's messages. Where its isolation
+// level is not READ COMMITTED, and within one text of several statements, what it
+// makes is not known until it commits.
 package postgres

@@ -154,7 +154,7 @@ func (c *conn) fresh(p *prepared, sc *policy.Scope) (*statement, error) {
 		if err := c.understood(); err != nil {
 			return nil, err
 		}
-		if err := c.analysis(); err != nil {
+		if err := c.analysis(sc.ID); err != nil {
 			return nil, err
 		}
 		if an.Version == c.analyzer.Version() {

@@ -36,7 +36,7 @@ func (c *conn) start(g *greeting) (ready bool, err error) {
 		return false, c.farewellEarly(c.refused(d, err, &query.Analysis{Opaque: c.req.Opaque}), err)
 	}
 	if !sc.Opaque {
-		if err := c.analysis(); err != nil {
+		if err := c.analysis(sc.ID); err != nil {
 			return false, c.farewellEarly(&refusal{
 				code: codeUnavailable, message: "sallyport: the database's catalog cannot be read, so nothing can be allowed",
 				hint: "Ask the administrator of this host to look at sallyport's log (resources.catalog).",

@@ -185,12 +185,12 @@ func (o *observer) heard(sql []byte) []byte {
 // understand analyses a text under what would be protected at this moment.
 func (o *observer) understand(sql []byte, simple bool, types []uint32) (*statement, *policy.Scope, error) {
 	sc := o.w.Scope()
-	if o.ddl && o.analyzer != nil {
+	if o.ddl.open && o.analyzer != nil {
 		if err := o.analyzer.Refresh(o.ctx); err != nil {
 			return nil, sc, err
 		}
 	}
-	o.ddl = false
+	o.ddl = ddl{}
 	st, err := o.analyze(sql, sc, simple, types)
 	return st, sc, err
 }
@@ -209,7 +209,7 @@ func (o *observer) statement(st *statement, sc *policy.Scope, sql, binds []byte)
 	if err != nil {
 		return err
 	}
-	o.ddl = an.DDL
+	o.ddl.open = an.DDL
 	if !o.queue.names.crowded() {
 		o.queue.names.apply(an, "")
 	}

@@ -46,6 +46,7 @@ type step struct {
 	width     int            // columns of that result
 	search    *search        // for what its rows hold; nil: nothing
 	asked     bool           // by us: the client does not see the answer
+	reading   *reading       // what we asked for; nil: a description
 	copies    bool           // it may start a COPY from the client
 	voice     voice
 	mark      mark            // what it does to whether statements are explained
@@ -82,6 +83,7 @@ type queue struct {
 	copy       copyState
 	copies     int    // steps under way that may start a COPY
 	idle       bool   // the last ReadyForQuery was outside of a transaction
+	failed     bool   // ... or inside of one that has failed
 	rested     func() // nothing is under way; called with mu held
 	voice      heard
 	explain    explaining

@@ -76,7 +76,7 @@ func (c *conn) refusing(rules []string, reason, remedy string, rec policy.Record
 	switch {
 	case len(rules) == 1 && rules[0] == "identity":
 		r.code = codeIdentity
-	case an.Code == query.NoTable && c.ddl: // it may be one that this transaction made
+	case an.Code == query.NoTable && c.ddl.unseen(): // it may be one that this transaction made
 		r.code = codeUnsupported
 	case an.Code != "":
 		r.code, r.message, r.hint, r.native, r.position = an.Code, an.Opaque, "", true, an.Position

@@ -24,7 +24,7 @@ const maxStatements = 1000
 // nothing is analysed. A literal or a function may hide more: what a statement
 // does to the session's names beyond that is not seen.
 func relayed(norm, sql []byte, sc *policy.Scope) *query.Analysis {
-	an := &query.Analysis{ScopeID: sc.ID}
+	an := &query.Analysis{ScopeID: sc.ID, DDL: true} // for all that is known
 	note := func(cmd string) {
 		an.Commands = append(an.Commands, cmd)
 		an.Writes = an.Writes || !reads[cmd]

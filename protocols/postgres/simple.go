@@ -51,6 +51,9 @@ func (c *conn) query(body []byte) error {
 	if c.strays(st) {
 		return c.refuseOpaque(true, codeUnsupported, "it goes on behind the end of what sallyport.explain was set for", "Send its statements one by one.", sql, nil)
 	}
+	if c.reverts(st.an) {
+		return c.refuseOpaque(true, codeUnsupported, "it goes on behind a ROLLBACK of what the transaction has defined", "Send its statements one by one.", sql, nil)
+	}
 	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, now)
 	if err == nil {
 		if err := c.record(d.Record(), now, sql, nil); err != nil {
@@ -89,7 +92,7 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 // run sends c.msg, the message of a statement that was decided.
 func (c *conn) run(s *step, st *statement, d policy.Decision) error {
 	c.latest = d
-	c.ddl = c.ddl || st.an.DDL
+	c.ddl.note(st.an)
 	c.input = inputRecord{number: c.number, record: d.Record()}
 	err := c.push(s, d, c.msg)
 	if err == nil && s.left != nil && !s.copies {
@@ -123,6 +126,7 @@ func (c *conn) functionCall(body []byte) error {
 	b, at := begin(c.msg[:0], 'F')
 	c.msg = finish(append(b, body...), at)
 	c.latest = d
+	c.ddl.open, c.ddl.unread, c.ddl.by = true, true, "" // it may do anything
 	return c.push(&step{
 		kind: stepFunction, statement: true, number: c.number, record: d.Record(), started: now,
 		sanitize: true, guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,

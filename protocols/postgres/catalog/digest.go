@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"hash"
@@ -9,19 +10,22 @@ import (
 	"strings"
 )
 
-// digest sums up what a snapshot says apart from temporary relations: these
-// come and go with every session, and must not make analyses of others old.
+// passing reports a temporary table: these come and go with every session, and
+// must not make analyses of others old. A temporary view may show what others do.
+func (r *Relation) passing() bool { return r.Temp && r.Kind != 'v' }
+
+// digest sums up what a snapshot says apart from temporary tables.
 func (s *Snapshot) digest() [32]byte {
 	h := sha256.New()
 	for _, oid := range slices.Sorted(maps.Keys(s.ByOID)) {
-		if r := s.ByOID[oid]; !r.Temp {
+		if r := s.ByOID[oid]; !r.passing() {
 			add(h, r)
 		}
 	}
 	for _, m := range []map[string][]*Function{s.Functions, s.Operators} {
 		for _, n := range slices.Sorted(maps.Keys(m)) {
 			fs := slices.Clone(m[n])
-			slices.SortFunc(fs, func(a, b *Function) int { return strings.Compare(a.Schema, b.Schema) })
+			slices.SortFunc(fs, func(a, b *Function) int { return cmp.Compare(a.OID, b.OID) })
 			add(h, fs)
 		}
 	}

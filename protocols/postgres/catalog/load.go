@@ -21,25 +21,10 @@ func hasConstant(expr string) bool {
 	return constant.MatchString(sequence.ReplaceAllString(expr, ""))
 }
 
-// each runs a query and calls row for each row, after scanning into dst.
-func each(ctx context.Context, c *pgx.Conn, sql string, row func(), dst ...any) error {
-	rows, err := c.Query(ctx, sql)
-	if err != nil {
-		return err
-	}
-	_, err = pgx.ForEachRow(rows, dst, func() error { row(); return nil })
-	return err
-}
-
 // load reads a snapshot in one read-only transaction.
 func load(ctx context.Context, c *pgx.Conn) (*Snapshot, error) {
-	s := &Snapshot{
-		Database: c.Config().Database,
-		ByOID:    map[uint32]*Relation{}, ByName: map[string][]*Relation{},
-		Builtin: map[string]bool{}, Functions: map[string][]*Function{},
-		BuiltinOp: map[string]bool{}, Operators: map[string][]*Function{},
-		Types: map[string][]*Type{}, TypeByOID: map[uint32]*Type{},
-	}
+	s := newSnapshot()
+	s.Database = c.Config().Database
 	tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, err
@@ -52,18 +37,32 @@ func load(ctx context.Context, c *pgx.Conn) (*Snapshot, error) {
 	if conforming != "on" || encoding != "UTF8" {
 		return nil, fmt.Errorf("database %q has standard_conforming_strings=%s and encoding %s: only on and UTF8 can be analysed", s.Database, conforming, encoding)
 	}
-	for _, step := range []func(context.Context, *pgx.Conn) error{s.relations, s.columns, s.views, s.code, s.types, s.constraints} {
-		if err := step(ctx, c); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	return s, s.read(ctx, side{c})
 }
 
-func (s *Snapshot) relations(ctx context.Context, c *pgx.Conn) error {
+func newSnapshot() *Snapshot {
+	return &Snapshot{
+		ByOID: map[uint32]*Relation{}, ByName: map[string][]*Relation{},
+		Builtin: map[string]bool{}, Functions: map[string][]*Function{},
+		BuiltinOp: map[string]bool{}, Operators: map[string][]*Function{},
+		Types: map[string][]*Type{}, TypeByOID: map[uint32]*Type{},
+	}
+}
+
+// read reads all that a source shows.
+func (s *Snapshot) read(ctx context.Context, c source) error {
+	for _, step := range []func(context.Context, source) error{s.relations, s.columns, s.views, s.code, s.types, s.constraints} {
+		if err := step(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) relations(ctx context.Context, c source) error {
 	var r Relation
 	var kind string
-	return each(ctx, c, relationsSQL, func() {
+	return c.each(ctx, relationsSQL, func() {
 		n := r
 		n.Kind = kind[0]
 		s.ByOID[n.OID] = &n
@@ -71,10 +70,10 @@ func (s *Snapshot) relations(ctx context.Context, c *pgx.Conn) error {
 	}, &r.OID, &r.Schema, &r.Name, &kind, &r.Temp, &r.RowSecurity, &r.RowType)
 }
 
-func (s *Snapshot) columns(ctx context.Context, c *pgx.Conn) error {
+func (s *Snapshot) columns(ctx context.Context, c source) error {
 	var rel, parent uint32
 	var col Column
-	err := each(ctx, c, columnsSQL, func() {
+	err := c.each(ctx, columnsSQL, func() {
 		if r := s.ByOID[rel]; r != nil {
 			n := col
 			r.Columns = append(r.Columns, &n)
@@ -86,16 +85,18 @@ func (s *Snapshot) columns(ctx context.Context, c *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	return each(ctx, c, inheritsSQL, func() {
-		ch, p := s.ByOID[rel], s.ByOID[parent]
-		if ch != nil && p != nil { // not for indexes
+	return c.each(ctx, inheritsSQL, func() {
+		// Neither is there for indexes; of what a transaction changed, one may be.
+		if ch := s.ByOID[rel]; ch != nil {
 			ch.Parents = append(ch.Parents, parent)
+		}
+		if p := s.ByOID[parent]; p != nil {
 			p.Children = append(p.Children, rel)
 		}
 	}, &rel, &parent)
 }
 
-func (s *Snapshot) views(ctx context.Context, c *pgx.Conn) error {
+func (s *Snapshot) views(ctx context.Context, c source) error {
 	var rel uint32
 	var a, b string
 	var unique bool
@@ -108,48 +109,48 @@ func (s *Snapshot) views(ctx context.Context, c *pgx.Conn) error {
 		}
 	}
 	return errors.Join(
-		each(ctx, c, viewsSQL, on(func(r *Relation) { r.Definition = a }), &rel, &a),
-		each(ctx, c, rulesSQL, on(func(r *Relation) { r.Rules = append(r.Rules, a) }), &rel, &a),
-		each(ctx, c, triggersSQL, on(func(r *Relation) { r.Triggers = append(r.Triggers, &Function{Schema: a, Name: b}) }), &rel, &a, &b),
-		each(ctx, c, policiesSQL, on(func(r *Relation) {
+		c.each(ctx, viewsSQL, on(func(r *Relation) { r.Definition = a }), &rel, &a),
+		c.each(ctx, rulesSQL, on(func(r *Relation) { r.Rules = append(r.Rules, a) }), &rel, &a),
+		c.each(ctx, triggersSQL, on(func(r *Relation) { r.Triggers = append(r.Triggers, &Function{Schema: a, Name: b}) }), &rel, &a, &b),
+		c.each(ctx, policiesSQL, on(func(r *Relation) {
 			for _, e := range []string{a, b} {
 				if e != "" {
 					r.Policies = append(r.Policies, e)
 				}
 			}
 		}), &rel, &a, &b),
-		each(ctx, c, indexesSQL, on(func(r *Relation) {
+		c.each(ctx, indexesSQL, on(func(r *Relation) {
 			r.Indexes = append(r.Indexes, &Index{Unique: unique, Columns: slices.Clone(key), Expressions: a, Predicate: b})
 			s.Literals.Indexes = s.Literals.Indexes || hasConstant(a) || hasConstant(b)
 		}), &rel, &unique, &key, &a, &b),
 	)
 }
 
-func (s *Snapshot) code(ctx context.Context, c *pgx.Conn) error {
+func (s *Snapshot) code(ctx context.Context, c source) error {
 	var f Function
 	var name, context string
 	var cast Cast
 	var ext bool
 	return errors.Join(
-		each(ctx, c, functionsSQL, func() { n := f; s.Functions[n.Name] = append(s.Functions[n.Name], &n) }, &f.Schema, &f.Name, &f.Extension),
-		each(ctx, c, builtinSQL, func() { s.Builtin[name] = true }, &name),
-		each(ctx, c, operatorsSQL, func() { n := f; s.Operators[n.Name] = append(s.Operators[n.Name], &n) }, &f.Schema, &f.Name, &f.Extension),
-		each(ctx, c, builtinOpSQL, func() { s.BuiltinOp[name] = true }, &name),
-		each(ctx, c, castsSQL, func() {
+		c.each(ctx, functionsSQL, func() { n := f; s.Functions[n.Name] = append(s.Functions[n.Name], &n) }, &f.OID, &f.Schema, &f.Name, &f.Extension),
+		c.each(ctx, builtinSQL, func() { s.Builtin[name] = true }, &name),
+		c.each(ctx, operatorsSQL, func() { n := f; s.Operators[n.Name] = append(s.Operators[n.Name], &n) }, &f.OID, &f.Schema, &f.Name, &f.Extension),
+		c.each(ctx, builtinOpSQL, func() { s.BuiltinOp[name] = true }, &name),
+		c.each(ctx, castsSQL, func() {
 			n := cast
 			n.Context, n.Extension = context[0], ext
 			if f.Name != "" {
 				n.Function = &Function{Schema: f.Schema, Name: f.Name}
 			}
 			s.Casts = append(s.Casts, &n)
-		}, &cast.Source, &cast.Target, &context, &f.Schema, &f.Name, &ext),
+		}, &cast.OID, &cast.Source, &cast.Target, &context, &f.Schema, &f.Name, &ext),
 	)
 }
 
-func (s *Snapshot) types(ctx context.Context, c *pgx.Conn) error {
+func (s *Snapshot) types(ctx context.Context, c source) error {
 	var t Type
 	var kind, category string
-	err := each(ctx, c, typesSQL, func() {
+	err := c.each(ctx, typesSQL, func() {
 		n := t
 		n.Kind, n.Category = kind[0], category[0]
 		s.Types[n.Name] = append(s.Types[n.Name], &n)
@@ -159,35 +160,34 @@ func (s *Snapshot) types(ctx context.Context, c *pgx.Conn) error {
 		return err
 	}
 	var label string
-	return each(ctx, c, labelsSQL, func() {
+	return c.each(ctx, labelsSQL, func() {
 		if e := s.TypeByOID[t.OID]; e != nil {
 			e.Labels = append(e.Labels, label)
 		}
 	}, &t.OID, &label)
 }
 
-func (s *Snapshot) constraints(ctx context.Context, c *pgx.Conn) error {
+func (s *Snapshot) constraints(ctx context.Context, c source) error {
 	var rel, typ, other uint32
 	var kind, expr string
 	var key, points []string
-	return each(ctx, c, constraintsSQL, func() {
+	return c.each(ctx, constraintsSQL, func() {
 		if t := s.TypeByOID[typ]; t != nil && kind == "c" {
 			t.Checks = append(t.Checks, expr)
 		}
 		s.Literals.Constraints = s.Literals.Constraints || hasConstant(expr)
-		r := s.ByOID[rel]
-		if r == nil {
-			return
-		}
-		switch kind {
-		case "c":
+		r, o := s.ByOID[rel], s.ByOID[other]
+		f := &Reference{From: rel, To: other, Columns: slices.Clone(key), Points: slices.Clone(points)}
+		switch {
+		case kind == "c" && r != nil:
 			r.Checks = append(r.Checks, expr)
-		case "p":
+		case kind == "p" && r != nil:
 			r.PrimaryKey = slices.Clone(key)
-		case "f":
-			if o := s.ByOID[other]; o != nil {
-				f := &Reference{From: rel, To: other, Columns: slices.Clone(key), Points: slices.Clone(points)}
+		case kind == "f":
+			if r != nil {
 				r.References = append(r.References, f)
+			}
+			if o != nil {
 				o.Referenced = append(o.Referenced, f)
 			}
 		}

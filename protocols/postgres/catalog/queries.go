@@ -23,9 +23,12 @@ UNION ALL SELECT 'ex', count(*) + sum(hashtextextended(xmin::text || ctid::text,
 
 const settingsSQL = `SELECT current_setting('server_version_num')::int, current_setting('standard_conforming_strings'), current_setting('server_encoding')`
 
+// Where a transaction that is still open is read, {of X} stands for: X is of what
+// it has changed; else for nothing.
+
 const relationsSQL = `SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence = 't', c.relrowsecurity, c.reltype
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r','v','m','f','p','S') AND n.nspname <> 'pg_toast'`
+WHERE c.relkind IN ('r','v','m','f','p','S') AND n.nspname <> 'pg_toast' {of c.oid}`
 
 const columnsSQL = `SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
  coalesce(pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(o.collname), ''),
@@ -33,57 +36,96 @@ const columnsSQL = `SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, pg
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 LEFT JOIN pg_catalog.pg_collation o ON o.oid = a.attcollation AND o.oid <> 100 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','v','m','f','p','S')
+WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','v','m','f','p','S') {of a.attrelid}
 ORDER BY a.attrelid, a.attnum`
 
-const inheritsSQL = `SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits`
+const inheritsSQL = `SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits WHERE true {of inhrelid inhparent}`
 
 const viewsSQL = `SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog', 'information_schema')`
+WHERE c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog', 'information_schema') {of c.oid}`
 
-const rulesSQL = `SELECT ev_class, rulename::text FROM pg_catalog.pg_rewrite WHERE rulename <> '_RETURN' OR ev_type <> '1'`
+const rulesSQL = `SELECT ev_class, rulename::text FROM pg_catalog.pg_rewrite WHERE (rulename <> '_RETURN' OR ev_type <> '1') {of ev_class}`
 
 const triggersSQL = `SELECT t.tgrelid, n.nspname::text, p.proname::text
 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE NOT t.tgisinternal`
+WHERE NOT t.tgisinternal {of t.tgrelid}`
 
 const policiesSQL = `SELECT polrelid, coalesce(pg_catalog.pg_get_expr(polqual, polrelid), ''), coalesce(pg_catalog.pg_get_expr(polwithcheck, polrelid), '')
-FROM pg_catalog.pg_policy`
+FROM pg_catalog.pg_policy WHERE true {of polrelid}`
 
-const functionsSQL = `SELECT n.nspname::text, p.proname::text,
- bool_and(EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))
+const functionsSQL = `SELECT p.oid, n.nspname::text, p.proname::text,
+ EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') OR p.oid >= 16384 GROUP BY 1, 2`
+WHERE (n.nspname NOT IN ('pg_catalog', 'information_schema') OR p.oid >= 16384) {of p.oid}`
 
-const builtinSQL = `SELECT DISTINCT proname::text FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND oid < 16384`
+const builtinSQL = `SELECT DISTINCT proname::text FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND oid < 16384 {of oid}`
 
-const operatorsSQL = `SELECT n.nspname::text, o.oprname::text,
- bool_and(EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e'))
+const operatorsSQL = `SELECT o.oid, n.nspname::text, o.oprname::text,
+ EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e')
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-WHERE o.oid >= 16384 GROUP BY 1, 2`
+WHERE o.oid >= 16384 {of o.oid}`
 
-const builtinOpSQL = `SELECT DISTINCT oprname::text FROM pg_catalog.pg_operator WHERE oid < 16384`
+const builtinOpSQL = `SELECT DISTINCT oprname::text FROM pg_catalog.pg_operator WHERE oid < 16384 {of oid}`
 
 const typesSQL = `SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typcategory::text, CASE WHEN t.typlen = -1 THEN t.typelem ELSE 0 END, t.typbasetype,
  CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) ELSE '' END, t.typdefault IS NOT NULL,
  t.oid >= 16384 AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
-FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'pg_toast'`
+FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'pg_toast' {of t.oid}`
 
-const labelsSQL = `SELECT enumtypid, enumlabel::text FROM pg_catalog.pg_enum ORDER BY enumtypid, enumsortorder`
+const labelsSQL = `SELECT enumtypid, enumlabel::text FROM pg_catalog.pg_enum WHERE true {of enumtypid} ORDER BY enumtypid, enumsortorder`
 
-const castsSQL = `SELECT c.castsource, c.casttarget, c.castcontext::text, coalesce(n.nspname::text, ''), coalesce(p.proname::text, ''),
+const castsSQL = `SELECT c.oid, c.castsource, c.casttarget, c.castcontext::text, coalesce(n.nspname::text, ''), coalesce(p.proname::text, ''),
  EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc LEFT JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE c.oid >= 16384`
+WHERE c.oid >= 16384 {of c.oid}`
 
 const constraintsSQL = `SELECT c.conrelid, c.contypid, c.confrelid, c.contype::text,
  CASE WHEN c.contype = 'c' THEN coalesce(pg_catalog.pg_get_expr(c.conbin, c.conrelid), '') ELSE '' END,
  ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(n, i) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.i),
  ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, i) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i)
-FROM pg_catalog.pg_constraint c WHERE c.oid >= 16384`
+FROM pg_catalog.pg_constraint c WHERE c.oid >= 16384 {of c.conrelid c.confrelid c.contypid}`
 
 const indexesSQL = `SELECT i.indrelid, i.indisunique OR i.indisexclusion,
  ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) k(n) JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n),
  coalesce(pg_catalog.pg_get_expr(i.indexprs, i.indrelid), ''), coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '')
-FROM pg_catalog.pg_index i WHERE i.indrelid >= 16384 AND (i.indisunique OR i.indisexclusion OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)`
+FROM pg_catalog.pg_index i WHERE i.indrelid >= 16384 AND (i.indisunique OR i.indisexclusion OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) {of i.indrelid}`
+
+// insideSQL is run before search_path is set: it has no operator, and no name
+// without its schema.
+const insideSQL = `SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('transaction_isolation')`
+
+// existsSQL lists the relations.
+const existsSQL = `SELECT oid FROM pg_catalog.pg_class WHERE relkind IN ('r','v','m','f','p','S')`
+
+// changedSQL lists what a transaction has made or changed, and what is printed
+// differently for it: rows whose xmin is not older than the transaction, which are
+// its own, of its savepoints, or of others that came later. Where it has no ID yet
+// no row is.
+const changedSQL = `WITH own(oid) AS MATERIALIZED (
+          SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE age(c.xmin) <= 0 OR age(n.xmin) <= 0
+UNION ALL SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE age(p.xmin) <= 0 OR age(n.xmin) <= 0
+UNION ALL SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE age(t.xmin) <= 0 OR age(n.xmin) <= 0
+UNION ALL SELECT o.oid FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE age(o.xmin) <= 0 OR age(n.xmin) <= 0
+UNION ALL SELECT o.oid FROM pg_catalog.pg_collation o JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace WHERE age(o.xmin) <= 0 OR age(n.xmin) <= 0
+UNION ALL SELECT oid FROM pg_catalog.pg_cast WHERE age(xmin) <= 0
+UNION ALL SELECT attrelid FROM pg_catalog.pg_attribute WHERE age(xmin) <= 0
+UNION ALL SELECT adrelid FROM pg_catalog.pg_attrdef WHERE age(xmin) <= 0
+UNION ALL SELECT x FROM pg_catalog.pg_inherits, unnest(ARRAY[inhrelid, inhparent]) x WHERE age(xmin) <= 0
+UNION ALL SELECT ev_class FROM pg_catalog.pg_rewrite WHERE age(xmin) <= 0
+UNION ALL SELECT tgrelid FROM pg_catalog.pg_trigger WHERE age(xmin) <= 0
+UNION ALL SELECT polrelid FROM pg_catalog.pg_policy WHERE age(xmin) <= 0
+UNION ALL SELECT indrelid FROM pg_catalog.pg_index WHERE age(xmin) <= 0
+UNION ALL SELECT enumtypid FROM pg_catalog.pg_enum WHERE age(xmin) <= 0
+UNION ALL SELECT x FROM pg_catalog.pg_constraint, unnest(ARRAY[conrelid, confrelid, contypid]) x WHERE age(xmin) <= 0
+), dep(class, oid) AS MATERIALIZED (
+SELECT d.classid, d.objid FROM pg_catalog.pg_depend d WHERE d.refobjid IN (SELECT oid FROM own)
+)
+SELECT oid FROM own WHERE oid <> 0
+UNION SELECT ev_class FROM pg_catalog.pg_rewrite r JOIN dep ON class = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND dep.oid = r.oid
+UNION SELECT adrelid FROM pg_catalog.pg_attrdef r JOIN dep ON class = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND dep.oid = r.oid
+UNION SELECT polrelid FROM pg_catalog.pg_policy r JOIN dep ON class = 'pg_catalog.pg_policy'::pg_catalog.regclass AND dep.oid = r.oid
+UNION SELECT tgrelid FROM pg_catalog.pg_trigger r JOIN dep ON class = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND dep.oid = r.oid
+UNION SELECT indrelid FROM pg_catalog.pg_index r JOIN dep ON class = 'pg_catalog.pg_class'::pg_catalog.regclass AND dep.oid = r.indexrelid
+UNION SELECT x FROM pg_catalog.pg_constraint r, unnest(ARRAY[conrelid, confrelid, contypid]) x, dep WHERE class = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND dep.oid = r.oid AND x <> 0
+UNION SELECT dep.oid FROM dep WHERE class = ANY ('{pg_catalog.pg_proc,pg_catalog.pg_cast,pg_catalog.pg_operator,pg_catalog.pg_type,pg_catalog.pg_class}'::pg_catalog.regclass[])`

@@ -92,9 +92,10 @@ type Column struct {
 	Expr      string // default or generation expression, "" for none
 }
 
-// Function is one that is not built in: only its name matters, overloads are
-// the server's to resolve.
+// Function is one that is not built in, or an operator: one of the overloads of
+// its name, which are the server's to resolve.
 type Function struct {
+	OID          uint32 // 0 of a trigger's or a cast's
 	Schema, Name string
 	Extension    bool // belongs to an extension
 }
@@ -119,6 +120,7 @@ type Type struct {
 
 // Cast is one that is not built in.
 type Cast struct {
+	OID            uint32
 	Source, Target uint32
 	Context        byte      // pg_cast.castcontext: e, a, i
 	Function       *Function // nil: binary or by I/O

@@ -5,6 +5,7 @@ package query
 
 import (
 	"context"
+	"errors"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
@@ -32,6 +33,24 @@ type Analyzer interface {
 	// where it is none of a relation, or is not known.
 	Column(table uint32, attnum int16) events.Field
 }
+
+// Insider is an Analyzer that can see what a transaction has changed that is still
+// open.
+type Insider interface {
+	// Within returns an Analyzer that analyses as the transaction sees the
+	// catalog; it is of no use when the transaction has gone on to change more,
+	// or the Insider's own Version has changed. ask runs statements inside the
+	// transaction, each on its own, and returns their rows in the text format. An
+	// error means that the transaction's changes can't be told: statements that
+	// depend on them are to be refused.
+	Within(ctx context.Context, ask func(ctx context.Context, sql ...string) ([]Rows, error)) (Analyzer, error)
+}
+
+// ErrUnseen: within this transaction the catalog can't be seen as it is.
+var ErrUnseen = errors.New("query: what the transaction has changed in the catalog can't be seen")
+
+// Rows are the rows of one result, their values in the text format; nil is NULL.
+type Rows = [][][]byte
 
 // Input is a text to analyse, with what its meaning depends on.
 type Input struct {

@@ -40,7 +40,8 @@ const refreshEvery = 200 * time.Millisecond
 // Analyzer analyses the statements of one database. It implements
 // query.Analyzer.
 type Analyzer struct {
-	o Options
+	o     Options
+	outer *Analyzer // of what is committed; nil but within a transaction
 
 	mu       sync.Mutex
 	bindings map[string]*binding // by scope; of the latest snapshot
@@ -248,6 +249,9 @@ func (a *Analyzer) binding(ctx context.Context, sc *policy.Scope) (*binding, err
 	// Equal IDs mean equal scopes, except for the zero ID.
 	if b := a.bindings[sc.ID]; b != nil && (b.scope == sc || sc.ID != "") {
 		return b, nil
+	}
+	if err := a.pinOuter(ctx, sc); err != nil {
+		return nil, err
 	}
 	if len(a.bindings) > 1000 {
 		clear(a.bindings)

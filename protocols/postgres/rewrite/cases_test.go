@@ -89,7 +89,7 @@ func (g *agent) send(sql string, m mode) {
 	t := g.t
 	out, sanitize := sql, false
 	if g.a != nil {
-		an, err := g.a.Analyze(t.Context(), query.Input{
+		an, err := g.analyzer().Analyze(t.Context(), query.Input{
 			SQL: sql, Scope: g.scope, Simple: m == simple,
 			Prepared: func(n string) *query.Analysis { return g.prepared[n] }, Cursor: func(n string) *query.Analysis { return g.cursors[n] },
 		})
@@ -152,6 +152,31 @@ func (g *agent) send(sql string, m mode) {
 		g.seen.WriteString(g.notices.String())
 	}
 	g.notices.Reset()
+}
+
+// analyzer returns the one for the session's next statement.
+func (g *agent) analyzer() query.Analyzer {
+	if g.c.TxStatus() != 'T' {
+		return g.a
+	}
+	a, err := g.a.Within(g.t.Context(), func(ctx context.Context, sql ...string) ([]query.Rows, error) {
+		out := make([]query.Rows, len(sql))
+		for i, s := range sql {
+			r := g.c.ExecParams(ctx, s, nil, nil, nil, nil).Read()
+			if r.Err != nil {
+				return nil, fmt.Errorf("%s: %w", s, r.Err)
+			}
+			out[i] = r.Rows
+		}
+		return out, nil
+	})
+	if errors.Is(err, query.ErrUnseen) {
+		return g.a
+	}
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return a
 }
 
 func (g *agent) result(r *pgconn.Result) {

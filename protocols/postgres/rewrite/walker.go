@@ -158,7 +158,7 @@ func (w *walker) lookup(v *pg.RangeVar) []*catalog.Relation {
 		if schema != "" && r.Schema != schema {
 			continue
 		}
-		if r.Temp {
+		if r.Temp && (r.Kind != 'v' || w.guard(r).free()) {
 			temp = append(temp, r)
 		} else {
 			out = append(out, r)

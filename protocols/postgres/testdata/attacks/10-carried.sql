@@ -841,3 +841,56 @@ SELECT name COLLATE "C" FROM clinic.patients ORDER BY name COLLATE "C"
 SELECT ts_headline(name, to_tsquery('simple', 'alice')), ts_lexize('simple', name), to_tsvector('simple', name), (ts_debug('simple', name)).token FROM clinic.patients
 -- case: a value as a LIKE pattern
 SELECT like_escape(name, 'x'), 'x' LIKE name ESCAPE left(ssn, 1), name FROM clinic.patients
+-- case: a table that is filled in its own transaction
+BEGIN
+;;
+CREATE TABLE public.mine (v text, n int)
+;;
+INSERT INTO public.mine SELECT ssn, id FROM clinic.patients
+;;
+SELECT v FROM public.mine
+-- case: a temporary table behind a savepoint
+BEGIN
+;;
+SAVEPOINT a
+;;
+CREATE TEMP TABLE behind (v text)
+;;
+INSERT INTO behind SELECT name FROM clinic.patients
+;;
+RELEASE a
+;;
+SELECT v FROM behind
+-- case: a new table joined to a protected one in its transaction
+BEGIN
+;;
+CREATE TABLE public.beside (id int)
+;;
+INSERT INTO public.beside VALUES (1), (2)
+;;
+SELECT p.*, b.* FROM clinic.patients p JOIN public.beside b USING (id)
+-- case: a new table in place of one that was dropped
+BEGIN
+;;
+DROP TABLE other.visits
+;;
+CREATE TABLE other.visits (id int, city text)
+;;
+INSERT INTO other.visits SELECT id, email FROM clinic.patients
+;;
+SELECT city FROM other.visits
+-- case: a new table that a COPY leaves by
+BEGIN
+;;
+CREATE TABLE public.outbox (v text)
+;;
+INSERT INTO public.outbox SELECT ssn FROM clinic.patients
+;;
+COPY public.outbox TO STDOUT
+-- case: a function of a transaction of one's own
+-- want: refused
+BEGIN
+;;
+CREATE FUNCTION public.own_leak() RETURNS text LANGUAGE sql AS 'SELECT ssn FROM clinic.patients WHERE id = 1'
+;;
+SELECT public.own_leak()

@@ -421,3 +421,29 @@ COMMIT
 -- case: comments between words that belong together
 SELECT id NOT/* a */IN (1, 2), U&'d!0061t' /**/ UESCAPE '!', g.n FROM products, generate_series(1, 2) WITH/* b */ORDINALITY AS g (i, n) ORDER BY id, 3 NULLS -- c
  FIRST
+-- case: a table that is used in its own transaction
+BEGIN
+;;
+CREATE TABLE public.in_transaction (id int PRIMARY KEY, note text DEFAULT 'none')
+;;
+INSERT INTO public.in_transaction (id) VALUES (1), (2) RETURNING id, note
+;;
+SAVEPOINT s
+;;
+UPDATE public.in_transaction SET note = 'one' WHERE id = 1
+;;
+DROP TABLE public.in_transaction
+;;
+ROLLBACK TO s
+;;
+SELECT id, note FROM public.in_transaction ORDER BY id
+;;
+ROLLBACK
+-- case: a temporary table in its own transaction
+BEGIN
+;;
+CREATE TEMPORARY TABLE in_temp ON COMMIT DROP AS SELECT id, name FROM public.products
+;;
+SELECT count(*), min(name) FROM in_temp
+;;
+COMMIT

@@ -6,8 +6,7 @@ import psycopg
 
 def converse(dsn, number, statements):
     seen = []
-    # A table made in a transaction is not known to the passage before its end.
-    alone = any(s.upper().startswith(("BEGIN", "CREATE")) for s in statements)
+    alone = any(s.upper().startswith("BEGIN") for s in statements)
     with psycopg.connect(dsn, autocommit=alone) as c:
         c.add_notice_handler(lambda n: seen.append([n.severity, n.sqlstate, n.message_primary, n.message_detail, n.context]))
         for sql in statements:

@@ -1,0 +1,221 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// What a transaction does to the catalog nobody else sees until it ends. So the
+// session asks the server inside of it, between two of the client's messages, and
+// analyses by the answer until the transaction ends or does more.
+
+// ddl is what the session may have done to the catalog.
+type ddl struct {
+	open   bool   // something, that the base may not have
+	unread bool   // ... or that the analyzer may not have
+	synced bool   // a Sync was sent since the analyzer was made: it ends a batch's own transaction
+	by     string // the scope it was done under; "" for several, and not known
+	seen   uint64 // the base's version when the analyzer was made within a transaction; 0: it is the base
+}
+
+// note takes note of what a statement does that is sent.
+func (d *ddl) note(an *query.Analysis) {
+	if an.DDL {
+		if !d.open {
+			d.by = an.ScopeID
+		} else if d.by != an.ScopeID {
+			d.by = ""
+		}
+		d.open, d.unread = true, true
+	}
+	d.unread = d.unread || mayEnd(an.Commands) || slices.Contains(an.Commands, "begin")
+}
+
+// unseen reports that relations may be there that the analyzer does not know.
+func (d *ddl) unseen() bool { return d.open && (d.seen == 0 || d.unread) }
+
+// analysis makes sure that there is an analyzer, and that what it knows of the
+// catalog is not older than the session's own DDL.
+func (c *conn) analysis(scope string) error {
+	if c.base == nil {
+		a, release, err := c.p.o.Analyzer(c.ctx, c.pol.Resource, c.pol.Database)
+		if err != nil {
+			return err
+		}
+		c.base, c.analyzer, c.release = a, a, release
+	}
+	d := &c.ddl
+	read := !d.unread && d.seen != 0 && d.seen == c.base.Version()
+	if !d.open || read && !d.synced {
+		return nil
+	}
+	if err := c.barrier(); err != nil {
+		return err
+	}
+	c.queue.mu.Lock()
+	idle, failed, skips := c.queue.idle && !c.batch, c.queue.failed, c.queue.skipping || c.queue.over
+	c.queue.mu.Unlock()
+	d.synced = false
+	if failed || skips || read && !idle {
+		return nil // where it has failed nothing runs but what ends it
+	}
+	if err := c.base.Refresh(c.ctx); err != nil {
+		return err
+	}
+	c.analyzer, d.seen = c.base, 0
+	if idle {
+		*d = ddl{}
+		return nil
+	}
+	seen := c.base.Version()
+	in, ok := c.base.(query.Insider)
+	if !ok {
+		return nil
+	}
+	a, err := in.Within(c.ctx, c.readInside)
+	switch {
+	case err == nil:
+		c.analyzer, d.seen, d.unread = a, seen, false
+	case errors.Is(err, query.ErrUnseen) && d.by == scope && scope != "":
+		// What may be done in this scope makes nothing of what is there mean
+		// something else; what is new in it is not known.
+	default:
+		return err
+	}
+	return nil
+}
+
+// reverts reports that a text undoes what its analysis relies on, and goes on.
+func (c *conn) reverts(an *query.Analysis) bool {
+	return c.ddl.seen != 0 && len(an.Commands) > 1 && len(an.Objects) > 0 && slices.Contains(an.Commands, "rollback")
+}
+
+// reading is what a statement of our own gives. It belongs to the goroutine that
+// reads the server until all of it is answered.
+type reading struct {
+	rows query.Rows
+	size int
+	tell bool  // the client is told of an error: its batch fails with it
+	err  error // with the SQLSTATE only
+}
+
+// readInside runs statements of our own inside the client's transaction. The session has
+// nothing under way.
+func (c *conn) readInside(_ context.Context, sql ...string) ([]query.Rows, error) {
+	inBatch := c.batch
+	out := make([]*reading, len(sql))
+	for i, text := range sql {
+		out[i] = &reading{tell: inBatch}
+		var name [16]byte
+		_, _ = rand.Read(name[:]) // a name that the client has not
+		if err := c.readOne("sallyport_"+hex.EncodeToString(name[:]), text, out[i]); err != nil {
+			return nil, err
+		}
+	}
+	last := &reading{}
+	if !inBatch {
+		if err := c.push(&step{kind: stepSync, asked: true, reading: last}, c.login, syncMessage); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.barrier(); err != nil {
+		return nil, err
+	}
+	c.queue.mu.Lock()
+	gone := c.queue.over
+	c.queue.mu.Unlock()
+	if gone {
+		return nil, errors.New("postgres: the server answers no more")
+	}
+	rows := make([]query.Rows, len(sql))
+	for i, r := range out {
+		if r.err != nil {
+			return nil, r.err
+		}
+		rows[i] = r.rows
+	}
+	return rows, nil
+}
+
+// readOne sends one of them. Statement and portal have names, since the client may
+// have use for those without.
+func (c *conn) readOne(name, sql string, r *reading) error {
+	b, at := begin(c.msg[:0], 'P')
+	c.msg = finish(append(appendString(appendString(b, name), sql), 0, 0), at)
+	if err := c.push(&step{kind: stepParse, asked: true, reading: r}, c.login, c.msg); err != nil {
+		return err
+	}
+	b, at = begin(c.msg[:0], 'B')
+	c.msg = finish(append(appendString(appendString(b, name), name), 0, 0, 0, 0, 0, 0), at)
+	if err := c.push(&step{kind: stepBind, asked: true, reading: r}, c.login, c.msg); err != nil {
+		return err
+	}
+	b, at = begin(c.msg[:0], 'E')
+	c.msg = finish(append(appendString(b, name), 0, 0, 0, 0), at)
+	if err := c.push(&step{kind: stepExecute, asked: true, reading: r}, c.login, c.msg); err != nil {
+		return err
+	}
+	for _, kind := range []byte("PS") {
+		b, at = begin(c.msg[:0], 'C')
+		c.msg = finish(appendString(append(b, kind), name), at)
+		if err := c.push(&step{kind: stepClose, asked: true, reading: r}, c.login, c.msg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// row takes a DataRow's body.
+func (r *reading) row(body []byte) error {
+	if r.size += len(body); r.size > maxControl {
+		return garbled(errors.New("postgres: what the server says of its catalog is too large"))
+	}
+	m := cursor{b: body}
+	n := m.int16()
+	row := make([][]byte, max(n, 0))
+	for i := range row {
+		if size := m.int32(); size >= 0 {
+			row[i] = append([]byte{}, m.take(int(size))...)
+		}
+	}
+	if n < 0 || !m.end() {
+		return garbled(malformed('D'))
+	}
+	r.rows = append(r.rows, row)
+	return nil
+}
+
+// readAnswer looks at an answer to a statement of our own.
+func (c *conn) readAnswer(typ byte, msg []byte) (action, error) {
+	r := &c.reply
+	switch typ {
+	case 'E':
+		e, err := readReport(msg[headLen:])
+		if err != nil {
+			return 0, garbled(err)
+		}
+		r.failed = true
+		r.cur.reading.err = fmt.Errorf("postgres: the catalog could not be read within the transaction: SQLSTATE %s", e.m.Code)
+		if !r.cur.reading.tell && !e.fatal() {
+			return dropped, nil
+		}
+		e.sanitize()
+		r.buf = e.append(r.buf[:0], 'E')
+		return replaced, nil
+	case 'Z':
+		if len(msg) != headLen+1 {
+			return 0, errUnexpected
+		}
+		c.ready(msg[headLen])
+	case 'C', '1', '2', '3':
+	default:
+		return 0, errUnexpected
+	}
+	return dropped, nil
+}
