@@ -191,8 +191,7 @@ type Chunk struct {
 	Kind    ChunkKind
 	Time    time.Time
 	Data    []byte
-	// Later: it need not be written when Record returns, only before the next
-	// chunk of the session that is, with which it may share a record. What goes
-	// on the record before anything is shown, and never alone, sets it.
+	// Later: it may wait for the next chunk of the session, to share its record.
+	// What goes on the record before anything is shown, and never alone, sets it.
 	Later bool
 }

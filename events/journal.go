@@ -21,11 +21,12 @@ type Journal interface {
 	// ErrFull: nothing was added, refuse the request.
 	Append(*Event) (Ticket, error)
 
-	// Record adds a chunk of a transcript. When it returns nil the chunk has
-	// been written to the operating system (it survives the death of this
-	// process) unless it says Later, and becomes durable with the next group
-	// commit.
-	Record(*Chunk) error
+	// Record adds a chunk of a transcript, and does not wait for the disk unless
+	// it is in arrears. Once the Ticket's Written returns nil the chunk has been
+	// written to the operating system: it survives the death of this process,
+	// and becomes durable with the next group commit. For a chunk that is Later
+	// the Ticket may be the zero one: see there.
+	Record(*Chunk) (Ticket, error)
 }
 
 // Waiter is the journal's side of a Ticket.
@@ -33,6 +34,9 @@ type Waiter interface {
 	// WaitDurable returns nil when all records up to seq are on stable
 	// storage, ErrFull when they can no longer get there.
 	WaitDurable(ctx context.Context, seq uint64) error
+	// WaitWritten returns nil when all records up to seq have been written to
+	// the operating system, ErrFull when they can't be.
+	WaitWritten(seq uint64) error
 	// Durable returns the highest sequence number on stable storage.
 	Durable() uint64
 }
@@ -50,13 +54,24 @@ func NewTicket(w Waiter, seq uint64) Ticket { return Ticket{w, seq} }
 // Wait returns nil once the record is on stable storage.
 func (t Ticket) Wait(ctx context.Context) error {
 	if t.w == nil {
-		return errors.New("events: no record to wait for")
+		return errNoRecord
 	}
 	if t.w.Durable() >= t.seq {
 		return nil
 	}
 	return t.w.WaitDurable(ctx, t.seq)
 }
+
+// Written returns nil once the record has been written to the operating system.
+// Behind a Wait for a record before it that is mostly so already.
+func (t Ticket) Written() error {
+	if t.w == nil {
+		return errNoRecord
+	}
+	return t.w.WaitWritten(t.seq)
+}
+
+var errNoRecord = errors.New("events: no record to wait for")
 
 // Done reports whether the record is on stable storage.
 func (t Ticket) Done() bool { return t.w != nil && t.w.Durable() >= t.seq }

@@ -71,7 +71,8 @@ func (w *Watch) Observe(ctx context.Context, r *policy.Request) (policy.Recordin
 // Record adds to the transcript; see events.Journal.
 func (w *Watch) Record(c *events.Chunk) error {
 	c.Session = w.o.Policy.Event
-	return w.o.Journal.Record(c)
+	_, err := w.o.Journal.Record(c)
+	return err
 }
 
 // Unread tells of a session whose login was not read, and why; of another it

@@ -94,6 +94,7 @@ type Session struct {
 
 	mu       sync.Mutex
 	promised events.Ticket // the latest record that a reply may tell of
+	written  events.Ticket // the latest that must be written before a reply; zero: none
 }
 
 // NewSession returns a session whose server door is shut.
@@ -134,10 +135,31 @@ func (s *Session) Resting() time.Duration {
 // Scope returns what is protected from this session right now.
 func (s *Session) Scope() *policy.Scope { return s.o.Gate.Scope(s.o.Policy) }
 
-// Record adds to the transcript; see events.Journal.
+// Record adds to the transcript. It is written before the next Reply, and
+// before Written returns; see events.Journal.
 func (s *Session) Record(c *events.Chunk) error {
 	c.Session = s.event
-	return s.o.Journal.Record(c)
+	t, err := s.o.Journal.Record(c)
+	if err != nil || t.Seq() == 0 {
+		return err
+	}
+	s.mu.Lock()
+	if t.Seq() > s.written.Seq() {
+		s.written = t
+	}
+	s.mu.Unlock()
+	return nil
+}
+
+// Written returns nil once what was recorded has been written.
+func (s *Session) Written() error {
+	s.mu.Lock()
+	t := s.written
+	s.mu.Unlock()
+	if t.Seq() == 0 {
+		return nil
+	}
+	return t.Written()
 }
 
 // Event appends an event that is not a decision: an outcome. It is of the peer
@@ -347,13 +369,18 @@ func (r readOnly) Write(func(uintptr) bool) error     { return ErrNotAllowed }
 func (r readOnly) Read(f func(fd uintptr) bool) error { return r.raw.Read(f) }
 
 // Reply writes server bytes to the client once every statement sent so far
-// is on the record.
+// is on the record, and what was recorded is written.
 func (s *Session) Reply(ctx context.Context, b []byte) error {
 	s.mu.Lock()
-	t := s.promised
+	t, w := s.promised, s.written
 	s.mu.Unlock()
 	if t.Seq() > 0 && !t.Done() {
 		if err := t.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	if w.Seq() > 0 {
+		if err := w.Written(); err != nil {
 			return err
 		}
 	}

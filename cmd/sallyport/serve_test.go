@@ -120,7 +120,7 @@ func (f journalFunc) Append(e *events.Event) (events.Ticket, error) {
 	f(e)
 	return events.Ticket{}, nil
 }
-func (f journalFunc) Record(*events.Chunk) error { return nil }
+func (f journalFunc) Record(*events.Chunk) (events.Ticket, error) { return events.Ticket{}, nil }
 
 // Who is refused again and again can't fill the journal.
 func TestLimiter(t *testing.T) {

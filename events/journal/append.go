@@ -71,37 +71,43 @@ func (j *Journal) append(e *events.Event, force bool) (uint64, error) {
 }
 
 // Record implements events.Journal.
-func (j *Journal) Record(c *events.Chunk) error {
+func (j *Journal) Record(c *events.Chunk) (events.Ticket, error) {
 	part := *c
 	if c.Session == nil || c.Session.ID == "" {
-		return errors.New("journal: a transcript chunk without a session")
+		return events.Ticket{}, errors.New("journal: a transcript chunk without a session")
 	}
 	for data := c.Data; ; {
 		part.Data = data[:min(len(data), maxChunk)]
 		data = data[len(part.Data):]
-		if err := j.record(&part); err != nil {
-			return err
+		seq, arrears, err := j.addChunk(&part)
+		if err == nil && arrears {
+			err = j.WaitWritten(seq)
 		}
-		if len(data) == 0 {
-			return nil
+		if err != nil {
+			return events.Ticket{}, err
 		}
+		if len(data) > 0 {
+			continue
+		}
+		j.linger()
+		if seq == 0 {
+			return events.Ticket{}, nil
+		}
+		return events.NewTicket(j, seq), nil
 	}
 }
 
-func (j *Journal) record(c *events.Chunk) error {
-	seq, err := j.addChunk(c)
-	if err != nil {
-		return err
-	}
-	if seq == 0 || c.Later {
-		j.linger()
+// WaitWritten implements events.Waiter: it writes what nobody else has written.
+func (j *Journal) WaitWritten(seq uint64) error {
+	if j.written.Load() >= seq {
 		return nil
 	}
 	j.wmu.Lock()
-	if j.written < seq {
+	var err error
+	if j.written.Load() < seq {
 		err = j.write()
 	}
-	if j.written >= seq {
+	if j.written.Load() >= seq {
 		err = nil // even if what came later found no room
 	}
 	j.wmu.Unlock()
@@ -112,25 +118,32 @@ func (j *Journal) record(c *events.Chunk) error {
 	if !j.o.Sync {
 		j.setDurable(seq)
 	}
-	j.linger()
 	return nil
 }
 
 // addChunk returns the number of the record that the chunk is in, 0 if it waits
-// for the next.
-func (j *Journal) addChunk(c *events.Chunk) (uint64, error) {
+// for the next, and whether so much waits to be written that who adds to it
+// must see to that.
+func (j *Journal) addChunk(c *events.Chunk) (seq uint64, arrears bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.refuses(false); err != nil {
-		return 0, err
+		return 0, false, err
 	}
+	var done bool
 	if c.Later {
-		if held, err := j.hold(c); held || err != nil {
-			return 0, err
-		}
-	} else if seq, joined, err := j.join(c); joined || err != nil {
-		return seq, err
+		done, err = j.hold(c)
+	} else {
+		seq, done, err = j.join(c)
 	}
+	if !done && err == nil {
+		seq, err = j.alone(c)
+	}
+	return seq, seq > 0 && j.buffered > int64(j.o.BufferBytes)/8, err
+}
+
+// alone makes a record of one chunk; mu is held.
+func (j *Journal) alone(c *events.Chunk) (uint64, error) {
 	b, pre, plen := j.begin(0, c.Session.Protocol, c.Session.ID)
 	b = events.AppendChunk(b, c)
 	if err := j.admit(0, c.Session.ID, c.Number, len(b)-len(j.pending)); err != nil {

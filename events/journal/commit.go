@@ -54,7 +54,7 @@ func (j *Journal) commit() {
 	if err == nil {
 		err = j.write()
 	}
-	seq, f := j.written, j.file
+	seq, f := j.written.Load(), j.file
 	j.wmu.Unlock()
 	if err != nil {
 		j.failed(err)
@@ -69,6 +69,11 @@ func (j *Journal) commit() {
 				j.failed(fmt.Errorf("sync: %w", err))
 				return
 			}
+			// What those who wait are about to show was added meanwhile: one
+			// write for all of them before they are woken.
+			j.wmu.Lock()
+			err = errors.Join(err, j.write())
+			j.wmu.Unlock()
 		}
 		j.setDurable(seq)
 	}
@@ -104,7 +109,7 @@ func (j *Journal) write() error {
 	j.mu.Lock()
 	target := j.seq
 	j.mu.Unlock()
-	for j.written < target {
+	for j.written.Load() < target {
 		if len(j.out) == 0 {
 			j.mu.Lock()
 			j.out, j.pending, j.spare = j.pending, j.spare[:0], nil
@@ -126,13 +131,14 @@ func (j *Journal) write() error {
 		j.mu.Lock()
 		seg := j.segments[len(j.segments)-1]
 		if l := len(seg.marks); l == 0 || j.off-seg.marks[l-1].off >= markEvery {
-			seg.marks = append(seg.marks, mark{j.written + 1, j.off})
+			seg.marks = append(seg.marks, mark{j.written.Load() + 1, j.off})
 		}
 		j.off += n
 		seg.size = j.off
 		j.buffered -= n
 		j.mu.Unlock()
-		j.written, j.head = j.outSeq, j.outHash
+		j.head = j.outHash
+		j.written.Store(j.outSeq)
 		j.spare, j.out = j.out[:0], nil
 		if cap(j.spare) > 1<<20 && int(n) < cap(j.spare)/8 {
 			j.spare = nil // a burst is over; an idle journal is small
@@ -182,7 +188,7 @@ func (j *Journal) roll() error {
 		j.failed(err)
 		return err
 	}
-	return j.begins(header{chain: j.chain, first: j.written + 1, prev: j.head, salt: j.salt})
+	return j.begins(header{chain: j.chain, first: j.written.Load() + 1, prev: j.head, salt: j.salt})
 }
 
 // trim takes away the room that is not used.

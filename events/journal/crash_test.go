@@ -35,7 +35,7 @@ func work(j *journal.Journal, life, n int) (promised []string, err error) {
 			return promised, err
 		}
 		if i%3 == 0 {
-			if err := j.Record(&events.Chunk{Session: s, Number: uint64(i + 1), Kind: events.ChunkResult, Data: []byte("rows")}); err != nil {
+			if err := record(j, &events.Chunk{Session: s, Number: uint64(i + 1), Kind: events.ChunkResult, Data: []byte("rows")}); err != nil {
 				return promised, err
 			}
 		}
@@ -192,7 +192,7 @@ func TestFailedSyncIsFinal(t *testing.T) {
 		if _, err := j.Append(event(events.Response, session("s"), 1)); !errors.Is(err, events.ErrFull) {
 			t.Fatal(err)
 		}
-		if err := j.Record(&events.Chunk{Session: session("s"), Kind: events.ChunkBinds}); !errors.Is(err, events.ErrFull) {
+		if err := record(j, &events.Chunk{Session: session("s"), Kind: events.ChunkBinds}); !errors.Is(err, events.ErrFull) {
 			t.Fatal(err)
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -253,7 +253,7 @@ func TestDiskFullAndBack(t *testing.T) {
 	if _, err := j.Append(statement(s, 3, "refused")); !errors.Is(err, events.ErrFull) {
 		t.Fatal(err)
 	}
-	if err := j.Record(&events.Chunk{Session: s, Number: 2, Kind: events.ChunkResult, Data: []byte("x")}); !errors.Is(err, events.ErrFull) {
+	if err := record(j, &events.Chunk{Session: s, Number: 2, Kind: events.ChunkResult, Data: []byte("x")}); !errors.Is(err, events.ErrFull) {
 		t.Fatal(err)
 	}
 	must(t)(j.Append(event(events.Response, s, 1))) // what happened is still told
@@ -340,7 +340,7 @@ func TestRecoveryClosesWhatWasOpen(t *testing.T) {
 	must(t)(j.Append(event(events.Response, s, 1)))
 	must(t)(j.Append(statement(s, 2, "open")))
 	for range 3 {
-		if err := j.Record(&events.Chunk{Session: s, Number: 2, Kind: events.ChunkResult, Data: []byte("0123456789")}); err != nil {
+		if err := record(j, &events.Chunk{Session: s, Number: 2, Kind: events.ChunkResult, Data: []byte("0123456789")}); err != nil {
 			t.Fatal(err)
 		}
 	}

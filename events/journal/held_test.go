@@ -20,6 +20,15 @@ func now(s *events.Session, n uint64, text string) *events.Chunk {
 	return &events.Chunk{Session: s, Number: n, Kind: events.ChunkResult, Time: time.Now(), Data: []byte(text)}
 }
 
+// record adds a chunk and waits until it is written.
+func record(j *journal.Journal, c *events.Chunk) error {
+	tk, err := j.Record(c)
+	if err == nil && tk.Seq() > 0 {
+		err = tk.Written()
+	}
+	return err
+}
+
 // shape tells records by their kinds, and pieces of transcripts by their texts.
 func shape(t *testing.T, rs []events.Record) string {
 	t.Helper()
@@ -65,19 +74,19 @@ func piecesOf(t *testing.T) string {
 		}
 	}
 	must(t)(j.Append(statement(a, 1, "x")))
-	ok(j.Record(later(a, 1, events.ChunkStatement, "text")))
-	ok(j.Record(later(a, 1, events.ChunkBinds, "binds")))
+	ok(record(j, later(a, 1, events.ChunkStatement, "text")))
+	ok(record(j, later(a, 1, events.ChunkBinds, "binds")))
 	must(t)(j.Append(statement(b, 1, "y")))
-	ok(j.Record(later(b, 1, events.ChunkStatement, "other")))
-	ok(j.Record(now(a, 1, "rows")))
-	ok(j.Record(now(a, 1, "more")))
+	ok(record(j, later(b, 1, events.ChunkStatement, "other")))
+	ok(record(j, now(a, 1, "rows")))
+	ok(record(j, now(a, 1, "more")))
 	must(t)(j.Append(event(events.Response, a, 1)))
 	must(t)(j.Append(event(events.Response, b, 1))) // it had no result
 	// What is long stands alone, and behind what came before it.
-	ok(j.Record(later(a, 2, events.ChunkStatement, "short")))
-	ok(j.Record(later(a, 2, events.ChunkBinds, "long"+strings.Repeat("x", 100<<10))))
-	ok(j.Record(later(a, 3, events.ChunkStatement, "short")))
-	ok(j.Record(now(a, 3, "rows"+strings.Repeat("x", 256<<10-20))))
+	ok(record(j, later(a, 2, events.ChunkStatement, "short")))
+	ok(record(j, later(a, 2, events.ChunkBinds, "long"+strings.Repeat("x", 100<<10))))
+	ok(record(j, later(a, 3, events.ChunkStatement, "short")))
+	ok(record(j, now(a, 3, "rows"+strings.Repeat("x", 256<<10-20))))
 	wait(t, must(t)(j.Append(event(events.SessionClose, a, 0))))
 	if st := j.Stats(); st.Buffered != 0 {
 		t.Errorf("%+v", st)
@@ -92,7 +101,7 @@ func TestPiecesDoNotWaitForever(t *testing.T) {
 	j := open(t, dir, journal.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := j.Record(later(session("a"), 1, events.ChunkStatement, "alone")); err != nil {
+	if err := record(j, later(session("a"), 1, events.ChunkStatement, "alone")); err != nil {
 		t.Fatal(err)
 	}
 	r := j.Reader(1)
@@ -104,7 +113,7 @@ func TestPiecesDoNotWaitForever(t *testing.T) {
 	if got := shape(t, []events.Record{rec}); got != `11"alone" a` {
 		t.Error(got)
 	}
-	if err := j.Record(later(session("a"), 2, events.ChunkStatement, "last")); err != nil {
+	if err := record(j, later(session("a"), 2, events.ChunkStatement, "last")); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.Close(); err != nil {
@@ -122,7 +131,7 @@ func TestPiecesThatWaitKeepTheirRoom(t *testing.T) {
 	must(t)(j.Append(statement(s, 1, "x")))
 	n, err := 0, error(nil)
 	for ; err == nil && n < 10000; n++ {
-		err = j.Record(later(session(fmt.Sprint(n)), 1, events.ChunkStatement, strings.Repeat("y", 1000)))
+		err = record(j, later(session(fmt.Sprint(n)), 1, events.ChunkStatement, strings.Repeat("y", 1000)))
 	}
 	if !errors.Is(err, events.ErrFull) {
 		t.Fatalf("after %d: %v", n, err)
@@ -145,7 +154,7 @@ func TestPiecesAndDeath(t *testing.T) {
 	}
 	s := session("s")
 	must(t)(j.Append(statement(s, 1, "x")))
-	if err := errors.Join(j.Record(later(s, 1, events.ChunkStatement, "text")), j.Record(now(s, 1, "0123456789"))); err != nil {
+	if err := errors.Join(record(j, later(s, 1, events.ChunkStatement, "text")), record(j, now(s, 1, "0123456789"))); err != nil {
 		t.Fatal(err)
 	}
 	left := d.kill()

@@ -94,8 +94,8 @@ type Journal struct {
 	outSeq  uint64
 	outHash [32]byte
 	spare   []byte
-	written uint64
-	head    [32]byte // hash of written
+	written atomic.Uint64 // changes while wmu is held
+	head    [32]byte      // hash of written
 
 	durable atomic.Uint64
 	trouble atomic.Pointer[trouble]

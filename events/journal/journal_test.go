@@ -125,7 +125,7 @@ func TestChainGoesOnOverRestarts(t *testing.T) {
 		must(t)(j.Append(event(events.SessionOpen, s, 0)))
 		for n := range uint64(100) {
 			must(t)(j.Append(statement(s, n+1, "select $1")))
-			if err := j.Record(&events.Chunk{Session: s, Number: n + 1, Kind: events.ChunkResult, Data: []byte("row")}); err != nil {
+			if err := record(j, &events.Chunk{Session: s, Number: n + 1, Kind: events.ChunkResult, Data: []byte("row")}); err != nil {
 				t.Fatal(err)
 			}
 			must(t)(j.Append(event(events.Response, s, n+1)))
@@ -173,7 +173,7 @@ func TestClosedRefuses(t *testing.T) {
 	if _, err := j.Append(statement(session("s"), 1, "x")); !errors.Is(err, events.ErrFull) {
 		t.Fatal(err)
 	}
-	if err := j.Record(&events.Chunk{Session: session("s")}); !errors.Is(err, events.ErrFull) {
+	if err := record(j, &events.Chunk{Session: session("s")}); !errors.Is(err, events.ErrFull) {
 		t.Fatal(err)
 	}
 	if _, err := j.Reader(1).Next(t.Context()); !errors.Is(err, journal.ErrClosed) {
@@ -203,7 +203,7 @@ func TestConcurrentAppendsKeepOrder(t *testing.T) {
 					err = tk.Wait(context.Background())
 				}
 				if err == nil {
-					err = j.Record(&events.Chunk{Session: s, Number: n + 1, Kind: events.ChunkStatement, Data: []byte("exact")})
+					err = record(j, &events.Chunk{Session: s, Number: n + 1, Kind: events.ChunkStatement, Data: []byte("exact")})
 				}
 				if err != nil {
 					t.Error(err)
@@ -267,7 +267,7 @@ func TestLongChunksAreSplit(t *testing.T) {
 		data[i] = byte(i * 7)
 	}
 	s := session("s")
-	if err := j.Record(&events.Chunk{Session: s, Number: 1, Kind: events.ChunkResult, Data: data}); err != nil {
+	if err := record(j, &events.Chunk{Session: s, Number: 1, Kind: events.ChunkResult, Data: data}); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, must(t)(j.Append(event(events.Response, s, 1))))

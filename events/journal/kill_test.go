@@ -41,7 +41,7 @@ func TestMainChild(t *testing.T) {
 				text := fmt.Sprintf("statement %d-%d-%d", os.Getpid(), g, n)
 				tk, err := j.Append(statement(s, n, text))
 				if err == nil {
-					err = j.Record(&events.Chunk{Session: s, Number: n, Kind: events.ChunkResult, Data: []byte(text)})
+					err = record(j, &events.Chunk{Session: s, Number: n, Kind: events.ChunkResult, Data: []byte(text)})
 				}
 				if err == nil && n%8 == 0 {
 					out.Lock()

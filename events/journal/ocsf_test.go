@@ -108,7 +108,7 @@ func TestTogether(t *testing.T) {
 			for n := range uint64(200) {
 				tk, err := j.Append(statement(s, n+1, "select $1"))
 				if err == nil {
-					err = j.Record(&events.Chunk{Session: s, Number: n + 1, Kind: events.ChunkResult, Time: time.Now(), Data: []byte("a row")})
+					err = record(j, &events.Chunk{Session: s, Number: n + 1, Kind: events.ChunkResult, Time: time.Now(), Data: []byte("a row")})
 				}
 				if err == nil {
 					err = tk.Wait(ctx)

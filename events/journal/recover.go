@@ -112,7 +112,8 @@ func (j *Journal) recover(names []string) error {
 		}
 	}
 	j.seq, j.prev, j.salt = sc.seq, sc.hash, sc.salt
-	j.written, j.head = j.seq, j.prev
+	j.written.Store(j.seq)
+	j.head = j.prev
 	j.durable.Store(j.seq)
 	return j.interrupt(sc.cut)
 }
@@ -330,7 +331,7 @@ func (j *Journal) interrupt(cut int64) error {
 	if err := j.file.Sync(); err != nil {
 		return err
 	}
-	j.setDurable(j.written)
+	j.setDurable(j.written.Load())
 	return nil
 }
 

@@ -29,7 +29,7 @@ func TestFullRefusesStatementsAndTakesOutcomes(t *testing.T) {
 	if !errors.Is(err, events.ErrFull) || !strings.Contains(err.Error(), "max_bytes") {
 		t.Fatalf("after %d statements: %v", n, err)
 	}
-	if err := j.Record(&events.Chunk{Session: s, Number: n, Kind: events.ChunkResult, Data: make([]byte, 200<<10)}); !errors.Is(err, events.ErrFull) {
+	if err := record(j, &events.Chunk{Session: s, Number: n, Kind: events.ChunkResult, Data: make([]byte, 200<<10)}); !errors.Is(err, events.ErrFull) {
 		t.Fatal(err)
 	}
 	// There is room for alarms, but it is not that of outcomes.
@@ -240,7 +240,7 @@ func BenchmarkRecord32(b *testing.B) {
 		wg.Go(func() {
 			c := &events.Chunk{Session: session(fmt.Sprint(g)), Number: 1, Kind: events.ChunkResult, Data: data}
 			for i := g; i < b.N; i += 32 {
-				if err := j.Record(c); err != nil {
+				if err := record(j, c); err != nil {
 					b.Error(err)
 					return
 				}

@@ -23,9 +23,10 @@ func (m *memory) Append(e *events.Event) (events.Ticket, error) {
 	m.events = append(m.events, *e)
 	return events.NewTicket(m, uint64(len(m.events))), nil
 }
-func (m *memory) Record(*events.Chunk) error                { return nil }
-func (m *memory) WaitDurable(context.Context, uint64) error { return nil }
-func (m *memory) Durable() uint64                           { m.mu.Lock(); defer m.mu.Unlock(); return uint64(len(m.events)) }
+func (m *memory) Record(*events.Chunk) (events.Ticket, error) { return events.NewTicket(m, 1), nil }
+func (m *memory) WaitWritten(uint64) error                    { return nil }
+func (m *memory) WaitDurable(context.Context, uint64) error   { return nil }
+func (m *memory) Durable() uint64                             { m.mu.Lock(); defer m.mu.Unlock(); return uint64(len(m.events)) }
 
 func session(change ...func(*policy.Session)) *policy.Session {
 	s := agent(change...)

@@ -19,9 +19,10 @@ func (n *nowhere) Append(*events.Event) (events.Ticket, error) {
 	n.seq++
 	return events.NewTicket(n, n.seq), nil
 }
-func (n *nowhere) Record(*events.Chunk) error                { return nil }
-func (n *nowhere) WaitDurable(context.Context, uint64) error { return nil }
-func (n *nowhere) Durable() uint64                           { return 1 << 62 }
+func (n *nowhere) Record(*events.Chunk) (events.Ticket, error) { return events.NewTicket(n, 1), nil }
+func (n *nowhere) WaitWritten(uint64) error                    { return nil }
+func (n *nowhere) WaitDurable(context.Context, uint64) error   { return nil }
+func (n *nowhere) Durable() uint64                             { return 1 << 62 }
 
 // TestAllocations is the ceiling of what a statement costs once its shape is
 // known, whatever its literals: proxy, policy and client together.

@@ -109,6 +109,9 @@ func (in *inputRecord) add(c *conn, data []byte) error {
 	if err := c.s.Record(&events.Chunk{Number: in.number, Kind: events.ChunkInput, Time: time.Now(), Data: data}); err != nil {
 		return unrecorded(err)
 	}
+	if err := c.s.Written(); err != nil {
+		return unrecorded(err)
+	}
 	return nil
 }
 

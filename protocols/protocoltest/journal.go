@@ -94,14 +94,17 @@ func (j *Journal) check(e *events.Event) {
 }
 
 // Record implements events.Journal.
-func (j *Journal) Record(c *events.Chunk) error {
+func (j *Journal) Record(c *events.Chunk) (events.Ticket, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	k := *c
 	k.Data = bytes.Clone(c.Data)
 	j.chunks = append(j.chunks, k)
-	return nil
+	return events.NewTicket(j, uint64(len(j.chunks))), nil
 }
+
+// WaitWritten implements events.Waiter: what was recorded is written.
+func (j *Journal) WaitWritten(uint64) error { return nil }
 
 // WaitDurable implements events.Waiter.
 func (j *Journal) WaitDurable(ctx context.Context, seq uint64) error {
