@@ -235,7 +235,11 @@ func (j *Journal) admit(k events.Kind, session string, number uint64, size int) 
 func (j *Journal) alarmRoom() int64 { return min(1<<20, j.o.MaxBytes/8) }
 
 // kick has the committer commit now.
-func (j *Journal) kick() { poke(j.kicked) }
+func (j *Journal) kick() {
+	if n := j.gathered.Add(1); n == 1 || n >= j.crowd.Load() {
+		poke(j.kicked)
+	}
+}
 
 // linger has it commit soon, for what nobody waits for: the disk is not kept
 // busy just when the next statement needs it.

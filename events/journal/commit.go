@@ -15,6 +15,8 @@ func (j *Journal) run() {
 	var checkpoints, retry <-chan time.Time
 	soon := time.NewTimer(time.Hour)
 	soon.Stop()
+	brief := time.NewTimer(time.Hour)
+	brief.Stop()
 	if j.o.CheckpointEvery > 0 {
 		t := time.NewTicker(j.o.CheckpointEvery)
 		defer t.Stop()
@@ -23,6 +25,10 @@ func (j *Journal) run() {
 	for {
 		select {
 		case <-j.kicked:
+			j.gather(brief)
+			n := j.gathered.Swap(0)
+			j.commit()
+			j.crowd.Store(n + j.gathered.Load())
 		case <-j.lingers:
 			soon.Reset(lingerTime)
 			continue
@@ -31,20 +37,43 @@ func (j *Journal) run() {
 			if j.letOld(false) {
 				j.linger()
 			}
+			j.commit()
 		case <-checkpoints:
 			j.checkpoint()
+			j.commit()
 		case <-retry:
+			j.commit()
 		case <-j.stop:
 			j.letOld(true)
 			j.commit()
 			return
 		}
-		j.commit()
 		retry = nil
 		if t := j.trouble.Load(); t != nil && !t.final {
 			retry = time.After(retryFull)
 		}
 	}
+}
+
+// gather waits until as many have come as took part in the last two groups, but
+// not longer than gatherTime: a sync costs the same for one as for many. Who is
+// alone does not wait.
+func (j *Journal) gather(brief *time.Timer) {
+	if j.gathered.Load() >= j.crowd.Load() {
+		return
+	}
+	brief.Reset(gatherTime)
+	for j.gathered.Load() < j.crowd.Load() {
+		select {
+		case <-j.kicked:
+		case <-j.stop:
+			brief.Stop()
+			return
+		case <-brief.C:
+			return
+		}
+	}
+	brief.Stop()
 }
 
 // commit writes what has been appended and makes it durable.

@@ -58,6 +58,7 @@ var ErrClosed = errors.New("journal: closed")
 
 const (
 	retryFull  = 200 * time.Millisecond // between writes while the disk is full
+	gatherTime = 100 * time.Microsecond // that one waits for others who are to come
 	lingerTime = 20 * time.Millisecond  // until what nobody waits for is durable
 )
 
@@ -105,6 +106,8 @@ type Journal struct {
 
 	rmu       sync.Mutex // Release
 	kicked    chan struct{}
+	gathered  atomic.Int32 // kicks since the last group
+	crowd     atomic.Int32 // how many are to be expected
 	lingers   chan struct{}
 	lingering atomic.Bool // the committer was told of it
 	stop      chan struct{}

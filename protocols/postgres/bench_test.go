@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ func BenchmarkPgbench(b *testing.B) {
 		for _, mode := range []string{"simple", "extended", "prepared"} {
 			for _, clients := range []string{"1", "8"} {
 				b.Run(pol.name+"/"+mode+"/"+clients, func(b *testing.B) {
-					j, err := journal.Open(b.TempDir(), journal.Options{Host: "bench", Sync: true, Encode: ocsf.Append})
+					dir, syncs := b.TempDir(), new(atomic.Int64)
+					j, err := journal.Open(dir, journal.Options{Host: "bench", Sync: true, Encode: ocsf.Append, FS: countedFS{journal.Dir(dir), syncs}})
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -35,6 +37,7 @@ func BenchmarkPgbench(b *testing.B) {
 					p := startOn(b, pol.text, j)
 					var tps, n float64
 					before := spent(b)
+					syncs.Store(0)
 					for range b.N {
 						out, err := exec.Command("pgbench", "-n", "-T", "2", "-S", "-M", mode, "-c", clients, "-j", "2", p.dsn("")).CombinedOutput()
 						if err != nil {
@@ -45,6 +48,7 @@ func BenchmarkPgbench(b *testing.B) {
 					}
 					b.ReportMetric(tps/float64(b.N), "tps")
 					b.ReportMetric(float64((spent(b)-before).Microseconds())/n, "µs-CPU/transaction")
+					b.ReportMetric(n/float64(syncs.Load()), "transactions/sync")
 				})
 			}
 		}
@@ -66,4 +70,25 @@ func spent(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// countedFS is a journal's folder that counts syncs.
+type countedFS struct {
+	journal.FS
+	n *atomic.Int64
+}
+
+func (c countedFS) Open(name string, flag int) (journal.File, error) {
+	f, err := c.FS.Open(name, flag)
+	return countedFile{f, c.n}, err
+}
+
+type countedFile struct {
+	journal.File
+	n *atomic.Int64
+}
+
+func (f countedFile) Sync() error {
+	f.n.Add(1)
+	return f.File.Sync()
 }
