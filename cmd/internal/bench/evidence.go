@@ -229,19 +229,23 @@ func converse(ctx context.Context, j *journal.Journal, id string, n int) (outcom
 			Objects: []string{"public.pgbench_accounts"},
 		})
 		if err == nil {
-			err = j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: true})
+			_, err = j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: true})
 		}
+		var result events.Ticket
 		if err == nil {
-			err = t.Wait(ctx)
-		}
-		if err == nil {
-			err = j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkResult, Time: now, Data: row})
+			result, err = j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkResult, Time: now, Data: row})
 		}
 		if err == nil {
 			outcome, err = j.Append(&events.Event{
 				Kind: events.Response, Session: s, Time: time.Now(), Number: number, Status: "ok", Rows: 1, Bytes: int64(len(row)),
 				Duration: time.Since(now), Recorded: int64(len(row)), Hash: [32]byte{1, byte(number), byte(number >> 8)},
 			})
+		}
+		if err == nil {
+			err = t.Wait(ctx)
+		}
+		if err == nil {
+			err = result.Written()
 		}
 		if err != nil {
 			return outcome, err
