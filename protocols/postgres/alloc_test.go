@@ -19,6 +19,7 @@ func (n *nowhere) Append(*events.Event) (events.Ticket, error) {
 	n.seq++
 	return events.NewTicket(n, n.seq), nil
 }
+
 func (n *nowhere) Record(*events.Chunk) (events.Ticket, error) { return events.NewTicket(n, 1), nil }
 func (n *nowhere) WaitWritten(uint64) error                    { return nil }
 func (n *nowhere) WaitDurable(context.Context, uint64) error   { return nil }

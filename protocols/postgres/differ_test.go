@@ -41,7 +41,8 @@ type door struct {
 type oblivious struct{}
 
 func (o oblivious) Append(*events.Event) (events.Ticket, error) { return events.NewTicket(o, 1), nil }
-func (oblivious) Record(*events.Chunk) error                    { return nil }
+func (o oblivious) Record(*events.Chunk) (events.Ticket, error) { return events.NewTicket(o, 1), nil }
+func (oblivious) WaitWritten(uint64) error                      { return nil }
 func (oblivious) WaitDurable(context.Context, uint64) error     { return nil }
 func (oblivious) Durable() uint64                               { return 1 }
 
