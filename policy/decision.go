@@ -23,6 +23,8 @@ type Evaluation struct {
 	Remedy string
 	Record Recording
 	Limits []Limited // of an answer that allows
+	// Reached reports that it refuses by a limit, which is reached.
+	Reached bool
 	// Cacheable reports that the answer depends on nothing but the session
 	// and the request's analysis (no clock, no literal).
 	Cacheable bool
@@ -52,6 +54,9 @@ func (d Decision) Reason() string { return d.eval.Reason }
 
 // Remedy returns what the client's owner can do about a refusal.
 func (d Decision) Remedy() string { return d.eval.Remedy }
+
+// Reached reports that a limit which is reached refused the request.
+func (d Decision) Reached() bool { return d.eval.Reached }
 
 // Record returns how much of the request goes into the transcript.
 func (d Decision) Record() Recording { return d.eval.Record }

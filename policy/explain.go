@@ -22,7 +22,7 @@ func (g *Gate) Explain(ctx context.Context, r *Request) (Explanation, error) {
 	x := Explanation{Evaluation: g.evaluate(r, now)}
 	x.Verdict = verdict(x.Effect, r)
 	if x.Verdict.Runs() {
-		if x.Over = g.allowance(r, x.Limits, now).reached(); x.Over != nil {
+		if x.Over = g.allowance(r, x.Limits, now).reached(r.Lookups); x.Over != nil {
 			x.Verdict, x.Rules, x.Reason, x.Remedy = events.Blocked, []string{x.Over.Rule}, x.Over.Reason, x.Over.Remedy
 		}
 	}

@@ -86,8 +86,8 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	if verdict(eval.Effect, r).Runs() {
 		left = g.allowance(r, eval.Limits, now)
 		if left != nil && r.Kind != PrepareReq {
-			if o := left.begin(); o != nil {
-				eval = Evaluation{Effect: EffectBlock, Rules: []string{o.Rule}, Reason: o.Reason, Remedy: o.Remedy, Record: eval.Record}
+			if o := left.begin(r.Lookups); o != nil {
+				eval = Evaluation{Effect: EffectBlock, Rules: []string{o.Rule}, Reason: o.Reason, Remedy: o.Remedy, Record: eval.Record, Reached: true}
 			}
 		}
 	}

@@ -9,8 +9,9 @@ import (
 	"sallyport.dev/sallyport/intercept"
 )
 
-// Amount is how much may go out; zero fields have no limit.
-type Amount struct{ Rows, Bytes, Statements int64 }
+// Amount is how much may go out, or be asked; zero fields have no limit. Lookups
+// are values that stored ones are compared with; see Mask.Match.
+type Amount struct{ Rows, Bytes, Statements, Lookups int64 }
 
 // Limits are what one rule lets through of the statements that it is about.
 type Limits struct {
@@ -67,15 +68,18 @@ func (a *Allowance) Row(rows, bytes, size int64) *Over {
 	return nil
 }
 
-// begin takes a statement off what is left.
-func (a *Allowance) begin() *Over {
+// begin takes a statement, and the values that it looks up, off what is left.
+func (a *Allowance) begin(lookups int64) *Over {
 	now := a.now()
 	for i := range a.parts {
 		p := &a.parts[i]
 		if o := p.outlasts(a.began, now); o != nil {
 			return o
 		}
-		if o := p.take(now, Amount{Statements: 1}); o != nil {
+		if o := p.many(lookups); o != nil {
+			return o
+		}
+		if o := p.take(now, Amount{Statements: 1, Lookups: lookups}); o != nil {
 			return o
 		}
 	}
@@ -84,14 +88,17 @@ func (a *Allowance) begin() *Over {
 
 // reached reports a limit that leaves nothing for another statement. It takes
 // nothing.
-func (a *Allowance) reached() *Over {
+func (a *Allowance) reached(lookups int64) *Over {
 	if a == nil {
 		return nil
 	}
-	now, one := a.now(), Amount{Statements: 1}
+	now, one := a.now(), Amount{Statements: 1, Lookups: lookups}
 	for i := range a.parts {
 		p := &a.parts[i]
 		if o := p.outlasts(a.began, now); o != nil {
+			return o
+		}
+		if o := p.many(lookups); o != nil {
 			return o
 		}
 		if what, n := p.session.look(now, one, &p.Limits.Session, nil, nil); n > 0 {
@@ -100,6 +107,14 @@ func (a *Allowance) reached() *Over {
 		if what, n := p.both.look(now, one, nil, &p.Limits.Minute, &p.Limits.Hour); n > 0 {
 			return p.over(n, what)
 		}
+	}
+	return nil
+}
+
+// many reports that one statement looks too many values up.
+func (p *part) many(lookups int64) *Over {
+	if n := p.Limits.Statement.Lookups; n > 0 && lookups > n {
+		return p.over(n, "look-ups of masked values of a statement")
 	}
 	return nil
 }
@@ -183,7 +198,7 @@ func (m *meter) room(now time.Time, a Amount, all, minute, hour *Amount) (what s
 }
 
 func (a Amount) plus(b Amount) Amount {
-	return Amount{a.Rows + b.Rows, a.Bytes + b.Bytes, a.Statements + b.Statements}
+	return Amount{a.Rows + b.Rows, a.Bytes + b.Bytes, a.Statements + b.Statements, a.Lookups + b.Lookups}
 }
 
 // beyond reports the limit that have and more would go beyond.
@@ -195,6 +210,8 @@ func beyond(have, more Amount, l *Amount) (what string, limit int64) {
 		return "bytes", l.Bytes
 	case l.Statements > 0 && more.Statements > 0 && have.Statements+more.Statements > l.Statements:
 		return "statements", l.Statements
+	case l.Lookups > 0 && more.Lookups > 0 && have.Lookups+more.Lookups > l.Lookups:
+		return "look-ups of masked values", l.Lookups
 	}
 	return "", 0
 }
@@ -214,7 +231,7 @@ func (w *window) to(tick int64) {
 	for w.at < tick {
 		w.at++
 		old := &w.n[w.at%int64(len(w.n))]
-		w.sum = Amount{w.sum.Rows - old.Rows, w.sum.Bytes - old.Bytes, w.sum.Statements - old.Statements}
+		w.sum = Amount{w.sum.Rows - old.Rows, w.sum.Bytes - old.Bytes, w.sum.Statements - old.Statements, w.sum.Lookups - old.Lookups}
 		*old = Amount{}
 	}
 }

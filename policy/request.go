@@ -124,6 +124,10 @@ type Request struct {
 
 	Objects []Object
 	Masked  []events.Field // protected fields that the rewrite masks
+	// Matched are those of them that are compared by their stored values, with
+	// Lookups values in all.
+	Matched []events.Field
+	Lookups int64
 	// Filtered are the relations of which the rewrite leaves rows out.
 	Filtered []Relation
 	Writes   bool // may change data

@@ -12,6 +12,7 @@ type Mask struct {
 	Earliest    int    // year: what is before shows as this year
 	Keep        string // json: the paths that are shown, as mask.Keep makes them
 	Of          string // fake: "name", "street", "city", "email"
+	Match       bool   // may be found by its stored value, which is told
 }
 
 // Relation names a relation of a resource.

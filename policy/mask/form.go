@@ -105,6 +105,7 @@ func Describe(m policy.Mask) string {
 		{"unit", m.Unit, m.Unit != ""},
 		{"earliest", m.Earliest, m.Earliest != 0},
 		{"of", m.Of, m.Of != ""},
+		{"match", "equality", m.Match},
 		{"keep", strings.ReplaceAll(m.Keep, "\n", " "), m.Keep != ""},
 	} {
 		if p.given {

@@ -33,6 +33,9 @@ func redact(m policy.Mask, t Type) *form {
 	case m.Constant == "" && (t.Name == "json" || t.Name == "jsonb"):
 		return jsonShape(t)
 	case m.Constant == "":
+		if c, ok := empties[t.Name]; ok && t.Extension == (t.Name == "hstore") {
+			return constant(c, literal(c), t)
+		}
 		return nil
 	case t.Labels != nil:
 		if !slices.Contains(t.Labels, m.Constant) {
@@ -44,12 +47,15 @@ func redact(m policy.Mask, t Type) *form {
 		return constant(`\x`+h, "pg_catalog.decode("+literal(h)+", 'hex')", t)
 	}
 	valid, known := constants[t.Name]
-	if !known || !valid(m.Constant, t) {
+	if !known || t.Extension || !valid(m.Constant, t) {
 		return nil
 	}
 	shown := m.Constant
-	if t.Name == "bool" {
-		shown = shown[:1] // as the server prints it
+	switch t.Name { // as the server prints it
+	case "bool":
+		shown = shown[:1]
+	case "money":
+		shown = "$0.00" // in the C locale
 	}
 	return constant(shown, literal(m.Constant), t)
 }
@@ -80,16 +86,58 @@ var constants = map[string]func(string, Type) bool{
 	"timestamptz": isTime("2006-01-02 15:04:05+00"),
 	"uuid":        matches(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`),
 	"macaddr":     matches(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`),
+	"macaddr8":    matches(`^[0-9a-f]{2}(:[0-9a-f]{2}){7}$`),
 	"inet": func(s string, _ Type) bool {
 		a, err := netip.ParseAddr(s)
-		return err == nil && a.Is4() && a.String() == s
+		return err == nil && isAddr(a) && a.String() == s
 	},
 	"cidr": func(s string, _ Type) bool {
 		p, err := netip.ParsePrefix(s)
-		return err == nil && p.Addr().Is4() && p.Masked().String() == s
+		return err == nil && isAddr(p.Addr()) && p.Masked().String() == s
+	},
+	"timetz":  isTime("15:04:05+00"),
+	"money":   matches(`^0$`), // others depend on lc_monetary
+	"bit":     isBits,
+	"varbit":  isBits,
+	"oid":     isOID,
+	"pg_lsn":  matches(`^0/0$`),
+	"point":   matches(`^\(0,0\)$`),
+	"lseg":    matches(`^\[\(0,0\),\(0,0\)\]$`),
+	"box":     matches(`^\(0,0\),\(0,0\)$`),
+	"path":    matches(`^\(\(0,0\)\)$`),
+	"polygon": matches(`^\(\(0,0\)\)$`),
+	"circle":  matches(`^<\(0,0\),0>$`),
+	// Of one unit, so that IntervalStyle changes how it is printed and not what it is.
+	"interval": func(s string, t Type) bool {
+		return s == "00:00:00" || t.SQL == "interval" && oneUnit.MatchString(s)
 	},
 	"json":  isJSON,
 	"jsonb": isJSON,
+}
+
+var oneUnit = regexp.MustCompile(`^(1 (day|mon|year)|([2-9]|[1-9][0-9]{1,3}) days|([2-9]|1[01]) mons|([2-9]|[1-9][0-9]{1,2}) years)$`)
+
+// empties are what types have that is the least of them, where a constant could not
+// be taken for a value.
+var empties = map[string]string{
+	"int4range": "empty", "int8range": "empty", "numrange": "empty", "daterange": "empty", "tsrange": "empty", "tstzrange": "empty",
+	"int4multirange": "{}", "int8multirange": "{}", "nummultirange": "{}", "datemultirange": "{}", "tsmultirange": "{}", "tstzmultirange": "{}",
+	"tsvector": "", "tsquery": "", "varbit": "", "hstore": "", "xml": "<redacted/>",
+}
+
+// isAddr takes addresses that the server prints as we do.
+func isAddr(a netip.Addr) bool {
+	return a.Is4() || a.Is6() && a.Zone() == "" && (a.IsUnspecified() || a.As16()[0] != 0)
+}
+
+func isBits(s string, t Type) bool {
+	n, _, limited := t.mods()
+	return strings.Trim(s, "01") == "" && (t.Name == "bit" && len(s) == n || t.Name == "varbit" && (!limited || len(s) <= n))
+}
+
+func isOID(s string, _ Type) bool {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return err == nil && strconv.FormatUint(n, 10) == s
 }
 
 func isInt(s string, t Type) bool {

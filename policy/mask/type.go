@@ -6,19 +6,23 @@ import (
 	"strings"
 )
 
-// Type is the type of a column: a built-in one of PostgreSQL, or an enum. A
-// domain is what it is made of. Of the zero Type, nothing is known.
+// Type is the type of a column: a built-in one of PostgreSQL, an enum, or one of
+// Extensions. A domain is what it is made of. Of the zero Type, nothing is known.
 type Type struct {
 	Name      string   // pg_type.typname of a built-in type: "varchar", "_int4"
 	SQL       string   // as format_type prints it, qualified if it is not built in, with its modifier: "character varying(20)"; "" has none
 	Collation string   // qualified and quoted: pg_catalog."C"; "" is the database's
 	Labels    []string // of an enum
+	Extension bool     // Name is one of Extensions, and SQL says in which schema
 }
+
+// Extensions are the types of extensions that masks know, in whatever schema.
+var Extensions = []string{"citext", "hstore"}
 
 // Cast is the type's name with its modifier, as casts have it: qualified, so
 // that no search path leads it elsewhere.
 func (t Type) Cast() string {
-	if t.Name == "" || strings.ContainsAny(t.SQL, "( ") { // words of the grammar mean what they mean
+	if t.Name == "" || t.Extension || strings.ContainsAny(t.SQL, "( ") { // words of the grammar mean what they mean
 		return t.SQL
 	}
 	return "pg_catalog." + quote(t.Name)
@@ -43,13 +47,15 @@ func (t Type) element() (Type, bool) {
 	if !ok {
 		return Type{}, false
 	}
-	return Type{Name: name, SQL: strings.TrimSuffix(t.SQL, "[]"), Collation: t.Collation}, true
+	return Type{Name: name, SQL: strings.TrimSuffix(t.SQL, "[]"), Collation: t.Collation, Extension: t.Extension}, true
 }
 
 // isText reports the types of text that columns of one's own have.
 func isText(typ string) bool { return typ == "text" || typ == "varchar" || typ == "bpchar" }
 
-func (t Type) isText() bool { return isText(t.Name) || t.Name == "name" }
+func (t Type) isText() bool {
+	return isText(t.Name) || t.Name == "name" || t.Name == "citext" && t.Extension
+}
 
 // fit gives a text the length that the type has: longer ones are cut, as an
 // explicit cast does.

@@ -91,7 +91,7 @@ func (q *question) answer() policy.Evaluation {
 		e.Rules = append(q.maskers(), e.Rules...)
 	}
 	if e.Effect != policy.EffectDeny {
-		e.Limits = q.limited()
+		e.Limits = append(q.limited(), q.lookups()...)
 		e.Rules = append(append(q.detectors(), q.filterers()...), e.Rules...)
 	}
 	return e
@@ -160,6 +160,14 @@ func (q *question) clash() (policy.Evaluation, bool) {
 				Effect: policy.EffectBlock, Rules: append([]string{"conflict"}, m.rules...),
 				Reason: fmt.Sprintf("rules %s give different masks for %s", quoted(m.rules), f),
 				Remedy: "leave the field out, and tell whoever keeps the policy",
+			}, true
+		}
+	}
+	for _, f := range q.req.Matched {
+		if m := q.masks[f]; m == nil || !m.mask.Match {
+			return policy.Evaluation{
+				Effect: policy.EffectBlock, Rules: []string{"changed"},
+				Reason: fmt.Sprintf("%s could be looked up by another policy", f), Remedy: "send it again",
 			}, true
 		}
 	}

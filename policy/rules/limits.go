@@ -23,6 +23,7 @@ func (r *reader) limits(n *yaml.Node) *policy.Limits {
 	}
 	amount := func(key string, a *policy.Amount, more ...field) field {
 		fields := append([]field{count("rows", &a.Rows), {"bytes", func(v *yaml.Node) { a.Bytes = r.size(v, "bytes") }}}, more...)
+		fields = append(fields, count("lookups", &a.Lookups))
 		if key != "statement" {
 			fields = append(fields, count("statements", &a.Statements))
 		}

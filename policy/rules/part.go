@@ -98,6 +98,7 @@ func (r *reader) mask(n *yaml.Node) policy.Mask {
 			{"constant", func(v *yaml.Node) { m.Constant, _ = r.text(v, "constant") }},
 			number("width", &m.Width), number("earliest", &m.Earliest),
 			{"unit", func(v *yaml.Node) { m.Unit, _ = r.text(v, "unit") }},
+			{"match", func(v *yaml.Node) { m.Match = r.equality(v) }},
 			{"of", func(v *yaml.Node) { m.Of, _ = r.text(v, "of") }},
 			{"keep", func(v *yaml.Node) { m.Keep = r.keep(v) }},
 		}) {

@@ -123,6 +123,9 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		useless("only a rule that masks has detectors", "detect", "on")
 		useless("only a rule that filters says which rows", "where")
 		useless("only a rule that blocks has one", "reason", "remedy")
+		if x.limits != nil && lookupsIn(x.limits) {
+			r.bad(given["limits"], "limits: only a rule that masks, and lets what it masks be looked up, limits lookups")
+		}
 		if len(x.functions) > 0 && x.cond != nil && !x.cond.static() {
 			r.bad(given["functions"], "functions: they are declared before a statement is understood: the condition may use identity, process, resource and session only")
 		}
@@ -139,6 +142,7 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		useless("a mask holds for every command", "commands", "relations")
 		useless("only a rule that filters says which rows", "where")
 		r.early(x, given, useless)
+		r.matches(x, given)
 	case policy.EffectFilter:
 		need(`: whom it is for must be said; "*" is everybody, or everywhere`, "identity", "resource")
 		need(": name them", "relations")
@@ -147,6 +151,7 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		useless("only a rule that masks has detectors", "detect", "on")
 		useless("only a rule that masks names fields", "fields")
 		useless("only a rule that masks has detectors", "detect", "on")
+		useless("only a rule that allows, or lets what it masks be looked up, has limits", "limits")
 		r.early(x, given, useless)
 		if v := given["relations"]; v != nil {
 			x.filters = r.filterRelations(v, x.relations)
@@ -171,7 +176,6 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 // early checks a rule that is applied before a statement is understood.
 func (r *reader) early(x *rule, given map[string]*yaml.Node, useless func(string, ...string)) {
 	useless("only a rule that allows declares them", "functions")
-	useless("only a rule that allows has limits", "limits")
 	useless("only a rule that allows says how much is recorded", "record", "record_limit")
 	useless("only a rule that blocks has one", "reason", "remedy")
 	for i, c := range append([]exception{{cond: x.cond}}, x.except...) {

@@ -32,7 +32,8 @@ type view struct {
 type masked struct {
 	mask  policy.Mask
 	rules []string
-	clash bool // they disagree
+	match []policy.Limited // how often it may be looked up, by each rule
+	clash bool             // they disagree
 }
 
 // candidate is a rule that can match a session.
@@ -179,6 +180,9 @@ func (b *builder) mask(x *rule) {
 			have.mask, have.clash = policy.Mask{Kind: "null"}, true
 		}
 		have.rules = append(have.rules, x.name)
+		if m.Match {
+			have.match = append(have.match, policy.Limited{Rule: x.name, Limits: x.lookups()})
+		}
 		rel := policy.Relation{Schema: f.Schema, Name: f.Relation}
 		if b.scope.Masks[rel] == nil {
 			b.scope.Masks[rel] = map[string]policy.Mask{}

@@ -61,6 +61,9 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 		if r.cur.asked {
 			return dropped, nil
 		}
+		if typ == 'T' && len(r.cur.origins) > 0 {
+			return c.attributed(msg), nil
+		}
 	case 'G':
 		if !r.cur.copies {
 			return 0, errUnexpected

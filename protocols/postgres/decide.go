@@ -193,13 +193,14 @@ func literalValue(lit []byte) []byte {
 	return lit
 }
 
-// decide asks for a decision on a statement: text is the client's own.
-func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, text []byte, digests []events.Digest, now time.Time) (policy.Decision, error) {
+// decide asks for a decision on a statement: text is the client's own, and lookups
+// are those that this run of it is the first to have.
+func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, text []byte, digests []events.Digest, lookups int64, now time.Time) (policy.Decision, error) {
 	an := st.an
 	c.req = policy.Request{
 		Kind: kind, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
-		Objects: an.Objects, Masked: an.Masked, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
+		Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
 	d, err := c.s.Decide(c.ctx, &c.req)
 	c.req.Text = "" // borrowed

@@ -64,7 +64,7 @@ func (c *conn) ask(st *statement, sc *policy.Scope, sql, binds []byte, now time.
 	c.req = policy.Request{
 		Kind: policy.StatementReq, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(sql),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: c.digests,
-		Objects: an.Objects, Masked: an.Masked, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
+		Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Lookups: an.Lookups, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
 	x, err := c.s.Explain(c.ctx, &c.req)
 	c.req.Text = "" // borrowed
@@ -166,7 +166,7 @@ func (c *conn) switchNow(s *switching, now time.Time) (st *statement, d policy.D
 	c.number++
 	sc := c.scope()
 	st = s.statement(sc)
-	d, derr := c.decide(policy.StatementReq, st, sc, bytesOf(s.text), nil, now)
+	d, derr := c.decide(policy.StatementReq, st, sc, bytesOf(s.text), nil, 0, now)
 	if derr == nil {
 		err = c.record(d.Record(), now, bytesOf(s.text), nil)
 	}

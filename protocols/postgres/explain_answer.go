@@ -110,6 +110,7 @@ type amount struct {
 	Rows       int64 `json:"rows,omitempty"`
 	Bytes      int64 `json:"bytes,omitempty"`
 	Statements int64 `json:"statements,omitempty"`
+	Lookups    int64 `json:"lookups,omitempty"`
 }
 
 // explained puts what would be decided about a statement into an answer. What
@@ -191,7 +192,7 @@ func limitsOf(l policy.Limited) limitOf {
 		if a == (policy.Amount{}) {
 			return nil
 		}
-		return &amount{a.Rows, a.Bytes, a.Statements}
+		return &amount{a.Rows, a.Bytes, a.Statements, a.Lookups}
 	}
 	return limitOf{
 		l.Rule, of(l.Limits.Statement), of(l.Limits.Session), of(l.Limits.Minute), of(l.Limits.Hour), int64(l.Limits.Length.Seconds()),

@@ -126,7 +126,7 @@ func (c *conn) parse(body []byte) error {
 // that would come next.
 func (c *conn) decideAhead(st *statement, sc *policy.Scope, sql []byte, digests []events.Digest, now time.Time) (policy.Decision, error) {
 	c.number++
-	d, err := c.decide(policy.PrepareReq, st, sc, sql, digests, now)
+	d, err := c.decide(policy.PrepareReq, st, sc, sql, digests, 0, now)
 	if err == nil && d.Allowed() {
 		c.number--
 	}
@@ -256,6 +256,7 @@ func (c *conn) bind(body []byte) error {
 	if err != nil || !d.Allowed() {
 		return c.refuse(false, c.refused(d, err, st.an))
 	}
+	port.looked = kind == policy.StatementReq
 	b, at := begin(c.msg[:0], 'B')
 	c.msg = finish(append(b, body...), at)
 	s := c.step(stepBind, st, sc, d, now)
@@ -288,7 +289,11 @@ func (c *conn) decidePortal(kind policy.RequestKind, p *portal, st *statement, s
 	if kind == policy.PrepareReq {
 		return c.decideAhead(st, sc, sql, c.digests, now)
 	}
-	return c.decide(kind, st, sc, sql, c.digests, now)
+	lookups := st.an.Lookups
+	if p.looked {
+		lookups = 0
+	}
+	return c.decide(kind, st, sc, sql, c.digests, lookups, now)
 }
 
 // newPortal returns a portal to fill, an old one where there is one.

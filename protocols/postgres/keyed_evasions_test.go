@@ -53,6 +53,11 @@ func TestKeyedEvasions(t *testing.T) {
       clinic.members.pin: token
       clinic.guarded.pin: hash
       clinic.staff.pin: format
+      clinic.accounts.number: {mask: hash, match: equality}
+      clinic.stays.during: redact
+      clinic.stays.words: redact
+      clinic.stays.doc: token
+      clinic.stays.spot: redact
 `)
 	if len(cases) < 200 {
 		t.Fatalf("%d evasions", len(cases))
@@ -81,7 +86,7 @@ func TestKeyedEvasions(t *testing.T) {
 					all, ended := r.shownTo(ms...)
 					low := strings.ToLower(all)
 					for _, secret := range []string{
-						"canaryname", "canarymail", "yranac", "911-47", "922-58", "933-69", "999-91", "911470001", "922580002",
+						"canaryname", "canarymail", "canaryfever", "canaryxml", "yranac", "911-47", "922-58", "933-69", "999-91", "911470001", "922580002",
 						"1951-03", "1962-04", "1973-05", "1949-09", "019-778", "alice can", "43414e415259", "q0foqvj",
 					} {
 						if strings.Contains(low, secret) {

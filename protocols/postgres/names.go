@@ -38,6 +38,7 @@ type portal struct {
 	number  uint64           // of the event that Bind left; 0 once it was executed
 	started time.Time        // then
 	hold    bool             // of SQL: it may outlive its transaction
+	looked  bool             // what it looks up was counted by Bind
 	record  policy.Recording // of one that is explained
 	who     string           // whom it was opened for; see Session.Principal
 }

@@ -35,8 +35,11 @@ func (c *conn) askColumns(portal []byte, st *statement, sc *policy.Scope, d poli
 	return c.push(&s, d, c.msg)
 }
 
-// shows notes what the result of an analysed statement is to have masked.
-func (s *step) shows(an *query.Analysis) { s.outputs, s.width = an.Outputs, an.Width }
+// shows notes what the result of an analysed statement is to have masked, and what
+// is to be said of what was masked at the source.
+func (s *step) shows(an *query.Analysis) {
+	s.outputs, s.origins, s.width = an.Outputs, an.Origins, an.Width
+}
 
 // changes reports whether rows of the result may have to be changed.
 func (s *step) changes() bool { return len(s.outputs) > 0 || s.search != nil }

@@ -42,6 +42,7 @@ type step struct {
 	rewritten bool          // the server's positions are those of another text
 	guard     *policy.Scope // nil: nothing is protected
 	analyzer  query.Analyzer
+	origins   []query.Origin // of its result, to be told of
 	outputs   []query.Output // of its result, to be masked
 	width     int            // columns of that result
 	search    *search        // for what its rows hold; nil: nothing

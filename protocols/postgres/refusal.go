@@ -64,7 +64,11 @@ func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusa
 			hint:    "Ask the administrator of this host to look at sallyport's journal (sallyport doctor).",
 		}
 	}
-	return c.refusing(d.Rules(), d.Reason(), d.Remedy(), d.Record(), an)
+	r := c.refusing(d.Rules(), d.Reason(), d.Remedy(), d.Record(), an)
+	if d.Reached() {
+		r.code = codeBusy
+	}
+	return r
 }
 
 // refusing puts why something is refused into the client's words.

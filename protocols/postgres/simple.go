@@ -54,7 +54,7 @@ func (c *conn) query(body []byte) error {
 	if c.reverts(st.an) {
 		return c.refuseOpaque(true, codeUnsupported, "it goes on behind a ROLLBACK of what the transaction has defined", "Send its statements one by one.", sql, nil)
 	}
-	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, now)
+	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, st.an.Lookups, now)
 	if err == nil {
 		if err := c.record(d.Record(), now, sql, nil); err != nil {
 			return err

@@ -86,6 +86,10 @@ type Analysis struct {
 	Commands []string // lower-case, one per statement: "select", "copy_to", "begin", ...
 	Objects  []policy.Object
 	Masked   []events.Field
+	// Matched are fields that are compared by their stored values, with Lookups
+	// values in all each time that it runs.
+	Matched  []events.Field
+	Lookups  int64
 	Filtered []policy.Relation // of which rows are left out
 	Writes   bool
 	Opaque   string // why it is not fully understood: refuse wherever a rule could match
@@ -103,6 +107,9 @@ type Analysis struct {
 	// has Width columns; one that does not is not this statement's.
 	Outputs []Output
 	Width   int
+	// Origins are columns of the result, of Width, that the statement shows masked and
+	// that a client would take for columns of a relation. In order.
+	Origins []Origin
 
 	// Copies is how each COPY to the client that it holds writes its rows.
 	Copies []scrub.Copy
@@ -131,6 +138,13 @@ type Analysis struct {
 	Version uint64 // of the catalog; 0: not to be kept
 	ScopeID string
 	Memo    policy.Memo
+}
+
+// Origin is what a RowDescription would say of a column, had it no mask.
+type Origin struct {
+	Index  int // among the columns, from 0
+	Table  uint32
+	Attnum int16
 }
 
 // Output is a column of a result whose mask is applied on output.

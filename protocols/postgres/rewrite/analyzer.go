@@ -140,7 +140,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		an.Writes, an.Sanitize = true, true
 		return an, false
 	}
-	masked, filtered := map[events.Field]bool{}, map[policy.Relation]bool{}
+	masked, matched, filtered := map[events.Field]bool{}, map[events.Field]bool{}, map[policy.Relation]bool{}
 	for _, oid := range in.ParamTypes {
 		if oid == 0 {
 			continue
@@ -159,12 +159,14 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		if w.major() < 15 && laterNumber(in.SQL, s.Stmt) {
 			w.refuse("PostgreSQL %d reads a number of this form as another one", w.major())
 		}
+		w.outermost = len(tree.Stmts) == 1
 		w.statement(s.Stmt, an)
 		w.finish()
 		w.target.check(w)
 		unknown = unknown || w.unknown
 		an.take(w, masked)
 		maps.Copy(filtered, w.filtered)
+		maps.Copy(matched, w.matched)
 	}
 	if unknown {
 		an.Version = 0 // of no snapshot: worth another look
@@ -173,6 +175,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		an.Commands = []string{"empty"}
 	}
 	an.Masked = sorted(masked)
+	an.Matched = sorted(matched)
 	an.Filtered = sortedRelations(filtered)
 	return an, unknown
 }
@@ -199,8 +202,9 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool) {
 	an.DDL = an.DDL || w.ddl || opaque
 	an.Sanitize = an.Sanitize || w.sanitize || opaque
 	an.changed = an.changed || w.changed
-	an.Outputs, an.Width = w.outputs, w.width // of the only statement
 	an.Copies = append(an.Copies, w.copies...)
+	an.Outputs, an.Origins, an.Width = w.outputs, w.origins, w.width // of the only statement
+	an.Lookups += w.lookups
 	an.Local = an.Local || w.local
 	an.ByValue = an.ByValue || w.byValue
 }

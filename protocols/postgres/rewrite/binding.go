@@ -226,10 +226,12 @@ func (b *binding) value(ctx context.Context, p *protection, c *catalog.Column) e
 }
 
 // base returns a type without its domains.
-func (b *binding) base(oid uint32) *catalog.Type {
-	t := b.snap.TypeByOID[oid]
+func (b *binding) base(oid uint32) *catalog.Type { return baseType(b.snap, oid) }
+
+func baseType(s *catalog.Snapshot, oid uint32) *catalog.Type {
+	t := s.TypeByOID[oid]
 	for t != nil && t.Kind == 'd' {
-		t = b.snap.TypeByOID[t.Base]
+		t = s.TypeByOID[t.Base]
 	}
 	return t
 }

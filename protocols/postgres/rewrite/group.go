@@ -13,10 +13,7 @@ import (
 // added to the list. They depend on the key, masked or not: the groups stay
 // what they were.
 func (w *walker) group(s *pg.SelectStmt) {
-	direct := map[*pg.Node]bool{}
-	for _, n := range s.FromClause {
-		directItems(n, direct)
-	}
+	direct := directOf(s)
 	for _, sub := range w.subs {
 		r := sub.guard.rel
 		if !direct[sub.node] || len(r.PrimaryKey) == 0 || len(r.Children) > 0 || len(sub.v.GetAlias().GetColnames()) > 0 {
@@ -45,6 +42,15 @@ func (w *walker) group(s *pg.SelectStmt) {
 			}
 		}
 	}
+}
+
+// directOf collects the relations of a query's FROM clause, sub-queries apart.
+func directOf(s *pg.SelectStmt) map[*pg.Node]bool {
+	direct := map[*pg.Node]bool{}
+	for _, n := range s.FromClause {
+		directItems(n, direct)
+	}
+	return direct
 }
 
 // directItems collects the relations of a FROM clause, sub-queries apart.

@@ -158,5 +158,9 @@ func masked() *policy.Scope {
 		{Schema: "clinic", Name: "staff"}:    {"pin": {Kind: "redact"}},
 		{Schema: "clinic", Name: "keywords"}: {"system_user": {Kind: "redact"}},
 		{Schema: "clinic", Name: "virtual"}:  {"secret": {Kind: "redact"}},
+		{Schema: "clinic", Name: "stays"}: {
+			"during": {Kind: "redact"}, "words": {Kind: "redact"}, "doc": {Kind: "redact"}, "spot": {Kind: "redact", Constant: "(0,0)"},
+		},
+		{Schema: "clinic", Name: "accounts"}: {"number": {Kind: "redact", Match: true}},
 	}}
 }

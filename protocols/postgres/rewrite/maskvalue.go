@@ -3,6 +3,7 @@ package rewrite
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
@@ -29,7 +30,7 @@ func (a *Analyzer) mask(ctx context.Context, s *catalog.Snapshot, m policy.Mask,
 }
 
 // maskType returns what masks know of a column's type; of one that is neither
-// built in nor an enum, nothing.
+// built in, nor an enum, nor of an extension that they know, nothing.
 func maskType(s *catalog.Snapshot, c *catalog.Column) mask.Type {
 	t, name := s.TypeByOID[c.Type], c.TypeName
 	for t != nil && t.Kind == 'd' { // no CHECK runs: what is shown is of its base type
@@ -42,6 +43,13 @@ func maskType(s *catalog.Snapshot, c *catalog.Column) mask.Type {
 		return mask.Type{SQL: name, Labels: t.Labels}
 	case t.Schema == "pg_catalog":
 		return mask.Type{Name: t.Name, SQL: name, Collation: c.Collation}
+	}
+	of := t
+	if e := s.TypeByOID[t.Elem]; e != nil {
+		of = e
+	}
+	if of.Extension && slices.Contains(mask.Extensions, of.Name) {
+		return mask.Type{Name: t.Name, SQL: name, Collation: c.Collation, Extension: true}
 	}
 	return mask.Type{}
 }
@@ -76,6 +84,9 @@ func (a *Analyzer) Unfit(f events.Field, m policy.Mask) error {
 		}
 		if err := mask.Fits(m, maskType(s, c)); err != nil {
 			return fmt.Errorf("%s: %w", f, err)
+		}
+		if m.Match && matchClass(baseType(s, c.Type)) == "" {
+			return fmt.Errorf("%s: match equality is not for its type: it can't be looked up", f)
 		}
 	}
 	return nil

@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/policy"
@@ -11,69 +13,57 @@ import (
 
 // A keyed mask has no form in SQL. Its column is redacted at the source, as any
 // other, unless nothing at all can be done with the stored value but to send it:
-// the outermost SELECT shows the column itself, and no name in the statement
-// could mean it besides. Then the server sends it as it is stored, and whoever
-// asked for the analysis masks it in each row.
+// the outermost SELECT shows the column itself, or what a query in its FROM or WITH
+// clause passes through, and no name in the statement could mean it besides. Then
+// the server sends it as it is stored, and whoever asked for the analysis masks it in
+// each row.
 
 // output finds the columns that are masked on output. Every name of the
 // statement is known.
 func (w *walker) output() {
 	s := w.root
-	if s == nil || w.every || w.renamed || w.joinsAll || !shows(s) {
+	if s == nil || !w.in.Masks || w.every || w.renamed || w.joinsAll || w.writes || !shows(s) {
 		return
 	}
-	mentions := map[string]int{}
-	for _, n := range w.bare {
-		mentions[n]++
+	p := w.passing(s)
+	if p == nil {
+		return
 	}
-	type place struct {
-		names []string
-		alias string
+	type shown struct {
+		sub  *substitution
+		col  string
+		name string // by which the list has it, "" for an expression
+		ok   bool   // it is known what it is
 	}
-	places := make([]place, len(s.TargetList))
-	shown, elsewhere := map[string]int{}, map[string]bool{}
+	list := make([]shown, len(s.TargetList))
 	for i, n := range s.TargetList {
-		t := n.GetResTarget()
-		names, ok := parts(t.GetVal().GetColumnRef().GetFields())
-		if !ok {
-			continue
+		if names, ok := parts(n.GetResTarget().GetVal().GetColumnRef().GetFields()); ok {
+			list[i].name = names[len(names)-1]
+			list[i].sub, list[i].col, list[i].ok = p.resolve(s, names, len(p.ctes))
 		}
-		places[i] = place{names, t.Name}
-		c := names[len(names)-1]
-		shown[c]++
-		// ORDER BY can mean it by its alias.
-		elsewhere[c] = elsewhere[c] || t.Name != "" && t.Name != c && mentions[t.Name] > 0
 	}
-	direct := map[*pg.Node]bool{}
-	for _, n := range s.FromClause {
-		directItems(n, direct)
-	}
-	for i, p := range places {
-		if len(p.names) == 0 {
+	for i, x := range list {
+		if !x.ok || x.sub == nil {
 			continue
 		}
-		c := p.names[len(p.names)-1]
-		if mentions[c] != shown[c] || elsewhere[c] || w.joins[c] {
+		names, only := p.only(x.col)
+		// Whatever else of the result it could be in must be known to be something else.
+		if !only || slices.ContainsFunc(list, func(y shown) bool { return names[y.name] && !y.ok }) {
 			continue
 		}
-		sub := w.owner(p.names, direct)
-		if sub == nil {
-			continue
-		}
-		col := sub.guard.rel.Column(c)
-		out, ok := w.b.output(sub.guard, col)
+		out, ok := w.b.output(x.sub.guard, x.sub.guard.rel.Column(x.col))
 		if !ok {
 			continue
 		}
 		out.Index = i
 		w.outputs = append(w.outputs, out)
-		if sub.plain == nil {
-			sub.plain = map[string]bool{}
+		if x.sub.plain == nil {
+			x.sub.plain = map[string]bool{}
 		}
-		sub.plain[c] = true
+		x.sub.plain[x.col] = true
 	}
 	if len(w.outputs) > 0 {
-		w.width, w.sanitize = len(s.TargetList), true
+		w.sanitize = true
 	}
 }
 
@@ -85,42 +75,8 @@ func shows(s *pg.SelectStmt) bool {
 			return false
 		}
 	}
-	return s.Op == pg.SetOperation_SETOP_NONE && s.Larg == nil && s.Rarg == nil && s.WithClause == nil && s.IntoClause == nil &&
+	return s.Op == pg.SetOperation_SETOP_NONE && s.Larg == nil && s.Rarg == nil && s.IntoClause == nil &&
 		len(s.DistinctClause) == 0 && len(s.GroupClause) == 0 && s.HavingClause == nil && len(s.WindowClause) == 0 && len(s.ValuesLists) == 0
-}
-
-// owner returns the reference to a relation, in the outermost FROM clause, whose
-// column a name of the select list must be, if the server takes it at all.
-func (w *walker) owner(names []string, direct map[*pg.Node]bool) *substitution {
-	col, qualifier := names[len(names)-1], ""
-	if len(names) > 1 {
-		qualifier = names[len(names)-2]
-		if len(w.items[qualifier]) != 1 {
-			return nil
-		}
-	} else {
-		n := 0
-		for _, items := range w.items {
-			for _, it := range items {
-				if it.columns[col] {
-					n++
-				}
-			}
-		}
-		if n != 1 {
-			return nil
-		}
-	}
-	for _, s := range w.subs {
-		goesBy := s.v.Relname
-		if s.v.Alias != nil {
-			goesBy = s.v.Alias.Aliasname
-		}
-		if direct[s.node] && (qualifier == "" || qualifier == goesBy) && s.guard.rel.Column(col) != nil {
-			return s
-		}
-	}
-	return nil
 }
 
 // output describes a column that can be masked on output.
@@ -172,22 +128,14 @@ func (w *walker) spellOut() {
 			list = append(list, n)
 			continue
 		}
-		names, ok := parts(fields[:len(fields)-1])
-		if !ok && len(fields) > 1 || len(names) > 2 {
+		of, ok := starOf(fields, leaves)
+		if !ok {
 			return
 		}
-		matched := 0
-		for _, l := range leaves {
-			if len(names) > 0 && (l.name != names[len(names)-1] || len(names) == 2 && l.schema != names[0]) {
-				continue
-			}
-			matched++
+		for _, l := range of {
 			for _, c := range l.guard.rel.Columns {
 				list = append(list, target("", colRef(l.name, c.Name)))
 			}
-		}
-		if len(names) > 0 && matched != 1 {
-			return
 		}
 	}
 	s.TargetList = list

@@ -22,9 +22,12 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 			return
 		}
 		w.cond.top = x.SelectStmt
+		w.match(x.SelectStmt)
 		if w.outermost {
 			w.root = x.SelectStmt
-			w.spellOut()
+			if w.in.Masks {
+				w.spellOut()
+			}
 		}
 		w.query(n)
 	case *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
@@ -92,12 +95,13 @@ func (w *walker) relation(v *pg.RangeVar, a policy.Access) *guard {
 }
 
 // inner walks a statement that another one holds, with a walker of its own.
-// typed says that its parameters have types, outermost that its rows will go to
-// the client as they come.
-func (w *walker) inner(n *pg.Node, an *analysis, typed, outermost bool) *walker {
+// params are the types of its parameters, where it says so; outermost, that its rows
+// will go to the client as they come.
+func (w *walker) inner(n *pg.Node, an *analysis, params []*pg.TypeName, outermost bool) *walker {
 	i := newWalker(w.b, w.in)
-	i.cond.typed = i.cond.typed || typed
+	i.cond.typed = i.cond.typed || len(params) > 0
 	i.outermost = outermost
+	i.params = params
 	i.statement(n, an)
 	i.finish()
 	i.target.check(i)
@@ -149,7 +153,8 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 		w.refuse("%s %q has columns that are masked on output", what, name)
 		w.remedy = "run it alone in its message"
 	}
-	w.outputs, w.width = p.Outputs, p.Width
+	w.outputs, w.origins, w.width = p.Outputs, p.Origins, p.Width
+	w.looked(p.Matched, p.Lookups)
 	w.writes = w.writes || p.Writes
 	w.sanitize = w.sanitize || p.Sanitize
 	w.ddl = w.ddl || p.DDL
@@ -159,15 +164,18 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 func (w *walker) analysisOf(i *walker) *query.Analysis {
 	return &query.Analysis{
 		Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
-		Outputs: i.outputs, Width: i.width, Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
+		Matched: sorted(i.matched), Lookups: i.lookups,
+		Outputs: i.outputs, Origins: i.origins, Width: i.width, Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
 	}
 }
 
 func (w *walker) prepare(s *pg.PrepareStmt, an *analysis) {
+	var params []*pg.TypeName
 	for _, t := range s.Argtypes {
 		w.typeName(t.GetTypeName())
+		params = append(params, t.GetTypeName())
 	}
-	i := w.inner(s.Query, an, len(s.Argtypes) > 0, w.outermost)
+	i := w.inner(s.Query, an, params, w.outermost)
 	if an.Prepares == nil {
 		an.Prepares = map[string]*query.Analysis{}
 	}
@@ -229,11 +237,14 @@ func drop(gone []string, made map[string]*query.Analysis, name string) []string 
 
 func (w *walker) declare(s *pg.DeclareCursorStmt, an *analysis) {
 	const hold = 0x20 // CURSOR_OPT_HOLD: the server stores its rows
-	i := w.inner(s.Query, an, false, w.outermost && s.Options&hold == 0)
+	i := w.inner(s.Query, an, nil, w.outermost && s.Options&hold == 0)
 	if an.Declares == nil {
 		an.Declares = map[string]*query.Analysis{}
 	}
-	an.Declares[s.Portalname] = w.analysisOf(i)
+	p := w.analysisOf(i)
+	p.Matched, p.Lookups = nil, 0 // it has looked, whatever is fetched of it
+	an.Declares[s.Portalname] = p
+	w.looked(sorted(i.matched), i.lookups)
 }
 
 // fetch: an open cursor keeps the plan that it was opened with, whatever

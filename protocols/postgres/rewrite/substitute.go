@@ -23,7 +23,11 @@ func (w *walker) finish() {
 	if w.opaque == "" {
 		w.filterWrites()
 	}
-	if w.opaque != "" || len(w.subs) == 0 {
+	if w.opaque != "" {
+		return
+	}
+	defer w.allLifted()
+	if len(w.subs) == 0 {
 		return
 	}
 	for _, n := range systemColumns {
@@ -37,6 +41,7 @@ func (w *walker) finish() {
 		w.group(s)
 	}
 	w.output()
+	w.describe()
 	for _, s := range w.subs {
 		if !w.needed(s) {
 			continue
@@ -158,6 +163,7 @@ func (w *walker) substitute(s *substitution) {
 			inner.LimitOption = pg.LimitOption_LIMIT_OPTION_COUNT
 		}
 	}
+	w.lookUp(s, inner)
 	if s.sample != nil {
 		from = &pg.Node{Node: &pg.Node_RangeTableSample{RangeTableSample: &pg.RangeTableSample{
 			Relation: from, Method: s.sample.Method, Args: s.sample.Args, Repeatable: s.sample.Repeatable,

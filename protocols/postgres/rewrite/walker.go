@@ -46,6 +46,7 @@ type walker struct {
 	outermost bool // the statement's rows go to the client, alone in its text
 	root      *pg.SelectStmt
 	outputs   []query.Output
+	origins   []query.Origin
 	width     int
 	copies    []scrub.Copy
 
@@ -64,6 +65,11 @@ type walker struct {
 	renames  map[string][]string
 	renamed  bool
 	joinsAll bool
+
+	lifted  map[*pg.Node][]*pg.Node // conditions on stored values, by the relation; see match.go
+	lookups int64
+	matched map[events.Field]bool
+	params  []*pg.TypeName // of a PREPARE
 
 	cond           conditions
 	filteredWrites []filteredWrite

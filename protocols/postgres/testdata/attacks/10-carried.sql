@@ -894,3 +894,25 @@ BEGIN
 CREATE FUNCTION public.own_leak() RETURNS text LANGUAGE sql AS 'SELECT ssn FROM clinic.patients WHERE id = 1'
 ;;
 SELECT public.own_leak()
+-- case: both ends of a range
+SELECT lower(during), isempty(during), during::text FROM clinic.stays
+-- case: a range and what it covers
+SELECT during * '[1900-01-01,)'::daterange, during - '[1900-01-01,1900-01-02)'::daterange FROM clinic.stays WHERE id = 1
+-- case: ranges put together
+SELECT range_agg(during), range_merge(during, during) FROM clinic.stays GROUP BY during
+-- case: a range taken apart
+SELECT unnest(multirange(during)) FROM clinic.stays
+-- case: words of a text vector
+SELECT words, words::text, tsvector_to_array(words), strip(words) FROM clinic.stays
+-- case: a text vector by unnest
+SELECT (unnest(words)).lexeme FROM clinic.stays
+-- case: XML by a path
+SELECT xpath('/x/text()', doc), doc::text, xmlserialize(content doc AS text) FROM clinic.stays
+-- case: XML as rows
+SELECT x.v FROM clinic.stays, XMLTABLE('/x' PASSING doc COLUMNS v text PATH '.') x
+-- case: XML in other XML
+SELECT xmlelement(name y, doc), xmlforest(doc), xmlconcat(doc, doc) FROM clinic.stays
+-- case: places by their parts
+SELECT spot[0], spot::text, spot + point '(1,1)', spot <-> point '(0,0)' FROM clinic.stays
+-- case: all of them in a row
+SELECT row_to_json(s), s::text FROM clinic.stays s

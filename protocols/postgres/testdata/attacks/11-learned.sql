@@ -379,3 +379,159 @@ EXPLAIN (FORMAT json) SELECT * FROM clinic.patients WHERE ssn > '94'
 -- want: refused
 -- tells
 EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT id FROM clinic.patients WHERE ssn LIKE '911%'
+-- case: a look-up made into two by OR
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE number = 'CANARY-1' OR number = 'CANARY-2'
+-- case: a look-up turned round
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE NOT (number <> 'CANARY-1')
+-- case: a look-up in CASE
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE CASE number WHEN 'CANARY-1' THEN true WHEN 'CANARY-2' THEN true END
+-- case: a look-up in the select list
+-- tells
+SELECT id, number = 'CANARY-1' AS is_it FROM clinic.accounts ORDER BY id
+-- case: a look-up that is one of many
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE number = ANY ('{CANARY-1,CANARY-2,CANARY-3}')
+-- case: a dictionary from a function
+-- want: none
+-- tells
+SELECT a.id FROM clinic.accounts a, generate_series(1, 1000) g WHERE a.number = 'CANARY-' || g
+-- case: a dictionary from VALUES
+-- want: none
+-- tells
+SELECT a.id, v.x FROM clinic.accounts a JOIN (VALUES ('CANARY-1'), ('CANARY-2')) v (x) ON a.number = v.x
+-- case: a dictionary by IN
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE number IN (SELECT 'CANARY-' || g FROM generate_series(1, 1000) g)
+-- case: a dictionary by a correlated EXISTS
+-- want: none
+-- tells
+SELECT g FROM generate_series(1, 9) g WHERE EXISTS (SELECT FROM clinic.accounts a WHERE a.number = 'CANARY-' || g)
+-- case: a dictionary by LATERAL
+-- want: none
+-- tells
+SELECT g, x.id FROM generate_series(1, 9) g, LATERAL (SELECT id FROM clinic.accounts WHERE number = concat('CANARY-', g)) x
+-- case: a dictionary by recursion
+-- want: none
+-- tells
+WITH RECURSIVE r AS (SELECT 1 AS g UNION ALL SELECT g + 1 FROM r WHERE g < 9) SELECT g, a.id FROM r, clinic.accounts a WHERE a.number = 'CANARY-' || g
+-- case: a dictionary by a set operation
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE number = 'CANARY-1' UNION ALL SELECT id FROM clinic.accounts WHERE number = 'CANARY-2'
+-- case: a dictionary by count
+-- want: 0
+-- tells
+SELECT count(*) FILTER (WHERE number = 'CANARY-1' OR number = 'CANARY-2') FROM clinic.accounts
+-- case: a look-up of a group
+-- want: none
+-- tells
+SELECT number, count(*) FROM clinic.accounts GROUP BY number HAVING number = 'CANARY-1'
+-- case: a look-up that keeps the others
+-- tells
+SELECT a.id, b.branch FROM clinic.accounts a LEFT JOIN clinic.accounts b ON b.number = 'CANARY-1' ORDER BY 1, 2
+-- case: a look-up behind an outer join
+-- want: none
+-- tells
+SELECT p.id, a.id FROM clinic.prescriptions p LEFT JOIN clinic.accounts a ON a.id = p.id WHERE a.number = 'CANARY-1'
+-- case: a look-up in a sub-query
+-- want: none
+-- tells
+SELECT id FROM (SELECT * FROM clinic.accounts WHERE number = 'CANARY-1') a
+-- case: a look-up by a range
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE number >= 'CANARY-1' AND number < 'CANARY-2'
+-- case: a look-up by the first letters
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE number ^@ 'CANARY'
+-- case: a look-up of a part
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE left(number, 1) = 'C'
+-- case: a look-up through a view, by a part
+-- want: none
+-- tells
+SELECT branch FROM clinic.v_accounts WHERE lower(account) = 'canary-1'
+-- case: a look-up that ignores case
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE number ILIKE 'canary-1'
+-- case: a look-up by a row
+-- want: none
+-- tells
+SELECT id FROM clinic.accounts WHERE (number, branch) = ('CANARY-1', 'north')
+-- case: a look-up by another table
+-- want: none
+-- tells
+SELECT a.id FROM clinic.accounts a JOIN clinic.members m ON 'CANARY-' || m.id = a.number
+-- case: the order of what is looked up
+-- tells
+SELECT id FROM clinic.accounts ORDER BY number = 'CANARY-2' DESC, id
+-- case: a plan that knows how many there are
+-- want: refused
+-- tells
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT id FROM clinic.accounts WHERE number = 'CANARY-1'
+-- case: a write that looks up
+-- want: refused
+-- tells
+UPDATE clinic.accounts SET branch = 'west' WHERE number = 'CANARY-1'
+-- case: a write that takes away what it looks up
+-- want: refused
+-- tells
+DELETE FROM clinic.accounts WHERE number = 'CANARY-1'
+-- case: a table made of what is looked up
+-- want: refused
+-- tells
+CREATE TABLE public.found AS SELECT id FROM clinic.accounts WHERE number = 'CANARY-1'
+;;
+SELECT count(*) FROM public.found
+-- case: a COPY of what is looked up
+-- tells
+COPY (SELECT id FROM clinic.accounts WHERE number = 'CANARY-1') TO STDOUT
+-- case: more look-ups in one list than an hour has
+-- want: refused
+-- tells
+> query "SELECT id FROM clinic.accounts WHERE number IN ('CANARY-1', 'CANARY-2', 'CANARY-3', 'CANARY-4', 'CANARY-5', 'CANARY-6', 'CANARY-7', 'CANARY-8', 'CANARY-9', 'CANARY-10', 'CANARY-11', 'CANARY-12', 'CANARY-13', 'CANARY-14', 'CANARY-15', 'CANARY-16', 'CANARY-17', 'CANARY-18', 'CANARY-19', 'CANARY-20', 'CANARY-21')"
+-- case: more look-ups in one text than an hour has
+-- want: refused
+-- tells
+> parse many "SELECT id FROM clinic.accounts WHERE number IN ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', $1, $2)"
+> bind - many text "i" "j"
+> execute - 0
+> bind - many text "k" "l"
+> execute - 0
+> bind - many text "CANARY-1" "CANARY-2"
+> execute - 0
+> sync
+-- case: who was there on a day
+-- want: none
+-- tells
+SELECT id FROM clinic.stays WHERE during @> date '1951-03-18'
+-- case: stays that overlap
+-- want: none
+-- tells
+SELECT id FROM clinic.stays WHERE during && '[1951-01-01,1952-01-01)'
+-- case: the order of ranges
+-- tells
+SELECT id FROM clinic.stays WHERE ward > '' ORDER BY isempty(during * '[1951-03-01,1951-04-01)'), id DESC
+-- case: which words are there
+-- want: none
+-- tells
+SELECT id FROM clinic.stays WHERE words @@ to_tsquery('simple', 'canaryfever')
+-- case: whether XML has a path
+-- want: none
+-- tells
+SELECT id FROM clinic.stays WHERE xpath_exists('/x', doc)
+-- case: who is near
+-- want: none
+-- tells
+SELECT id FROM clinic.stays WHERE spot <-> point '(91147,1)' < 10

@@ -101,6 +101,11 @@ CREATE VIEW clinic.v_cast AS SELECT id, city FROM clinic.patients WHERE ssn::int
 CREATE VIEW clinic.v_cast2 AS SELECT id FROM clinic.v_cast;
 CREATE TABLE clinic.guarded (id int, pin text);
 INSERT INTO clinic.guarded VALUES (1, 'CANARYPIN');
+CREATE TABLE clinic.accounts (id int PRIMARY KEY, number text, branch text);
+INSERT INTO clinic.accounts VALUES (1, 'CANARY-1', 'north'), (2, 'CANARY-2', 'north'), (3, 'CANARY-3', 'south');
+CREATE TABLE clinic.stays (id int PRIMARY KEY, during daterange, words tsvector, doc xml, spot point, ward text);
+INSERT INTO clinic.stays VALUES (1, '[1951-03-17,1951-03-20)', 'canaryfever:1', '<x>CANARYXML</x>', '(91147,1)', 'a'), (2, '[1962-04-28,)', 'canarycold:1', '<x>CANARYXML2</x>', '(92258,2)', 'b');
+CREATE VIEW clinic.v_accounts AS SELECT number AS account, branch FROM clinic.accounts;
 CREATE FUNCTION public.upper(int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM clinic.patients LIMIT 1';
 -- Definitions that hold protected values.
 CREATE DOMAIN public.dom AS text DEFAULT 'CANARYDOM' CHECK (VALUE <> 'CANARYDOMCHK');

@@ -447,3 +447,15 @@ CREATE TEMPORARY TABLE in_temp ON COMMIT DROP AS SELECT id, name FROM public.pro
 SELECT count(*), min(name) FROM in_temp
 ;;
 COMMIT
+-- case: equality beside a column that is masked
+SELECT id, branch FROM clinic.accounts WHERE branch = 'north' AND id IN (1, 2) ORDER BY id
+-- case: prepared equality on what is open
+PREPARE branches AS SELECT a.id, p.name FROM clinic.accounts a JOIN public.products p ON p.id = a.id AND a.branch = $1 ORDER BY 1
+;;
+EXECUTE branches('south')
+;;
+DEALLOCATE branches
+-- case: ranges, vectors and XML that are nobody's
+SELECT lower(daterange('2024-01-01', '2024-02-01')), to_tsvector('simple', 'a b'), xpath('/a/text()', '<a>b</a>'::xml), point(1, 2) <-> point(3, 4), B'101' | B'010'
+-- case: open columns of a table with masked ranges
+SELECT s.id, s.ward, p.name FROM clinic.stays s JOIN public.products p ON p.id = s.id WHERE s.ward IN ('a', 'b') ORDER BY s.id

@@ -12,6 +12,8 @@ UPDATE clinic.policies SET holder = 'A' || number;
 UPDATE clinic.staff SET pin = 'A twin''s';
 UPDATE clinic.members SET pin = (3 - id) || ' twin';
 UPDATE clinic.guarded SET pin = 'A twin''s';
+UPDATE clinic.accounts SET number = 'A twin''s ' || id;
+UPDATE clinic.stays SET during = '[2001-02-03,2001-02-05)', words = 'twin:1', doc = '<y/>', spot = '(5,6)';
 UPDATE public.history SET old = p, olds = ARRAY[p] FROM clinic.patients p WHERE p.id = 1;
 UPDATE clinic.keywords SET "system_user" = 'A twin''s';
 UPDATE clinic.virtual SET secret = 'A twin''s'; -- since: 18
