@@ -246,6 +246,7 @@ type meters struct {
 	mu    sync.Mutex
 	by    map[string]*meter
 	swept time.Time
+	lost  time.Time // when it was found that what was counted before is not known; zero: it is
 }
 
 // of returns the meter of a rule for an identity at a resource.
@@ -273,7 +274,7 @@ func (m *meters) of(id *intercept.Identity, resource, rule string, now time.Time
 		if m.by == nil {
 			m.by = map[string]*meter{}
 		}
-		x = &meter{used: now}
+		x = m.fresh(now)
 		m.by[key] = x
 	}
 	return x

@@ -40,6 +40,7 @@ type daemon struct {
 	protocols map[string]protocols.Protocol
 	brokers   brokers
 	logins    keptLogins
+	counts    keptCounts
 	analyzers *analyzers
 	leaves    *tlsport.Leaves  // nil: agents have no TLS
 	unsecured unsecured        // workloads that did not come in by TLS
@@ -152,6 +153,7 @@ func (d *daemon) begin(in inherited) error {
 		return err
 	}
 	d.gate = policy.NewGate(s.engine, d.events, time.Now)
+	d.restoreCounts(s.cfg.State)
 	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed
 	digest := newDigester(d.evidence.journal.LiteralKey())
 	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum, Keys: d.keys})
@@ -207,6 +209,7 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	go d.keepCounts(ctx)
 	go d.watchJournal(ctx)
 	go d.recheck(ctx)
 	var why error

@@ -19,6 +19,7 @@ func (d *daemon) end(last string, signals <-chan os.Signal) error {
 	d.front.Close()
 	done := d.sessions.close()
 	d.await(done, signals)
+	d.saveCounts() // before anybody else can have the journal
 	e := events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "stop", Message: last}
 	t, err := d.events.Append(&e)
 	if err == nil {

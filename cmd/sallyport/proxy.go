@@ -108,6 +108,7 @@ func (o *proxyOptions) run(cfg *config.Config, command []string, out, diag io.Wr
 		defer close(served)
 		p.daemon.accept(ctx, p.listener)
 	}()
+	go p.daemon.keepCounts(ctx)
 	go p.daemon.recheck(ctx)
 	go p.daemon.watchJournal(ctx)
 	if len(command) > 0 {

@@ -140,6 +140,7 @@ func newPortDaemon(s *setting, state string, log *slog.Logger) (_ *daemon, err e
 		return nil, err
 	}
 	d.gate = policy.NewGate(s.engine, d.events, time.Now)
+	d.restoreCounts(state)
 	d.brokers.fail = d.accountFailed
 	d.brokers.store.Refresh = func(context.Context) error {
 		files, err := readSecrets(s.cfg)
@@ -170,6 +171,7 @@ func (p *proxy) end(signals <-chan os.Signal) error {
 	d := p.daemon
 	defer p.issuer.close()
 	d.await(d.sessions.close(), signals)
+	d.saveCounts()
 	t, err := d.events.Append(&events.Event{Kind: events.Lifecycle, Time: time.Now(), Status: "stop", Message: "the proxy stopped"})
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTime)

@@ -32,8 +32,9 @@ type conn struct {
 	number  uint64          // of the latest statement
 	dead    bool            // a refusal will fail: the server skips all up to Sync
 	ddl     ddl
-	batch   bool // the server was sent messages that no Sync has followed yet
-	explain bool // statements are explained, in place of being run; see mode
+	batch   bool      // the server was sent messages that no Sync has followed yet
+	fetched []*portal // cursors that the message's text names
+	explain bool      // statements are explained, in place of being run; see mode
 	// switched: whether they are may change with a transaction's end.
 	switched bool
 	voiced   bool            // whom it speaks for may not be for the session; see settle
@@ -349,6 +350,7 @@ func (c *conn) message(typ byte, body []byte) error {
 	if err := c.settle(); err != nil {
 		return err
 	}
+	c.fetched = c.fetched[:0]
 	if err := c.mode(); err != nil {
 		return err
 	}

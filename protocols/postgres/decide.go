@@ -155,6 +155,7 @@ func (c *conn) preparedAnalysis(name string) *query.Analysis {
 
 func (c *conn) cursorAnalysis(name string) *query.Analysis {
 	if p := c.portalNamed([]byte(name)); p != nil && !c.ofAnother(p) {
+		c.fetched = append(c.fetched, p)
 		return p.st.an
 	}
 	return nil

@@ -427,6 +427,7 @@ func (c *conn) execute(body []byte) error {
 	}
 	b, at := begin(c.msg[:0], 'E')
 	c.msg = finish(append(b, body...), at)
+	c.fetched = append(c.fetched, p)
 	return c.run(c.marked(c.step(stepExecute, st, sc, d, started), st), st, d)
 }
 

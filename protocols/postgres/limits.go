@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
 )
 
 // A result that reaches a limit ends with an error in place of the rows that are
@@ -20,6 +22,45 @@ const goneTime = 5 * time.Second
 // over is a limit that was reached.
 type over struct{ refusal *refusal }
 
+// tally is what was taken from a cursor or a portal so far: all of it is of one
+// statement. It belongs to the goroutine that reads the server.
+type tally struct{ rows, bytes int64 }
+
+// counted has a step's rows count for the cursors that it takes them from.
+func (c *conn) counted(s *step, an *query.Analysis) {
+	for _, p := range c.fetched {
+		if p.tally == nil {
+			p.tally = &tally{}
+		}
+		s.tallies = append(s.tallies, p.tally)
+	}
+	if takesOwn(an) {
+		s.tallies = append(s.tallies, &tally{})
+	}
+}
+
+// takesOwn reports that a text takes rows from cursors that it opens itself.
+func takesOwn(an *query.Analysis) bool {
+	return an.Declares != nil && slices.Contains(an.Commands, "fetch")
+}
+
+// opens returns the tally of cursors that a text opens, nil for a new one each.
+func (c *conn) opens(s *step, an *query.Analysis) *tally {
+	if n := len(s.tallies); n > 0 && takesOwn(an) {
+		return s.tallies[n-1]
+	}
+	return nil
+}
+
+// taken is what went out of the current step's statement before.
+func (r *replyState) taken(o *outcome) (rows, bytes int64) {
+	rows, bytes = o.rows-1, o.sent // row has counted this one
+	for _, t := range r.cur.tallies {
+		rows, bytes = max(rows, t.rows), max(bytes, t.bytes)
+	}
+	return rows, bytes
+}
+
 // withheld takes the row at w.i, of n bytes, off what is left for the current
 // step, and passes over it where it must not go out.
 func (c *conn) withheld(w *window, n int) (bool, error) {
@@ -29,9 +70,13 @@ func (c *conn) withheld(w *window, n int) (bool, error) {
 	}
 	o := r.of(&r.cur)
 	if r.over == nil {
-		x := r.cur.left.Row(o.rows-1, o.sent, int64(n))
+		rows, bytes := r.taken(o)
+		x := r.cur.left.Row(rows, bytes, int64(n))
 		if x == nil {
 			o.sent += int64(n)
+			for _, t := range r.cur.tallies {
+				t.rows, t.bytes = t.rows+1, t.bytes+int64(n)
+			}
 			return false, nil
 		}
 		c.exceeded(x)

@@ -40,6 +40,7 @@ type portal struct {
 	hold    bool             // of SQL: it may outlive its transaction
 	looked  bool             // what it looks up was counted by Bind
 	record  policy.Recording // of one that is explained
+	tally   *tally           // of what was taken from it; nil where nothing limits that yet
 	who     string           // whom it was opened for; see Session.Principal
 }
 
@@ -52,6 +53,7 @@ type change struct {
 	port *portal
 	sql  *statement
 	who  string // whom cursors of SQL are opened for
+	from *tally // of a text that takes rows from cursors that it opens
 }
 
 type changeKind uint8
@@ -237,7 +239,7 @@ func (n *names) confirm(c *change) {
 		n.recycle(n.portals.confirm(c.name, c.port))
 	case bySQL:
 		n.unsettled--
-		n.apply(c.sql.an, c.who)
+		n.apply(c.sql.an, c.who, c.from)
 	}
 }
 
@@ -258,13 +260,13 @@ func (n *names) undo(c *change, ran bool) {
 }
 
 // apply does what a text of SQL did to the names.
-func (n *names) apply(an *query.Analysis, who string) {
+func (n *names) apply(an *query.Analysis, who string, from *tally) {
 	n.drop(an)
 	for name, a := range an.Prepares {
 		n.statements.set(name, &prepared{name: name, st: &statement{an: a}})
 	}
 	for name, a := range an.Declares {
-		n.portals.set(name, &portal{name: name, st: &statement{an: a}, hold: true, who: who})
+		n.portals.set(name, &portal{name: name, st: &statement{an: a}, hold: true, who: who, tally: from})
 	}
 }
 

@@ -56,6 +56,7 @@ type step struct {
 	event     *events.Session // for whom its statement was decided; nil: it has none
 	change    change
 	left      *policy.Allowance // nil: nothing limits its rows
+	tallies   []*tally          // then: of the cursors that it takes rows from
 }
 
 // maxQueue bounds the steps under way; the client waits beyond it.

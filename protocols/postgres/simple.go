@@ -83,8 +83,11 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 	s.shows(an)
 	s.search = searches(sc, an)
 	s.ends = kind == stepExecute && mayEnd(an.Commands)
+	if s.left != nil {
+		c.counted(s, an)
+	}
 	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil || an.Closes != nil {
-		s.change = change{kind: bySQL, sql: st, who: c.s.Principal()}
+		s.change = change{kind: bySQL, sql: st, who: c.s.Principal(), from: c.opens(s, an)}
 	}
 	return s
 }
