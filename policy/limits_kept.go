@@ -31,6 +31,7 @@ type keptTick struct {
 	Rows       int64 `json:"rows,omitempty"`
 	Bytes      int64 `json:"bytes,omitempty"`
 	Statements int64 `json:"statements,omitempty"`
+	Lookups    int64 `json:"lookups,omitempty"`
 }
 
 // errCounts: a text that SaveCounts did not write.
@@ -92,7 +93,7 @@ func (g *Gate) LoseCounts() {
 }
 
 // full is more than any limit lets through.
-var full = Amount{Rows: 1 << 60, Bytes: 1 << 60, Statements: 1 << 60}
+var full = Amount{Rows: 1 << 60, Bytes: 1 << 60, Statements: 1 << 60, Lookups: 1 << 60}
 
 // fresh returns a meter for somebody of whom nothing is known; m.mu is held.
 func (m *meters) fresh(now time.Time) *meter {
@@ -113,23 +114,25 @@ func (w *window) ticks() (out []keptTick) {
 			continue
 		}
 		if a := w.n[at%int64(len(w.n))]; a != (Amount{}) {
-			out = append(out, keptTick{at, a.Rows, a.Bytes, a.Statements})
+			out = append(out, keptTick{at, a.Rows, a.Bytes, a.Statements, a.Lookups})
 		}
 	}
 	return out
 }
 
+func (a Amount) most() int64 { return max(a.Rows, a.Bytes, a.Statements, a.Lookups) }
+
 // restore fills an empty window; now is the tick of this moment.
 func (w *window) restore(ticks []keptTick, now int64) error {
 	last := int64(0)
 	for _, t := range ticks {
-		a := Amount{t.Rows, t.Bytes, t.Statements}
-		if t.At < last || a.Rows < 0 || a.Bytes < 0 || a.Statements < 0 || max(a.Rows, a.Bytes, a.Statements) > full.Rows {
+		a := Amount{t.Rows, t.Bytes, t.Statements, t.Lookups}
+		if t.At < last || a.Rows < 0 || a.Bytes < 0 || a.Statements < 0 || a.Lookups < 0 || a.most() > full.most() {
 			return fmt.Errorf("a tick at %d", t.At)
 		}
 		last = t.At
 		w.to(min(t.At, now))
-		if w.add(a); max(w.sum.Rows, w.sum.Bytes, w.sum.Statements) > 2*full.Rows {
+		if w.add(a); w.sum.most() > 2*full.most() {
 			return errors.New("more than can be counted")
 		}
 	}

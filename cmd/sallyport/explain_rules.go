@@ -75,6 +75,7 @@ func (x *explanation) limits(all []policy.Limited) {
 			add(a.Rows, "rows", a.of)
 			add(a.Bytes, "bytes", a.of)
 			add(a.Statements, "statements", a.of)
+			add(a.Lookups, "look-ups of masked values", a.of)
 		}
 		if d := l.Limits.Length; d > 0 {
 			parts = append(parts, "sessions of "+d.String())
