@@ -154,6 +154,10 @@ type Event struct {
 	Code    string   // the protocol's own error code given to the client
 	Objects []string // what the statement touches, schema.relation
 	Masked  []Field
+	Masks   []string // what each of Masked is shown as: "partial", ...
+
+	Revealed      []Field // protected fields that are shown in clear
+	Justification string  // why that is needed, in the client's words
 
 	// Outcome, of Response and SessionClose.
 	Status   string        // "ok", "error", "interrupted", "skipped", ...

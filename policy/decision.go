@@ -12,6 +12,7 @@ const (
 	EffectAllow
 	EffectMask
 	EffectBlock
+	EffectReveal // of rules only: a mask gives way
 	EffectFilter // of rules only: a request that a filter changes is allowed or masked
 )
 

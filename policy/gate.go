@@ -97,11 +97,13 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 		return d, nil
 	}
 	ev := &r.Session.scratch
+	kept := ev.Masks
 	*ev = events.Event{
 		Kind: eventKind(r.Kind, d.verdict), Time: now, Session: r.Session.Event,
 		Number: r.Number, Normalized: r.Normalized, Fingerprint: r.Fingerprint, Literals: r.Literals,
-		Writes: r.Writes, Verdict: d.verdict, Rules: eval.Rules, Masked: r.Masked,
+		Writes: r.Writes, Verdict: d.verdict, Rules: eval.Rules, Masks: kept,
 	}
+	r.masks(ev)
 	if len(r.Commands) > 0 {
 		ev.Command = r.Commands[0]
 	}
@@ -178,7 +180,7 @@ func (g *Gate) evaluate(r *Request, now time.Time) Evaluation {
 func verdict(e Effect, r *Request) events.Verdict {
 	switch e {
 	case EffectAllow, EffectMask:
-		if len(r.Masked) > 0 {
+		if r.hides() {
 			return events.Mask
 		}
 		return events.Allow

@@ -22,6 +22,8 @@ type Session struct {
 
 	Event *events.Session // the same facts, as the record tells them; replaced by Become only
 
+	justification string // see Justify
+
 	began  time.Time         // when its login was allowed
 	meters map[string]*meter // of this session, by rule
 
@@ -38,6 +40,7 @@ func (s *Session) Renew(id intercept.Identity) { s.Identity, s.scope = id, nil }
 // before stays as it is.
 func (s *Session) Become(id intercept.Identity) {
 	s.Renew(id)
+	s.justification = "" // it was somebody else's
 	s.Event = s.Event.Copy()
 	Tell(s.Event, &id)
 }

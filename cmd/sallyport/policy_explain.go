@@ -24,7 +24,7 @@ import (
 
 // explainOptions are the flags of explain.
 type explainOptions struct {
-	as, resource, database, user, application string
+	as, resource, why, database, user, application string
 	policy, server, at                        string
 	json, undecoded                           bool
 }
@@ -84,6 +84,7 @@ configuration or policy.`,
 	f.StringVar(&o.application, "application", "", "what the client calls itself")
 	f.StringVar(&o.policy, "policy", "", "policy file or folder (default: that of the configuration)")
 	f.StringVar(&o.server, "server", "", "where the server is reached: HOST:PORT, or the folder of its unix socket")
+	f.StringVar(&o.why, "justification", "", "why the client says that it needs to see what is masked")
 	f.StringVar(&o.at, "at", "", "when, as 2006-01-02T15:04:05Z (default: now)")
 	f.BoolVar(&o.undecoded, "undecoded", false, "ask about a session that can't be read, in place of a statement")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
@@ -203,6 +204,7 @@ func (o *explainOptions) session(cfg *config.Config) (*policy.Session, *config.R
 	}
 	s.Resource, s.Protocol, s.Labels = res.Name, res.Protocol, res.Labels
 	s.User, s.Database, s.Application = o.user, o.database, o.application
+	s.Justify(o.why)
 	return s, res, now, nil
 }
 

@@ -298,6 +298,8 @@ func showStatement(b *strings.Builder, q *recorder.Statement) {
 	put("reason", q.Reason)
 	put("remedy", q.Remedy)
 	put("masked", strings.Join(q.Masked, ", "))
+	put("revealed", strings.Join(q.Revealed, ", "))
+	put("because", q.Why)
 	put("detected", strings.Join(q.Detected, ", "))
 	put("code", q.Code)
 	if q.Status != "" {

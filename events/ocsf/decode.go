@@ -66,6 +66,10 @@ type View struct {
 	Code        string   `json:"code,omitempty"`
 	Objects     []string `json:"objects,omitempty"`
 	Masked      []string `json:"masked,omitempty"`
+	Masks       []string `json:"masks,omitempty"` // of Masked, in its order
+
+	Revealed      []string `json:"revealed,omitempty"`
+	Justification string   `json:"justification,omitempty"`
 
 	Status   string        `json:"status,omitempty"` // "ok", "error", "interrupted", ...
 	Rows     int64         `json:"rows,omitempty"`
@@ -207,6 +211,9 @@ type wire struct {
 		Rules             []string           `json:"rules"`
 		Objects           []string           `json:"objects"`
 		Masked            []string           `json:"masked"`
+		Masks             []string           `json:"masks"`
+		Revealed          []string           `json:"revealed"`
+		Justification     string             `json:"justification"`
 		Remedy            string             `json:"remedy"`
 		Outcome           string             `json:"outcome"`
 		Rows              int64              `json:"rows"`
@@ -259,7 +266,8 @@ func Decode(b []byte) (View, error) {
 		Proof: u.Proof, Pooled: u.Pooled, Account: u.Account, Role: u.Role, User: u.User, Database: u.Database, Application: u.Application,
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
-		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked,
+		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked, Masks: u.Masks,
+		Revealed: u.Revealed, Justification: u.Justification,
 		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, BytesIn: u.BytesIn, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash, Detected: u.Detected,
 		Message: w.Message, Source: u.Source, Transport: u.Transport, Truncated: m.Truncated,
 	}

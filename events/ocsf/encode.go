@@ -293,18 +293,13 @@ func (e *enc) unmapped(ev *events.Event) {
 	e.list("objects", ev.Objects)
 	if len(ev.Masked) > 0 {
 		e.key("masked")
-		e.b = append(e.b, '[')
-		for i := range ev.Masked {
-			if i == capList {
-				e.cut = true
-				break
-			}
-			if i > 0 {
-				e.b = append(e.b, ',')
-			}
-			e.field(&ev.Masked[i])
-		}
-		e.b = append(e.b, ']')
+		e.fields(ev.Masked)
+	}
+	e.list("masks", ev.Masks)
+	if len(ev.Revealed) > 0 {
+		e.key("revealed")
+		e.fields(ev.Revealed)
+		e.str("justification", ev.Justification, capText)
 	}
 	e.str("remedy", ev.Remedy, capText)
 	if ev.Unplaced {
@@ -374,6 +369,21 @@ func (e *enc) detected(list []events.Detection) {
 		e.str("kind", d.Kind, capName)
 		e.num("count", d.Count)
 		e.close()
+	}
+	e.b = append(e.b, ']')
+}
+
+func (e *enc) fields(list []events.Field) {
+	e.b = append(e.b, '[')
+	for i := range list {
+		if i == capList {
+			e.cut = true
+			break
+		}
+		if i > 0 {
+			e.b = append(e.b, ',')
+		}
+		e.field(&list[i])
 	}
 	e.b = append(e.b, ']')
 }

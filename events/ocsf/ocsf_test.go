@@ -51,7 +51,8 @@ func examples() []*events.Event {
 		{
 			Kind: events.Statement, Time: at, Session: s, Number: 1, Command: "select", Normalized: "select name, ssn from patients where id = $1",
 			Fingerprint: 0x0123456789abcdef, Literals: []events.Digest{{1, 2, 3, 4, 5, 6, 7, 8}}, Verdict: events.Mask,
-			Rules: []string{"mask-direct-identifiers"}, Objects: []string{"public.patients"}, Masked: masked,
+			Rules: []string{"mask-direct-identifiers"}, Objects: []string{"public.patients"}, Masked: masked, Masks: []string{"partial", "year"},
+			Revealed: []events.Field{{Schema: "public", Relation: "patients", Column: "mrn"}}, Justification: "verify who calls",
 		},
 		{
 			Kind: events.Response, Time: at, Session: s, Number: 1, Status: "ok", Rows: 1, Bytes: 64, Duration: 1500 * time.Microsecond,
@@ -152,6 +153,10 @@ func TestDecodeReadsBack(t *testing.T) {
 		if e.Hash != [32]byte{} {
 			want.Hash = hex.EncodeToString(e.Hash[:])
 		}
+		for _, f := range e.Revealed {
+			want.Revealed = append(want.Revealed, f.String())
+		}
+		want.Masks, want.Justification = e.Masks, e.Justification
 		for _, d := range e.Detected {
 			want.Detected = append(want.Detected, ocsf.Detection{Column: d.Column, Field: d.Field.String(), Kind: d.Kind, Count: d.Count})
 		}

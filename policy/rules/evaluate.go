@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -87,7 +88,9 @@ func (q *question) answer() policy.Evaluation {
 	}
 	e := q.allowed()
 	if e.Effect == policy.EffectAllow && len(r.Masked) > 0 {
-		e.Effect = policy.EffectMask
+		if slices.ContainsFunc(r.Masked, func(f events.Field) bool { return !q.masks[f].clear }) {
+			e.Effect = policy.EffectMask
+		}
 		e.Rules = append(q.maskers(), e.Rules...)
 	}
 	if e.Effect != policy.EffectDeny {

@@ -29,6 +29,8 @@ type rule struct {
 	functions []string
 	filters   []policy.Relation // those of which a rule that filters leaves rows out
 	rows      *clause           // which rows it keeps
+	reveals   []events.Field    // what a rule that reveals shows in clear
+	least     int               // characters of a justification
 	detect    *policy.Detection // what a rule that masks looks for; nil: nothing
 
 	cond   *condition // nil: always
@@ -48,7 +50,7 @@ var reserved = []string{"identity", "default", "opaque", "conflict", "changed", 
 
 var nameForm = regexp.MustCompile(`^[\pL\pN][\pL\pN _./:()+-]{0,99}$`)
 
-var effects = map[string]policy.Effect{"allow": policy.EffectAllow, "mask": policy.EffectMask, "block": policy.EffectBlock, "filter": policy.EffectFilter}
+var effects = map[string]policy.Effect{"allow": policy.EffectAllow, "mask": policy.EffectMask, "block": policy.EffectBlock, "filter": policy.EffectFilter, "reveal": policy.EffectReveal}
 
 // rule reads one rule. What comes back is of use only if no error was noted.
 func (r *reader) rule(n *yaml.Node) *rule {
@@ -63,7 +65,7 @@ func (r *reader) rule(n *yaml.Node) *rule {
 	}
 	later := func(key string) field {
 		return take(key, func(v *yaml.Node) {
-			r.bad(v, "%s: not yet: this version knows rules that allow, mask, filter and block", key)
+			r.bad(v, "%s: not yet: this version knows rules that allow, mask, reveal, filter and block", key)
 		})
 	}
 	if !r.fields(n, "a rule", []field{
@@ -84,7 +86,9 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		take("record_limit", func(v *yaml.Node) { r.recordLimit(v, x) }),
 		take("reason", func(v *yaml.Node) { x.reason = r.message(v, "reason") }),
 		take("remedy", func(v *yaml.Node) { x.remedy = r.message(v, "remedy") }),
-		later("approve"), later("reveal"),
+		later("approve"),
+		take("reveal", func(v *yaml.Node) { x.reveals = r.revealed(v) }),
+		take("justification", func(v *yaml.Node) { x.least = r.justification(v) }),
 		take("limits", func(v *yaml.Node) { x.limits = r.limits(v) }),
 	}) {
 		return x
@@ -116,6 +120,9 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		}
 	}
 	need("", "name", "effect")
+	if x.effect != policy.EffectReveal {
+		useless("only a rule that reveals has it", "reveal", "justification")
+	}
 	switch x.effect {
 	case policy.EffectAllow:
 		need(`: what it allows must be said; "*" is all`, "identity", "resource", "commands", "relations")
@@ -155,6 +162,17 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		r.early(x, given, useless)
 		if v := given["relations"]; v != nil {
 			x.filters = r.filterRelations(v, x.relations)
+		}
+	case policy.EffectReveal:
+		need(`: whom it reveals to must be said; "*" is everybody, or everywhere`, "identity", "resource")
+		need(": name the columns that are shown in clear", "reveal")
+		useless("what is revealed is so for every command", "commands", "relations")
+		useless("only a rule that masks names fields", "fields")
+		useless("only a rule that masks has detectors", "detect", "on")
+		useless("only a rule that filters says which rows", "where")
+		r.early(x, given, useless)
+		if given["justification"] == nil {
+			x.least = leastJustification
 		}
 	case policy.EffectBlock:
 		useless("only a rule that masks names fields", "fields")
@@ -209,9 +227,9 @@ func (r *reader) effect(n *yaml.Node) policy.Effect {
 	switch {
 	case !ok || known:
 	case notYet(s):
-		r.bad(n, "effect %s: not yet: this version knows allow, mask, filter and block", s)
+		r.bad(n, "effect %s: not yet: this version knows allow, mask, reveal, filter and block", s)
 	default:
-		r.bad(n, "effect %q: use allow, mask, filter or block", s)
+		r.bad(n, "effect %q: use allow, mask, reveal, filter or block", s)
 	}
 	return e
 }

@@ -34,6 +34,7 @@ type masked struct {
 	rules []string
 	match []policy.Limited // how often it may be looked up, by each rule
 	clash bool             // they disagree
+	clear bool             // it is revealed, by rules
 }
 
 // candidate is a rule that can match a session.
@@ -76,11 +77,16 @@ type builder struct {
 	block   []*candidate
 	parts   [][]byte // what the scope's identity is made of
 	timed   bool     // a mask or a filter may be there at another time
+	reveals []*rule  // that show something in clear
 	taken   bool     // a rule that takes away holds for some user, database or time
 }
 
 // consider keeps a rule if it can match the session.
 func (b *builder) consider(x *rule) {
+	if x.effect == policy.EffectReveal {
+		b.reveal(x)
+		return
+	}
 	grants := x.effect == policy.EffectAllow
 	if grants && b.session.Identity.Workload == "" {
 		return // nobody
@@ -216,6 +222,7 @@ func (b *builder) filter(x *rule) {
 
 func (b *builder) finish() *policy.Scope {
 	v := b.view
+	b.unmask()
 	for _, m := range v.masks {
 		slices.Sort(m.rules)
 	}

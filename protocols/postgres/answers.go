@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
 )
 
 type action uint8
@@ -145,7 +146,10 @@ func (c *conn) checkRow(body []byte) error {
 			return c.disagree("would show stored values of protected column %d of relation %d", attnum, table)
 		}
 		if s.search != nil {
-			r.layout.look(i, format == 1, oid, string(name), s.analyzer.Column(table, attnum), s.search)
+			of := s.analyzer.Column(table, attnum)
+			if s.guard == nil || s.guard.Mask(of).Kind != policy.MaskReveal {
+				r.layout.look(i, format == 1, oid, string(name), of, s.search)
+			}
 		}
 	}
 	if !m.end() {

@@ -36,17 +36,18 @@ type conn struct {
 	fetched []*portal // cursors that the message's text names
 	explain bool      // statements are explained, in place of being run; see mode
 	// switched: whether they are may change with a transaction's end.
-	switched bool
-	voiced   bool            // whom it speaks for may not be for the session; see settle
-	latest   policy.Decision // of the latest statement that was sent
-	input    inputRecord
-	chunk    events.Chunk
-	current  step
-	key      []byte
-	lits     []span
-	digests  []events.Digest
-	msg      []byte
-	req      policy.Request
+	switched  bool
+	voiced    bool // whom it speaks for may not be for the session; see settle
+	justified justified
+	latest    policy.Decision // of the latest statement that was sent
+	input     inputRecord
+	chunk     events.Chunk
+	current   step
+	key       []byte
+	lits      []span
+	digests   []events.Digest
+	msg       []byte
+	req       policy.Request
 
 	analyzer query.Analyzer // base, or one within the open transaction
 	base     query.Analyzer // of what is committed
@@ -351,6 +352,9 @@ func (c *conn) message(typ byte, body []byte) error {
 		return err
 	}
 	c.fetched = c.fetched[:0]
+	if err := c.lapse(); err != nil {
+		return err
+	}
 	if err := c.mode(); err != nil {
 		return err
 	}

@@ -85,6 +85,9 @@ func (c *conn) parse(body []byte) error {
 	if s, ok := switches(sql); ok {
 		return c.parseSwitch(s, name, types, body[len(name)+len(sql)+2:])
 	}
+	if j, ok := justifies(sql); ok {
+		return c.parseJustify(j, name, types, body[len(name)+len(sql)+2:])
+	}
 	if namesExplain(sql) && !showsExplain(sql) {
 		return c.refuseSwitch(false, sql)
 	}
@@ -225,6 +228,8 @@ func (c *conn) bind(body []byte) error {
 	switch {
 	case p.switches != nil:
 		return c.bindSwitch(p, port, pname, body)
+	case p.justifies != nil:
+		return c.bindJustify(p, port, pname, body)
 	case p.explained != c.explains(p.st):
 		return c.refuseMode(p, body)
 	case p.explained:
@@ -385,6 +390,8 @@ func (c *conn) execute(body []byte) error {
 	switch explained := p.stmt != nil && p.stmt.explained; {
 	case p.stmt != nil && p.stmt.switches != nil:
 		return c.executeSwitch(p.stmt.switches, body)
+	case p.stmt != nil && p.stmt.justifies != nil:
+		return c.executeJustify(p.stmt.justifies, body)
 	case explained && c.explain:
 		return c.explainExecute(p, body)
 	case explained || c.explains(p.st):

@@ -25,7 +25,8 @@ type prepared struct {
 	params    []uint32 // then: what the client is told of its parameters
 	switches  *switching
 
-	says *says // it says for whom the next statements are; sql is what the server has
+	justifies *justifying // it says why; sql is what the server has
+	says      *says       // it says for whom the next statements are; sql is what the server has
 }
 
 // portal is a bound statement, or a cursor.

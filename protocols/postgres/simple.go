@@ -32,6 +32,9 @@ func (c *conn) query(body []byte) error {
 	if s, ok := switches(sql); ok {
 		return c.simpleSwitch(&s)
 	}
+	if j, ok := justifies(sql); ok {
+		return c.simpleJustify(&j)
+	}
 	if namesExplain(sql) && !showsExplain(sql) {
 		return c.refuseSwitch(true, sql)
 	}
@@ -41,6 +44,14 @@ func (c *conn) query(body []byte) error {
 	st, err := c.analyze(sql, sc, true, nil)
 	if err != nil {
 		return c.refuseUnanalysed(true, err, sql, nil)
+	}
+	if len(st.an.Commands) > 1 && c.unjustifies(st) {
+		c.justify(&justifying{})
+		if sc = c.scope(); sc.ID != st.an.ScopeID {
+			if st, err = c.analyze(sql, sc, true, nil); err != nil {
+				return c.refuseUnanalysed(true, err, sql, nil)
+			}
+		}
 	}
 	if c.outlives(st) {
 		return c.refuseOpaque(true, codeUnsupported, "it goes on behind the end of what sallyport.principal was set for", "Send its statements one by one.", sql, nil)
@@ -100,6 +111,9 @@ func (c *conn) run(s *step, st *statement, d policy.Decision) error {
 	err := c.push(s, d, c.msg)
 	if err == nil && s.left != nil && !s.copies {
 		err = c.limited(s)
+	}
+	if c.unjustifies(st) {
+		c.justify(&justifying{})
 	}
 	if c.s.Speaks() && st.resets() {
 		c.silence()

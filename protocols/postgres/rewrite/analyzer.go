@@ -292,7 +292,8 @@ func (a *Analyzer) Protected(table uint32, attnum int16, sc *policy.Scope) bool 
 	}
 	for _, c := range r.Columns {
 		if c.Num == attnum {
-			return g.columns[c.Name] != nil
+			p := g.columns[c.Name]
+			return p != nil && (p.derived || p.mask.Kind != policy.MaskReveal)
 		}
 	}
 	return len(g.columns) > 0 && attnum > 0

@@ -1,0 +1,104 @@
+package rules
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+)
+
+// A rule that reveals lets fields be seen in clear that others mask, by whom it
+// names, while the session says why. It grants nothing else: what can't be told
+// of it does not reveal.
+
+// Bounds of how many characters a rule may ask for.
+const (
+	leastJustification = 10
+	mostJustification  = 200
+)
+
+// revealed reads the columns that are shown in clear.
+func (r *reader) revealed(n *yaml.Node) (out []events.Field) {
+	for _, e := range r.list(n, "reveal") {
+		s, ok := r.text(e, "reveal")
+		if !ok {
+			continue
+		}
+		f, err := parseField(s)
+		if err != nil {
+			r.bad(e, "reveal: %v", err)
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// justification reads how many characters a justification must have.
+func (r *reader) justification(n *yaml.Node) int {
+	k, ok := r.integer(n, "justification")
+	if ok && (k < 1 || k > mostJustification) {
+		r.bad(n, "justification: how many characters it has at least: from 1 to %d", mostJustification)
+	}
+	return k
+}
+
+// reveal keeps a rule that reveals something to the session now.
+func (b *builder) reveal(x *rule) {
+	s := b.session
+	if s.Identity.Workload == "" || !x.who.match(&s.Identity) || !x.where.match(s, true) {
+		return
+	}
+	conds := []*condition{x.cond}
+	for _, e := range x.except {
+		if e.who.match(&s.Identity) {
+			conds = append(conds, e.cond)
+		}
+	}
+	for _, c := range conds {
+		if c != nil && c.now {
+			b.static = false
+		}
+	}
+	if utf8.RuneCountInString(strings.TrimSpace(s.Justification())) < x.least {
+		return
+	}
+	if ok, _ := x.cond.holds(b.vars, false); !ok {
+		return
+	}
+	for _, e := range x.except {
+		if e.who.match(&s.Identity) {
+			if ok, _ := e.cond.holds(b.vars, true); ok {
+				return
+			}
+		}
+	}
+	b.reveals = append(b.reveals, x)
+}
+
+// unmask shows what rules reveal of what others mask. Where masks disagree the
+// field stays what it is.
+func (b *builder) unmask() {
+	for _, x := range b.reveals {
+		some := false
+		for _, f := range x.reveals {
+			m := b.view.masks[f]
+			if m == nil || m.clash {
+				continue
+			}
+			some = true
+			if !m.clear {
+				m.clear, m.rules = true, nil
+				m.mask = policy.Mask{Kind: policy.MaskReveal}
+				b.scope.Masks[policy.Relation{Schema: f.Schema, Name: f.Relation}][f.Column] = m.mask
+			}
+			m.rules = append(m.rules, x.name)
+		}
+		if some {
+			b.parts = append(b.parts, append([]byte("reveal"), x.digest[:]...))
+		}
+	}
+}
