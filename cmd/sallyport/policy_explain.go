@@ -25,8 +25,8 @@ import (
 // explainOptions are the flags of explain.
 type explainOptions struct {
 	as, resource, why, database, user, application string
-	policy, server, at                        string
-	json, undecoded                           bool
+	policy, server, at                             string
+	json, undecoded                                bool
 }
 
 func policyExplainCmd() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -297,7 +298,7 @@ func showStatement(b *strings.Builder, q *recorder.Statement) {
 	put("verdict", verdict)
 	put("reason", q.Reason)
 	put("remedy", q.Remedy)
-	put("masked", strings.Join(q.Masked, ", "))
+	put("masked", strings.Join(maskedBy(q), ", "))
 	put("revealed", strings.Join(q.Revealed, ", "))
 	put("because", q.Why)
 	put("detected", strings.Join(q.Detected, ", "))
@@ -305,6 +306,15 @@ func showStatement(b *strings.Builder, q *recorder.Statement) {
 	if q.Status != "" {
 		put("outcome", fmt.Sprintf("%s, %d rows, %d bytes, %s", q.Status, q.Rows, q.Bytes, q.Duration.Round(time.Microsecond)))
 	}
+}
+
+// maskedBy lists the masked fields of a statement, each with its mask.
+func maskedBy(q *recorder.Statement) []string {
+	out := slices.Clone(q.Masked)
+	for i, m := range q.Masks[:min(len(q.Masks), len(out))] {
+		out[i] += " (" + m + ")"
+	}
+	return out
 }
 
 func sessionsReplay() *cobra.Command {

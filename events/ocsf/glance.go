@@ -107,7 +107,7 @@ func sessionMember(k string) bool {
 	case "protocol", "resource", "workload", "spiffe", "actor", "principal", "actors", "issuer", "principal_issuer", "proof",
 		"workload_proof", "workload_bound", "actor_proof", "actor_bound", "principal_proof", "principal_bound", "pooled", "login",
 		"database_user", "database_role", "claimed_user", "claimed_database", "claimed_application", "gid", "cgroup", "reached", "path",
-		"client_tls", "client_clear", "client_certificate", "undecoded", "server_tls":
+		"client_tls", "client_clear", "client_certificate", "undecoded", "server_tls", "server_from":
 		return true
 	}
 	return false
@@ -231,8 +231,8 @@ func (s *scanner) query() bool {
 // session has none of these.
 func ownMember(k string) bool {
 	switch k {
-	case "statement", "command", "fingerprint", "literals", "writes", "verdict", "rules", "objects", "masked", "remedy", "outcome",
-		"rows", "bytes", "bytes_in", "recorded", "duration_ns", "result_sha256":
+	case "statement", "command", "fingerprint", "literals", "writes", "verdict", "rules", "objects", "masked", "masks", "revealed", "justification",
+		"remedy", "outcome", "unplaced", "detected", "rows", "bytes", "bytes_in", "recorded", "duration_ns", "result_sha256":
 		return true
 	}
 	return false
@@ -251,10 +251,12 @@ func (s *scanner) own(k string) (ok bool) {
 		var verdict string
 		verdict, ok = s.text()
 		s.g.Verdict = knownVerdict(verdict)
-	case "writes":
+	case "writes", "unplaced":
 		ok = s.boolean()
-	case "literals", "rules", "objects", "masked":
+	case "literals", "rules", "objects", "masked", "masks", "revealed":
 		ok = s.list()
+	case "detected":
+		ok = s.skip()
 	default:
 		ok = s.str()
 	}

@@ -24,7 +24,7 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 	f := Facts{
 		Time: v.Time, Kind: v.Kind, Number: v.Number, Command: v.Command, Text: v.Normalized,
 		Verdict: v.Verdict, Rules: v.Rules, Reason: v.Reason, Remedy: v.Remedy, Code: v.Code, Masked: v.Masked,
-		Revealed: v.Revealed, Why: v.Justification,
+		Masks: v.Masks, Revealed: v.Revealed, Why: v.Justification,
 		Status: v.Status, Rows: v.Rows, Bytes: v.Bytes, Duration: v.Duration, Message: v.Message,
 		Who: Identity{
 			Protocol: v.Protocol, Resource: v.Resource, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal,
@@ -34,11 +34,6 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 			ClientTLS: v.ClientTLS, ClientClear: v.ClientClear, ServerTLS: v.ServerTLS, ServerFrom: v.ServerFrom,
 			ClientCertificate: v.ClientCertificate, Undecoded: v.Undecoded,
 		},
-	}
-	if len(v.Masks) == len(v.Masked) {
-		for i, m := range v.Masks {
-			f.Masked[i] += " (" + m + ")"
-		}
 	}
 	for _, d := range v.Detected {
 		f.Detected = append(f.Detected, d.String())

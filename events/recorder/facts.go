@@ -19,10 +19,11 @@ type Facts struct {
 	Reason   string        `json:"reason,omitempty"`
 	Remedy   string        `json:"remedy,omitempty"`
 	Code     string        `json:"code,omitempty"`
-	Masked   []string      `json:"masked,omitempty"` // "clinic.patients.ssn (partial)"
+	Masked   []string      `json:"masked,omitempty"`
+	Masks    []string      `json:"masks,omitempty"` // of Masked, in its order
 	Revealed []string      `json:"revealed,omitempty"`
 	Why      string        `json:"justification,omitempty"` // of what is revealed
-	Detected []string      `json:"detected,omitempty"` // "ssn x3 in clinic.notes.body"
+	Detected []string      `json:"detected,omitempty"`      // "ssn x3 in clinic.notes.body"
 	Status   string        `json:"status,omitempty"`
 	Rows     int64         `json:"rows,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`
