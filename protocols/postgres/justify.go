@@ -155,7 +155,7 @@ func (c *conn) justifyNow(j *justifying, now time.Time) (st *statement, d policy
 	c.justify(&justifying{})
 	sc := c.scope()
 	st = j.statement(sc)
-	d, derr := c.decide(policy.StatementReq, st, sc, bytesOf(j.text), nil, now)
+	d, derr := c.decide(policy.StatementReq, st, sc, bytesOf(j.text), nil, 0, now)
 	if derr == nil {
 		err = c.record(d.Record(), now, bytesOf(j.text), nil)
 	}
