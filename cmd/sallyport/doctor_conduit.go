@@ -56,6 +56,7 @@ func (o *conduitOptions) conduit(cmd *cobra.Command) ([]finding, error) {
 	if err != nil || rerr != nil {
 		return l, nil
 	}
+	l.loaded(ctx, c, rules)
 	l.rules(rules, from, passageUsers(r))
 	return l, nil
 }

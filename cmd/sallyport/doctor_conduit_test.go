@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // block returns the first block of code of a kind in a page of docs.
@@ -40,11 +41,13 @@ func TestSoleConduit(t *testing.T) {
 	}
 	hba := filepath.Join(dir, "pg_hba.conf")
 	recipe := strings.NewReplacer("192.0.2.10/32", "127.0.0.1/32", "peer", "trust").Replace(block(t, "sole-conduit.md", "pg_hba"))
+	reload := func() {}
 	write := func(text string) {
 		t.Helper()
 		if err := os.WriteFile(hba, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
+		reload()
 	}
 	write(recipe)
 	options, ca := serverTLS(t)
@@ -74,6 +77,23 @@ identity: {issuers: [{url: "https://issuer.example", audience: sallyport}]}
 		}
 	}
 	configure(accounts)
+	reload = func() {
+		t.Helper()
+		reloads := func() int {
+			b, _ := os.ReadFile(log)
+			return strings.Count(string(b), "received SIGHUP")
+		}
+		before := reloads()
+		pid, _, _ := strings.Cut(string(readAll(t, filepath.Join(filepath.Dir(log), "d/postmaster.pid"))), "\n")
+		if out, err := exec.Command("kill", "-HUP", pid).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for end := time.Now().Add(30 * time.Second); reloads() == before; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("the server does not reload")
+			}
+		}
+	}
 	doctor := func(args ...string) (out string, all map[string]finding, code int) {
 		t.Helper()
 		cmd := exec.Command("/proc/self/exe", append([]string{"-c", config, "doctor", "--resource", "clinic", "--json"}, args...)...)
@@ -94,9 +114,17 @@ identity: {issuers: [{url: "https://issuer.example", audience: sallyport}]}
 	const local = "local all postgres"
 	recipe = strings.Replace(recipe, "local    all       postgres                                    trust", "local    all       postgres                                    peer", 1)
 	write(recipe)
-	if out, all, code := doctor(); code != 0 || !all["sole conduit"].OK || !strings.Contains(out, local) {
+	if out, all, code := doctor(); code != 0 || !all["sole conduit"].OK || !strings.Contains(out, local) || !strings.HasPrefix(all["pg_hba.conf loaded"].Detail, "written ") {
 		t.Errorf("the recipe: exit code %d: %s", code, out)
 	}
+	// What is written and not loaded is in force for nobody.
+	if err := os.Chtimes(hba, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if out, all, code := doctor(); code != 1 || all["pg_hba.conf loaded"].OK || !strings.Contains(all["pg_hba.conf loaded"].Detail, "after the server last read") {
+		t.Errorf("not loaded: exit code %d: %s", code, out)
+	}
+	write(recipe)
 	for line, want := range map[string]string{
 		"host all all 0.0.0.0/0 scram-sha-256":                         "addresses that are not the passage's",
 		"hostssl all clinic_reader 127.0.0.0/8 scram-sha-256":          "addresses that are not the passage's",
@@ -127,8 +155,27 @@ identity: {issuers: [{url: "https://issuer.example", audience: sallyport}]}
 	if out, _, code := doctor("--passage", "192.0.2.1"); code != 1 {
 		t.Errorf("another passage: exit code %d: %s", code, out)
 	}
+	// Where nobody can tell it says so.
+	write("local all all trust\n" + recipe)
+	psql = exec.Command("psql", "-X", "-h", filepath.Dir(log), "-p", port(server), "-U", "postgres", "-c", "DROP FUNCTION public.sallyport_hba_written()")
+	if out, err := psql.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	write(recipe)
+	if out, all, code := doctor(); code != 0 || all["pg_hba.conf loaded"].Remedy == "" {
+		t.Errorf("not known: exit code %d: %s", code, out)
+	}
 	// What can't be asked is not well.
 	if out, _, code := doctor("--server", "127.0.0.1:1"); code != 1 {
 		t.Errorf("no server: exit code %d: %s", code, out)
 	}
+}
+
+func readAll(t *testing.T, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
