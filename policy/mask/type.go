@@ -41,6 +41,15 @@ func (t Type) mods() (first, second int, ok bool) {
 	return first, second, true
 }
 
+// Length is how many characters a text of the type has at most, 0 where nothing
+// limits it.
+func (t Type) Length() int {
+	if n, _, limited := t.mods(); limited && isText(t.Name) {
+		return n
+	}
+	return 0
+}
+
 // element returns the type of an array's elements.
 func (t Type) element() (Type, bool) {
 	name, ok := strings.CutPrefix(t.Name, "_")

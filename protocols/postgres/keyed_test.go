@@ -309,3 +309,31 @@ func TestKeyedMasksErrors(t *testing.T) {
 		t.Errorf("%+v", err)
 	}
 }
+
+// What is shown fits into its column, whose length the client was told.
+func TestKeyedMasksFit(t *testing.T) {
+	db, err := pgx.Connect(t.Context(), server.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.Background())
+	if _, err := db.Exec(t.Context(), "DROP SCHEMA IF EXISTS narrow CASCADE; CREATE SCHEMA narrow; CREATE DOMAIN narrow.short AS varchar(6);"+
+		"CREATE TABLE narrow.t (a varchar(10), b char(8), c narrow.short, d varchar(3), e varchar, f varchar(40)); INSERT INTO narrow.t VALUES ('CANARY1', 'CANARY2', 'CANAR3', 'CAN', 'CANARY4', 'CANARY5')"); err != nil {
+		t.Fatal(err)
+	}
+	defer db.Exec(context.Background(), "DROP SCHEMA narrow CASCADE")
+	p := start(t, keyedPolicy+`      narrow.t.a: token
+      narrow.t.b: hash
+      narrow.t.c: {mask: fake, of: name}
+      narrow.t.d: format
+      narrow.t.e: hash
+      narrow.t.f: token
+`)
+	r := p.raw()
+	const want = `^tok_[a-z2-7]{6}\|[0-9a-f]{8}\|[A-Za-z ]{1,6}\|\[re\|[0-9a-f]{32}\|tok_[a-z2-7]{16}$`
+	for how, say := range map[string][]message{"simple": {q("SELECT * FROM narrow.t")}, "extended": extended("SELECT * FROM narrow.t")} {
+		if out := r.get(1, say...); len(out.rows) != 1 || !regexp.MustCompile(want).MatchString(out.rows[0]) {
+			t.Errorf("%s: %s", how, out.text)
+		}
+	}
+}

@@ -61,6 +61,7 @@ type shown struct {
 	index  int
 	binary bool
 	masker *mask.Masker // nil: NULL
+	length int          // that what is shown has at most, in characters; 0: any
 
 	scrub *scrub.Scrubber // nil: it is masked
 	form  scrub.Form
@@ -94,7 +95,7 @@ func (l *layout) show(keys *mask.Keys, o *query.Output, binary bool) {
 		m = keys.Masker(f.of, f.column, f.mask, f.kind)
 		l.maskers[f] = m
 	}
-	l.columns = append(l.columns, shown{index: o.Index, binary: binary, masker: m})
+	l.columns = append(l.columns, shown{index: o.Index, binary: binary, masker: m, length: o.Length})
 }
 
 // known says that the columns of a step's result are what was expected.
@@ -228,11 +229,27 @@ func (s *shown) append(dst, value []byte, size int, o *outcome) []byte {
 		o.found(s.scrub, s.index+1, s.of)
 	default:
 		out, ok = s.masker.Append(dst, value, s.binary)
+		out = s.cut(out, at+4)
 	}
 	if !ok {
 		binary.BigEndian.PutUint32(dst[at:], 0xffffffff) // NULL
 		return dst
 	}
 	binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-4))
+	return out
+}
+
+// cut takes off what of the text at out[from:] is longer than its column.
+func (s *shown) cut(out []byte, from int) []byte {
+	if s.length == 0 || len(out)-from <= s.length {
+		return out
+	}
+	n := 0
+	for i := range string(out[from:]) {
+		if n == s.length {
+			return out[:from+i]
+		}
+		n++
+	}
 	return out
 }

@@ -157,6 +157,7 @@ type Output struct {
 	OID    uint32 // of its type, without domains
 
 	Type   string // that type's name, a built-in one's
+	Length int    // that a text of it has at most, in characters; 0: any
 	Mask   policy.Mask
 	Of     policy.Relation // with Column, the field that the policy masks
 	Column string

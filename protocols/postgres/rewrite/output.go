@@ -91,7 +91,7 @@ func (b *binding) output(g *guard, c *catalog.Column) (out query.Output, ok bool
 	}
 	f := p.fields[0]
 	return query.Output{
-		Table: g.rel.OID, Attnum: c.Num, OID: t.OID, Type: t.Name, Mask: p.mask,
+		Table: g.rel.OID, Attnum: c.Num, OID: t.OID, Type: t.Name, Length: maskType(b.snap, c).Length(), Mask: p.mask,
 		Of: policy.Relation{Schema: f.Schema, Name: f.Relation}, Column: f.Column,
 	}, true
 }

@@ -916,3 +916,23 @@ SELECT xmlelement(name y, doc), xmlforest(doc), xmlconcat(doc, doc) FROM clinic.
 SELECT spot[0], spot::text, spot + point '(1,1)', spot <-> point '(0,0)' FROM clinic.stays
 -- case: all of them in a row
 SELECT row_to_json(s), s::text FROM clinic.stays s
+-- case: a WITH query shown and measured
+WITH x AS (SELECT ssn FROM clinic.patients) SELECT x.ssn, left(y.ssn, 4) FROM x, x y
+-- case: passed on under the name of an open column
+SELECT s.city FROM (SELECT ssn AS city FROM clinic.patients) s
+-- case: passed on with names exchanged
+SELECT s.ssn, s.city FROM (SELECT city AS ssn, ssn AS city FROM clinic.patients) s
+-- case: passed on, and sorted by its new name
+SELECT s.n FROM (SELECT ssn AS n FROM clinic.patients) s ORDER BY n
+-- case: passed on twice, once by LATERAL
+SELECT s.ssn, l.ssn FROM (SELECT ssn FROM clinic.patients) s, LATERAL (SELECT s.ssn) l
+-- case: passed on behind a join's alias
+SELECT j.ssn, j.one FROM ((SELECT ssn FROM clinic.patients) a CROSS JOIN (SELECT 1 AS one) b) AS j
+-- case: passed on by one WITH query to another's name
+WITH a AS (SELECT ssn AS x, city AS y FROM clinic.patients), b AS (SELECT y AS x, x AS y FROM a) SELECT b.x, b.y, a.x FROM a JOIN b ON true
+-- case: passed on and stored
+WITH x AS (SELECT ssn FROM clinic.patients), i AS (INSERT INTO public.log (message) SELECT ssn FROM x RETURNING message) SELECT x.ssn, i.message FROM x, i
+-- case: passed on as a row
+SELECT s.ssn, to_json(s) FROM (SELECT ssn FROM clinic.patients) s
+-- case: passed on by a sub-query of the list
+WITH x AS (SELECT ssn FROM clinic.patients WHERE id = 1) SELECT x.ssn, (SELECT x.ssn || '') FROM x
