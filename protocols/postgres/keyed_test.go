@@ -112,7 +112,13 @@ var keyedStatements = []struct{ sql, want string }{
 	{"WITH x AS (SELECT ssn, name FROM clinic.v_patients WHERE city = 'Austin') SELECT who, s.ssn FROM (SELECT name AS who, x.ssn FROM x) s", someone + `\|` + oneSSN},
 	{"SELECT p.ssn FROM clinic.patients p WHERE EXISTS (SELECT 1 FROM clinic.patients p WHERE p.city = 'Austin') AND p.city = 'Austin'", oneSSN},
 	{"SELECT p.ssn FROM clinic.patients p, (SELECT 1 AS one UNION SELECT 1) u WHERE p.city = 'Austin'", oneSSN},
+	{"SELECT s.ssn, s.city FROM (SELECT city AS ssn, ssn AS city FROM clinic.patients) s", `(Boston|Austin|NULL)\|(` + oneSSN + `|NULL)`},
+	{"SELECT s.ssn FROM (SELECT * FROM clinic.patients WHERE city = 'Austin') s", oneSSN},
+	{"WITH x AS (SELECT p.*, e.note FROM clinic.patients p JOIN clinic.encounters e ON e.id = 1 WHERE p.city = 'Austin') SELECT note, ssn FROM x", `ok\|` + oneSSN},
 	// What is done more with a column has it redacted.
+	{"SELECT s.* FROM (SELECT * FROM clinic.patients WHERE city = 'Austin') s", `.*\|\[redacted\]\|.*`},
+	{"WITH products AS (SELECT ssn FROM clinic.patients WHERE city = 'Austin') SELECT * FROM products", `\[redacted\]`},
+	{"WITH products AS (SELECT ssn FROM clinic.patients WHERE city = 'Austin'), y AS (SELECT * FROM products) SELECT ssn FROM y", `\[redacted\]`},
 	{"SELECT left(ssn, 99) FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]`},
 	{"SELECT ssn FROM clinic.patients WHERE ssn <> ''", `\[redacted\]`},
 	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY ssn", `\[redacted\]`},

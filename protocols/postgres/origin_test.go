@@ -40,6 +40,9 @@ var origins = []string{
 	"SELECT coalesce(ssn, ''), ssn || '', left(phone, 3) FROM clinic.patients",
 	"SELECT ssn FROM clinic.patients UNION ALL SELECT ssn FROM clinic.claims",
 	"SELECT id FROM clinic.patients",
+	"SELECT s.ssn, s.n FROM (SELECT ssn, phone AS n FROM clinic.patients) s",
+	"WITH x AS (SELECT ssn, city FROM clinic.patients) SELECT ssn, city FROM x",
+	"WITH x AS (SELECT DISTINCT phone AS n FROM clinic.patients) SELECT x.n, y.n AS m FROM x, x y",
 }
 
 // describing is what a conversation says of columns, to the byte, and its errors.

@@ -102,12 +102,20 @@ type leaf struct {
 	guard        *guard
 }
 
-// spellOut puts names in the place of the stars in the outermost select list,
-// where relations have columns that can be masked on output. Otherwise nobody
-// could say which column of the result is which.
-func (w *walker) spellOut() {
-	s := w.root
-	if s.WithClause != nil || !hasStar(s.TargetList) {
+// spellOut puts names in the place of the stars in the outermost select list, and
+// those of queries in its FROM and WITH clauses, where relations have columns that can
+// be masked on output. Otherwise nobody could say which column of the result is which.
+func (w *walker) spellOut(s *pg.SelectStmt) {
+	if s == nil || s.Larg != nil || s != w.root && s.WithClause != nil {
+		return
+	}
+	for _, n := range s.WithClause.GetCtes() {
+		w.spellOut(n.GetCommonTableExpr().GetCtequery().GetSelectStmt())
+	}
+	for _, n := range s.FromClause {
+		eachItem(n, func(n *pg.Node) { w.spellOut(n.GetRangeSubselect().GetSubquery().GetSelectStmt()) })
+	}
+	if !hasStar(s.TargetList) {
 		return
 	}
 	leaves, ok := w.leaves(s.FromClause)
@@ -175,7 +183,7 @@ func (w *walker) leaves(from []*pg.Node) (out []leaf, ok bool) {
 		case *pg.Node_RangeTableSample:
 			v = x.RangeTableSample.Relation.GetRangeVar()
 		}
-		if v == nil || len(v.Alias.GetColnames()) > 0 || w.snap.ByName[v.Relname] == nil {
+		if v == nil || len(v.Alias.GetColnames()) > 0 || v.Schemaname == "" && w.ofWith(v.Relname) || w.snap.ByName[v.Relname] == nil {
 			return nil, false
 		}
 		g, rels := w.guardOf(v)
@@ -189,4 +197,9 @@ func (w *walker) leaves(from []*pg.Node) (out []leaf, ok bool) {
 		out = append(out, l)
 	}
 	return out, true
+}
+
+// ofWith reports whether a name is that of a query in the outermost WITH clause.
+func (w *walker) ofWith(name string) bool {
+	return slices.ContainsFunc(w.root.GetWithClause().GetCtes(), func(n *pg.Node) bool { return n.GetCommonTableExpr().GetCtename() == name })
 }

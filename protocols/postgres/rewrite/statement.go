@@ -26,7 +26,7 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 		if w.outermost {
 			w.root = x.SelectStmt
 			if w.in.Masks {
-				w.spellOut()
+				w.spellOut(x.SelectStmt)
 			}
 		}
 		w.query(n)
