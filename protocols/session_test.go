@@ -199,6 +199,32 @@ func TestReplyWaits(t *testing.T) {
 	}
 }
 
+// Nor before what was recorded is written.
+func TestReplyWaitsForTheTranscript(t *testing.T) {
+	p := open(t)
+	if err := p.Open(t.Context(), p.decide(t, policy.Login, 0, "login")); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Send(p.decide(t, policy.StatementReq, 1, "yes"), []byte("q"))
+	if err := p.Record(&events.Chunk{Number: 1, Kind: events.ChunkResult, Data: []byte("answer")}); err != nil {
+		t.Fatal(err)
+	}
+	p.journal.Full(true) // it can't be written
+	if err := p.Reply(t.Context(), []byte("answer")); !errors.Is(err, events.ErrFull) || !errors.Is(p.Written(), events.ErrFull) {
+		t.Errorf("a reply without its transcript: %v", err)
+	}
+	if s := got(t, p.client); s != "" {
+		t.Errorf("%q", s)
+	}
+	p.journal.Full(false)
+	if err := p.Reply(t.Context(), []byte("answer")); err != nil {
+		t.Fatal(err)
+	}
+	if s := got(t, p.client); s != "answer" {
+		t.Errorf("%q", s)
+	}
+}
+
 // A session's beginning and end are on the record, once, and what could not
 // begin has neither.
 func TestBeginningAndEnd(t *testing.T) {

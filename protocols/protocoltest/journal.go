@@ -104,8 +104,16 @@ func (j *Journal) Record(c *events.Chunk) (events.Ticket, error) {
 	return events.NewTicket(j, uint64(len(j.chunks))), nil
 }
 
-// WaitWritten implements events.Waiter: what was recorded is written.
-func (j *Journal) WaitWritten(uint64) error { return nil }
+// WaitWritten implements events.Waiter: what was recorded is written, unless the
+// journal is full.
+func (j *Journal) WaitWritten(uint64) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.full {
+		return events.ErrFull
+	}
+	return nil
+}
 
 // WaitDurable implements events.Waiter.
 func (j *Journal) WaitDurable(ctx context.Context, seq uint64) error {
