@@ -85,7 +85,8 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 	s := &c.current
 	*s = step{
 		kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
-		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
+		sanitize:  an.Sanitize || kind == stepQuery && c.batch && sc.Protects(), // it ends the batch: deferred constraints speak
+		rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
 	}
 	if kind == stepBind {
 		return s // it does not run yet
