@@ -209,14 +209,14 @@ func TestReplyWaitsForTheTranscript(t *testing.T) {
 	if err := p.Record(&events.Chunk{Number: 1, Kind: events.ChunkResult, Data: []byte("answer")}); err != nil {
 		t.Fatal(err)
 	}
-	p.journal.Full(true) // it can't be written
+	p.journal.Unwritten(true)
 	if err := p.Reply(t.Context(), []byte("answer")); !errors.Is(err, events.ErrFull) || !errors.Is(p.Written(), events.ErrFull) {
 		t.Errorf("a reply without its transcript: %v", err)
 	}
 	if s := got(t, p.client); s != "" {
 		t.Errorf("%q", s)
 	}
-	p.journal.Full(false)
+	p.journal.Unwritten(false)
 	if err := p.Reply(t.Context(), []byte("answer")); err != nil {
 		t.Fatal(err)
 	}

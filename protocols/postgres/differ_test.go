@@ -41,6 +41,7 @@ type door struct {
 type oblivious struct{}
 
 func (o oblivious) Append(*events.Event) (events.Ticket, error) { return events.NewTicket(o, 1), nil }
+
 func (o oblivious) Record(*events.Chunk) (events.Ticket, error) { return events.NewTicket(o, 1), nil }
 func (oblivious) WaitWritten(uint64) error                      { return nil }
 func (oblivious) WaitDurable(context.Context, uint64) error     { return nil }

@@ -14,16 +14,17 @@ import (
 // Journal is an events.Journal in memory that keeps what it was given. It
 // holds sessions to the promises of events.Journal: see Faults.
 type Journal struct {
-	mu      sync.Mutex
-	moved   chan struct{} // closed when something becomes durable
-	events  []events.Event
-	chunks  []events.Chunk
-	durable uint64 // of the events, while held
-	held    bool
-	full    bool
-	begun   map[string]uint64 // by session: the latest number with a decision
-	ended   map[string]uint64 // ... with an outcome
-	faults  []string
+	mu        sync.Mutex
+	moved     chan struct{} // closed when something becomes durable
+	events    []events.Event
+	chunks    []events.Chunk
+	durable   uint64 // of the events, while held
+	held      bool
+	full      bool
+	unwritten bool
+	begun     map[string]uint64 // by session: the latest number with a decision
+	ended     map[string]uint64 // ... with an outcome
+	faults    []string
 }
 
 // NewJournal returns a Journal in which everything is durable at once.
@@ -36,6 +37,13 @@ func (j *Journal) Full(full bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.full = full
+}
+
+// Unwritten makes writes of transcripts fail, or work again.
+func (j *Journal) Unwritten(fail bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.unwritten = fail
 }
 
 // Hold lets nothing new become durable until release is called.
@@ -104,12 +112,12 @@ func (j *Journal) Record(c *events.Chunk) (events.Ticket, error) {
 	return events.NewTicket(j, uint64(len(j.chunks))), nil
 }
 
-// WaitWritten implements events.Waiter: what was recorded is written, unless the
-// journal is full.
+// WaitWritten implements events.Waiter: what was recorded is written, unless
+// Unwritten says otherwise.
 func (j *Journal) WaitWritten(uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.full {
+	if j.unwritten {
 		return events.ErrFull
 	}
 	return nil
