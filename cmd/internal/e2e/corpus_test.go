@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -42,7 +43,7 @@ func corpusStand(t *testing.T) *stand.Stand {
 			return err
 		}
 		s.PG.Database = "corpus"
-		return s.PG.Exec(ctx, "corpus", string(schema))
+		return s.PG.Exec(ctx, "corpus", postgrestest.Schema(string(schema)))
 	}})
 }
 
@@ -104,6 +105,8 @@ func TestCorpus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
+	harmless = slices.DeleteFunc(harmless, func(a postgrestest.Attack) bool { return !a.Known() })
 
 	// What touches nothing protected comes back byte for byte as without us.
 	t.Run("harmless", func(t *testing.T) {
