@@ -340,6 +340,7 @@ func (a *Reply) hear(ctx context.Context, c *pgconn.PgConn, n int) error {
 		if err := c.Conn().SetDeadline(d); err != nil {
 			return err
 		}
+		defer c.Conn().SetDeadline(time.Time{})
 	}
 	if err := f.Flush(); err != nil {
 		a.Ended = true

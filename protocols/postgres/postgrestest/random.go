@@ -221,7 +221,10 @@ func (g *random) relation() (*relation, string) {
 }
 
 func (g *random) written(r *relation) string {
-	schema, name, _ := strings.Cut(r.name, ".")
+	schema, name, ok := strings.Cut(r.name, ".")
+	if !ok {
+		return r.name // a common table expression
+	}
 	switch g.n(8) {
 	case 1:
 		if g.path || schema == "public" {
