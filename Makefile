@@ -61,6 +61,11 @@ test-versions: deps ## Run the PostgreSQL session's tests with servers 13 to 18
 	@.ci/deps versions
 	@$(SUITE) versions
 
+.PHONY: test-conformance
+test-conformance: ## Run pgx's, lib/pq's and PostgreSQL's own tests, direct and through a passage
+	@.ci/deps conformance
+	go test -tags conformance -count=1 -v -timeout 3h ./cmd/internal/conformance
+
 .PHONY: check
 check: deps ## Check the sources: formatting, vet, staticcheck, modules, guards
 	@$(SUITE) format vet staticcheck modules vagrant systemd guards

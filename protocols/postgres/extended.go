@@ -64,8 +64,8 @@ func (c *conn) crowded() bool {
 func (c *conn) parse(body []byte) error {
 	m := cursor{b: body}
 	name, sql := m.str(), m.str()
-	n := m.int16()
-	if m.bad || n < 0 || len(m.b) != 4*n {
+	n := m.count()
+	if m.bad || len(m.b) != 4*n {
 		return violation(malformed('P'))
 	}
 	var types []uint32
@@ -193,9 +193,9 @@ func (c *conn) stale(p *prepared, binds []byte) error {
 func (c *conn) bind(body []byte) error {
 	m := cursor{b: body}
 	pname, sname := m.str(), m.str()
-	m.take(2 * max(m.int16(), 0))
+	m.take(2 * m.count())
 	port := c.newPortal()
-	n := m.int16()
+	n := m.count()
 	for range n {
 		var v []byte
 		if size := m.int32(); size >= 0 {
@@ -208,8 +208,8 @@ func (c *conn) bind(body []byte) error {
 		}
 	}
 	formats := m.b
-	m.take(2 * max(m.int16(), 0))
-	if n < 0 || !m.end() {
+	m.take(2 * m.count())
+	if !m.end() {
 		return violation(malformed('B'))
 	}
 	p, sc := c.statementNamed(sname), c.scope()

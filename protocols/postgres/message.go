@@ -64,6 +64,9 @@ func (c *cursor) int16() int {
 	return 0
 }
 
+// count reads how many there are of something: 65535 at most.
+func (c *cursor) count() int { return int(uint16(c.int16())) }
+
 func (c *cursor) int32() int32 {
 	if b := c.take(4); b != nil {
 		return int32(binary.BigEndian.Uint32(b))

@@ -265,8 +265,8 @@ func (o *observer) transcript(r policy.Recording, sql, binds []byte) error {
 func (o *observer) parse(body []byte) error {
 	m := cursor{b: body}
 	name, sql := m.str(), m.str()
-	n := m.int16()
-	if m.bad || n < 0 || len(m.b) != 4*n {
+	n := m.count()
+	if m.bad || len(m.b) != 4*n {
 		return malformed('P')
 	}
 	var types []uint32
@@ -290,9 +290,9 @@ func (o *observer) bind(body []byte) error {
 	m := cursor{b: body}
 	m.str()
 	sname := m.str()
-	m.take(2 * max(m.int16(), 0))
+	m.take(2 * m.count())
 	var digests []events.Digest
-	n := m.int16()
+	n := m.count()
 	for range n {
 		var v []byte
 		if size := m.int32(); size >= 0 {
@@ -304,8 +304,8 @@ func (o *observer) bind(body []byte) error {
 			digests = append(digests, o.p.o.Digest(v))
 		}
 	}
-	m.take(2 * max(m.int16(), 0))
-	if n < 0 || !m.end() {
+	m.take(2 * m.count())
+	if !m.end() {
 		return malformed('B')
 	}
 	p := o.statementNamed(sname)

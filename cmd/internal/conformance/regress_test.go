@@ -1,0 +1,89 @@
+//go:build conformance
+
+package conformance
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// sources is where .ci/deps conformance has put the server's regression tests,
+// and regress.so, which they call.
+const sources = ".cache/conformance/regress"
+
+// The server's own regression tests: what psql prints is the same both ways,
+// line by line, whatever it was expected to be.
+func TestRegress(t *testing.T) {
+	var direct map[string]string // by test
+	compare(t, "", func(t *testing.T, host, port string) results {
+		out, files := regress(t, host, port)
+		if strings.Contains(t.Name(), "/direct") {
+			direct = files
+			return out
+		}
+		for name, text := range files {
+			if text != direct[name] {
+				out[name] = "other output"
+			}
+		}
+		return out
+	})
+}
+
+var verdict = regexp.MustCompile(`(?m)^(?:test|\s*)\s*(\w+)\s+\.\.\. (ok|FAILED|failed \(ignored\))`)
+
+func regress(t *testing.T, host, port string) (results, map[string]string) {
+	from, dir := filepath.Join(root(t), sources), t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+		t.Fatalf("%v: run .ci/deps conformance", err)
+	}
+	const nobody = 65534
+	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chown(p, nobody, nobody)
+	})
+	for p := dir; len(p) > len(os.TempDir()); p = filepath.Dir(p) {
+		err = errors.Join(err, os.Chmod(p, 0o755)) // the server writes there
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/usr/lib/postgresql/15/lib/pgxs/src/test/regress/pg_regress",
+		"--inputdir="+dir, "--outputdir="+dir, "--bindir=/usr/lib/postgresql/15/bin", "--dlpath="+dir, "--schedule="+dir+"/parallel_schedule",
+		"--host="+host, "--port="+port, "--user=postgres", "--max-concurrent-tests=20")
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=" + dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	b, err := cmd.CombinedOutput()
+	diffs, _ := os.ReadFile(filepath.Join(dir, "regression.diffs"))
+	keep(t, slices.Concat(b, diffs))
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	out, files := results{}, map[string]string{}
+	for _, m := range verdict.FindAllStringSubmatch(string(b), -1) {
+		out[m[1]] = "fail"
+		if m[2] == "ok" {
+			out[m[1]] = "pass"
+		}
+	}
+	// Of a test that fails it is what it printed that counts.
+	for name := range out {
+		text, err := os.ReadFile(filepath.Join(dir, "results", name+".out"))
+		if err != nil {
+			t.Error(err)
+		}
+		files[name] = strings.NewReplacer(dir, "DIR", port, "PORT").Replace(string(text))
+	}
+	return out, files
+}
