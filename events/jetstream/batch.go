@@ -32,11 +32,11 @@ type pack struct {
 }
 
 // add reports whether the record found room.
-func (p *pack) add(r *events.Record, limit int) bool {
+func (p *pack) add(r *events.Record, limit int, line *[]byte) bool {
 	if len(p.records) > 0 && (p.head > packHeader || len(p.data)+len(r.Payload) > limit) {
 		return false
 	}
-	b := make([]byte, 0, 256)
+	b := (*line)[:0]
 	b = append(strconv.AppendUint(b, r.Seq, 10), ' ')
 	b = append(strconv.AppendInt(b, int64(len(r.Payload)), 10), ' ')
 	b = append(append(b, url.PathEscape(r.Session)...), ' ')
@@ -46,7 +46,7 @@ func (p *pack) add(r *events.Record, limit int) bool {
 		p.data = append(p.data, '\n')
 	}
 	p.data = append(p.data, r.Payload...)
-	p.records = append(p.records, string(b))
+	p.records, *line = append(p.records, string(b)), b
 	p.last, p.head = r.Seq, p.head+len(headerRecord)+len(b)+4
 	return true
 }
@@ -74,6 +74,41 @@ type batch struct {
 	have        map[uint64][32]byte // records that the stream holds already
 	packs       []*pack
 	open        map[packKey]*pack
+	spare       *buffers
+	line        []byte // scratch
+}
+
+// buffers are kept for the payloads of messages, up to so many bytes. One
+// goroutine at a time uses them.
+type buffers struct {
+	free [][]byte
+	size int
+}
+
+const spareBytes = 8 << 20
+
+func (f *buffers) get() []byte {
+	n := len(f.free)
+	if n == 0 {
+		return nil
+	}
+	b := f.free[n-1]
+	f.free, f.size = f.free[:n-1], f.size-cap(b)
+	return b[:0]
+}
+
+func (f *buffers) put(b []byte) {
+	if f.size+cap(b) <= spareBytes {
+		f.free, f.size = append(f.free, b), f.size+cap(b)
+	}
+}
+
+// release gives back what the messages held, once nobody sends them any more.
+func (b *batch) release() {
+	for _, p := range b.packs {
+		b.spare.put(p.data)
+		p.data = nil
+	}
 }
 
 type packKey struct {
@@ -98,11 +133,11 @@ func (b *batch) add(r *events.Record) error {
 	if r.Kind == 0 {
 		key.session = r.Session
 	}
-	if p := b.open[key]; p != nil && p.add(r, b.room) {
+	if p := b.open[key]; p != nil && p.add(r, b.room, &b.line) {
 		return nil
 	}
-	p := &pack{subject: Subject(b.host, r), protocol: r.Protocol, kind: r.Kind, chain: r.Chain}
-	p.add(r, b.room)
+	p := &pack{subject: Subject(b.host, r), protocol: r.Protocol, kind: r.Kind, chain: r.Chain, data: b.spare.get()}
+	p.add(r, b.room, &b.line)
 	b.packs = append(b.packs, p)
 	b.open[key] = p
 	return nil

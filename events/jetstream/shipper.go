@@ -51,6 +51,7 @@ type Shipper struct {
 	Failed   func(error)      // a try that failed, and will be made again
 
 	shipped atomic.Uint64
+	spare   buffers
 }
 
 // Lag returns how many durable records the stream is not known to hold.
@@ -239,11 +240,11 @@ func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) 
 	s.shipped.Store(from - 1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	more, err := s.read(ctx, cancel, from)
+	more, used, err := s.read(ctx, cancel, from)
 	if err != nil {
 		return 0, err
 	}
-	records := &incoming{more: more}
+	records := &incoming{more: more, used: used}
 	continues := e.chain == s.Source.Chain && from == e.seq+1 && e.have == nil
 	var last time.Time
 	for {
@@ -256,7 +257,9 @@ func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) 
 			return shipped, fmt.Errorf("%w: record %d does not follow it", ErrForked, batch.first)
 		}
 		continues = false
-		if e.at, err = s.publish(ctx, batch, e.of(batch), e.at); err != nil {
+		e.at, err = s.publish(ctx, batch, e.of(batch), e.at)
+		batch.release()
+		if err != nil {
 			return shipped, err
 		}
 		if len(batch.packs) > 0 { // else the stream had them all
@@ -271,29 +274,36 @@ func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) 
 }
 
 // read runs ahead of publishing, so that a batch fills while the one before
-// it is on its way. It ends with ctx, and ends ctx when reading fails.
-func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from uint64) (<-chan []events.Record, error) {
+// it is on its way. It ends with ctx, and ends ctx when reading fails. What is
+// read may be given back for what comes next.
+func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from uint64) (<-chan *portion, chan<- *portion, error) {
 	r, err := s.Source.Open(from)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := make(chan []events.Record, 4)
+	out, used := make(chan *portion, 4), make(chan *portion, 8)
 	go func() {
 		if c, ok := r.(interface{ Close() error }); ok {
 			defer c.Close()
 		}
 		for {
-			rs, err := several(ctx, r, s.Source.Last)
-			if err != nil {
+			var p *portion
+			select {
+			case p = <-used:
+			default:
+				p = new(portion)
+			}
+			if err := p.read(ctx, r, s.Source.Last); err != nil {
 				fail(err)
 				return
 			}
+			few := len(p.records) < readAhead/2
 			select {
-			case out <- rs:
+			case out <- p:
 			case <-ctx.Done():
 				return
 			}
-			if len(rs) < readAhead/2 {
+			if few {
 				// Not at each sync, which sessions wait for.
 				select {
 				case <-time.After(breath):
@@ -304,7 +314,7 @@ func (s *Shipper) read(ctx context.Context, fail context.CancelCauseFunc, from u
 			}
 		}
 	}()
-	return out, nil
+	return out, used, nil
 }
 
 // breath is how long the journal is left alone once it has given what it had.
@@ -316,24 +326,28 @@ const (
 	readAheadBytes = 512 << 10
 )
 
-// several waits for a record, and returns it with those that are there already.
-func several(ctx context.Context, r Reader, last func() uint64) ([]events.Record, error) {
+// portion is records that were read together, with their payloads.
+type portion struct {
+	records  []events.Record
+	payloads []byte // what has moved is kept by the records before
+}
+
+// read waits for a record, and takes it with those that are there already.
+func (p *portion) read(ctx context.Context, r Reader, last func() uint64) error {
+	p.records, p.payloads = p.records[:0], p.payloads[:0]
 	rec, err := r.Next(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n := min(last()+1-rec.Seq, readAhead)
-	rs := make([]events.Record, 0, n)
-	var buf []byte // of all payloads: what has moved is kept by those before
-	for {
-		at := len(buf)
-		buf = append(buf, rec.Payload...)
-		rec.Payload = buf[at:len(buf):len(buf)]
-		if rs = append(rs, rec); uint64(len(rs)) >= n || len(buf) > readAheadBytes {
-			return rs, nil
+	for n := min(last()+1-rec.Seq, readAhead); ; {
+		at := len(p.payloads)
+		p.payloads = append(p.payloads, rec.Payload...)
+		rec.Payload = p.payloads[at:len(p.payloads):len(p.payloads)]
+		if p.records = append(p.records, rec); uint64(len(p.records)) >= n || len(p.payloads) > readAheadBytes {
+			return nil
 		}
 		if rec, err = r.Next(ctx); err != nil {
-			return rs, nil // it comes again
+			return nil // it comes again
 		}
 	}
 }
@@ -341,7 +355,7 @@ func several(ctx context.Context, r Reader, last func() uint64) ([]events.Record
 // collect waits for a record, and for more until a batch is full or the time
 // has come.
 func (s *Shipper) collect(ctx context.Context, in *incoming, limit int, until time.Time, have map[uint64][32]byte) (*batch, error) {
-	b := &batch{host: s.Host, room: int(min(packBytes, s.Conn.MaxPayload()/4)), have: have, open: map[packKey]*pack{}}
+	b := &batch{host: s.Host, room: int(min(packBytes, s.Conn.MaxPayload()/4)), have: have, open: map[packKey]*pack{}, spare: &s.spare}
 	wait := time.NewTimer(time.Until(until))
 	defer wait.Stop()
 	for {
@@ -351,6 +365,7 @@ func (s *Shipper) collect(ctx context.Context, in *incoming, limit int, until ti
 			}
 			in.rest = in.rest[1:]
 		}
+		in.giveBack()
 		if b.full(limit) {
 			return b, nil
 		}
@@ -359,12 +374,14 @@ func (s *Shipper) collect(ctx context.Context, in *incoming, limit int, until ti
 			due = nil
 		}
 		select {
-		case in.rest = <-in.more:
+		case p := <-in.more:
+			in.take(p)
 			continue
 		default:
 		}
 		select {
-		case in.rest = <-in.more:
+		case p := <-in.more:
+			in.take(p)
 		case <-due:
 			return b, nil
 		case <-ctx.Done():
@@ -375,8 +392,25 @@ func (s *Shipper) collect(ctx context.Context, in *incoming, limit int, until ti
 
 // incoming is what the journal has given and no batch has taken.
 type incoming struct {
-	more <-chan []events.Record
+	more <-chan *portion
+	used chan<- *portion
+	from *portion // that rest is of
 	rest []events.Record
+}
+
+func (in *incoming) take(p *portion) { in.from, in.rest = p, p.records }
+
+// giveBack lets a portion be used again whose records are all in batches, which
+// have copies.
+func (in *incoming) giveBack() {
+	if in.from == nil || len(in.rest) > 0 {
+		return
+	}
+	select {
+	case in.used <- in.from:
+	default:
+	}
+	in.from, in.rest = nil, nil
 }
 
 // publish stores a batch behind the message at, the last one of this host. It
