@@ -63,7 +63,9 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
-	return newAdder(ctx, tx, &s.glance, now), nil
+	// The transaction as a whole ends with ctx; to watch it at each statement
+	// takes a goroutine each time.
+	return newAdder(context.WithoutCancel(ctx), tx, &s.glance, now), nil
 }
 
 func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Time) *adder {

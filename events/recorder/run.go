@@ -35,7 +35,7 @@ type Recorder struct {
 const (
 	batchRecords = 32 << 10 // of one commit, as a bound on memory
 	batchBytes   = 32 << 20
-	pullMessages = 256
+	pullMessages = 4096 // the bytes are the limit: what NATS says between messages must find room as well
 	pullBytes    = 8 << 20
 	together     = 2 * time.Millisecond  // one commit for what comes together
 	apart        = 50 * time.Millisecond // for the rest of a batch
