@@ -72,6 +72,14 @@ func TestNothingIsSaidBeforeTheCommit(t *testing.T) {
 	}
 	publish(t, host, c.All()[0])
 
+	comes := func() {
+		t.Helper()
+		select {
+		case <-st.came:
+		case <-time.After(30 * time.Second):
+			t.Fatal("nothing is stored")
+		}
+	}
 	silent := func(when string) {
 		t.Helper()
 		_, consumer, err := jetstream.Consumer(t.Context(), nc, jetstream.RecorderConsumer)
@@ -94,11 +102,11 @@ func TestNothingIsSaidBeforeTheCommit(t *testing.T) {
 		}
 	}
 	for _, when := range []string{"in a first commit", "in a second"} {
-		<-st.came
+		comes()
 		silent(when)
 		st.word <- errors.New("the disk is full")
 	}
-	<-st.came
+	comes()
 	silent("in the last")
 	st.word <- nil
 	m, err := receipts.NextMsg(30 * time.Second)

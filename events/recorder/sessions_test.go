@@ -184,6 +184,29 @@ func TestShow(t *testing.T) {
 	}
 }
 
+// A statement that was decided twice, as at Bind and at Execute, counts once, as
+// the last time, whether or not both come together.
+func TestDecidedAgain(t *testing.T) {
+	for _, together := range []bool{true, false} {
+		s := open(t, t.TempDir())
+		h := newHost("c1")
+		x := newSession("aaa-1")
+		h.tell(events.Event{Kind: events.Statement, Session: x, Number: 1, Verdict: events.Mask})
+		h.tell(events.Event{Kind: events.Statement, Session: x, Number: 2, Verdict: events.Mask})
+		h.tell(events.Event{Kind: events.Block, Session: x, Number: 2, Verdict: events.Blocked})
+		all := messages("h1", h.All())
+		if !together {
+			add(t, s, all[:2]...)
+			all = all[2:]
+		}
+		add(t, s, all...)
+		got, err := s.Find(t.Context(), "aaa-1")
+		if err != nil || got.Statements != 2 || got.Masked != 1 || got.Refused != 1 {
+			t.Errorf("together %v: %+v, %v", together, got, err)
+		}
+	}
+}
+
 // A session's name is chosen by its host: the same one of two hosts is two.
 func TestSessionsOfTwoHosts(t *testing.T) {
 	s := open(t, t.TempDir())
