@@ -240,13 +240,28 @@ func TestSessionFromLateRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	show := func(s *recorder.SQLite) string {
+		d, err := s.Show(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Session = recorder.Session{}
+		return fmt.Sprintf("%+v", d)
+	}
+	whole := show(first)
 	for missing := range all {
 		s := open(t, t.TempDir())
-		add(t, s, slices.Delete(slices.Clone(all), missing, missing+1)...)
+		late := []recorder.Message{all[missing], all[(missing+2)%len(all)]}
+		add(t, s, slices.DeleteFunc(slices.Clone(all), func(m recorder.Message) bool {
+			return m.Record.Seq == late[0].Record.Seq || m.Record.Seq == late[1].Record.Seq
+		})...)
 		if _, err := s.Settle(t.Context(), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		add(t, s, all[missing], all[missing])
+		add(t, s, append(late, late...)...)
+		if got := show(s); got != whole {
+			t.Errorf("records %d and %d last:\n%s\nwant\n%s", late[0].Record.Seq, late[1].Record.Seq, got, whole)
+		}
 		got, err := s.Find(t.Context(), "aaa-1")
 		if err != nil {
 			t.Fatal(err)
