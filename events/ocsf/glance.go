@@ -214,6 +214,21 @@ func (s *scanner) authorizations() bool {
 	})
 }
 
+func (s *scanner) detected() bool {
+	return s.each(func() bool {
+		return s.members(func(k string) bool {
+			switch k {
+			case "field", "kind":
+				return s.str()
+			case "column", "count":
+				_, ok := s.num()
+				return ok
+			}
+			return false
+		})
+	})
+}
+
 func (s *scanner) query() bool {
 	return s.members(func(k string) bool {
 		switch k {
@@ -256,7 +271,7 @@ func (s *scanner) own(k string) (ok bool) {
 	case "literals", "rules", "objects", "masked", "masks", "revealed":
 		ok = s.list()
 	case "detected":
-		ok = s.skip()
+		ok = s.detected()
 	default:
 		ok = s.str()
 	}
