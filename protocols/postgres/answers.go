@@ -195,8 +195,12 @@ func (c *conn) reportError(msg []byte) (action, error) {
 		sanitize, rewritten = s.sanitize, s.rewritten
 		c.queue.copyFailed(s)
 	}
+	at := r.cur.place(int(e.m.Position))
 	if !c.changed(e, sanitize, rewritten) {
 		return passed, nil
+	}
+	if sanitize || rewritten {
+		e.m.Position = int32(at)
 	}
 	r.buf = e.append(r.buf[:0], 'E')
 	return replaced, nil

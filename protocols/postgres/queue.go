@@ -56,6 +56,7 @@ type step struct {
 	ends      bool            // it may end a transaction, though a Sync does not follow
 	event     *events.Session // for whom its statement was decided; nil: it has none
 	change    change
+	texts     *texts            // a Query's, while an error of it may have to be placed
 	left      *policy.Allowance // nil: nothing limits its rows
 	tallies   []*tally          // then: of the cursors that it takes rows from
 }
@@ -92,6 +93,7 @@ type queue struct {
 	explain     explaining
 	turns       int // steps under way that may end a transaction
 	names       names
+	spare       *texts        // for the next step
 	unjustified bool          // a step that justifies has failed
 	cancelling  chan struct{} // closed when a cancel request of our own has been taken
 	fails       stepKind      // the step under way is to fail at the server: by a decoy of this kind
@@ -194,6 +196,9 @@ func (q *queue) pop() (s step) {
 		} else {
 			q.copy = copyPending
 		}
+	}
+	if s.texts != nil && cap(s.texts.b) <= maxSpareTexts {
+		q.spare = s.texts
 	}
 	if q.n == 0 && len(q.steps) > 64 {
 		q.steps, q.first = nil, 0 // what one long pipeline needed is not kept

@@ -76,7 +76,9 @@ func (c *conn) query(body []byte) error {
 	}
 	b, at := begin(c.msg[:0], 'Q')
 	c.msg = finish(append(st.appendSQL(b, sql, c.lits), 0), at)
-	return c.run(c.marked(c.step(stepQuery, st, sc, d, now), st), st, d)
+	s := c.marked(c.step(stepQuery, st, sc, d, now), st)
+	c.keepTexts(s, st.an, sql, c.msg[headLen:len(c.msg)-1])
+	return c.run(s, st, d)
 }
 
 // step describes a statement that is about to be bound or run, until the next.

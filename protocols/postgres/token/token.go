@@ -79,6 +79,18 @@ func Command(normalized []byte) string {
 	}
 }
 
+// Next returns the next token at i or behind it, sql[start:end], and whether it is
+// a literal; start is len(sql) where there is none. Each character of an operator
+// is a token.
+func Next(sql string, i int) (start, end int, literal bool) {
+	start = skipSpace(sql, i)
+	if start >= len(sql) {
+		return len(sql), len(sql), false
+	}
+	end, literal = next(sql, start, sql[start])
+	return start, end, literal
+}
+
 // next returns the end of the token at i and whether it is a literal.
 func next(sql string, i int, c byte) (end int, literal bool) {
 	switch {

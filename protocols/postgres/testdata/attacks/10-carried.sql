@@ -936,3 +936,9 @@ WITH x AS (SELECT ssn FROM clinic.patients), i AS (INSERT INTO public.log (messa
 SELECT s.ssn, to_json(s) FROM (SELECT ssn FROM clinic.patients) s
 -- case: passed on by a sub-query of the list
 WITH x AS (SELECT ssn FROM clinic.patients WHERE id = 1) SELECT x.ssn, (SELECT x.ssn || '') FROM x
+-- case: a held cursor that is read at COMMIT
+BEGIN
+;;
+DECLARE held CURSOR WITH HOLD FOR SELECT id, ssn::int FROM clinic.patients
+;;
+COMMIT
