@@ -191,13 +191,13 @@ func (o *correlate) hold(ctx context.Context, log []*serverlog.Session, s *recor
 			last = l.Last
 		}
 	}
-	known := map[string]*recorder.Session{}
+	known := map[string][]*recorder.Session{} // of several hosts, if one says that its are another's
 	all, err := s.Sessions(ctx, recorder.Filter{Resource: o.resource})
 	if err != nil {
 		return nil, err
 	}
 	for i := range all {
-		known[all[i].ID] = &all[i]
+		known[all[i].ID] = append(known[all[i].ID], &all[i])
 	}
 	for _, l := range log {
 		if l.User == "" || l.Refused || l.Started.Before(o.since) {
@@ -239,7 +239,7 @@ func ids(l *serverlog.Session) (out []string) {
 
 // judge returns the session of the store that one of the log is, or why there is
 // none.
-func (o *correlate) judge(ctx context.Context, l *serverlog.Session, of map[string][]*serverlog.Session, known map[string]*recorder.Session, s *recorder.SQLite) (*recorder.Session, string, error) {
+func (o *correlate) judge(ctx context.Context, l *serverlog.Session, of map[string][]*serverlog.Session, known map[string][]*recorder.Session, s *recorder.SQLite) (*recorder.Session, string, error) {
 	named := ids(l)
 	if len(named) == 0 {
 		return nil, "it names no session of sallyport", nil
@@ -247,10 +247,14 @@ func (o *correlate) judge(ctx context.Context, l *serverlog.Session, of map[stri
 	if len(named) > 1 {
 		return nil, "it names several sessions", nil
 	}
-	x := known[named[0]]
-	if x == nil {
+	switch len(known[named[0]]) {
+	case 0:
 		return nil, "the session that it names is not in the store", nil
+	case 1:
+	default:
+		return nil, "several hosts tell of the session that it names", nil
 	}
+	x := known[named[0]][0]
 	begun := l.Started.Add(-o.skew)
 	if begun.Before(x.Opened.Add(-2*o.skew-time.Second)) || x.Closed != nil && begun.After(*x.Closed) {
 		return nil, "the session that it names was not open then", nil

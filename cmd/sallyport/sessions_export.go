@@ -47,8 +47,8 @@ What --format leaves open the file's name decides, else it is jsonl.`,
 				return configError(fmt.Errorf("--format %q: must be one of %v", format, export.Formats()))
 			case statement != 0 && format != "csv":
 				return configError(errors.New("--statement is for --format csv: the others have the whole session"))
-			case format == "pcapng" && output == "-" && isTerminal(cmd.OutOrStdout()):
-				return configError(errors.New("pcapng is nothing for a terminal: name a file with --output"))
+			case (format == "pcapng" || format == "csv") && output == "-" && isTerminal(cmd.OutOrStdout()):
+				return configError(fmt.Errorf("%s has text as it was recorded, which is nothing for a terminal: name a file with --output", format))
 			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
 				x, err := s.Find(ctx, args[0])

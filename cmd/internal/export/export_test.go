@@ -84,6 +84,11 @@ func write(t *testing.T, format string, s *export.Session) string {
 func TestJSONL(t *testing.T) {
 	for _, size := range []int{1, 5, 1 << 20} { // however the transcript is cut
 		var got []string
+		s := session(size)
+		s.Workload = "a\u009b2J\u202e\U000e0041"
+		if out := write(t, "jsonl", s); strings.ContainsAny(out, "\x1b\u009b\u202e\U000e0041") || !strings.Contains(out, `"a\u009b2J\u202e\udb40\udc41"`) {
+			t.Errorf("a terminal obeys it, or it is lost: %s", out)
+		}
 		for line := range strings.Lines(write(t, "jsonl", session(size))) {
 			var l struct {
 				Type      string
@@ -165,7 +170,7 @@ func TestAsciicast(t *testing.T) {
 func TestPcapng(t *testing.T) {
 	for _, destination := range []string{"10.0.0.5:6432", "[fd00::5]:5432", "/run/postgresql"} {
 		s := session(1 << 20)
-		s.Destination = destination
+		s.Destination, s.Workload = destination, strings.Repeat("x", 70_000)
 		file := filepath.Join(t.TempDir(), "session.pcapng")
 		if err := os.WriteFile(file, []byte(write(t, "pcapng", s)), 0o600); err != nil {
 			t.Fatal(err)

@@ -1,8 +1,12 @@
 package export
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"sallyport.dev/sallyport/cmd/internal/render"
@@ -28,7 +32,7 @@ type line struct {
 // statement with all that was decided and came of it, and for each thing that it
 // gave back.
 func jsonl(w io.Writer, s *Session) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(visible{w})
 	if err := e.Encode(line{Type: "session", Session: &s.Session}); err != nil {
 		return err
 	}
@@ -88,6 +92,33 @@ func jsonl(w io.Writer, s *Session) error {
 	}
 	return until(^uint64(0))
 }
+
+// visible writes JSON in which what a terminal could obey, and what hides, is
+// escaped: JSON itself leaves all but the first controls as they are.
+type visible struct{ w io.Writer }
+
+func (v visible) Write(b []byte) (int, error) {
+	// Outside of strings there is nothing but ASCII.
+	if bytes.IndexFunc(b, hidden) < 0 {
+		return v.w.Write(b)
+	}
+	out := make([]byte, 0, len(b)+64)
+	for rest := b; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		if hidden(r) {
+			for _, u := range utf16.Encode([]rune{r}) {
+				out = fmt.Appendf(out, `\u%04x`, u)
+			}
+		} else {
+			out = append(out, rest[:n]...)
+		}
+		rest = rest[n:]
+	}
+	_, err := v.w.Write(out)
+	return len(b), err
+}
+
+func hidden(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
 
 func (l line) with(b []byte) line {
 	if utf8.Valid(b) {

@@ -34,6 +34,8 @@ type Session struct {
 	Relations   []string       `json:"relations"`        // that pgaudit names
 	Commands    []string       `json:"commands"`         // first words of statements, and what pgaudit calls them
 	Refused     bool           `json:"refused,omitzero"` // the server did not let it in
+
+	let bool // it did
 }
 
 // maxNames is what is kept of names in one session.
@@ -230,12 +232,13 @@ func (r *Reader) message(s *Session, e *entry) {
 	m := e.message
 	switch {
 	case strings.HasPrefix(m, "connection authorized: "):
+		s.let, s.Refused = true, false
 		if _, name, ok := strings.Cut(m, " application_name="); ok {
 			name, _, _ = strings.Cut(name, " SSL enabled (")
 			name, _, _ = strings.Cut(name, " GSS (")
 			keep(&s.Application, name)
 		}
-	case e.severity == "FATAL" && s.Statements == 0 && (strings.HasPrefix(e.state, "28") || strings.HasPrefix(e.state, "3D")):
+	case e.severity == "FATAL" && s.Statements == 0 && !s.let && (strings.HasPrefix(e.state, "28") || strings.HasPrefix(e.state, "3D")):
 		s.Refused = true
 	case strings.HasPrefix(m, "AUDIT: "):
 		s.Statements++

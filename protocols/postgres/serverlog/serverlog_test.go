@@ -54,6 +54,16 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// Who was let in is not refused by what ends the session later.
+func TestLetInAndEnded(t *testing.T) {
+	var r serverlog.Reader
+	log := strings.Join(strings.SplitAfter(csv13, "\n")[:2], "") +
+		`2026-01-31 08:00:05.000 UTC,"agent","clinic",101,"10.0.0.5:40001",65b9f800.65,6,"idle",2026-01-31 08:00:00 UTC,3/2,0,FATAL,28000,"gone",,,,,,,,,"mine","client backend"` + "\n"
+	if err := r.Read(strings.NewReader(log)); err != nil || len(r.Sessions()) != 1 || r.Sessions()[0].Refused {
+		t.Errorf("%v %+v", err, r.Sessions())
+	}
+}
+
 // What is no such log is said to be none, with the line.
 func TestReadRefuses(t *testing.T) {
 	for name, c := range map[string][2]string{
