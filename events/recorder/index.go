@@ -92,13 +92,16 @@ func (a *adder) session(host, id string) (*sessionState, error) {
 	if s == nil {
 		s = &sessionState{host: host, session: id}
 		w := &s.who
+		// A host may have any number of 64 bits; SQLite keeps it with a sign.
+		var number int64
 		err := a.one(`SELECT id, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
 			statements, masked, refused, rows, verdicts, number, verdict FROM sessions WHERE host = ? AND session = ?`, []any{host, id},
 			&s.id, &s.protocol, &w.Resource, &w.Destination, &w.Workload, &w.Actor, &w.Principal, &w.User, &w.Database, &s.opened, &s.closed, &s.status,
-			&s.statements, &s.masked, &s.refused, &s.rows, &s.verdicts, &s.number, &s.verdict)
+			&s.statements, &s.masked, &s.refused, &s.rows, &s.verdicts, &number, &s.verdict)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}
+		s.number = uint64(number)
 		a.sessions[[2]string{host, id}] = s
 	}
 	a.latest = s

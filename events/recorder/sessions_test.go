@@ -315,3 +315,30 @@ func TestNonsenseOfOneHost(t *testing.T) {
 		}
 	}
 }
+
+// Any number that a statement can have is kept from one transaction to the
+// next: the session goes on, and so do those of others.
+func TestNumbersOfAllBits(t *testing.T) {
+	for _, number := range []uint64{math.MaxInt64, 1 << 63, math.MaxUint64} {
+		s := open(t, t.TempDir())
+		bad, good := newHost("c-bad"), newHost("c-good")
+		x := newSession("bad-1")
+		bad.tell(events.Event{Kind: events.Statement, Session: x, Number: number, Verdict: events.Mask})
+		bad.tell(events.Event{Kind: events.Block, Session: x, Number: number, Verdict: events.Blocked})
+		bad.tell(events.Event{Kind: events.Statement, Session: x, Number: 1, Verdict: events.Allow}) // as if late
+		for _, m := range messages("bad", bad.All()) {
+			if alarms := add(t, s, m); alarms != nil {
+				t.Error(alarms)
+			}
+		}
+		work(good, "good-1")
+		add(t, s, append(messages("bad", bad.All()), messages("good", good.All())...)...)
+		got, err := s.Find(t.Context(), "bad-1")
+		if err != nil || got.Statements != 2 || got.Masked != 0 || got.Refused != 1 {
+			t.Errorf("number %d: %+v, %v", number, got, err)
+		}
+		if _, err := s.Find(t.Context(), "good-1"); err != nil {
+			t.Error(err)
+		}
+	}
+}
