@@ -3,6 +3,7 @@ package ocsf
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -28,8 +29,13 @@ type Glancer struct {
 	shared map[string][]byte // what the events of a session have in common
 }
 
-// glanced is how many sessions are remembered, of about a kilobyte each.
-const glanced = 8192
+// Sessions are remembered as long as there are at most glanced, each with at
+// most glancedBytes of its name and its part, which is mostly a kilobyte. What a
+// host makes longer is decoded each time.
+const (
+	glanced      = 8192
+	glancedBytes = 4096
+)
 
 // Glance reads an event of a session. It fails where Decode does.
 func (g *Glancer) Glance(session string, payload []byte) (Glance, error) {
@@ -45,12 +51,12 @@ func (g *Glancer) Glance(session string, payload []byte) (Glance, error) {
 	if err != nil {
 		return Glance{}, err
 	}
-	if part := common(payload); part != nil && !bytes.Equal(part, shared) {
+	if part := common(payload); part != nil && len(session)+len(part) <= glancedBytes && !bytes.Equal(part, shared) {
 		g.mu.Lock()
 		if g.shared == nil || len(g.shared) >= glanced {
 			g.shared = map[string][]byte{}
 		}
-		g.shared[session] = bytes.Clone(part)
+		g.shared[strings.Clone(session)] = bytes.Clone(part) // not all that they were read from
 		g.mu.Unlock()
 	}
 	return Glance{v.Kind, v.Time, v.Number, knownVerdict(v.Verdict), v.Rows}, nil

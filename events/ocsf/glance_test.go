@@ -3,6 +3,8 @@ package ocsf_test
 import (
 	"bytes"
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +73,42 @@ func TestGlanceAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations", ev.Kind, n)
 		}
 	}
+}
+
+// What a host says of its sessions, and how it names them, does not stay in
+// memory however long it is; it is read all the same.
+func TestGlanceKeepsLittle(t *testing.T) {
+	const sessions, long = 40, 512 << 10
+	var g ocsf.Glancer
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for what, make := range map[string]func(i int) (id, workload string){
+		"workloads": func(i int) (string, string) { return fmt.Sprintf("s-%d", i), strings.Repeat("w", long) },
+		"names":     func(i int) (string, string) { return fmt.Sprintf("%d%s", i, strings.Repeat("n", long)), "triage-bot" },
+		"part of much": func(i int) (string, string) {
+			return (fmt.Sprintf("part-%d", i) + strings.Repeat(" ", long))[:8], "triage-bot"
+		},
+	} {
+		before := heap()
+		for i := range sessions {
+			id, workload := make(i)
+			b := ocsf.Append(nil, uid, &events.Event{Kind: events.Statement, Time: time.Unix(1, 0), Session: session(), Number: 7, Verdict: events.Mask})
+			b = bytes.ReplaceAll(b, []byte("triage-bot"), []byte(workload)) // Append would cut it; a host need not
+			for range 2 {                                                   // the second behind the first
+				if got, want := glanced(g.Glance(id, b)), told(b); got != want {
+					t.Fatalf("%s: %s, want %s", what, got, want)
+				}
+			}
+		}
+		if kept := heap() - before; kept > 4<<20 {
+			t.Errorf("%s: %d bytes are kept of %d sessions", what, kept, sessions)
+		}
+	}
+	runtime.KeepAlive(&g)
 }
 
 func BenchmarkGlance(b *testing.B) {
