@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -189,7 +192,7 @@ func (g *gathered) add(m js.Msg) {
 	g.msgs, g.size = append(g.msgs, m), g.size+len(m.Data())
 	host, rs, err := jetstream.Parse(m.Subject(), m.Headers(), m.Data())
 	if err != nil {
-		g.batch = append(g.batch, Message{Host: host, Record: events.Record{Payload: m.Data()}, Err: err})
+		g.batch = append(g.batch, Message{Host: host, Record: events.Record{Hash: messageHash(m), Payload: m.Data()}, Err: err})
 		return
 	}
 	if g.chains == nil {
@@ -205,6 +208,26 @@ func (g *gathered) add(m js.Msg) {
 		g.batch = append(g.batch, Message{Host: host, Record: rs[i]})
 	}
 	e.first, e.last, e.n = min(e.first, rs[0].Seq), max(e.last, rs[len(rs)-1].Seq), e.n+uint64(len(rs))
+}
+
+// messageHash tells a message that can't be read from others: SHA-256 of its
+// subject, headers and data, so that each is kept, and once.
+func messageHash(m js.Msg) (sum [32]byte) {
+	h := sha256.New()
+	part := func(b string) { fmt.Fprintf(h, "%d %s", len(b), b) }
+	headers := m.Headers()
+	part(m.Subject())
+	fmt.Fprintf(h, "%d ", len(headers))
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		part(name)
+		fmt.Fprintf(h, "%d ", len(headers[name]))
+		for _, v := range headers[name] {
+			part(v)
+		}
+	}
+	h.Write(m.Data())
+	h.Sum(sum[:0])
+	return sum
 }
 
 // whole reports whether no record is missing between those that came.

@@ -267,3 +267,48 @@ func TestDuplicatesAndForgeriesOnTheStream(t *testing.T) {
 		}
 	}
 }
+
+// Each message that can't be read leaves a trace of its own, however little it
+// differs, and one only when it is delivered again.
+func TestEachUnreadableMessageIsKept(t *testing.T) {
+	dir, s := t.TempDir(), startServer(t)
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for range 2 {
+		for _, m := range []*nats.Msg{
+			{Subject: "sallyport.audit.h1.host.alarm", Data: []byte("one")},
+			{Subject: "sallyport.audit.h1.host.alarm", Data: []byte("two")},
+			{Subject: "sallyport.audit.h1.host.block", Data: []byte("one")},
+			{Subject: "sallyport.audit.h1.host.alarm", Data: []byte("one"), Header: nats.Header{"Sallyport-Kind": {"alarm"}}},
+			{Subject: "sallyport.audit.h1.host.alarm", Data: []byte("one"), Header: nats.Header{"Sallyport-Kind": {"alarm", ""}}},
+		} {
+			if _, err := nc.RequestMsg(m, 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	process(t, s, dir)
+	c := chaintest.New("c1") // behind them all
+	feed(c, 1, 0)
+	publish(t, nc, c.All()[0])
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		rep := verify(t, dir)
+		if len(rep.Chains) == 1 && rep.Chains[0].Records == 1 {
+			for _, a := range rep.Alarms {
+				if a.What != "unreadable" || a.Host != "h1" {
+					t.Errorf("%+v", a)
+				}
+			}
+			if len(rep.Alarms) != 5 {
+				t.Errorf("%d alarms of 5 messages: %+v", len(rep.Alarms), rep.Alarms)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", rep)
+		}
+	}
+}
