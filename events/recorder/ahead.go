@@ -3,7 +3,9 @@ package recorder
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -64,24 +66,31 @@ func (a *adder) drain(c *chainState) error {
 }
 
 // load takes from the store what waits there in blocks that begin at most at a
-// number. What is still too early is kept again with the commit.
+// number. What is still too early is kept again with the commit. A block that
+// can't be read goes into an alarm: one chain's damage must not stop the others.
+// What it held is then missing from the chain, and no head passes that.
 func (a *adder) load(c *chainState, upTo uint64) error {
-	rows, err := a.tx.QueryContext(a.ctx, `SELECT first, arrived, heads, bodies FROM ahead WHERE host = ? AND chain = ? AND first <= ?`, c.Host, c.Chain, upTo)
+	rows, err := a.tx.QueryContext(a.ctx, `SELECT first, n, arrived, heads, bodies FROM ahead WHERE host = ? AND chain = ? AND first <= ?`, c.Host, c.Chain, upTo)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	var found []waiting
+	var damaged []events.Record
+	var counts []int64
 	for rows.Next() {
 		var first uint64
-		var arrived int64
+		var n, arrived int64
 		var heads, bodies []byte
-		if err := rows.Scan(&first, &arrived, &heads, &bodies); err != nil {
+		if err := rows.Scan(&first, &n, &arrived, &heads, &bodies); err != nil {
 			return err
 		}
 		rs, err := readBlock(c.Chain, first, heads, bodies)
 		if err != nil {
-			return fmt.Errorf("host %s, chain %s, records from %d on that wait: %w", c.Host, c.Chain, first, err)
+			b := slices.Concat(binary.AppendUvarint(nil, uint64(len(heads))), heads, bodies)
+			damaged = append(damaged, events.Record{Chain: c.Chain, Seq: first, Hash: sha256.Sum256(b), Payload: b})
+			counts = append(counts, n)
+			continue
 		}
 		for i := range rs {
 			found = append(found, waiting{rs[i], arrived})
@@ -91,6 +100,12 @@ func (a *adder) load(c *chainState, upTo uint64) error {
 		return err
 	}
 	rows.Close()
+	for i := range damaged {
+		detail := fmt.Sprintf("%d records, of which it was the first, waited for one in front of them, and can't be read: their block is damaged", counts[i])
+		if err := a.alarm(c.Host, &damaged[i], "damaged", detail); err != nil {
+			return err
+		}
+	}
 	c.wait = append(found, c.wait...)
 	slices.SortStableFunc(c.wait, func(x, y waiting) int { return cmp.Compare(x.Seq, y.Seq) })
 	if err := a.exec(`DELETE FROM ahead WHERE host = ? AND chain = ? AND first <= ?`, c.Host, c.Chain, upTo); err != nil {
@@ -169,6 +184,9 @@ func (a *adder) settle(host string, r *events.Record, before int64) error {
 		}
 		if err := a.load(c, first); err != nil {
 			return err
+		}
+		if len(c.wait) == 0 || c.wait[0].Seq != first {
+			continue // that block is damaged; the next one may wait as well
 		}
 		if first > c.last+1 { // else it came a second time, in order
 			gap := events.Record{Chain: r.Chain, Seq: c.last + 1, Hash: c.lastHash}

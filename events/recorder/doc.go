@@ -32,7 +32,7 @@ type Alarm struct {
 	Host   string    `json:"host"`
 	Chain  string    `json:"chain"`
 	Seq    uint64    `json:"seq"`
-	What   string    `json:"what"` // changed, forked, unlinked, gap, late, second-chain, unreadable, undecodable
+	What   string    `json:"what"` // changed, forked, unlinked, gap, late, second-chain, unreadable, undecodable, damaged
 	Detail string    `json:"detail"`
 }
 
