@@ -27,6 +27,8 @@ type conditions struct {
 	top     *pg.SelectStmt
 	typed   bool // parameters have types that the client chose
 	locks   bool // FOR UPDATE and the like
+	whole   *pg.Node
+	uses    map[int32]use
 }
 
 // behindConditions walks what is computed behind all conditions.
@@ -92,7 +94,7 @@ func (c *conditions) constant(n *pg.Node) bool {
 	case *pg.Node_AConst:
 		return true
 	case *pg.Node_ParamRef:
-		return !c.typed // the cast says what the parameter is
+		return c.alike(x.ParamRef.Number) // the cast says what the parameter is
 	case *pg.Node_AArrayExpr:
 		for _, e := range x.AArrayExpr.Elements {
 			if e.GetAConst() == nil {

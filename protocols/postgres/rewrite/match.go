@@ -177,8 +177,8 @@ func (w *walker) lift(cond *pg.Node, all []place) bool {
 		return false
 	}
 	name := names[len(names)-1]
-	prot := p.guard.columns[name]
-	if prot == nil || prot.derived || !prot.mask.Match || p.guard.rel.System() {
+	fields, ok := w.matchable(p.guard.rel, name)
+	if !ok || p.guard.rel.System() {
 		return false
 	}
 	t := w.b.base(p.guard.rel.Column(name).Type)
@@ -200,9 +200,32 @@ func (w *walker) lift(cond *pg.Node, all []place) bool {
 		w.lifted = map[*pg.Node][]*pg.Node{}
 	}
 	w.lifted[p.node] = append(w.lifted[p.node], &pg.Node{Node: &pg.Node_AExpr{AExpr: stored}})
-	w.looked(prot.fields, int64(len(values)))
+	w.looked(fields, int64(len(values)))
 	w.sanitize = true
 	return true
+}
+
+// matchable returns the fields whose stored values are compared where a column of
+// a relation is: those of its children and partitions too, each of which may have
+// a mask of its own. false: one of these may not be matched.
+func (w *walker) matchable(r *catalog.Relation, name string) (fields []events.Field, ok bool) {
+	prot := w.guard(r).columns[name]
+	if prot == nil || prot.derived || !prot.mask.Match {
+		return nil, false
+	}
+	fields = slices.Clone(prot.fields)
+	for _, oid := range r.Children {
+		child := w.snap.ByOID[oid]
+		if child == nil {
+			return nil, false
+		}
+		more, ok := w.matchable(child, name)
+		if !ok {
+			return nil, false
+		}
+		fields = append(fields, more...)
+	}
+	return fields, true
 }
 
 // placeOf returns what a column must be of, nil where that can't be told.
@@ -282,9 +305,9 @@ func (w *walker) given(v *pg.Node, t *catalog.Type) *pg.Node {
 	case *pg.Node_ParamRef:
 		own, known := w.paramClass(x.ParamRef.Number)
 		switch {
-		case !known:
+		case !known && w.cond.once(x.ParamRef.Number): // else it has the type of another place
 			return typed()
-		case own == class:
+		case known && own == class:
 			return v
 		}
 	case *pg.Node_TypeCast:
@@ -293,7 +316,7 @@ func (w *walker) given(v *pg.Node, t *catalog.Type) *pg.Node {
 			return nil
 		}
 		if p := c.Arg.GetParamRef(); p != nil {
-			if _, known := w.paramClass(p.Number); !known { // else it converts, row by row
+			if _, known := w.paramClass(p.Number); !known && w.cond.alike(p.Number) { // else it converts, row by row
 				return v
 			}
 		} else if c.Arg.GetAConst() != nil {

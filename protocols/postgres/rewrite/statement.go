@@ -14,6 +14,7 @@ import (
 // decided here; what has no case refuses.
 func (w *walker) statement(n *pg.Node, an *analysis) {
 	w.commands = append(w.commands, commandOf(n))
+	w.cond.whole = n
 	switch x := n.GetNode().(type) {
 	case *pg.Node_SelectStmt:
 		if into := firstInto(x.SelectStmt); into != nil {
