@@ -80,8 +80,8 @@ func (j *Journal) Record(c *events.Chunk) (events.Ticket, error) {
 		part.Data = data[:min(len(data), maxChunk)]
 		data = data[len(part.Data):]
 		seq, arrears, err := j.addChunk(&part)
-		if err == nil && arrears {
-			err = j.WaitWritten(seq)
+		if err == nil && arrears > 0 {
+			err = j.WaitWritten(arrears)
 		}
 		if err != nil {
 			return events.Ticket{}, err
@@ -122,16 +122,19 @@ func (j *Journal) WaitWritten(seq uint64) error {
 }
 
 // addChunk returns the number of the record that the chunk is in, 0 if it waits
-// for the next, and whether so much waits to be written that who adds to it
-// must see to that.
-func (j *Journal) addChunk(c *events.Chunk) (seq uint64, arrears bool, err error) {
+// for the next. Where so much waits to be written that who adds to it must see
+// to that, also with a chunk that waits, arrears is the record to write up to.
+func (j *Journal) addChunk(c *events.Chunk) (seq, arrears uint64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.refuses(false); err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
+	share := int64(j.o.BufferBytes) / 8
 	var done bool
-	if c.Later {
+	// Pieces wait only while all that wait are few: the rest of the buffer is
+	// for what others add.
+	if c.Later && j.holding+int64(len(c.Data))+heldRoom <= share {
 		done, err = j.hold(c)
 	} else {
 		seq, done, err = j.join(c)
@@ -139,7 +142,10 @@ func (j *Journal) addChunk(c *events.Chunk) (seq uint64, arrears bool, err error
 	if !done && err == nil {
 		seq, err = j.alone(c)
 	}
-	return seq, seq > 0 && j.buffered > int64(j.o.BufferBytes)/8, err
+	if j.buffered > share {
+		arrears = j.seq
+	}
+	return seq, arrears, err
 }
 
 // alone makes a record of one chunk; mu is held.
