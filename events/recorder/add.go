@@ -231,7 +231,7 @@ func (a *adder) stored(c *chainState, seq uint64) (*events.Record, error) {
 	}
 	var first uint64
 	var heads []byte
-	err := a.one(`SELECT first, heads FROM blocks WHERE host = ? AND chain = ? AND first <= ? ORDER BY first DESC LIMIT 1`,
+	err := a.one(`SELECT first, heads FROM blocks WHERE host = ? AND chain = ? AND first <= ? AND first >= 1 ORDER BY first DESC LIMIT 1`,
 		[]any{c.Host, c.Chain, seq}, &first, &heads)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil

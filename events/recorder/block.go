@@ -203,15 +203,19 @@ var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
 
 // storedBlock is a row of blocks. err says what of its records is not there.
 type storedBlock struct {
-	first, last uint64
+	first, last int64
 	records     []events.Record
 	err         error
 }
 
+// placed reports whether the row says of itself what a recorder may have
+// written: the first record of a chain is 1.
+func (b *storedBlock) placed() bool { return b.first >= 1 && b.last >= b.first }
+
 // whole reports whether the heads are there, and as many as the row says.
 func (b *storedBlock) whole() bool {
 	n := len(b.records)
-	return n > 0 && b.records[n-1].Seq == b.last
+	return n > 0 && b.records[n-1].Seq == uint64(b.last)
 }
 
 type querier interface {
@@ -219,12 +223,12 @@ type querier interface {
 }
 
 // blocks gives those of a chain that hold records from one number to another,
-// in order.
-func blocks(ctx context.Context, q querier, host, chain string, from, to uint64) iter.Seq2[storedBlock, error] {
+// in order. From the least number on it gives all, also those that are not placed.
+func blocks(ctx context.Context, q querier, host, chain string, from, to int64) iter.Seq2[storedBlock, error] {
 	return func(yield func(storedBlock, error) bool) {
 		rows, err := q.QueryContext(ctx, `SELECT first, last, heads, bodies FROM blocks WHERE host = ?1 AND chain = ?2 AND last >= ?3 AND first <= ?4
-			AND first >= coalesce((SELECT max(first) FROM blocks WHERE host = ?1 AND chain = ?2 AND first <= ?3), 0) ORDER BY first`,
-			host, chain, int64(from), int64(to))
+			AND first >= coalesce((SELECT max(first) FROM blocks WHERE host = ?1 AND chain = ?2 AND first <= ?3), ?3) ORDER BY first`,
+			host, chain, from, to)
 		if err != nil {
 			yield(storedBlock{}, err)
 			return
@@ -237,7 +241,7 @@ func blocks(ctx context.Context, q querier, host, chain string, from, to uint64)
 				yield(b, err)
 				return
 			}
-			b.records, b.err = readBlock(chain, b.first, heads, bodies)
+			b.records, b.err = readBlock(chain, uint64(b.first), heads, bodies)
 			if !yield(b, nil) {
 				return
 			}

@@ -227,16 +227,19 @@ func (s *SQLite) of(ctx context.Context, x Session) iter.Seq2[events.Record, err
 		}
 		var read span // the block that was read last
 		for _, p := range spans {
-			from := p.first
+			from := max(p.first, 1)
 			if read.chain == p.chain {
 				from = max(from, read.last+1)
 			}
-			for b, err := range blocks(ctx, s.db, x.Host, p.chain, from, p.last) {
+			for b, err := range blocks(ctx, s.db, x.Host, p.chain, int64(from), int64(p.last)) {
 				if err != nil {
 					yield(events.Record{}, err)
 					return
 				}
-				read = span{p.chain, b.first, b.last}
+				if !b.placed() {
+					continue // nothing of the chain: sallyport verify names it
+				}
+				read = span{p.chain, uint64(b.first), uint64(b.last)}
 				if !b.whole() {
 					yield(events.Record{}, fmt.Errorf("block of record %d: %w (sallyport verify says more)", b.first, errBlock))
 					return

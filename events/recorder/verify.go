@@ -143,12 +143,16 @@ func (w *walker) bad(seq uint64, what, format string, args ...any) {
 
 func (w *walker) walk() (ChainReport, *Fault, error) {
 	w.rep = ChainReport{Host: w.host, Chain: w.chain}
-	for b, err := range w.blocks(1) {
+	for b, err := range w.blocks(math.MinInt64) {
+		if err == nil && !b.placed() {
+			w.bad(uint64(max(b.first, 0)), "inserted", "a block that says it holds records %d to %d", b.first, b.last)
+			continue
+		}
 		for i := 0; err == nil && i < len(b.records); i++ {
 			err = w.record(&b.records[i])
 		}
 		if b.err != nil {
-			w.bad(b.first, "changed", "%v", b.err)
+			w.bad(uint64(b.first), "changed", "%v", b.err)
 		}
 		if err == nil && w.fault == nil {
 			err = w.shown(&b)
@@ -279,7 +283,7 @@ func original(r *events.Record, within uint64) (uint64, bool) {
 // rows gives the records of the chain from a number on, in order.
 func (w *walker) rows(from uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
-		for b, err := range w.blocks(from) {
+		for b, err := range w.blocks(int64(min(from, math.MaxInt64))) {
 			if err != nil {
 				yield(events.Record{}, err)
 				return
@@ -295,11 +299,11 @@ func (w *walker) rows(from uint64) iter.Seq2[events.Record, error] {
 
 // blocks gives the blocks of the chain that hold records from a number on. Of
 // one that is damaged it gives what there is: no hash will match.
-func (w *walker) blocks(from uint64) iter.Seq2[storedBlock, error] {
+func (w *walker) blocks(from int64) iter.Seq2[storedBlock, error] {
 	return func(yield func(storedBlock, error) bool) {
 		for b, err := range blocks(w.ctx, w.tx, w.host, w.chain, from, math.MaxInt64) {
 			if err == nil && !b.whole() {
-				b.records = []events.Record{{Chain: w.chain, Seq: b.first}}
+				b.records = []events.Record{{Chain: w.chain, Seq: uint64(b.first)}}
 			}
 			if !yield(b, err) {
 				return

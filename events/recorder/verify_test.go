@@ -162,36 +162,41 @@ func TestVerifyNamesTheRecord(t *testing.T) {
 		edit func([]events.Record) []events.Record
 		want string // "seq what", "" for sound
 	}{
-		"untouched":       {``, nil, ``},
-		"written anew":    {``, func(rs []events.Record) []events.Record { return rs }, ``},
-		"payload":         {``, one(41, func(r *events.Record) { r.Payload = []byte{0} }), "41 changed"},
-		"last payload":    {``, one(300, func(r *events.Record) { r.Payload = nil }), "300 changed"},
-		"session":         {``, one(41, func(r *events.Record) { r.Session = "s-2" }), "41 changed"},
-		"protocol":        {``, one(41, func(r *events.Record) { r.Protocol = "" }), "41 changed"},
-		"kind":            {``, one(41, func(r *events.Record) { r.Kind = 3 }), "41 changed"},
-		"hash":            {``, one(41, func(r *events.Record) { r.Hash = [32]byte{} }), "41 changed"},
-		"prev":            {``, one(41, func(r *events.Record) { r.Prev = [32]byte{} }), "41 changed"},
-		"first":           {``, without(1, 1), "1 removed"},
-		"middle":          {``, without(41, 41), "41 removed"},
-		"run":             {``, without(41, 60), "41 removed"},
-		"a block":         {`DELETE FROM blocks WHERE first = 51`, nil, "51 removed"},
-		"bodies":          {`UPDATE blocks SET bodies = x'28b52ffd' WHERE first = 51`, nil, "51 changed"},
-		"more bodies":     {`UPDATE blocks SET bodies = CAST(bodies || bodies AS BLOB) WHERE first = 51`, nil, "51 changed"},
-		"other bodies":    {`UPDATE blocks SET bodies = (SELECT bodies FROM blocks WHERE first = 101) WHERE first = 51`, nil, "51 changed"},
-		"heads":           {`UPDATE blocks SET heads = x'01' WHERE first = 51`, nil, "51 changed"},
-		"heads cut":       {`UPDATE blocks SET heads = substr(heads, 1, length(heads) - 1) WHERE first = 51`, nil, "51 changed"},
-		"row's first":     {`UPDATE blocks SET first = 52 WHERE first = 51`, nil, "51 removed"},
-		"row's last":      {`UPDATE blocks SET last = 99 WHERE first = 51`, nil, "51 changed"},
-		"tail":            {``, without(291, 300), "291 cut"},
-		"tail of rows":    {`DELETE FROM blocks WHERE first > 250`, nil, "251 cut"},
-		"swapped":         {``, swap(41, 42), "41 reordered"},
-		"swapped far":     {``, swap(41, 142), "41 reordered"},
-		"rows swapped":    {`UPDATE blocks SET first = -1 WHERE first = 51; UPDATE blocks SET first = 51, last = 100 WHERE first = 101; UPDATE blocks SET first = 101, last = 150 WHERE first = -1`, nil, "51 reordered"},
-		"chain unlisted":  {`DELETE FROM chains`, nil, "1 inserted"},
-		"everything":      {`DELETE FROM blocks`, nil, "1 cut"},
-		"hidden":          {`DELETE FROM spans`, nil, "1 hidden"},
-		"hidden in part":  {`UPDATE spans SET last = last - 1 WHERE first = 51`, nil, "51 hidden"},
-		"session renamed": {`UPDATE sessions SET session = 'other'`, nil, "1 hidden"},
+		"untouched":                     {``, nil, ``},
+		"written anew":                  {``, func(rs []events.Record) []events.Record { return rs }, ``},
+		"payload":                       {``, one(41, func(r *events.Record) { r.Payload = []byte{0} }), "41 changed"},
+		"last payload":                  {``, one(300, func(r *events.Record) { r.Payload = nil }), "300 changed"},
+		"session":                       {``, one(41, func(r *events.Record) { r.Session = "s-2" }), "41 changed"},
+		"protocol":                      {``, one(41, func(r *events.Record) { r.Protocol = "" }), "41 changed"},
+		"kind":                          {``, one(41, func(r *events.Record) { r.Kind = 3 }), "41 changed"},
+		"hash":                          {``, one(41, func(r *events.Record) { r.Hash = [32]byte{} }), "41 changed"},
+		"prev":                          {``, one(41, func(r *events.Record) { r.Prev = [32]byte{} }), "41 changed"},
+		"first":                         {``, without(1, 1), "1 removed"},
+		"middle":                        {``, without(41, 41), "41 removed"},
+		"run":                           {``, without(41, 60), "41 removed"},
+		"a block":                       {`DELETE FROM blocks WHERE first = 51`, nil, "51 removed"},
+		"bodies":                        {`UPDATE blocks SET bodies = x'28b52ffd' WHERE first = 51`, nil, "51 changed"},
+		"more bodies":                   {`UPDATE blocks SET bodies = CAST(bodies || bodies AS BLOB) WHERE first = 51`, nil, "51 changed"},
+		"other bodies":                  {`UPDATE blocks SET bodies = (SELECT bodies FROM blocks WHERE first = 101) WHERE first = 51`, nil, "51 changed"},
+		"heads":                         {`UPDATE blocks SET heads = x'01' WHERE first = 51`, nil, "51 changed"},
+		"heads cut":                     {`UPDATE blocks SET heads = substr(heads, 1, length(heads) - 1) WHERE first = 51`, nil, "51 changed"},
+		"row's first":                   {`UPDATE blocks SET first = 52 WHERE first = 51`, nil, "51 removed"},
+		"row's last":                    {`UPDATE blocks SET last = 99 WHERE first = 51`, nil, "51 changed"},
+		"tail":                          {``, without(291, 300), "291 cut"},
+		"tail of rows":                  {`DELETE FROM blocks WHERE first > 250`, nil, "251 cut"},
+		"swapped":                       {``, swap(41, 42), "41 reordered"},
+		"swapped far":                   {``, swap(41, 142), "41 reordered"},
+		"rows swapped":                  {`UPDATE blocks SET first = -1 WHERE first = 51; UPDATE blocks SET first = 51, last = 100 WHERE first = 101; UPDATE blocks SET first = 101, last = 150 WHERE first = -1`, nil, "51 reordered"},
+		"chain unlisted":                {`DELETE FROM chains`, nil, "1 inserted"},
+		"everything":                    {`DELETE FROM blocks`, nil, "1 cut"},
+		"hidden":                        {`DELETE FROM spans`, nil, "1 hidden"},
+		"hidden in part":                {`UPDATE spans SET last = last - 1 WHERE first = 51`, nil, "51 hidden"},
+		"session renamed":               {`UPDATE sessions SET session = 'other'`, nil, "1 hidden"},
+		"before the first":              {`INSERT INTO blocks SELECT host, chain, 0, 0, heads, bodies FROM blocks WHERE first = 51`, nil, "0 inserted"},
+		"far before":                    {`INSERT INTO blocks SELECT host, chain, -70, 70, heads, bodies FROM blocks WHERE first = 51`, nil, "0 inserted"},
+		"ends before it":                {`INSERT INTO blocks SELECT host, chain, 60, 2, heads, bodies FROM blocks WHERE first = 51`, nil, "60 inserted"},
+		"ends before all":               {`INSERT INTO blocks SELECT host, chain, 60, -2, heads, bodies FROM blocks WHERE first = 51`, nil, "60 inserted"},
+		"before the first, of no chain": {`INSERT INTO blocks SELECT host, 'c9', -5, -5, heads, bodies FROM blocks WHERE first = 51`, nil, "0 inserted"},
 		"middle, closed up": {``, func(rs []events.Record) []events.Record {
 			rs = slices.Delete(rs, 39, 40)
 			shift(rs[39:], ^uint64(0))
@@ -271,4 +276,46 @@ func TestVerifyAgainstANotedHead(t *testing.T) {
 	if rep := verify(t, dir, recorder.Head{Host: "h2", Chain: "c2", Seq: 1}); len(rep.Faults) != 1 || rep.Faults[0].What != "removed" {
 		t.Errorf("a chain that is gone: %v", rep.Faults)
 	}
+}
+
+// What was put in front of a chain is shown to nobody as a part of a session.
+func TestRowsBeforeTheFirstAreNotShown(t *testing.T) {
+	for _, ends := range []string{"0, 0", "0, 9", "-3, 0", "-3, 9"} {
+		dir := t.TempDir()
+		s := open(t, dir)
+		h := newHost("c1")
+		work(h, "s-1")
+		add(t, s, messages("h1", h.All())...)
+		x, err := s.Find(t.Context(), "s-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := s.Show(t.Context(), x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		evil := newHost("c1")
+		evil.tell(events.Event{Kind: events.Statement, Session: newSession("s-1"), Number: 9, Verdict: events.Allow, Normalized: "SELECT 1"})
+		forged := evil.All()
+		forged[0].Seq = 0
+		insertRow(t, dir, ends, forged)
+		raw(t, dir, `UPDATE spans SET first = 0`)
+		got, err := s.Show(t.Context(), x)
+		if err != nil || len(got.Requests) != len(want.Requests) || len(got.Events) != len(want.Events) {
+			t.Errorf("rows %s: %d requests, want %d: %v", ends, len(got.Requests), len(want.Requests), err)
+		}
+		if rep := verify(t, dir); len(rep.Faults) != 1 || rep.Faults[0].What != "inserted" {
+			t.Errorf("rows %s: %+v", ends, rep.Faults)
+		}
+		if alarms := add(t, s, messages("h1", h.All())...); alarms != nil {
+			t.Errorf("rows %s: %q", ends, alarms)
+		}
+	}
+}
+
+// insertRow puts a block into a store behind the recorder's back.
+func insertRow(t *testing.T, dir, ends string, rs []events.Record) {
+	t.Helper()
+	heads, bodies := recorder.Block(rs)
+	raw(t, dir, fmt.Sprintf(`INSERT INTO blocks VALUES ('h1', 'c1', %s, x'%x', x'%x')`, ends, heads, bodies))
 }
