@@ -236,8 +236,13 @@ func (w *window) to(tick int64) {
 	}
 }
 
+// add counts in the latest tick, which holds no more than full.
 func (w *window) add(a Amount) {
 	n := &w.n[w.at%int64(len(w.n))]
+	a = Amount{
+		min(a.Rows, full.Rows-n.Rows), min(a.Bytes, full.Bytes-n.Bytes),
+		min(a.Statements, full.Statements-n.Statements), min(a.Lookups, full.Lookups-n.Lookups),
+	}
 	*n, w.sum = n.plus(a), w.sum.plus(a)
 }
 

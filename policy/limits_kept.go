@@ -38,16 +38,20 @@ type keptTick struct {
 var errCounts = errors.New("policy: not what counts of limits look like")
 
 // SaveCounts returns what counts for limits of a minute and an hour now, in a form
-// for RestoreCounts. It is the same while nothing is counted.
+// for RestoreCounts. It is the same while nothing is counted, and nothing is too old
+// to count.
 func (g *Gate) SaveCounts() ([]byte, error) {
 	kept := keptCounts{Version: 1}
+	now := g.now()
 	g.meters.mu.Lock()
-	if at := g.meters.lost; !at.IsZero() {
+	if at := g.meters.lost; !at.IsZero() && now.Sub(at) < time.Hour {
 		kept.Lost = at.Unix()
 	}
 	for _, key := range slices.Sorted(maps.Keys(g.meters.by)) {
 		m := g.meters.by[key]
 		m.mu.Lock()
+		m.minute.to(now.Unix())
+		m.hour.to(now.Unix() / 60)
 		k := keptMeter{Key: key, Minute: m.minute.ticks(), Hour: m.hour.ticks()}
 		m.mu.Unlock()
 		if len(k.Minute)+len(k.Hour) > 0 {
