@@ -58,7 +58,7 @@ itself.
 Exit codes: 0 ended in order, 1 failed, 2 bad usage, configuration or policy; with
 a COMMAND its own.`,
 		Example: `  sallyport proxy --config ci.yaml --issue -- pytest
-  sallyport proxy --config ci.yaml --listen 127.0.0.1:6432 --state /tmp/passage`,
+  sallyport proxy --config ci.yaml --listen 127.0.0.1:6432 --state ~/.local/state/passage`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {

@@ -49,7 +49,7 @@ func (o *proxyOptions) open(cfg *config.Config, log *slog.Logger) (_ *proxy, err
 	}()
 	state, err := filepath.Abs(o.state)
 	if err == nil {
-		err = os.MkdirAll(state, 0o700)
+		err = privateState(state)
 	}
 	if err != nil {
 		return nil, err
