@@ -87,11 +87,8 @@ a COMMAND its own.`,
 }
 
 func (o *proxyOptions) run(cfg *config.Config, command []string, out, diag io.Writer) error {
-	if os.Geteuid() == 0 {
-		return &exitError{
-			code: 1, err: errors.New("proxy must not run as root: it reads what agents send"),
-			hint: `as root, guard the host with "sallyport run"; in a container of CI: setpriv --reuid 65534 --regid 65534 --clear-groups sallyport proxy ...`,
-		}
+	if err := unprivileged(); err != nil {
+		return err
 	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
