@@ -308,10 +308,12 @@ func (j *Journal) interrupt(cut int64) error {
 		es := j.revive(s)
 		const why = "the interceptor died before the end was recorded"
 		for _, in := range slices.Clone(s.Open) {
+			// The policy may have had the transcript hold a part of the result,
+			// or nothing of it: what it holds is no bound of what was shown.
 			if _, err := j.append(&events.Event{
 				Kind: events.Response, Time: now, Session: es, Number: in.Number,
 				Status: "interrupted", Recorded: in.Shown, Bytes: in.Shown, Reason: why,
-				Message: fmt.Sprintf("at most the %d bytes of the result that the transcript holds were shown", in.Shown),
+				Message: fmt.Sprintf("how much of the result was shown is unknown: the transcript holds %d bytes of it", in.Shown),
 			}, true); err != nil {
 				return err
 			}
