@@ -99,13 +99,15 @@ func Verify(ctx context.Context, s *SQLite, expect []Head) (Report, error) {
 type end struct {
 	seq    uint64
 	hash   []byte
+	proved uint64 // the newest record with none missing before it: hosts hold a receipt for it
+	proof  []byte // its hash
 	listed bool
 }
 
 func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 	ends := map[[2]string]end{}
-	rows, err := tx.QueryContext(ctx, `SELECT host, chain, head_seq, head_hash, 1 FROM chains UNION ALL
-		SELECT DISTINCT host, chain, 0, x'', 0 FROM blocks b WHERE NOT EXISTS (SELECT 1 FROM chains c WHERE c.host = b.host AND c.chain = b.chain)`)
+	rows, err := tx.QueryContext(ctx, `SELECT host, chain, head_seq, head_hash, proved_seq, proved_hash, 1 FROM chains UNION ALL
+		SELECT DISTINCT host, chain, 0, x'', 0, x'', 0 FROM blocks b WHERE NOT EXISTS (SELECT 1 FROM chains c WHERE c.host = b.host AND c.chain = b.chain)`)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +115,7 @@ func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 	for rows.Next() {
 		var k [2]string
 		var e end
-		if err := rows.Scan(&k[0], &k[1], &e.seq, &e.hash, &e.listed); err != nil {
+		if err := rows.Scan(&k[0], &k[1], &e.seq, &e.hash, &e.proved, &e.proof, &e.listed); err != nil {
 			return nil, err
 		}
 		ends[k] = e
@@ -167,6 +169,8 @@ func (w *walker) walk() (ChainReport, *Fault, error) {
 		w.bad(1, "inserted", "the store's list of chains does not have this one")
 	case last < w.end.seq:
 		w.bad(last+1, "cut", "%s from the end", missing(last+1, w.end.seq))
+	case last < w.end.proved:
+		w.bad(last+1, "cut", "%s from the end: there is a receipt for %d", missing(last+1, w.end.proved), w.end.proved)
 	case last > 0 && string(w.end.hash) != string(w.prev[:]):
 		w.bad(last, "changed", "the recorder noted another hash for it")
 	}
@@ -194,6 +198,9 @@ func (w *walker) record(r *events.Record) error {
 			return err
 		}
 		w.bad(seq, what, "%s", why)
+	}
+	if r.Seq == w.end.proved && string(w.end.proof) != string(r.Hash[:]) {
+		w.bad(r.Seq, "changed", "its hash is %x, and the receipt for it says %x", r.Hash, w.end.proof)
 	}
 	if h, ok := w.expect[r.Seq]; ok && h != r.Hash {
 		w.bad(r.Seq, "changed", "its hash is %x, and was noted as %x", r.Hash, h)

@@ -189,6 +189,8 @@ func TestVerifyNamesTheRecord(t *testing.T) {
 		"rows swapped":                  {`UPDATE blocks SET first = -1 WHERE first = 51; UPDATE blocks SET first = 51, last = 100 WHERE first = 101; UPDATE blocks SET first = 101, last = 150 WHERE first = -1`, nil, "51 reordered"},
 		"chain unlisted":                {`DELETE FROM chains`, nil, "1 inserted"},
 		"everything":                    {`DELETE FROM blocks`, nil, "1 cut"},
+		"receipt's hash":                {`UPDATE chains SET proved_seq = 51`, nil, "51 changed"},
+		"receipt's number":              {`UPDATE chains SET proved_seq = 400`, nil, "301 cut"},
 		"hidden":                        {`DELETE FROM spans`, nil, "1 hidden"},
 		"hidden in part":                {`UPDATE spans SET last = last - 1 WHERE first = 51`, nil, "51 hidden"},
 		"session renamed":               {`UPDATE sessions SET session = 'other'`, nil, "1 hidden"},
