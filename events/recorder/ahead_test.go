@@ -22,23 +22,33 @@ func TestDamageOfWhatWaits(t *testing.T) {
 	}{
 		"bodies, reached in order": {
 			`UPDATE ahead SET bodies = x'00' WHERE first = 13`, true,
-			[]string{"damaged 13"}, []string{"gap 13"}, late(13, 22),
+			[]string{"damaged 13"},
+			[]string{"gap 13"},
+			late(13, 22),
 		},
 		"bodies, waited for too long": {
 			`UPDATE ahead SET bodies = x'00' WHERE first = 13`, false,
-			nil, []string{"damaged 13", "gap 11"}, late(11, 22),
+			nil,
+			[]string{"damaged 13", "gap 11"},
+			late(11, 22),
 		},
 		"heads": {
 			`UPDATE ahead SET heads = x'01' WHERE first = 13`, false,
-			nil, []string{"damaged 13", "gap 11"}, late(11, 22),
+			nil,
+			[]string{"damaged 13", "gap 11"},
+			late(11, 22),
 		},
 		"the second": {
 			`UPDATE ahead SET bodies = x'00' WHERE first = 23`, false,
-			nil, []string{"gap 11", "damaged 23"}, late(11, 12),
+			nil,
+			[]string{"gap 11", "damaged 23"},
+			late(11, 12),
 		},
 		"both": {
 			`UPDATE ahead SET bodies = x'00'`, false,
-			nil, []string{"damaged 13", "damaged 23"}, nil,
+			nil,
+			[]string{"damaged 13", "damaged 23"},
+			nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
