@@ -190,6 +190,8 @@ func (w *walker) record(r *events.Record) error {
 	case w.fault != nil: // the first one is named; the rest is counted
 	case w.end.listed && r.Seq > w.end.seq:
 		w.bad(r.Seq, "inserted", "the recorder stored %d records", w.end.seq)
+	case r.Seq < want:
+		w.bad(r.Seq, "inserted", "another row holds record %d as well", r.Seq)
 	case r.Seq != want:
 		w.bad(want, "removed", "%s", missing(want, r.Seq-1))
 	case sum != r.Hash || r.Prev != w.prev:

@@ -196,6 +196,7 @@ func TestVerifyNamesTheRecord(t *testing.T) {
 		"session renamed":               {`UPDATE sessions SET session = 'other'`, nil, "1 hidden"},
 		"before the first":              {`INSERT INTO blocks SELECT host, chain, 0, 0, heads, bodies FROM blocks WHERE first = 51`, nil, "0 inserted"},
 		"far before":                    {`INSERT INTO blocks SELECT host, chain, -70, 70, heads, bodies FROM blocks WHERE first = 51`, nil, "0 inserted"},
+		"a second row":                  {`INSERT INTO blocks SELECT host, chain, 60, 60 + last - first, heads, bodies FROM blocks WHERE first = 51`, nil, "60 inserted"},
 		"ends before it":                {`INSERT INTO blocks SELECT host, chain, 60, 2, heads, bodies FROM blocks WHERE first = 51`, nil, "60 inserted"},
 		"ends before all":               {`INSERT INTO blocks SELECT host, chain, 60, -2, heads, bodies FROM blocks WHERE first = 51`, nil, "60 inserted"},
 		"before the first, of no chain": {`INSERT INTO blocks SELECT host, 'c9', -5, -5, heads, bodies FROM blocks WHERE first = 51`, nil, "0 inserted"},
