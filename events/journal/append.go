@@ -157,7 +157,7 @@ func (j *Journal) alone(c *events.Chunk) (uint64, error) {
 	}
 	seq, err := j.commitFrame(b, pre, plen, c.Number)
 	if err == nil {
-		j.intents.chunk(c.Session.ID, c)
+		j.intents.chunk(c.Session.ID, c, seq)
 	}
 	return seq, err
 }

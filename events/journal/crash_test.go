@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -427,6 +428,55 @@ func TestReleaseKeepsWhatIsOpen(t *testing.T) {
 	}
 	if n != 2 || revived != 1 {
 		t.Fatalf("%d ends of the long session, revived %d times", n, revived)
+	}
+}
+
+// What the transcript holds of a result counts once: in segments that were
+// released, in those that were not, and after the release.
+func TestReleaseCountsAResultOnce(t *testing.T) {
+	d := newDisk()
+	j, err := on(t, d, journal.Options{SegmentBytes: 4 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := session("long")
+	want := int64(0)
+	add := func() {
+		text := strings.Repeat("x", 100)
+		if err := record(j, now(s, 1, text)); err != nil {
+			t.Fatal(err)
+		}
+		want += int64(len(text))
+	}
+	wait(t, must(t)(j.Append(statement(s, 1, "runs for a day"))))
+	for range 2 {
+		for range 100 {
+			add()
+		}
+		wait(t, must(t)(j.Append(event(events.Alarm, nil, 0))))
+		for range 5 { // in the segment that stays
+			add()
+		}
+		wait(t, must(t)(j.Append(event(events.Alarm, nil, 0))))
+		first := j.First()
+		if err := j.Release(j.Last()); err != nil {
+			t.Fatal(err)
+		}
+		if j.First() == first {
+			t.Fatalf("nothing was released: it begins with %d", first)
+		}
+	}
+	add()
+	wait(t, must(t)(j.Append(event(events.Alarm, nil, 0))))
+	left := d.kill()
+	j.Close()
+	if j, err = on(t, left, journal.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	rs := all(t, j, j.First())
+	if l := decode(t, rs[len(rs)-1]); l.Status != "interrupted" || l.Recorded != want {
+		t.Errorf("%+v, want %d bytes", l, want)
 	}
 }
 

@@ -50,7 +50,7 @@ func (j *Journal) hold(c *events.Chunk) (bool, error) {
 	}
 	h.payload, h.number, h.old = events.AppendPiece(h.payload, c), c.Number, false
 	j.holding += h.room()
-	j.intents.chunk(h.id, c)
+	j.intents.chunk(h.id, c, j.seq+1)
 	return true, nil
 }
 
@@ -73,7 +73,7 @@ func (j *Journal) join(c *events.Chunk) (seq uint64, joined bool, err error) {
 	if err := j.let(h); err != nil {
 		return 0, true, err
 	}
-	j.intents.chunk(h.id, c)
+	j.intents.chunk(h.id, c, j.seq)
 	return j.seq, true, nil
 }
 

@@ -29,7 +29,9 @@ type intent struct {
 	Number uint64
 	Seq    uint64
 	Shown  int64 // bytes of its result in the transcript
-	room   int64
+	// Counted, in a snapshot: pieces in records up to here are in Shown.
+	Counted uint64 `json:",omitempty"`
+	room    int64
 }
 
 // outcomeRoom is what an outcome may need beyond its own intent's size.
@@ -92,15 +94,17 @@ func (in *intents) answered(s *session, number uint64) {
 	}
 }
 
-// chunk takes note of a piece of a transcript.
-func (in *intents) chunk(id string, c *events.Chunk) {
+// chunk takes note of a piece of a transcript, in the record seq.
+func (in *intents) chunk(id string, c *events.Chunk, seq uint64) {
 	s := in.sessions[id]
 	if s == nil || c.Kind != events.ChunkResult {
 		return
 	}
 	for i := len(s.Open) - 1; i >= 0; i-- {
 		if s.Open[i].Number == c.Number {
-			s.Open[i].Shown += int64(len(c.Data))
+			if seq > s.Open[i].Counted {
+				s.Open[i].Shown += int64(len(c.Data))
+			}
 			return
 		}
 	}

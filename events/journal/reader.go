@@ -179,6 +179,7 @@ func (j *Journal) snapshot(upTo uint64) *snapshot {
 		c := &session{ID: s.ID, Protocol: s.Protocol, First: s.First, Opened: s.Opened, Payload: s.Payload}
 		for _, in := range s.Open {
 			if in.Seq <= upTo {
+				in.Counted = j.seq
 				c.Open = append(c.Open, in)
 			}
 		}

@@ -247,7 +247,7 @@ func (j *Journal) track(fr *frame, upTo uint64) {
 	case r.Kind == 0:
 		cs, _ := events.ParseChunks(nil, r.Payload)
 		for i := range cs {
-			j.intents.chunk(r.Session, &cs[i])
+			j.intents.chunk(r.Session, &cs[i], r.Seq)
 		}
 	default:
 		j.intents.event(r.Kind, r.Session, r.Protocol, fr.number, r.Seq, int(fr.size))
