@@ -91,9 +91,10 @@ func (c *conn) analysis(scope string) error {
 	return nil
 }
 
-// reverts reports that a text undoes what its analysis relies on, and goes on.
+// reverts reports that a text may undo what its analysis relies on, and goes on. A
+// COMMIT does so where the transaction has failed.
 func (c *conn) reverts(an *query.Analysis) bool {
-	return c.ddl.seen != 0 && len(an.Commands) > 1 && len(an.Objects) > 0 && slices.Contains(an.Commands, "rollback")
+	return c.ddl.open && len(an.Commands) > 1 && len(an.Objects) > 0 && (slices.Contains(an.Commands, "rollback") || slices.Contains(an.Commands, "commit"))
 }
 
 // reading is what a statement of our own gives. It belongs to the goroutine that

@@ -163,6 +163,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		w.statement(s.Stmt, an)
 		w.finish()
 		w.target.check(w)
+		w.storesNothingRevealed()
 		unknown = unknown || w.unknown
 		an.take(w, masked)
 		maps.Copy(filtered, w.filtered)

@@ -61,8 +61,13 @@ func (w *walker) attribute(r reference) {
 			break
 		}
 	}
-	if items == nil && (w.snap.Builtin[r.name] || len(w.snap.Functions[r.name]) > 0) {
+	switch own := len(w.snap.Functions[r.name]) > 0; {
+	case items == nil && (own || w.snap.Builtin[r.name]):
 		w.field(r.name)
+	case own:
+		// A column, if the server finds the relation that the catalog has. An agent
+		// that makes and drops relations may see to it that it finds another.
+		w.function([]string{r.name})
 	}
 }
 

@@ -104,6 +104,21 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 	return rels
 }
 
+// storesNothingRevealed: what is revealed is shown to who said why. Where it is
+// stored, others would see it, and later.
+func (w *walker) storesNothingRevealed() {
+	if !w.writes {
+		return
+	}
+	for f := range w.masked {
+		if w.scope.Mask(f).Kind == policy.MaskReveal {
+			w.refuse("it writes, and %s is revealed: a revealed value may be shown, not stored", f)
+			w.remedy = "RESET sallyport.justification first"
+			return
+		}
+	}
+}
+
 // neighbours sanitizes errors of writes on relations whose rows are checked
 // together with protected ones: over foreign keys, in parents and children.
 func (w *walker) neighbours(r *catalog.Relation) {
