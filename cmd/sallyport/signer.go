@@ -65,6 +65,9 @@ func sign(conn net.Conn, files [3]*os.File, orders io.Reader) error {
 	if len(f.Root) == 0 {
 		return makeAuthority(files, &o)
 	}
+	for _, file := range files {
+		file.Close() // what it needs it has read
+	}
 	a, err := tlsport.LoadAuthority(f)
 	clear(f.Key)
 	if err != nil {

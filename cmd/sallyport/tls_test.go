@@ -135,8 +135,8 @@ func TestTLSOnBothDoors(t *testing.T) {
 	if len(signers) != 1 {
 		t.Fatalf("signers: %v", signers)
 	}
-	for pid, want := range map[int]bool{signers[0]: true, h.daemon(): false, h.loader.Process.Pid: false} {
-		has := false
+	for _, pid := range []int{signers[0], h.daemon(), h.loader.Process.Pid} {
+		has := false // the signer has read it, and closed it
 		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 		for _, fd := range fds {
 			to, _ := os.Readlink(fd)
@@ -146,7 +146,7 @@ func TestTLSOnBothDoors(t *testing.T) {
 				t.Errorf("process %d can write %s", pid, to)
 			}
 		}
-		if has != want || len(fds) == 0 {
+		if has || len(fds) == 0 {
 			t.Errorf("process %d has the key open: %v", pid, has)
 		}
 	}
