@@ -166,13 +166,7 @@ func (c *conn) switchNow(s *switching, now time.Time) (st *statement, d policy.D
 	c.number++
 	sc := c.scope()
 	st = s.statement(sc)
-	d, derr := c.decide(policy.StatementReq, st, sc, bytesOf(s.text), nil, 0, now)
-	if derr == nil {
-		err = c.record(d.Record(), now, bytesOf(s.text), nil)
-	}
-	if !d.Allowed() {
-		r = c.refused(d, derr, st.an)
-	}
+	d, r, err = c.decideOwn(st, sc, s.text, now)
 	return st, d, r, err
 }
 
@@ -194,26 +188,14 @@ func (c *conn) simpleSwitch(s *switching) error {
 	if r != nil {
 		return c.refuse(true, r)
 	}
-	b, at := begin(c.msg[:0], 'Q')
-	c.msg = finish(appendString(b, s.text), at)
+	c.queryOwn(s.text)
 	return c.sendSwitch(stepQuery, s, st, d, now)
 }
 
 // parseSwitch prepares such a text. It is decided when it is executed.
 func (c *conn) parseSwitch(s switching, name []byte, types []uint32, rest []byte) error {
 	p := &prepared{name: string(name), sql: s.text, sent: s.text, types: types, st: s.statement(c.scope()), switches: &s}
-	b, at := begin(c.msg[:0], 'P')
-	b = appendString(append(append(b, name...), 0), s.text)
-	c.msg = finish(append(b, rest...), at)
-	return c.push(&step{kind: stepParse, change: change{kind: ofStatement, name: p.name, stmt: p}}, c.login, c.msg)
-}
-
-// bindSwitch binds it.
-func (c *conn) bindSwitch(p *prepared, port *portal, name, body []byte) error {
-	port.name, port.stmt, port.st, port.who = string(name), p, p.st, c.s.Principal()
-	b, at := begin(c.msg[:0], 'B')
-	c.msg = finish(append(b, body...), at)
-	return c.push(&step{kind: stepBind, change: change{kind: ofPortal, name: port.name, port: port}}, c.login, c.msg)
+	return c.parseOwn(p, voiceNone, rest)
 }
 
 // executeSwitch executes it.
@@ -226,7 +208,6 @@ func (c *conn) executeSwitch(s *switching, body []byte) error {
 	if r != nil {
 		return c.refuse(false, r)
 	}
-	b, at := begin(c.msg[:0], 'E')
-	c.msg = finish(append(b, body...), at)
+	c.executeOwn(body)
 	return c.sendSwitch(stepExecute, s, st, d, now)
 }

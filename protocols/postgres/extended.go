@@ -227,9 +227,9 @@ func (c *conn) bind(body []byte) error {
 	}
 	switch {
 	case p.switches != nil:
-		return c.bindSwitch(p, port, pname, body)
+		return c.bindOwn(p, port, voiceNone, pname, body)
 	case p.justifies != nil:
-		return c.bindJustify(p, port, pname, body)
+		return c.bindOwn(p, port, voiceNone, pname, body)
 	case p.explained != c.explains(p.st):
 		return c.refuseMode(p, body)
 	case p.explained:

@@ -155,14 +155,8 @@ func (c *conn) justifyNow(j *justifying, now time.Time) (st *statement, d policy
 	c.justify(&justifying{})
 	sc := c.scope()
 	st = j.statement(sc)
-	d, derr := c.decide(policy.StatementReq, st, sc, bytesOf(j.text), nil, 0, now)
-	if derr == nil {
-		err = c.record(d.Record(), now, bytesOf(j.text), nil)
-	}
-	if !d.Allowed() {
-		return st, d, c.refused(d, derr, st.an), err
-	}
-	return st, d, nil, err
+	d, r, err = c.decideOwn(st, sc, j.text, now)
+	return st, d, r, err
 }
 
 // refuseJustification refuses words that are no justification.
@@ -185,8 +179,7 @@ func (c *conn) simpleJustify(j *justifying) error {
 	if r != nil {
 		return c.refuse(true, r)
 	}
-	b, at := begin(c.msg[:0], 'Q')
-	c.msg = finish(appendString(b, j.text), at)
+	c.queryOwn(j.text)
 	return c.sendJustify(stepQuery, j, st, d, now)
 }
 
@@ -205,18 +198,7 @@ func (c *conn) parseJustify(j justifying, name []byte, types []uint32, rest []by
 		return c.refuseJustification(false, why)
 	}
 	p := &prepared{name: string(name), sql: j.text, sent: j.text, types: types, st: j.statement(c.scope()), justifies: &j}
-	b, at := begin(c.msg[:0], 'P')
-	b = appendString(append(append(b, name...), 0), j.text)
-	c.msg = finish(append(b, rest...), at)
-	return c.push(&step{kind: stepParse, change: change{kind: ofStatement, name: p.name, stmt: p}}, c.login, c.msg)
-}
-
-// bindJustify binds it.
-func (c *conn) bindJustify(p *prepared, port *portal, name, body []byte) error {
-	port.name, port.stmt, port.st, port.who = string(name), p, p.st, c.s.Principal()
-	b, at := begin(c.msg[:0], 'B')
-	c.msg = finish(append(b, body...), at)
-	return c.push(&step{kind: stepBind, change: change{kind: ofPortal, name: port.name, port: port}}, c.login, c.msg)
+	return c.parseOwn(p, voiceNone, rest)
 }
 
 // executeJustify executes it.
@@ -229,7 +211,6 @@ func (c *conn) executeJustify(j *justifying, body []byte) error {
 	if r != nil {
 		return c.refuse(false, r)
 	}
-	b, at := begin(c.msg[:0], 'E')
-	c.msg = finish(append(b, body...), at)
+	c.executeOwn(body)
 	return c.sendJustify(stepExecute, j, st, d, now)
 }

@@ -131,8 +131,7 @@ func (c *conn) simpleSaying(s *says) error {
 	if r != nil {
 		return c.refuse(true, r)
 	}
-	b, at := begin(c.msg[:0], 'Q')
-	c.msg = finish(appendString(b, s.text), at)
+	c.queryOwn(s.text)
 	return c.sendSaying(stepQuery, s, st, d, now)
 }
 
@@ -165,20 +164,14 @@ func (c *conn) parseSaying(s *says, name []byte, types []uint32, rest []byte) er
 	own := *s
 	own.token = slices.Clone(s.token)
 	p := &prepared{name: string(name), sql: s.text, sent: s.text, types: types, st: s.statement(c.scope()), says: &own}
-	b, at := begin(c.msg[:0], 'P')
-	b = appendString(append(append(b, name...), 0), s.text)
-	c.msg = finish(append(b, rest...), at)
 	c.voiced = true
-	return c.push(&step{kind: stepParse, voice: voiceAhead, change: change{kind: ofStatement, name: p.name, stmt: p}}, c.login, c.msg)
+	return c.parseOwn(p, voiceAhead, rest)
 }
 
 // bindSaying binds it.
 func (c *conn) bindSaying(p *prepared, port *portal, name, body []byte) error {
-	port.name, port.stmt, port.st = string(name), p, p.st
-	b, at := begin(c.msg[:0], 'B')
-	c.msg = finish(append(b, body...), at)
 	c.voiced = true
-	return c.push(&step{kind: stepBind, voice: voiceAhead, change: change{kind: ofPortal, name: port.name, port: port}}, c.login, c.msg)
+	return c.bindOwn(p, port, voiceAhead, name, body)
 }
 
 // executeSaying executes it.
@@ -191,8 +184,7 @@ func (c *conn) executeSaying(s *says, body []byte) error {
 	if r != nil {
 		return c.refuse(false, r)
 	}
-	b, at := begin(c.msg[:0], 'E')
-	c.msg = finish(append(b, body...), at)
+	c.executeOwn(body)
 	return c.sendSaying(stepExecute, s, st, d, now)
 }
 
