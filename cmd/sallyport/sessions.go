@@ -39,7 +39,7 @@ masked, and each row as the agent saw it.`,
 	}
 	cmd.PersistentFlags().String("store", defaultStore, "folder of the recorder's store")
 	cmd.MarkPersistentFlagDirname("store")
-	cmd.AddCommand(sessionsLs(), sessionsShow(), sessionsReplay(), sessionsExport())
+	cmd.AddCommand(sessionsLs(), sessionsShow(), sessionsReplay(), sessionsExport(), sessionsAlarms())
 	return cmd
 }
 
@@ -303,7 +303,10 @@ func showStatement(b *strings.Builder, q *recorder.Statement) {
 	put("because", q.Why)
 	put("detected", strings.Join(q.Detected, ", "))
 	put("code", q.Code)
-	if q.Status != "" {
+	switch {
+	case q.RecordedOnly:
+		put("outcome", fmt.Sprintf("%s: %d rows, %d bytes are recorded, and whether more was shown is not known", q.Status, q.Rows, q.Bytes))
+	case q.Status != "":
 		put("outcome", fmt.Sprintf("%s, %d rows, %d bytes, %s", q.Status, q.Rows, q.Bytes, q.Duration.Round(time.Microsecond)))
 	}
 }

@@ -32,8 +32,10 @@ func verifyCmd() *cobra.Command {
 		Short: "Prove that no record was removed, changed, reordered or inserted",
 		Long: `Recompute the hash of every record and follow every chain from its first one.
 The first record of a chain that was removed, changed, reordered, inserted, cut
-off, or hidden from its session is named: of the recorder's store, or of a host's own journal (as root, on
-the host; it may be in use), whose signed checkpoints are held against its key.
+off, or hidden from its session is named: of the recorder's store, or of a host's
+own journal (as root, on the host; it may be in use), whose signed checkpoints are
+held against its key. What "sessions ls" lists is held against the records, and
+the recorder's alarms against each other.
 
 A chain that somebody made anew as a whole, with all hashes, is sound in itself:
 keep the output of --json elsewhere and give it to the next run as --expect.
@@ -48,20 +50,20 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 			if (store == "") == (folder == "") {
 				return configError(errors.New("name what to verify: --store or --journal"))
 			}
-			heads, err := readHeads(expect)
+			noted, err := readNoted(expect)
 			if err != nil {
 				return configError(err)
 			}
 			var rep verifyReport
 			if folder != "" {
-				if rep.Journal, err = verifyJournal(folder, heads); err != nil {
+				if rep.Journal, err = verifyJournal(folder, noted.Heads); err != nil {
 					return err
 				}
 				rep.Sound = rep.Journal.Fault == nil
 				return rep.tell(cmd.OutOrStdout(), asJSON)
 			}
 			err = withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
-				r, err := recorder.Verify(ctx, s, heads)
+				r, err := recorder.Verify(ctx, s, noted)
 				rep.Store = &r
 				return err
 			})
@@ -100,29 +102,32 @@ func (r *verifyReport) tell(w io.Writer, asJSON bool) error {
 	return err
 }
 
-func readHeads(file string) ([]recorder.Head, error) {
+// readNoted takes the heads and the newest alarm from an earlier run's output.
+func readNoted(file string) (noted recorder.Noted, err error) {
 	if file == "" {
-		return nil, nil
+		return noted, nil
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("--expect: %w", err)
+		return noted, fmt.Errorf("--expect: %w", err)
 	}
 	var rep verifyReport
 	if err := json.Unmarshal(b, &rep); err != nil || rep.Store == nil {
-		return nil, fmt.Errorf("--expect %s: not the output of verify --store --json (%v)", file, err)
+		return noted, fmt.Errorf("--expect %s: not the output of verify --store --json (%v)", file, err)
 	}
-	var heads []recorder.Head
+	if rep.Store.Alarm.ID > 0 {
+		noted.Alarm = &rep.Store.Alarm
+	}
 	for _, c := range rep.Store.Chains {
 		h := recorder.Head{Host: c.Host, Chain: c.Chain, Seq: c.Last}
 		if n, err := hex.Decode(h.Hash[:], []byte(c.Hash[:min(len(c.Hash), 64)])); err != nil || n != 32 {
-			return nil, fmt.Errorf("--expect %s: chain %s: %q is no hash", file, c.Chain, c.Hash)
+			return noted, fmt.Errorf("--expect %s: chain %s: %q is no hash", file, c.Chain, c.Hash)
 		}
 		if h.Seq > 0 {
-			heads = append(heads, h)
+			noted.Heads = append(noted.Heads, h)
 		}
 	}
-	return heads, nil
+	return noted, nil
 }
 
 func printReport(w io.Writer, rep *recorder.Report) error {
@@ -136,12 +141,15 @@ func printReport(w io.Writer, rep *recorder.Report) error {
 		fmt.Fprintf(w, "alarm %s: %s: host %s, chain %s, record %d: %s\n", a.Time.Local().Format("2006-01-02 15:04:05"), a.What,
 			render.Line(a.Host), render.Line(a.Chain), a.Seq, render.Line(a.Detail))
 	}
+	if n := rep.Alarm.ID - int64(len(rep.Alarms)); n > 0 {
+		fmt.Fprintf(w, "%d alarms came before these (list them with: sallyport sessions alarms)\n", n)
+	}
 	for _, f := range rep.Faults {
 		fmt.Fprintf(w, "NOT SOUND: %s\n", render.Line(f.String()))
 	}
 	if len(rep.Faults) > 0 {
 		return nil
 	}
-	_, err := fmt.Fprintln(w, "sound: every record is there, unchanged and in its place")
+	_, err := fmt.Fprintln(w, "sound: every record is there, unchanged and in its place; so are the alarms, and the list of sessions says what they say")
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -38,8 +39,10 @@ type adder struct {
 	alarms   []Alarm
 	stmts    map[string]*sql.Stmt // of this transaction, by their text
 	w        *blockWriter
-	chunks   []events.Chunk // of a record, for index
-	glance   *ocsf.Glancer
+	look     looker
+
+	refused   map[string]*refused // by host
+	lastAlarm *alarmEnd           // nil: not known yet
 }
 
 // Add implements Store.
@@ -71,7 +74,8 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Time) *adder {
 	return &adder{
 		ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}, sessions: map[[2]string]*sessionState{},
-		stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter), glance: glance,
+		stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter), look: looker{glance: glance},
+		refused: map[string]*refused{},
 	}
 }
 
@@ -106,6 +110,9 @@ func (a *adder) commit() (heads []Head, err error) {
 		if err := a.keep(s); err != nil {
 			return nil, fmt.Errorf("recorder: store: %w", err)
 		}
+	}
+	if err := a.keepAlarms(); err != nil {
+		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
 	if err := a.tx.Commit(); err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
@@ -146,10 +153,10 @@ func (a *adder) one(query string, args []any, to ...any) error {
 func (a *adder) add(m *Message) error {
 	r := &m.Record
 	if m.Err != nil {
-		return a.alarm(m.Host, r, "unreadable", m.Err.Error())
+		return a.refuse(m.Host, r, "unreadable", m.Err.Error())
 	}
 	if !r.Intact() {
-		return a.alarm(m.Host, r, "changed", "its hash is not that of its content")
+		return a.refuse(m.Host, r, "changed", "its hash is not that of its content")
 	}
 	c, err := a.chain(m.Host, r)
 	if err != nil {
@@ -170,7 +177,7 @@ func (a *adder) take(c *chainState, r *events.Record, arrived int64) error {
 		c.await(r, arrived)
 		return nil
 	case r.Prev != c.lastHash:
-		return a.alarm(c.Host, r, "unlinked", fmt.Sprintf("it does not follow record %d that is stored", c.last))
+		return a.refuse(c.Host, r, "unlinked", fmt.Sprintf("it does not follow record %d that is stored", c.last))
 	}
 	return a.append(c, r)
 }
@@ -180,23 +187,27 @@ func (a *adder) take(c *chainState, r *events.Record, arrived int64) error {
 func (a *adder) again(c *chainState, r *events.Record) error {
 	have, err := a.stored(c, r.Seq)
 	switch {
+	case errors.Is(err, errBlock):
+		// It may be stored there, or not: it is kept apart until somebody looks.
+		return a.refuse(c.Host, r, "damaged", fmt.Sprintf("whether it is stored can't be told: %v", err))
 	case err != nil:
 		return err
 	case have != nil && have.Hash == r.Hash:
 		return nil
 	case have != nil:
-		return a.alarm(c.Host, r, "forked", "another record with this number is stored")
+		return a.refuse(c.Host, r, "forked", "another record with this number is stored")
 	}
+	// Of a neighbour in a damaged block nothing is known: Verify names that one.
 	before, err := a.stored(c, r.Seq-1)
-	if err != nil {
+	if err != nil && !errors.Is(err, errBlock) {
 		return err
 	}
 	after, err := a.stored(c, r.Seq+1)
-	if err != nil {
+	if err != nil && !errors.Is(err, errBlock) {
 		return err
 	}
 	if before != nil && before.Hash != r.Prev || after != nil && after.Prev != r.Hash {
-		return a.alarm(c.Host, r, "unlinked", "it does not fit between the records that are stored")
+		return a.refuse(c.Host, r, "unlinked", "it does not fit between the records that are stored")
 	}
 	if err := a.insert(c, []events.Record{*r}); err != nil {
 		return err
@@ -206,11 +217,11 @@ func (a *adder) again(c *chainState, r *events.Record) error {
 	}
 	for c.Seq < c.last { // the head moves over what is now complete
 		h, err := a.stored(c, c.Seq+1)
-		if err != nil {
+		if err != nil && !errors.Is(err, errBlock) {
 			return err
 		}
 		if h == nil {
-			break
+			break // missing, or not to be read: no receipt for what is behind it
 		}
 		c.Seq, c.Hash, c.moved = h.Seq, h.Hash, true
 	}
@@ -230,9 +241,10 @@ func (a *adder) stored(c *chainState, seq uint64) (*events.Record, error) {
 		return r, nil
 	}
 	var first uint64
+	var last int64
 	var heads []byte
-	err := a.one(`SELECT first, heads FROM blocks WHERE host = ? AND chain = ? AND first <= ? AND first >= 1 ORDER BY first DESC LIMIT 1`,
-		[]any{c.Host, c.Chain, seq}, &first, &heads)
+	err := a.one(`SELECT first, last, heads FROM blocks WHERE host = ? AND chain = ? AND first <= ? AND first >= 1 ORDER BY first DESC LIMIT 1`,
+		[]any{c.Host, c.Chain, seq}, &first, &last, &heads)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -240,6 +252,9 @@ func (a *adder) stored(c *chainState, seq uint64) (*events.Record, error) {
 		return nil, err
 	}
 	if c.seen, _, err = readHeads(c.Chain, first, heads); err != nil {
+		if last < int64(min(seq, math.MaxInt64)) {
+			return nil, nil // nor does the row say that it holds this one
+		}
 		return nil, fmt.Errorf("host %s, chain %s, block of record %d: %w", c.Host, c.Chain, first, err)
 	}
 	return at(c.seen, seq), nil
@@ -335,25 +350,4 @@ func (a *adder) newChain(host string, r *events.Record) error {
 	}
 	var zero [32]byte
 	return a.exec(`INSERT INTO chains VALUES (?,?,0,?,0,?,?)`, host, r.Chain, zero[:], zero[:], a.now.UnixNano())
-}
-
-// alarm notes an alarm with the record that raised it, once.
-func (a *adder) alarm(host string, r *events.Record, what, detail string) error {
-	res, err := a.tx.ExecContext(a.ctx, `INSERT OR IGNORE INTO alarms VALUES (?,?,?,?,?,?,?,?)`, a.now.UnixNano(), host, r.Chain, int64(r.Seq), what, detail, r.Hash[:], bytes(r.Payload))
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return err
-	}
-	a.alarms = append(a.alarms, Alarm{a.now, host, r.Chain, r.Seq, what, detail})
-	return nil
-}
-
-// bytes keeps an empty payload from becoming NULL.
-func bytes(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }

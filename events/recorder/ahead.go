@@ -102,7 +102,7 @@ func (a *adder) load(c *chainState, upTo uint64) error {
 	rows.Close()
 	for i := range damaged {
 		detail := fmt.Sprintf("%d records, of which it was the first, waited for one in front of them, and can't be read: their block is damaged", counts[i])
-		if err := a.alarm(c.Host, &damaged[i], "damaged", detail); err != nil {
+		if err := a.refuse(c.Host, &damaged[i], "damaged", detail); err != nil {
 			return err
 		}
 	}

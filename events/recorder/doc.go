@@ -28,11 +28,12 @@ type Head struct {
 
 // Alarm is something that should never be seen in a sound chain.
 type Alarm struct {
+	ID     int64     `json:"id"` // from 1, without gaps
 	Time   time.Time `json:"time"`
 	Host   string    `json:"host"`
 	Chain  string    `json:"chain"`
 	Seq    uint64    `json:"seq"`
-	What   string    `json:"what"` // changed, forked, unlinked, gap, late, second-chain, unreadable, undecodable, damaged
+	What   string    `json:"what"` // changed, forked, unlinked, gap, late, second-chain, unreadable, undecodable, damaged, limit
 	Detail string    `json:"detail"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/ocsf"
 )
 
 // sessionState is a row of sessions, and where its records are.
@@ -35,18 +36,7 @@ type span struct {
 // index notes what a new record says of its session. What cannot be decoded is
 // an alarm, never an error: one host's nonsense must not stop the others.
 func (a *adder) index(c *chainState, r *events.Record) error {
-	var f Facts
-	var err error
-	if r.Kind == 0 {
-		if a.chunks, err = events.ParseChunks(a.chunks[:0], r.Payload); err == nil && r.Session == "" {
-			err = errors.New("a piece of a transcript that belongs to no session")
-		}
-		if err == nil {
-			f.Time = a.chunks[0].Time
-		}
-	} else {
-		f, err = a.facts(r)
-	}
+	f, err := a.look.facts(r)
 	if err != nil {
 		if err := a.alarm(c.Host, r, "undecodable", err.Error()); err != nil || r.Session == "" {
 			return err
@@ -69,12 +59,31 @@ func (a *adder) index(c *chainState, r *events.Record) error {
 	return nil
 }
 
+// looker reads what the index takes from records.
+type looker struct {
+	glance *ocsf.Glancer
+	chunks []events.Chunk // of a record
+}
+
+func (l *looker) facts(r *events.Record) (f Facts, err error) {
+	if r.Kind != 0 {
+		return facts(l.glance, r)
+	}
+	if l.chunks, err = events.ParseChunks(l.chunks[:0], r.Payload); err == nil && r.Session == "" {
+		err = errors.New("a piece of a transcript that belongs to no session")
+	}
+	if err == nil {
+		f.Time = l.chunks[0].Time
+	}
+	return f, err
+}
+
 // facts reads an event: the little that is needed of those that there are most
 // of, else all of it.
-func (a *adder) facts(r *events.Record) (Facts, error) {
+func facts(glance *ocsf.Glancer, r *events.Record) (Facts, error) {
 	switch r.Kind {
 	case events.Statement, events.Block, events.Response:
-		g, err := a.glance.Glance(r.Session, r.Payload)
+		g, err := glance.Glance(r.Session, r.Payload)
 		if err != nil || g.Kind != r.Kind.String() {
 			return decode(r) // which says what is wrong
 		}
@@ -91,21 +100,31 @@ func (a *adder) session(host, id string) (*sessionState, error) {
 	s := a.sessions[[2]string{host, id}]
 	if s == nil {
 		s = &sessionState{host: host, session: id}
-		w := &s.who
-		// A host may have any number of 64 bits; SQLite keeps it with a sign.
-		var number int64
-		err := a.one(`SELECT id, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
-			statements, masked, refused, rows, verdicts, number, verdict FROM sessions WHERE host = ? AND session = ?`, []any{host, id},
-			&s.id, &s.protocol, &w.Resource, &w.Destination, &w.Workload, &w.Actor, &w.Principal, &w.User, &w.Database, &s.opened, &s.closed, &s.status,
-			&s.statements, &s.masked, &s.refused, &s.rows, &s.verdicts, &number, &s.verdict)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		st, err := a.prepared(sessionRow)
+		if err != nil {
 			return nil, err
 		}
-		s.number = uint64(number)
+		if err := s.scan(st.QueryRowContext(a.ctx, host, id)); err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
 		a.sessions[[2]string{host, id}] = s
 	}
 	a.latest = s
 	return s, nil
+}
+
+const sessionRow = `SELECT id, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
+	statements, masked, refused, rows, verdicts, number, verdict FROM sessions WHERE host = ? AND session = ?`
+
+// scan reads what sessionRow selects.
+func (s *sessionState) scan(row *sql.Row) error {
+	w := &s.who
+	// A host may have any number of 64 bits; SQLite keeps it with a sign.
+	var number int64
+	err := row.Scan(&s.id, &s.protocol, &w.Resource, &w.Destination, &w.Workload, &w.Actor, &w.Principal, &w.User, &w.Database, &s.opened, &s.closed, &s.status,
+		&s.statements, &s.masked, &s.refused, &s.rows, &s.verdicts, &number, &s.verdict)
+	s.number = uint64(number)
+	return err
 }
 
 // keep stores what a session has become.
@@ -156,7 +175,7 @@ func (s *sessionState) at(chain string, seq uint64) {
 
 // note takes in what a record says.
 func (s *sessionState) note(r *events.Record, f *Facts) {
-	at := f.Time.UnixNano()
+	at := max(f.Time.UnixNano(), 1) // 0 is for none
 	if s.opened == 0 || at < s.opened {
 		s.opened, s.moved = at, true
 	}

@@ -7,33 +7,28 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/ocsf"
 )
 
 // pack1 takes what a store of schema 1 holds, a row for each record, over into
 // blocks, as it is: what was altered stays so, and is found by Verify.
 func pack1(tx *sql.Tx) error {
-	a := newAdder(context.Background(), tx, nil, time.Now())
+	a := newAdder(context.Background(), tx, new(ocsf.Glancer), time.Now())
 	defer writers.Put(a.w)
-	if _, err := tx.Exec(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
-			statements, masked, refused, rows, verdicts, number, verdict)
-		SELECT host, session, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
-			(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.number > 0),
-			(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict = 'mask'),
-			(SELECT count(*) FROM statements t WHERE t.host = s.host AND t.session = s.session AND t.verdict IN ('block', 'deny')),
-			(SELECT min(CAST(total(t.rows) AS INTEGER), ?) FROM statements t WHERE t.host = s.host AND t.session = s.session),
-			(SELECT coalesce(sum(DISTINCT CASE t.verdict WHEN 'deny' THEN 1 WHEN 'allow' THEN 2 WHEN 'mask' THEN 4 WHEN 'block' THEN 8 WHEN 'observed' THEN 16 ELSE 0 END), 0)
-				FROM statements t WHERE t.host = s.host AND t.session = s.session),
-			coalesce((SELECT max(t.number) FROM statements t WHERE t.host = s.host AND t.session = s.session), 0),
-			coalesce((SELECT t.verdict FROM statements t WHERE t.host = s.host AND t.session = s.session ORDER BY t.number DESC LIMIT 1), '')
-		FROM sessions1 s`, int64(maxCount)); err != nil {
-		return err
-	}
 	for _, move := range []func(*adder) error{moveRecords, moveWaiting} {
 		if err := move(a); err != nil {
 			return err
 		}
 	}
-	_, err := tx.Exec(`DROP TABLE records1; DROP TABLE ahead1; DROP TABLE sessions1; DROP TABLE statements`)
+	// What was listed and has no records stays in the list, as it was.
+	_, err := tx.Exec(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
+			statements, masked, refused, rows, verdicts, number, verdict)
+		SELECT host, session, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status, 0, 0, 0, 0, 0, 0, ''
+		FROM sessions1 o WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.host = o.host AND s.session = o.session)`)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`DROP TABLE records1; DROP TABLE ahead1; DROP TABLE sessions1; DROP TABLE statements`)
 	return err
 }
 
@@ -81,10 +76,12 @@ func moveRecords(a *adder) error {
 		if err != nil {
 			return err
 		}
-		if s.id == 0 { // it was listed by nothing
+		s.at(r.Chain, r.Seq)
+		if f, err := a.look.facts(&r); err == nil {
+			s.note(&r, &f)
+		} else if s.opened == 0 {
 			s.opened = a.now.UnixNano()
 		}
-		s.at(r.Chain, r.Seq)
 	}
 	if err := rows.Err(); err != nil {
 		return err

@@ -37,6 +37,9 @@ type Statement struct {
 	Facts
 	Exact string   `json:"statement,omitempty"` // as the client sent it
 	Binds []string `json:"binds,omitempty"`     // in the protocol's own form
+	// RecordedOnly: it was interrupted. Rows and bytes are what is recorded of its
+	// result, and whether more of it was shown is not known.
+	RecordedOnly bool `json:"recorded_only,omitempty"`
 }
 
 // Detail is all that the events and the transcript say of a session, results
@@ -160,7 +163,7 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 			q := request(f.Number)
 			q.Rows = count(q.Rows + count(f.Rows))
 			q.Bytes = count(q.Bytes + count(f.Bytes))
-			q.Status, q.Duration = f.Status, f.Duration
+			q.Status, q.Duration, q.RecordedOnly = f.Status, f.Duration, f.Status == "interrupted"
 			q.Detected = append(q.Detected, f.Detected...)
 			if q.Code == "" {
 				q.Code = f.Code

@@ -92,7 +92,20 @@ CREATE TABLE spans ( -- a session has records of a chain from first to last, and
 	session INTEGER NOT NULL, chain TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
 	PRIMARY KEY (session, chain, first)
 ) STRICT, WITHOUT ROWID;
-`, then: pack1}}
+`, then: pack1}, {sql: `
+ALTER TABLE alarms RENAME TO alarms2;
+CREATE TABLE alarms ( -- each tied to the one before it: see Alarm.link
+	id INTEGER PRIMARY KEY, time INTEGER NOT NULL, host TEXT NOT NULL, chain TEXT NOT NULL, seq INTEGER NOT NULL,
+	what TEXT NOT NULL, detail TEXT NOT NULL,
+	hash BLOB NOT NULL, payload BLOB NOT NULL,              -- of the record, where it is stored nowhere else
+	body BLOB NOT NULL, link BLOB NOT NULL,                 -- SHA-256 of payload; hash of this and all before it
+	UNIQUE (host, chain, seq, what, hash)
+) STRICT;
+CREATE INDEX alarms_time ON alarms (host, time);
+CREATE TABLE ends ( -- of what is told in one row after the other
+	one INTEGER PRIMARY KEY CHECK (one = 1), alarm INTEGER NOT NULL, alarm_link BLOB NOT NULL
+) STRICT;
+`, then: linkAlarms}}
 
 func migrate(db *sql.DB) error {
 	tx, err := db.Begin() // immediate: two recorders that start together take turns

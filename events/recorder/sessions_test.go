@@ -342,3 +342,23 @@ func TestNumbersOfAllBits(t *testing.T) {
 		}
 	}
 }
+
+// Of a result that was interrupted only what is recorded is known, and that is said.
+func TestInterruptedIsWhatIsRecorded(t *testing.T) {
+	s := open(t, t.TempDir())
+	h := newHost("c1")
+	x := newSession("aaa-1")
+	h.tell(events.Event{Kind: events.Statement, Session: x, Number: 1, Verdict: events.Allow})
+	h.tell(events.Event{Kind: events.Response, Session: x, Number: 1, Status: "interrupted", Bytes: 70, Recorded: 70})
+	h.tell(events.Event{Kind: events.Statement, Session: x, Number: 2, Verdict: events.Allow})
+	h.tell(events.Event{Kind: events.Response, Session: x, Number: 2, Status: "ok", Rows: 1, Bytes: 10})
+	add(t, s, messages("h1", h.All())...)
+	found, err := s.Find(t.Context(), "aaa-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Show(t.Context(), found)
+	if err != nil || len(d.Requests) != 2 || !d.Requests[0].RecordedOnly || d.Requests[0].Bytes != 70 || d.Requests[1].RecordedOnly {
+		t.Errorf("%+v, %v", d.Requests, err)
+	}
+}

@@ -102,23 +102,3 @@ func (s *SQLite) Heads(ctx context.Context) ([]Head, error) {
 	}
 	return out, rows.Err()
 }
-
-// Alarms returns all alarms, oldest first.
-func (s *SQLite) Alarms(ctx context.Context) ([]Alarm, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT time, host, chain, seq, what, detail FROM alarms ORDER BY time, rowid`)
-	if err != nil {
-		return nil, fmt.Errorf("recorder: alarms: %w", err)
-	}
-	defer rows.Close()
-	var out []Alarm
-	for rows.Next() {
-		var a Alarm
-		var ns int64
-		if err := rows.Scan(&ns, &a.Host, &a.Chain, &a.Seq, &a.What, &a.Detail); err != nil {
-			return nil, err
-		}
-		a.Time = unixNano(ns)
-		out = append(out, a)
-	}
-	return out, rows.Err()
-}

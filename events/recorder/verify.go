@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"sallyport.dev/sallyport/events"
 )
@@ -18,13 +19,18 @@ type Fault struct {
 	Host  string `json:"host"`
 	Chain string `json:"chain"`
 	Seq   uint64 `json:"seq"`
-	// What: removed, changed, reordered, inserted, cut (removed from the end), or
-	// hidden (not among its session's records).
+	// What: removed, changed, reordered, inserted, cut (removed from the end),
+	// hidden (not among its session's records), misstated (its session's line in
+	// the list is not what the records say), or invented (a line without records;
+	// Chain is "").
 	What   string `json:"what"`
 	Detail string `json:"detail"`
 }
 
 func (f Fault) String() string {
+	if f.Chain == "" {
+		return strings.TrimPrefix(fmt.Sprintf("host %s: %s: %s", f.Host, f.What, f.Detail), "host : ")
+	}
 	return fmt.Sprintf("host %s, chain %s: record %d was %s: %s", f.Host, f.Chain, f.Seq, f.What, f.Detail)
 }
 
@@ -41,16 +47,29 @@ type ChainReport struct {
 // Report is the result of Verify. It is sound when there are no Faults.
 type Report struct {
 	Chains []ChainReport `json:"chains"`
-	Faults []Fault       `json:"faults"` // the first of each chain
-	Alarms []Alarm       `json:"alarms"` // raised while recording
+	Faults []Fault       `json:"faults"` // the first of each chain, of the alarms and of the list of sessions
+	Alarms []Alarm       `json:"alarms"` // raised while recording: the newest thousand
+	Alarm  AlarmHead     `json:"alarm"`  // the newest: its id is how many there are
 }
+
+// Noted is what was seen of a store earlier, and must be there still.
+type Noted struct {
+	Heads []Head
+	Alarm *AlarmHead // nil: nothing was noted
+}
+
+const reportedAlarms = 1000
 
 // Verify walks every chain of a store from its first record, recomputes each
 // hash, and names the first record of each chain that was removed, changed,
 // reordered, inserted or hidden from its session. Heads that were noted elsewhere (an earlier report, a
 // host's journal, a receipt) show a chain that was cut, or made anew.
-func Verify(ctx context.Context, s *SQLite, expect []Head) (Report, error) {
-	var rep Report
+//
+// It holds the list of sessions against the records, and the alarms against
+// each other.
+func Verify(ctx context.Context, s *SQLite, noted Noted) (Report, error) {
+	rep := Report{Faults: []Fault{}}
+	expect := noted.Heads
 	// One snapshot: a recorder may be at work.
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
@@ -61,38 +80,68 @@ func Verify(ctx context.Context, s *SQLite, expect []Head) (Report, error) {
 	if err != nil {
 		return rep, fmt.Errorf("recorder: verify: %w", err)
 	}
-	listed, err := tx.PrepareContext(ctx, `SELECT EXISTS (SELECT 1 FROM spans WHERE session = (SELECT id FROM sessions WHERE host = ? AND session = ?)
-		AND chain = ? AND first <= ? AND last >= ?)`)
+	list, err := newListing(ctx, tx)
 	if err != nil {
 		return rep, fmt.Errorf("recorder: verify: %w", err)
 	}
-	defer listed.Close()
+	defer list.close()
+	unsound := map[string]bool{}
 	known := map[[2]string]bool{}
 	for _, h := range expect {
 		k := [2]string{h.Host, h.Chain}
 		if _, ok := ends[k]; !ok && !known[k] {
 			rep.Faults = append(rep.Faults, Fault{h.Host, h.Chain, 1, "removed", "the whole chain is gone"})
+			unsound[h.Host] = true
 		}
 		known[k] = true
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(ends), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
-		w := walker{ctx: ctx, tx: tx, listed: listed, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}}
+	keys := slices.SortedFunc(maps.Keys(ends), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
+	for i, k := range keys {
+		w := walker{ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, look: looker{glance: &s.glance}}
 		for _, h := range expect {
 			if h.Host == w.host && h.Chain == w.chain {
 				w.expect[h.Seq] = h.Hash
 			}
 		}
-		cr, fault, err := w.walk()
+		if w.late, err = lateOnes(ctx, tx, w.host, w.chain); err != nil {
+			return rep, fmt.Errorf("recorder: verify: %w", err)
+		}
+		cr, err := w.walk()
+		if err == nil && w.fault == nil && !unsound[w.host] {
+			last := i+1 == len(keys) || keys[i+1][0] != w.host
+			err = list.rest(&w, last)
+		}
 		if err != nil {
 			return rep, fmt.Errorf("recorder: verify: %w", err)
 		}
 		rep.Chains = append(rep.Chains, cr)
-		if fault != nil {
-			rep.Faults = append(rep.Faults, *fault)
+		if w.fault != nil {
+			rep.Faults = append(rep.Faults, *w.fault)
+			unsound[w.host] = true
+		}
+		if i+1 == len(keys) || keys[i+1][0] != w.host {
+			clear(list.open)
 		}
 	}
-	rep.Alarms, err = s.Alarms(ctx)
-	return rep, err
+	more := func(f *Fault, err error) error {
+		if err != nil {
+			return fmt.Errorf("recorder: verify: %w", err)
+		}
+		if f != nil {
+			rep.Faults = append(rep.Faults, *f)
+		}
+		return nil
+	}
+	if err := more(list.invented(tx, unsound)); err != nil {
+		return rep, err
+	}
+	var f *Fault
+	rep.Alarm, f, err = verifyAlarms(ctx, tx, noted.Alarm)
+	if err := more(f, err); err != nil {
+		return rep, err
+	}
+	rep.Alarms, err = readAlarms(ctx, tx, `SELECT * FROM (SELECT id, time, host, chain, seq, what, detail FROM alarms ORDER BY id DESC LIMIT ?) ORDER BY id`, reportedAlarms)
+	return rep, more(nil, err)
 }
 
 // end is what the store says of a chain beside its records.
@@ -126,10 +175,12 @@ func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 type walker struct {
 	ctx         context.Context
 	tx          *sql.Tx
-	listed      *sql.Stmt
+	list        *listing
 	host, chain string
 	end         end
 	expect      map[uint64][32]byte
+	late        map[uint64]bool // records that came late
+	look        looker
 
 	rep   ChainReport
 	prev  [32]byte
@@ -143,7 +194,7 @@ func (w *walker) bad(seq uint64, what, format string, args ...any) {
 	}
 }
 
-func (w *walker) walk() (ChainReport, *Fault, error) {
+func (w *walker) walk() (ChainReport, error) {
 	w.rep = ChainReport{Host: w.host, Chain: w.chain}
 	for b, err := range w.blocks(math.MinInt64) {
 		if err == nil && !b.placed() {
@@ -160,7 +211,7 @@ func (w *walker) walk() (ChainReport, *Fault, error) {
 			err = w.shown(&b)
 		}
 		if err != nil {
-			return w.rep, nil, err
+			return w.rep, err
 		}
 	}
 	w.rep.Hash = hex.EncodeToString(w.prev[:])
@@ -180,7 +231,7 @@ func (w *walker) walk() (ChainReport, *Fault, error) {
 		}
 	}
 	err := w.tx.QueryRowContext(w.ctx, `SELECT coalesce(sum(n), 0) FROM ahead WHERE host = ? AND chain = ?`, w.host, w.chain).Scan(&w.rep.Waiting)
-	return w.rep, w.fault, err
+	return w.rep, err
 }
 
 func (w *walker) record(r *events.Record) error {
@@ -217,28 +268,20 @@ func (w *walker) shown(b *storedBlock) error {
 	spans, order := map[string]span{}, []string(nil)
 	for i := range b.records {
 		r := &b.records[i]
+		if r.Session == "" {
+			continue
+		}
+		f, err := w.look.facts(r)
+		w.list.note(w.host, r, &f, err, w.late[r.Seq])
 		p, ok := spans[r.Session]
 		if !ok {
-			if r.Session == "" {
-				continue
-			}
 			p.first = r.Seq
 			order = append(order, r.Session)
 		}
 		p.last = r.Seq
 		spans[r.Session] = p
 	}
-	for _, session := range order {
-		var ok bool
-		p := spans[session]
-		if err := w.listed.QueryRowContext(w.ctx, w.host, session, w.chain, int64(p.first), int64(p.last)).Scan(&ok); err != nil {
-			return err
-		}
-		if !ok {
-			w.bad(p.first, "hidden", "its session %s does not list it", session)
-		}
-	}
-	return nil
+	return w.list.block(w, order, spans, uint64(b.last))
 }
 
 func missing(from, to uint64) string {

@@ -78,7 +78,7 @@ func verify(t *testing.T, dir string, expect ...recorder.Head) recorder.Report {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	rep, err := recorder.Verify(context.Background(), s, expect)
+	rep, err := recorder.Verify(context.Background(), s, recorder.Noted{Heads: expect})
 	if err != nil {
 		t.Fatal(err)
 	}

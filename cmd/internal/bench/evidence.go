@@ -317,7 +317,7 @@ func evidenceHeld(ctx context.Context, dir string, total uint64) (statements int
 		return 0, 0, err
 	}
 	defer s.Close()
-	rep, err := recorder.Verify(ctx, s, nil)
+	rep, err := recorder.Verify(ctx, s, recorder.Noted{})
 	if err != nil {
 		return 0, 0, err
 	}
