@@ -26,9 +26,10 @@ it is told to reload. docs/policy.md describes the language.`,
 		Example: `  sallyport policy check
   sallyport policy check ./policy.d
   sallyport policy explain --as billing-agent --resource clinic --database clinic "SELECT ssn FROM clinic.patients"
-  sallyport policy test policy.test.yaml`,
+  sallyport policy test policy.test.yaml
+  sallyport policy schema > policy.schema.json`,
 	}
-	cmd.AddCommand(policyCheckCmd(), policyExplainCmd(), policySuggestCmd(), policyTestCmd())
+	cmd.AddCommand(policyCheckCmd(), policyExplainCmd(), policySchemaCmd(), policySuggestCmd(), policyTestCmd())
 	return cmd
 }
 

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,55 +29,104 @@ type policyCases struct {
 	Tests  []policyCase `yaml:"tests"`
 }
 
-// policyCase is a request, described as an analysis would, and what must come
-// of it.
+// policyCase is a request, described as an analysis would or by its statement, and
+// what must come of it.
 type policyCase struct {
-	Name     string            `yaml:"name"`
-	As       string            `yaml:"as"` // as for explain --as
-	Resource string            `yaml:"resource"`
-	Labels   map[string]string `yaml:"labels"`
-	Database string            `yaml:"database"`
-	User     string            `yaml:"user"`
-	At       time.Time         `yaml:"at"` // default: now
-	Commands []string          `yaml:"commands"`
-	Objects  []string          `yaml:"objects"` // "read clinic.patients"
-	Fields   []string          `yaml:"fields"`  // read by the statement: schema.relation.column
-	Text     string            `yaml:"text"`
-	Want     string            `yaml:"want"`
-	Rules    []string          `yaml:"rules"` // that decide; default: any
+	Name          string            `yaml:"name"`
+	As            string            `yaml:"as"` // as for explain --as
+	Resource      string            `yaml:"resource"`
+	Labels        map[string]string `yaml:"labels"`
+	Database      string            `yaml:"database"`
+	User          string            `yaml:"user"`
+	Justification string            `yaml:"justification"`
+	At            time.Time         `yaml:"at"` // default: now
+
+	Statement string   `yaml:"statement"` // analysed, in place of the next four
+	Commands  []string `yaml:"commands"`
+	Objects   []string `yaml:"objects"` // "read clinic.patients"
+	Fields    []string `yaml:"fields"`  // read by the statement: schema.relation.column
+	Text      string   `yaml:"text"`
+
+	Want  string   `yaml:"want"`
+	Rules []string `yaml:"rules"` // that decide; default: any
+
+	// What explain prints of it; nil: any.
+	Rewritten *string   `yaml:"rewritten"`
+	Masks     *[]string `yaml:"masks"`
+	Reveals   *[]string `yaml:"reveals"`
+	Filters   *[]string `yaml:"filters"`
 
 	line int
+	at   map[string]int // the lines of its keys
 }
 
 // caseFailure is a test that did not come out as wanted; with --json it is one
 // object.
 type caseFailure struct {
-	File      string   `json:"file"`
-	Line      int      `json:"line"`
-	Name      string   `json:"name"`
-	Verdict   string   `json:"verdict"`
-	Rules     []string `json:"rules"`
-	Want      string   `json:"want"`
-	WantRules []string `json:"want_rules,omitempty"`
-	Reason    string   `json:"reason"`
+	File      string     `json:"file"`
+	Line      int        `json:"line"`
+	Name      string     `json:"name"`
+	Verdict   string     `json:"verdict"`
+	Rules     []string   `json:"rules"`
+	Want      string     `json:"want"`
+	WantRules []string   `json:"want_rules,omitempty"`
+	Reason    string     `json:"reason"`
+	Differs   []caseDiff `json:"differs,omitempty"` // of what else was wanted
 }
 
-func (f *caseFailure) String() string {
-	return fmt.Sprintf("%s:%d: %s: %s by %s, want %s by %s; %s", f.File, f.Line, f.Name,
-		f.Verdict, strings.Join(f.Rules, ", "), f.Want, strings.Join(f.WantRules, ", "), f.Reason)
+// caseDiff is one thing that is not as wanted.
+type caseDiff struct {
+	Line int    `json:"line"`
+	What string `json:"what"` // the test's key
+	Is   string `json:"is"`
+	Want string `json:"want"`
+}
+
+// lines are what is printed of it.
+func (f *caseFailure) lines() (out []string) {
+	if f.Verdict != f.Want || len(f.WantRules) > 0 && !slices.Equal(f.Rules, f.WantRules) {
+		want := f.Want
+		if len(f.WantRules) > 0 {
+			want += " by " + strings.Join(f.WantRules, ", ")
+		}
+		line := fmt.Sprintf("%s:%d: %s: %s by %s, want %s", f.File, f.Line, f.Name, f.Verdict, strings.Join(f.Rules, ", "), want)
+		if f.Reason != "" {
+			line += "; " + f.Reason
+		}
+		out = append(out, line)
+	}
+	for _, d := range f.Differs {
+		out = append(out, fmt.Sprintf("%s:%d: %s: %s: %s, want %s", f.File, d.Line, f.Name, d.What, orNothing(d.Is), orNothing(d.Want)))
+	}
+	return out
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
 }
 
 func policyTestCmd() *cobra.Command {
 	var asJSON bool
+	var server string
 	cmd := &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Run tables of requests against a policy",
 		Long: `Runs tests that stand beside a policy, in files named like policy.test.yaml. Each
-describes a request and says what must come of it; no server is needed.
-docs/policy.md describes the form.
+describes a request and says what must come of it. docs/policy.md describes the
+form.
 
-Exit codes: 0 all as wanted, 1 not, 2 a bad file or policy.`,
+A test that gives a statement, in place of what it does, has it analysed as explain
+would: what its names mean is read from the database of its resource in the
+configuration. The others need no server and no configuration.
+
+What is not as wanted is printed with its file and line.
+
+Exit codes: 0 all as wanted, 1 not, 2 a bad file, configuration or policy.`,
 		Example: `  sallyport policy test /etc/sallyport/policy.test.yaml
+  sallyport policy test --server /run/postgresql statements.test.yaml
   sallyport policy test policy.d/*.test.yaml --json | jq '.failed[].name'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -85,9 +137,9 @@ Exit codes: 0 all as wanted, 1 not, 2 a bad file or policy.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, ran, failed := cmd.OutOrStdout(), 0, []*caseFailure{}
 			for _, file := range args {
-				n, bad, err := runCases(file)
+				n, bad, err := runCases(cmd, file, server)
 				if err != nil {
-					return configError(err)
+					return err
 				}
 				ran, failed = ran+n, append(failed, bad...)
 			}
@@ -97,7 +149,9 @@ Exit codes: 0 all as wanted, 1 not, 2 a bad file or policy.`,
 				}
 			} else {
 				for _, f := range failed {
-					fmt.Fprintln(out, render.Line(f.String()))
+					for _, line := range f.lines() {
+						fmt.Fprintln(out, render.Line(line))
+					}
 				}
 			}
 			if len(failed) > 0 {
@@ -110,33 +164,120 @@ Exit codes: 0 all as wanted, 1 not, 2 a bad file or policy.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.Flags().StringVar(&server, "server", "", "where the server of statements is reached: HOST:PORT, or the folder of its unix socket")
+	cmd.MarkFlagDirname("server")
 	return cmd
 }
 
 // runCases runs a file's tests and returns what is not as wanted.
-func runCases(file string) (ran int, failed []*caseFailure, err error) {
+func runCases(cmd *cobra.Command, file, server string) (ran int, failed []*caseFailure, err error) {
 	cases, err := readCases(file)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, configError(err)
 	}
 	p, err := rules.Load(filepath.Join(filepath.Dir(file), cases.Policy))
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, configError(err)
 	}
-	for _, c := range cases.Tests {
-		r, err := c.request(p)
-		if err != nil {
-			return 0, nil, fmt.Errorf("%s:%d: %w", file, c.line, err)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var q *inquiry // of tests with statements
+	for i := range cases.Tests {
+		c := &cases.Tests[i]
+		if c.Statement != "" && q == nil {
+			cfg, err := commandConfig(cmd)
+			if err != nil {
+				return 0, nil, err
+			}
+			q = newInquiry(cfg, p, server)
+			defer q.close()
 		}
-		x := &explanation{}
-		x.decided(p.Evaluate(r), nil)
-		slices.Sort(c.Rules)
-		got := slices.Sorted(slices.Values(x.Rules))
-		if x.Verdict != c.Want || len(c.Rules) > 0 && !slices.Equal(got, c.Rules) {
-			failed = append(failed, &caseFailure{File: file, Line: c.line, Name: c.Name, Verdict: x.Verdict, Rules: got, Want: c.Want, WantRules: c.Rules, Reason: x.Reason})
+		x, err := c.explanation(ctx, p, q)
+		if err != nil {
+			return 0, nil, at(fmt.Sprintf("%s:%d: ", file, c.line), err)
+		}
+		if f := c.holds(x); f != nil {
+			f.File = file
+			failed = append(failed, f)
 		}
 	}
 	return len(cases.Tests), failed, nil
+}
+
+// at puts where it is before what went wrong.
+func at(where string, err error) error {
+	var e *exitError
+	if errors.As(err, &e) {
+		return &exitError{code: e.code, hint: e.hint, err: fmt.Errorf("%s%w", where, e.err)}
+	}
+	return configError(fmt.Errorf("%s%w", where, err))
+}
+
+// explanation is what becomes of the request that a test describes.
+func (c *policyCase) explanation(ctx context.Context, p *rules.Policy, q *inquiry) (*explanation, error) {
+	s, now, err := c.session()
+	if err != nil {
+		return nil, err
+	}
+	if c.Statement == "" {
+		if c.Rewritten != nil || c.Masks != nil || c.Reveals != nil || c.Filters != nil {
+			return nil, errors.New("rewritten, masks, reveals and filters are of a statement: give one")
+		}
+		r, err := c.request(p, s, now)
+		if err != nil {
+			return nil, err
+		}
+		x := &explanation{}
+		x.decided(p.Evaluate(r), nil)
+		return x, nil
+	}
+	if len(c.Commands)+len(c.Objects)+len(c.Fields) > 0 || c.Text != "" {
+		return nil, errors.New("statement: what it does is read from it: leave commands, objects, fields and text out")
+	}
+	res, err := q.resource(c.Resource)
+	if err != nil {
+		return nil, err
+	}
+	if c.Database == "" {
+		return nil, errors.New("statement: name the database that it is for")
+	}
+	s.Resource = res.Name
+	if c.Labels == nil {
+		s.Labels = res.Labels
+	}
+	q.begin()
+	return q.ask(ctx, s, now, c.Statement)
+}
+
+// holds returns how an explanation is not what the test wants; nil: it is.
+func (c *policyCase) holds(x *explanation) *caseFailure {
+	slices.Sort(c.Rules)
+	f := &caseFailure{
+		Line: c.line, Name: c.Name, Verdict: x.Verdict, Rules: slices.Sorted(slices.Values(x.Rules)),
+		Want: c.Want, WantRules: c.Rules, Reason: x.Reason,
+	}
+	differs := func(what, is, want string) {
+		if is != want {
+			f.Differs = append(f.Differs, caseDiff{c.at[what], what, is, want})
+		}
+	}
+	if c.Rewritten != nil {
+		differs("rewritten", x.Rewritten, strings.TrimSpace(*c.Rewritten))
+	}
+	for _, l := range []struct {
+		what string
+		want *[]string
+		is   []string
+	}{{"masks", c.Masks, x.Masked}, {"reveals", c.Reveals, x.Revealed}, {"filters", c.Filters, x.Filtered}} {
+		if l.want != nil {
+			sorted := func(s []string) string { return strings.Join(slices.Sorted(slices.Values(s)), "; ") }
+			differs(l.what, sorted(l.is), sorted(*l.want))
+		}
+	}
+	if len(f.Differs) == 0 && x.Verdict == c.Want && (len(c.Rules) == 0 || slices.Equal(f.Rules, c.Rules)) {
+		return nil
+	}
+	return f
 }
 
 func readCases(file string) (*policyCases, error) {
@@ -160,26 +301,36 @@ func readCases(file string) (*policyCases, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	for i := range c.Tests {
-		c.Tests[i].line = doc.Tests[i].Line
+		n := &doc.Tests[i]
+		c.Tests[i].line, c.Tests[i].at = n.Line, map[string]int{}
+		for k := 0; k+1 < len(n.Content); k += 2 {
+			c.Tests[i].at[n.Content[k].Value] = n.Content[k].Line
+		}
 	}
 	return c, nil
 }
 
-// request makes the request that a test describes. Fields that it reads are
-// masked if the policy masks them.
-func (c *policyCase) request(p *rules.Policy) (*policy.Request, error) {
+// session makes who asks, and when.
+func (c *policyCase) session() (*policy.Session, time.Time, error) {
 	at := c.At
 	if at.IsZero() {
 		at = time.Now()
 	}
 	if !slices.Contains([]string{"allow", "mask", "block", "deny"}, c.Want) {
-		return nil, fmt.Errorf("want %q: use allow, mask, block or deny", c.Want)
+		return nil, at, fmt.Errorf("want %q: use allow, mask, block or deny", c.Want)
 	}
 	s, err := sessionAs(c.As, at)
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	s.Resource, s.Protocol, s.Labels, s.Database, s.User = c.Resource, "postgres", c.Labels, c.Database, c.User
+	s.Justify(c.Justification)
+	return s, at, nil
+}
+
+// request makes the request that a test describes. Fields that it reads are
+// masked if the policy masks them.
+func (c *policyCase) request(p *rules.Policy, s *policy.Session, at time.Time) (*policy.Request, error) {
 	sc := p.Scope(s, at)
 	r := &policy.Request{Session: s, Kind: policy.StatementReq, Now: at, Scope: sc, Number: 1, Commands: c.Commands, Text: c.Text}
 	if slices.Equal(c.Commands, []string{"login"}) {

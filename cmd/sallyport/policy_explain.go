@@ -103,6 +103,7 @@ type explanation struct {
 	Commands  []string `json:"commands,omitempty"`
 	Objects   []string `json:"objects,omitempty"`  // "read clinic.patients"
 	Masked    []string `json:"masked,omitempty"`   // "clinic.patients.ssn: partial, last 4"
+	Revealed  []string `json:"revealed,omitempty"` // "clinic.patients.ssn"; what follows a colon says what it takes
 	Detects   []string `json:"detects,omitempty"`  // "identifiers in notes: ssn, email"
 	Filtered  []string `json:"filtered,omitempty"` // "clinic.visits: clinic_id = '7'"
 	Limits    []string `json:"limits,omitempty"`   // "reads: 100 rows a statement"
@@ -132,51 +133,19 @@ func (o *explainOptions) explain(cmd *cobra.Command, sql string) (*explanation, 
 	if err != nil {
 		return nil, badPolicy(err)
 	}
-	sc := p.Scope(s, now)
 	if o.undecoded {
 		x := &explanation{Request: undecodedRequest}
-		x.decided(p.Evaluate(&policy.Request{Session: s, Kind: policy.Undecoded, Now: now, Scope: sc, Commands: []string{undecodedRequest}, Writes: true}), nil)
+		x.decided(p.Evaluate(&policy.Request{Session: s, Kind: policy.Undecoded, Now: now, Scope: p.Scope(s, now), Commands: []string{undecodedRequest}, Writes: true}), nil)
 		if x.Record = ""; !res.TLS.Passes() {
 			x.Warnings = append(x.Warnings, "resource "+res.Name+" has no such way: tls.undecoded is never")
 		}
 		return x, nil
 	}
-	x := &explanation{Request: "login"}
-	if x.decided(p.Evaluate(&policy.Request{Session: s, Kind: policy.Login, Now: now, Scope: sc, Commands: []string{"login"}}), nil); !x.runs() {
-		return x, nil
-	}
-	x.Request = "statement"
-	r := &policy.Request{Session: s, Kind: policy.StatementReq, Now: now, Scope: sc, Number: 1, Text: sql}
-	if sc.Opaque {
-		x.Relayed = true
-		r.Opaque = "it is relayed as it is"
-		e := p.Evaluate(r)
-		x.decided(e, nil)
-		x.limits(e.Limits)
-		return x, nil
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a, err := openAnalysis(ctx, cfg, o, res)
-	if err != nil {
-		return nil, err
-	}
-	defer a.close()
-	an, err := a.analyzer.Analyze(ctx, query.Input{SQL: sql, Scope: sc, Simple: true, Masks: cfg.MaskingKey() != nil})
-	if err != nil {
-		return nil, fmt.Errorf("the statement cannot be analysed: %w", err)
-	}
-	r.Filtered = an.Filtered
-	r.Commands, r.Objects, r.Masked, r.Writes, r.Opaque, r.Remedy = an.Commands, an.Objects, an.Masked, an.Writes, an.Opaque, an.Remedy
-	r.Normalized = normalized(sql)
-	e := p.Evaluate(r)
-	x.decided(e, an)
-	x.limits(e.Limits)
-	x.filters(sc, an.Filtered)
-	x.masks(sc, an)
-	x.detects(sc, an)
-	x.Warnings = a.warnings(sc)
-	return x, nil
+	q := newInquiry(cfg, p, o.server)
+	defer q.close()
+	return q.ask(ctx, s, now, sql)
 }
 
 // session describes who asks for what, and when.
@@ -254,7 +223,10 @@ func (x *explanation) decided(e policy.Evaluation, an *query.Analysis) {
 
 func (x *explanation) masks(sc *policy.Scope, an *query.Analysis) {
 	for _, f := range an.Masked {
-		m := sc.Masks[policy.Relation{Schema: f.Schema, Name: f.Relation}][f.Column]
+		m := sc.Mask(f)
+		if m.Kind == policy.MaskReveal {
+			continue
+		}
 		where := ""
 		if mask.Keyed(m) {
 			where = ", redacted here"
@@ -322,6 +294,7 @@ func (x *explanation) print(w io.Writer) error {
 	line("does", strings.Join(x.Commands, ", "))
 	line("reaches", x.Objects...)
 	line("masks", x.Masked...)
+	line("reveals", x.Revealed...)
 	line("filters", x.Filtered...)
 	line("detects", x.Detects...)
 	line("limits", x.Limits...)

@@ -52,7 +52,7 @@ func manualExamples(t *testing.T) (policy, tests string) {
 		switch {
 		case policy == "" && strings.HasPrefix(m[1], "rules:"):
 			policy = m[1]
-		case strings.HasPrefix(m[1], "policy:"):
+		case tests == "" && strings.HasPrefix(m[1], "policy:"):
 			tests = m[1]
 		}
 	}

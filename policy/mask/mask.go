@@ -55,7 +55,7 @@ var kinds = map[string]func(policy.Mask, Type) *form{
 var Units = []string{"hour", "day", "month", "quarter"}
 
 const (
-	maxKept     = 64  // characters that partial keeps at an end
+	MaxKept     = 64  // characters that partial keeps at an end
 	maxConstant = 256 // bytes
 	maxWidth    = 1_000_000_000_000
 	maxYear     = 9999
@@ -87,8 +87,8 @@ func Check(m policy.Mask) error {
 	case Redact:
 		return checkConstant(m.Constant)
 	case Partial:
-		if m.First < 0 || m.Last < 0 || m.First > maxKept || m.Last > maxKept {
-			return fmt.Errorf("first and last are numbers of characters to keep, from 0 to %d", maxKept)
+		if m.First < 0 || m.Last < 0 || m.First > MaxKept || m.Last > MaxKept {
+			return fmt.Errorf("first and last are numbers of characters to keep, from 0 to %d", MaxKept)
 		}
 	case Bucket:
 		return checkBucket(m)

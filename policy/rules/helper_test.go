@@ -20,6 +20,9 @@ func load(t testing.TB, text string) *rules.Policy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := validate("rules:\n" + text); err != nil {
+		t.Errorf("the schema refuses a policy: %v\n%s", err, text)
+	}
 	return p
 }
 

@@ -1,7 +1,9 @@
 package rules
 
 import (
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -49,7 +51,7 @@ func (r *reader) justification(n *yaml.Node) int {
 // reveal keeps a rule that reveals something to the session now.
 func (b *builder) reveal(x *rule) {
 	s := b.session
-	if s.Identity.Workload == "" || !x.who.match(&s.Identity) || !x.where.match(s, true) {
+	if !x.mayReveal(s) {
 		return
 	}
 	conds := []*condition{x.cond}
@@ -63,20 +65,53 @@ func (b *builder) reveal(x *rule) {
 			b.static = false
 		}
 	}
-	if utf8.RuneCountInString(strings.TrimSpace(s.Justification())) < x.least {
-		return
+	if x.justified(s) && x.revealsBy(s, b.vars) {
+		b.reveals = append(b.reveals, x)
 	}
-	if ok, _ := x.cond.holds(b.vars, false); !ok {
-		return
+}
+
+// mayReveal reports whether a rule that reveals is for a session.
+func (x *rule) mayReveal(s *policy.Session) bool {
+	return s.Identity.Workload != "" && x.who.match(&s.Identity) && x.where.match(s, true)
+}
+
+// justified reports whether the session says enough of why.
+func (x *rule) justified(s *policy.Session) bool {
+	return utf8.RuneCountInString(strings.TrimSpace(s.Justification())) >= x.least
+}
+
+// revealsBy reports whether nothing else than a justification is asked for. What
+// can't be told does not reveal.
+func (x *rule) revealsBy(s *policy.Session, vars *variables) bool {
+	if ok, _ := x.cond.holds(vars, false); !ok {
+		return false
 	}
 	for _, e := range x.except {
 		if e.who.match(&s.Identity) {
-			if ok, _ := e.cond.holds(b.vars, true); ok {
-				return
+			if ok, _ := e.cond.holds(vars, true); ok {
+				return false
 			}
 		}
 	}
-	b.reveals = append(b.reveals, x)
+	return true
+}
+
+// Revealing is a rule that reveals a field to a session that says why.
+type Revealing struct {
+	Rule  string
+	Least int // characters that its justification has at least
+}
+
+// Revealing lists the rules that reveal a field to the session at now, whatever it
+// has said so far, by name.
+func (p *Policy) Revealing(s *policy.Session, now time.Time, f events.Field) (out []Revealing) {
+	vars := factsOf(s).at(now)
+	for _, x := range p.rules {
+		if x.effect == policy.EffectReveal && slices.Contains(x.reveals, f) && x.mayReveal(s) && x.revealsBy(s, vars) {
+			out = append(out, Revealing{x.name, x.least})
+		}
+	}
+	return out
 }
 
 // unmask shows what rules reveal of what others mask. Where masks disagree the

@@ -140,9 +140,18 @@ func root(t *testing.T) string {
 // committed, for whoever looks for the reason of a difference.
 func keep(t *testing.T, b []byte) {
 	t.Helper()
-	dir := filepath.Join(root(t), ".cache", "conformance", "said")
 	name := strings.ReplaceAll(t.Name(), "/", "-") + ".log"
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name), b, 0o644)); err != nil {
+	if err := os.WriteFile(filepath.Join(keepIn(t), name), b, 0o644); err != nil {
 		t.Error(err)
 	}
+}
+
+// keepIn makes that folder.
+func keepIn(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(root(t), ".cache", "conformance", "said")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

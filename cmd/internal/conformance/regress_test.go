@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -31,10 +32,28 @@ func TestRegress(t *testing.T) {
 		for name, text := range files {
 			if text != direct[name] {
 				out[name] = "other output"
+				keepDifference(t, name, direct[name], text)
 			}
 		}
 		return out
 	})
+}
+
+// keepDifference writes what psql printed of a test both ways, and how that
+// differs, to where keep writes.
+func keepDifference(t *testing.T, name, direct, through string) {
+	t.Helper()
+	said, dir := keepIn(t), t.TempDir()
+	was, is := filepath.Join(dir, "direct"), filepath.Join(dir, "through")
+	if err := errors.Join(os.WriteFile(was, []byte(direct), 0o644), os.WriteFile(is, []byte(through), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := exec.Command("diff", "-u", was, is).Output() // 1 where they differ
+	file := filepath.Join(said, strings.ReplaceAll(t.Name(), "/", "-")+"-"+name+".diff")
+	if err := os.WriteFile(file, b, 0o644); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%s: %d lines differ, see %s", name, bytes.Count(b, []byte("\n")), file)
 }
 
 var verdict = regexp.MustCompile(`(?m)^(?:test|\s*)\s*(\w+)\s+\.\.\. (ok|FAILED|failed \(ignored\))`)
