@@ -89,10 +89,10 @@ func TestPolicyTestsStatements(t *testing.T) {
 		t.Errorf("%s%v", out, err)
 	}
 	for text, want := range map[string]string{
-		"- {name: a, as: billing-agent, statement: SELECT 1, want: allow}":                                              ":3: statement: name the database",
-		"- {name: a, as: billing-agent, database: postgres, resource: ward, statement: SELECT 1, want: allow}":          "name one of clinic",
-		"- {name: a, as: billing-agent, database: postgres, statement: SELECT 1, commands: [select], want: allow}":      ":3: statement: what it does is read from it",
-		"- {name: a, as: billing-agent, commands: [select], masks: [], want: allow}":                                    ":3: rewritten, masks, reveals and filters are of a statement",
+		"- {name: a, as: billing-agent, statement: SELECT 1, want: allow}":                                               ":3: statement: name the database",
+		"- {name: a, as: billing-agent, database: postgres, resource: ward, statement: SELECT 1, want: allow}":           "name one of clinic",
+		"- {name: a, as: billing-agent, database: postgres, statement: SELECT 1, commands: [select], want: allow}":       ":3: statement: what it does is read from it",
+		"- {name: a, as: billing-agent, commands: [select], masks: [], want: allow}":                                     ":3: rewritten, masks, reveals and filters are of a statement",
 		"- {name: a, as: billing-agent, database: postgres, statement: SELECT 1, want: allow, masks: clinic.patients.s}": "cannot unmarshal",
 	} {
 		if _, err := run(text); exitCode(err) != 2 || !strings.Contains(err.Error(), want) {
