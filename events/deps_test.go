@@ -32,6 +32,7 @@ func TestImports(t *testing.T) {
 		"events/journal":   {"events"},
 		"events/jetstream": {"events"},
 		"events/recorder":  {"events", "events/jetstream", "events/ocsf"},
+		"events/sink":      {"events", "events/jetstream", "events/ocsf"},
 	}
 	for leaf, allowed := range may {
 		for _, p := range imports(t, module+"/"+leaf) {

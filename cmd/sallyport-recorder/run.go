@@ -133,7 +133,15 @@ func (o *options) serveMetrics(ctx context.Context, r *recorder.Recorder, log *s
 	reg.MustRegister(records, alarms, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.Stored = func(n int) { records.Add(float64(n)) }
 	r.Alarm = func(a recorder.Alarm) { alarms.WithLabelValues(a.What).Inc() }
-	l, err := net.Listen("tcp", o.metrics)
+	return serve(ctx, o.metrics, reg, log)
+}
+
+// serve answers on a loopback address until ctx ends; "" for none.
+func serve(ctx context.Context, addr string, reg *prometheus.Registry, log *slog.Logger) error {
+	if addr == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}

@@ -61,7 +61,7 @@ func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_
 		if err := free(n.Listen); err != nil {
 			return nil, fmt.Errorf("embedded NATS: %w (evidence.nats.listen)", err)
 		}
-		if ev.server, err = jetstream.StartServer(jetstream.Options{Dir: filepath.Join(cfg.State, "nats"), Listen: n.Listen, Host: cfg.Host}); err != nil {
+		if ev.server, err = jetstream.StartServer(jetstream.Options{Dir: filepath.Join(cfg.State, "nats"), Listen: n.Listen, Host: cfg.Host, Sinks: n.Sinks}); err != nil {
 			return nil, err
 		}
 		ev.conn, err = ev.server.Connect()
@@ -76,7 +76,7 @@ func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_
 	ev.cancel = cancel
 	ev.wg.Go(func() { ev.ship(ctx) })
 	if n.URL != "" {
-		ev.wg.Go(func() { ev.ensure(ctx) })
+		ev.wg.Go(func() { ev.ensure(ctx, n.Sinks) })
 	}
 	return ev, nil
 }
@@ -133,10 +133,10 @@ func (ev *evidence) ship(ctx context.Context) {
 }
 
 // ensure makes the stream in the user's NATS, or checks the one that is there.
-func (ev *evidence) ensure(ctx context.Context) {
+func (ev *evidence) ensure(ctx context.Context, sinks []string) {
 	for {
 		try, cancel := context.WithTimeout(ctx, retryTime)
-		err := jetstream.Ensure(try, ev.conn, 0)
+		err := jetstream.Ensure(try, ev.conn, 0, sinks...)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return

@@ -32,6 +32,7 @@ type Options struct {
 	Listen  string        // loopback ip:port; port 0 takes a free one
 	Host    string        // the only name that the host user may publish under
 	AckWait time.Duration // redelivery to a recorder that died; default 10 s
+	Sinks   []string      // names of sinks: each gets a consumer that RoleSink may use
 }
 
 // Server is a nats-server in this process.
@@ -71,6 +72,11 @@ accounts {
       {service: "$JS.API.CONSUMER.INFO.SALLYPORT.recorder", accounts: [RECORDER]},
       {service: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.recorder", response_type: stream, accounts: [RECORDER]},
       {service: "$JS.ACK.SALLYPORT.recorder.>", accounts: [RECORDER]}
+      {{- range .Sinks}}
+      {service: "$JS.API.CONSUMER.INFO.SALLYPORT.{{.}}", accounts: [SINK]},
+      {service: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.{{.}}", response_type: stream, accounts: [SINK]},
+      {service: "$JS.ACK.SALLYPORT.{{.}}.>", accounts: [SINK]}
+      {{- end}}
     ]
     imports: [{stream: {account: RECORDER, subject: "sallyport.receipt.>"}}]
   }
@@ -96,6 +102,19 @@ accounts {
       {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.INFO.SALLYPORT.siem"}, to: "sallyport.api.CONSUMER.INFO.SALLYPORT.siem"},
       {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.RESET.SALLYPORT.siem"}, to: "sallyport.api.CONSUMER.RESET.SALLYPORT.siem"},
       {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.siem"}, to: "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.siem"}
+    ]
+  }
+  SINK {
+    users: [{nkey: {{.Sink}}, permissions: {
+      publish: {allow: [{{range .Sinks}}"$JS.ACK.SALLYPORT.{{.}}.>", "sallyport.api.CONSUMER.INFO.SALLYPORT.{{.}}",
+        "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.{{.}}", {{end}}"sallyport.nothing"]},
+      subscribe: {allow: ["_INBOX_sink.>"]}}}]
+    imports: [
+      {{- range .Sinks}}
+      {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.INFO.SALLYPORT.{{.}}"}, to: "sallyport.api.CONSUMER.INFO.SALLYPORT.{{.}}"},
+      {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.{{.}}"}, to: "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.{{.}}"},
+      {service: {account: SALLYPORT, subject: "$JS.ACK.SALLYPORT.{{.}}.>"}},
+      {{- end}}
     ]
   }
 }
@@ -148,7 +167,7 @@ func StartServer(o Options) (*Server, error) {
 		s.Close()
 		return nil, fmt.Errorf("jetstream: the embedded server did not start on %s: is the port taken? (evidence.nats.listen)", o.Listen)
 	}
-	if err := s.setup(setup, o.AckWait); err != nil {
+	if err := s.setup(setup, &o); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -158,12 +177,20 @@ func StartServer(o Options) (*Server, error) {
 const maxPayload = 1 << 20 // bytes, headers included
 
 func configure(o Options, setup nkeys.KeyPair) (string, error) {
-	v := map[string]string{"Name": o.Host}
+	v := map[string]any{"Name": o.Host}
+	var sinks []string
+	for _, name := range o.Sinks {
+		if !ValidHost.MatchString(name) {
+			return "", fmt.Errorf("jetstream: sink %q: a name has letters, digits, - and _", name)
+		}
+		sinks = append(sinks, SinkConsumer(name))
+	}
+	v["Sinks"] = sinks
 	var err error
 	if v["Setup"], err = setup.PublicKey(); err != nil {
 		return "", err
 	}
-	for field, role := range map[string]string{"Host": RoleHost, "Recorder": RoleRecorder, "SIEM": RoleSIEM} {
+	for field, role := range map[string]string{"Host": RoleHost, "Recorder": RoleRecorder, "SIEM": RoleSIEM, "Sink": RoleSink} {
 		if v[field], err = userKey(o.Dir, role); err != nil {
 			return "", err
 		}
@@ -173,7 +200,7 @@ func configure(o Options, setup nkeys.KeyPair) (string, error) {
 	return b.String(), err
 }
 
-func (s *Server) setup(key nkeys.KeyPair, ackWait time.Duration) error {
+func (s *Server) setup(key nkeys.KeyPair, o *Options) error {
 	pub, err := key.PublicKey()
 	if err != nil {
 		return err
@@ -185,7 +212,7 @@ func (s *Server) setup(key nkeys.KeyPair, ackWait time.Duration) error {
 	defer nc.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	return Ensure(ctx, nc, ackWait)
+	return Ensure(ctx, nc, o.AckWait, o.Sinks...)
 }
 
 // Connect returns an in-process connection as the host.
@@ -257,7 +284,7 @@ func authenticate(file string) ([]nats.Option, error) {
 		return nil, fmt.Errorf("jetstream: nkey seed %s: %w", file, err)
 	}
 	opts := []nats.Option{opt}
-	if role == RoleHost || role == RoleRecorder || role == RoleSIEM {
+	if role == RoleHost || role == RoleRecorder || role == RoleSIEM || role == RoleSink {
 		opts = append(opts, nats.CustomInboxPrefix("_INBOX_"+role))
 	}
 	return opts, nil

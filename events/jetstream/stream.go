@@ -29,8 +29,8 @@ func streamConfig() js.StreamConfig {
 
 // Ensure makes the stream and its consumers where they are missing, and
 // refuses a stream whose settings could lose or alter evidence. ackWait zero
-// means 10 s.
-func Ensure(ctx context.Context, nc *nats.Conn, ackWait time.Duration) error {
+// means 10 s. Each sink that is named gets a consumer, and keeps it.
+func Ensure(ctx context.Context, nc *nats.Conn, ackWait time.Duration, sinks ...string) error {
 	api, err := js.New(nc)
 	if err != nil {
 		return err
@@ -55,6 +55,9 @@ func Ensure(ctx context.Context, nc *nats.Conn, ackWait time.Duration) error {
 		Durable: SIEMConsumer, Description: "audit events from the start, for one reader at a time",
 		AckPolicy: js.AckNonePolicy, FilterSubject: "sallyport.audit.>",
 	}}
+	for _, name := range sinks {
+		consumers = append(consumers, sinkConfig(name))
+	}
 	for _, c := range consumers {
 		_, err := st.Consumer(ctx, c.Durable)
 		if errors.Is(err, js.ErrConsumerNotFound) || err == nil && c.Durable == RecorderConsumer {

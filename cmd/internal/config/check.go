@@ -100,6 +100,11 @@ func (c *checker) config(cfg *Config) {
 }
 
 func (c *checker) nats(n *NATS) {
+	for i, s := range n.Sinks {
+		if !name.MatchString(s) || len(s) > 32 || slices.Contains(n.Sinks[:i], s) {
+			c.bad(fmt.Sprintf("sink %q: must be unique, of letters, digits, - and _, 32 at most", s), "evidence", "nats", "sinks", i)
+		}
+	}
 	if n.URL == "" {
 		c.loopback(n.Listen, "evidence", "nats", "listen")
 		if n.Credentials != "" {

@@ -201,6 +201,8 @@ type NATS struct {
 	URL         string `yaml:"url"`         // of the user's NATS; "" embeds a server
 	Credentials string `yaml:"credentials"` // nkey seed or .creds file for URL
 	Listen      string `yaml:"listen"`      // loopback address of the embedded server
+
+	Sinks []string `yaml:"sinks,omitempty"` // that sallyport-recorder sink may read for
 }
 
 var name = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)

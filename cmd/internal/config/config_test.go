@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func TestDefaults(t *testing.T) {
 		"passage":   c.Interception.Mode == "host" && c.Interception.Port == 15432 && c.Interception.Pins == "/sys/fs/bpf/sallyport",
 		"issuer":    len(is.Algorithms) == 2 && is.Skew == 30*time.Second,
 		"journal":   c.Evidence.Journal == config.Journal{MaxBytes: 4 << 30, SegmentBytes: 64 << 20, Sync: "fsync"},
-		"nats":      c.Evidence.NATS == config.NATS{Listen: "127.0.0.1:4222"},
+		"nats":      reflect.DeepEqual(c.Evidence.NATS, config.NATS{Listen: "127.0.0.1:4222"}),
 		"limits":    c.Limits == config.Limits{Sessions: 10_000, PerWorkload: 5_000, Drain: 30 * time.Second, Handover: 5 * time.Second},
 		"addresses": c.Resources[0].Addresses[0] == config.Endpoint(netip.MustParseAddrPort("192.0.2.7:5432")),
 	} {
