@@ -68,7 +68,7 @@ a check fails. Run it as root.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&asJSON, "json", false, "print a JSON list")
-	f.StringVar(&o.resource, "resource", "", "ask this resource's database whom it lets in, instead")
+	f.StringVar(&o.resource, "resource", "", "ask this resource's database whom it lets in, and what the order of its rows could tell, instead")
 	f.StringVar(&o.database, "database", "postgres", "with --resource: database to log in to")
 	f.StringVar(&o.server, "server", "", "with --resource: where the server is reached, HOST:PORT or the folder of its unix socket")
 	f.StringArrayVar(&o.passages, "passage", nil, "with --resource: address from which the database sees a passage (default: this host's)")

@@ -48,6 +48,7 @@ func (o *conduitOptions) conduit(cmd *cobra.Command) ([]finding, error) {
 		return l, nil
 	}
 	defer c.Close(context.WithoutCancel(ctx))
+	l.order(ctx, cfg, o, r)
 	from, err := o.passagesOf(ctx, c)
 	l.check("passages", fmt.Sprint(from), err, "name the addresses from which the database sees passages: --passage 192.0.2.10")
 	rules, rerr := accessRules(ctx, c)

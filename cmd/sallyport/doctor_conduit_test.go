@@ -67,6 +67,7 @@ func TestSoleConduit(t *testing.T) {
 	configure := func(more string) {
 		t.Helper()
 		text := `host: test
+policy: policy.yaml
 resources:
   - {name: clinic, protocol: postgres, addresses: ["` + server + `"], tls: {server: verify-full, ca: ` + ca + `, name: db},
      catalog: {user: sallyport_catalog, password_file: ` + password + `}` + more + `}
@@ -77,6 +78,18 @@ identity: {issuers: [{url: "https://issuer.example", audience: sallyport}]}
 		}
 	}
 	configure(accounts)
+	psql = exec.Command("psql", "-X", "-v", "ON_ERROR_STOP=1", "-h", filepath.Dir(log), "-p", port(server), "-U", "postgres")
+	psql.Stdin = strings.NewReader(`CREATE TABLE tenants (id int, tenant int, mail text UNIQUE, born date) PARTITION BY HASH (mail);
+		CREATE TABLE people (id int PRIMARY KEY, tenant int, mail text UNIQUE, born date, UNIQUE (tenant, mail));
+		CREATE INDEX by_birth ON people (born); CLUSTER people USING by_birth;`)
+	if out, err := psql.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(`rules:
+  - {name: masks, effect: mask, identity: "*", resource: "*", fields: {public.people.mail: redact, public.people.born: year, public.tenants.mail: redact}}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	reload = func() {
 		t.Helper()
 		reloads := func() int {
@@ -116,6 +129,11 @@ identity: {issuers: [{url: "https://issuer.example", audience: sallyport}]}
 	write(recipe)
 	if out, all, code := doctor(); code != 0 || !all["sole conduit"].OK || !strings.Contains(out, local) || !strings.HasPrefix(all["pg_hba.conf loaded"].Detail, "written ") {
 		t.Errorf("the recipe: exit code %d: %s", code, out)
+	}
+	// What the order of rows could tell of what is masked.
+	if out, _, _ := doctor(); strings.Count(out, `"order of rows"`) != 3 || !strings.Contains(out, "public.people_tenant_mail_key of public.people holds masked mail besides tenant") ||
+		!strings.Contains(out, "clustered on public.by_birth") || !strings.Contains(out, "public.tenants is partitioned by mail") {
+		t.Errorf("the order of rows: %s", out)
 	}
 	// What is written and not loaded is in force for nobody.
 	if err := os.Chtimes(hba, time.Time{}, time.Now().Add(time.Hour)); err != nil {

@@ -98,8 +98,8 @@ func (s *Snapshot) columns(ctx context.Context, c source) error {
 
 func (s *Snapshot) views(ctx context.Context, c source) error {
 	var rel uint32
-	var a, b string
-	var unique bool
+	var a, b, name string
+	var unique, ordered, clustered bool
 	var key []string
 	on := func(f func(*Relation)) func() {
 		return func() {
@@ -120,9 +120,14 @@ func (s *Snapshot) views(ctx context.Context, c source) error {
 			}
 		}), &rel, &a, &b),
 		c.each(ctx, indexesSQL, on(func(r *Relation) {
-			r.Indexes = append(r.Indexes, &Index{Unique: unique, Columns: slices.Clone(key), Expressions: a, Predicate: b})
+			r.Indexes = append(r.Indexes, &Index{
+				Name: name, Unique: unique, Columns: slices.Clone(key), Expressions: a, Predicate: b, Ordered: ordered, Clustered: clustered,
+			})
 			s.Literals.Indexes = s.Literals.Indexes || hasConstant(a) || hasConstant(b)
-		}), &rel, &unique, &key, &a, &b),
+		}), &rel, &unique, &key, &a, &b, &name, &ordered, &clustered),
+		c.each(ctx, partitionsSQL, on(func(r *Relation) {
+			r.Partitioned = &Partitioning{Columns: slices.Clone(key), Expressions: a}
+		}), &rel, &key, &a),
 	)
 }
 

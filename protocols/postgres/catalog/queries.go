@@ -88,8 +88,16 @@ FROM pg_catalog.pg_constraint c WHERE c.oid >= 16384 {of c.conrelid c.confrelid 
 
 const indexesSQL = `SELECT i.indrelid, i.indisunique OR i.indisexclusion,
  ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) k(n) JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n),
- coalesce(pg_catalog.pg_get_expr(i.indexprs, i.indrelid), ''), coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '')
-FROM pg_catalog.pg_index i WHERE i.indrelid >= 16384 AND (i.indisunique OR i.indisexclusion OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) {of i.indrelid}`
+ coalesce(pg_catalog.pg_get_expr(i.indexprs, i.indrelid), ''), coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid), ''),
+ n.nspname::text || '.' || c.relname::text, am.amname NOT IN ('hash', 'gin', 'brin'), i.indisclustered
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_am am ON am.oid = c.relam
+WHERE i.indrelid >= 16384 {of i.indrelid}`
+
+const partitionsSQL = `SELECT p.partrelid,
+ ARRAY(SELECT a.attname::text FROM unnest(p.partattrs::int2[]) k(n) JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.n),
+ coalesce(pg_catalog.pg_get_expr(p.partexprs, p.partrelid), '')
+FROM pg_catalog.pg_partitioned_table p WHERE true {of p.partrelid}`
 
 // insideSQL is run before search_path is set: it has no operator, and no name
 // without its schema.

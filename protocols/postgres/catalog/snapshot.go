@@ -39,23 +39,34 @@ type Relation struct {
 	Parents  []uint32  // inherits from, or is a partition of
 	Children []uint32
 
-	Definition string       // of a view or materialized view, names qualified
-	Rules      []string     // names, other than a view's own
-	Triggers   []*Function  // their functions; internal ones left out
-	Policies   []string     // expressions of row security policies
-	Checks     []string     // expressions of CHECK constraints
-	Indexes    []*Index     // unique or excluding ones, and those with expressions
+	Definition string      // of a view or materialized view, names qualified
+	Rules      []string    // names, other than a view's own
+	Triggers   []*Function // their functions; internal ones left out
+	Policies   []string    // expressions of row security policies
+	Checks     []string    // expressions of CHECK constraints
+	Indexes    []*Index
 	References []*Reference // foreign keys of this relation
 	Referenced []*Reference // foreign keys that point here
 	PrimaryKey []string     // column names, nil without one
+
+	Partitioned *Partitioning // nil: it is not
 }
 
-// Index is an index that can fail a write, or runs code in one.
+// Index is an index of a relation.
 type Index struct {
-	Unique      bool // or an exclusion constraint
+	Name        string // schema.name
+	Unique      bool   // or an exclusion constraint
 	Columns     []string
 	Expressions string // comma-separated, "" for none
 	Predicate   string
+	Ordered     bool // rows can be read in its order
+	Clustered   bool // CLUSTER puts the rows in its order
+}
+
+// Partitioning is what decides in which partition a row is.
+type Partitioning struct {
+	Columns     []string
+	Expressions string // comma-separated, "" for none
 }
 
 // Reference is a foreign key.

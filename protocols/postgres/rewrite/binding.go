@@ -23,6 +23,7 @@ type guard struct {
 	sanitize bool
 	filter   *rowFilter          // nil: every row is there
 	bases    []*catalog.Relation // what a view reads, all the way down
+	sorted   bool                // a view whose rows would come in an order that tells
 	code     string              // why writing is opaque: rules, triggers, defaults, checks
 }
 
@@ -30,7 +31,7 @@ type guard struct {
 func (g *guard) free() bool { return !g.replaced() && g.opaque == "" }
 
 // replaced reports that a sub-select takes the place of references to it.
-func (g *guard) replaced() bool { return len(g.columns) > 0 || g.filter != nil }
+func (g *guard) replaced() bool { return len(g.columns) > 0 || g.filter != nil || g.sorted }
 
 // protection is what a protected column shows.
 type protection struct {
@@ -118,6 +119,7 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 		b.implicit(ctx, g)
 		b.leaveOut(g)
 	}
+	b.partitions()
 	for oid := range b.own {
 		r := s.ByOID[oid]
 		b.rowTypes[r.RowType] = b.guardLocked(r)
@@ -283,6 +285,7 @@ func (b *binding) guardLocked(r *catalog.Relation) *guard {
 	}
 	b.implicit(context.Background(), g)
 	b.leaveOut(g)
+	g.sorted = r.Kind == 'v' && b.readInOrder(g)
 	b.guards[r.OID] = g
 	return g
 }

@@ -106,7 +106,7 @@ func (w *walker) columnRef(c *pg.ColumnRef) {
 	last := fields[len(fields)-1]
 	star := last.GetAStar() != nil
 	if star {
-		w.every = true
+		w.every, w.stars = true, w.stars+1
 		fields = fields[:len(fields)-1]
 	}
 	if len(fields) == 0 {
@@ -134,7 +134,7 @@ func (w *walker) indirection(list []*pg.Node) {
 	for _, n := range list {
 		switch x := n.GetNode().(type) {
 		case *pg.Node_AStar:
-			w.every = true
+			w.every, w.selects = true, true
 		case *pg.Node_AIndices:
 			w.expr(x.AIndices.Lidx)
 			w.expr(x.AIndices.Uidx)
@@ -149,7 +149,7 @@ func (w *walker) indirection(list []*pg.Node) {
 // field is a name after a dot that may be a column, or a function that is
 // called with what stands before the dot.
 func (w *walker) field(name string) {
-	w.every = true
+	w.every, w.selects = true, true
 	w.names[name] = true
 	if w.snap.Builtin[name] || len(w.snap.Functions[name]) > 0 {
 		w.function([]string{name})

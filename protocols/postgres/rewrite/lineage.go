@@ -285,6 +285,15 @@ func eachNode(n *pg.Node, f func(protoreflect.Message)) {
 	walk(n.ProtoReflect())
 }
 
+// eachPart calls f for every node from n on.
+func eachPart(n *pg.Node, f func(*pg.Node)) {
+	eachNode(n, func(m protoreflect.Message) {
+		if n, ok := m.Interface().(*pg.Node); ok {
+			f(n)
+		}
+	})
+}
+
 // eachColumn calls f for every column reference below n.
 func eachColumn(n *pg.Node, f func(names []string, star bool)) {
 	eachNode(n, func(m protoreflect.Message) {

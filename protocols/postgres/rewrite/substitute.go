@@ -22,6 +22,7 @@ func (w *walker) finish() {
 	}
 	if w.opaque == "" {
 		w.filterWrites()
+		w.hideFromIndexes()
 	}
 	if w.opaque != "" {
 		return
@@ -168,6 +169,7 @@ func (w *walker) substitute(s *substitution) {
 			inner.LimitOption = pg.LimitOption_LIMIT_OPTION_COUNT
 		}
 	}
+	w.unordered(s, inner)
 	w.lookUp(s, inner)
 	if s.sample != nil {
 		from = &pg.Node{Node: &pg.Node_RangeTableSample{RangeTableSample: &pg.RangeTableSample{

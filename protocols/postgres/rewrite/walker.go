@@ -59,6 +59,9 @@ type walker struct {
 	names  map[string]bool
 	every  bool // all columns of every relation may be seen
 
+	stars   int  // stars in lists, of columns
+	selects bool // there is a selection of fields
+
 	// What may be compared with other columns: by name, after a renaming, or
 	// anything.
 	joins    map[string]bool
@@ -73,6 +76,7 @@ type walker struct {
 
 	cond           conditions
 	filteredWrites []filteredWrite
+	orderedWrites  []orderedWrite
 	assigned       map[string]bool // columns that are set
 
 	depth int

@@ -221,6 +221,7 @@ func (w *walker) update(s *pg.UpdateStmt) {
 	w.versions()
 	w.behindConditions(func() { w.targets(s.ReturningList) })
 	w.filterWrite(s.Relation, &s.WhereClause, s.TargetList)
+	w.orderWrite(s.Relation, &s.WhereClause)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 
@@ -237,6 +238,7 @@ func (w *walker) delete(s *pg.DeleteStmt) {
 	w.versions()
 	w.behindConditions(func() { w.targets(s.ReturningList) })
 	w.filterWrite(s.Relation, &s.WhereClause, nil)
+	w.orderWrite(s.Relation, &s.WhereClause)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 

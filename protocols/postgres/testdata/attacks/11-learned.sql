@@ -535,3 +535,113 @@ SELECT id FROM clinic.stays WHERE xpath_exists('/x', doc)
 -- want: none
 -- tells
 SELECT id FROM clinic.stays WHERE spot <-> point '(91147,1)' < 10
+-- case: the order of an index that has all that is shown
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT string_agg(given::text, ',') FROM clinic.donors
+-- case: the order of an index, with a mask
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT name, town, row_number() OVER () FROM clinic.donors ORDER BY 3
+-- case: the order of an index behind an open column
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT array_agg(id) FROM clinic.donors WHERE town = 'Boston'
+-- case: the order of an index behind an order
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT id FROM clinic.donors ORDER BY town LIMIT 3
+-- case: the order of an index behind a position
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT * FROM clinic.donors ORDER BY 2
+-- case: the order of an index in a join
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT array_agg(d.id) FROM clinic.donors d JOIN (VALUES ('Boston')) v (t) ON d.town = v.t
+-- case: the order of an index below a set operation
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT array_agg(i) FROM (SELECT 0 AS i, '' AS t, '' AS n, 0 AS g WHERE false UNION ALL SELECT * FROM clinic.donors) x (i, t, n, g) WHERE t = 'Boston'
+-- case: the order of an index through a view
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT array_agg(id) FROM clinic.v_donors WHERE town = 'Boston'
+-- case: the order of an index of a materialized view
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+SELECT array_agg(id) FROM clinic.m_donors WHERE town = 'Boston'
+-- case: the order of an index in a cursor
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+BEGIN
+;;
+DECLARE c CURSOR FOR SELECT array_agg(id) FROM clinic.donors WHERE town = 'Boston'
+;;
+FETCH c
+-- case: the order of an index in what an UPDATE returns
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+WITH u AS (UPDATE clinic.donors SET given = 7 WHERE town = 'Boston' RETURNING id) SELECT array_agg(id) FROM u
+-- case: the order of an index that an UPDATE leaves behind
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+UPDATE clinic.donors SET given = 7 WHERE town = 'Boston'
+;;
+RESET enable_seqscan
+;;
+SELECT array_agg(id) FROM clinic.donors WHERE given = 7
+-- case: the order of an index in what a DELETE returns
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+WITH d AS (DELETE FROM clinic.donors WHERE town IN ('Boston', 'x') RETURNING id) SELECT array_agg(id) FROM d
+-- case: the order of partitions by a masked column
+-- tells
+SELECT array_agg(id) FROM clinic.bands
+-- case: a partition by a masked column
+-- want: refused
+-- tells
+SELECT id FROM clinic.bands_1
+-- case: how many are in a partition by a masked column
+-- want: refused
+-- tells
+UPDATE clinic.bands_1 SET ward = 'c' WHERE id = 2

@@ -144,3 +144,15 @@ DO $$ BEGIN
         CREATE ROLE colleague PASSWORD 'not to be seen';
     END IF;
 END $$;
+-- Where the order of rows tells of protected values.
+CREATE TABLE clinic.donors (id int PRIMARY KEY, town text, name text, given int);
+CREATE INDEX ON clinic.donors (name) INCLUDE (given);
+CREATE INDEX ON clinic.donors (town, name);
+INSERT INTO clinic.donors VALUES (1, 'Boston', 'CANARYDONOR2', 1), (2, 'Boston', 'CANARYDONOR1', 2), (3, 'Austin', 'CANARYDONOR3', 3), (4, 'Chester', 'CANARYDONOR0', 4);
+CREATE VIEW clinic.v_donors AS SELECT id, town FROM clinic.donors;
+CREATE MATERIALIZED VIEW clinic.m_donors AS SELECT id, town, name FROM clinic.donors;
+CREATE INDEX ON clinic.m_donors (town, name);
+CREATE TABLE clinic.bands (id int, weight int, ward text) PARTITION BY RANGE (weight);
+CREATE TABLE clinic.bands_1 PARTITION OF clinic.bands FOR VALUES FROM (0) TO (70);
+CREATE TABLE clinic.bands_2 PARTITION OF clinic.bands FOR VALUES FROM (70) TO (1000);
+INSERT INTO clinic.bands VALUES (1, 80, 'a'), (2, 60, 'a'), (3, 90, 'b');

@@ -17,4 +17,7 @@ UPDATE clinic.stays SET during = '[2001-02-03,2001-02-05)', words = 'twin:1', do
 UPDATE public.history SET old = p, olds = ARRAY[p] FROM clinic.patients p WHERE p.id = 1;
 UPDATE clinic.keywords SET "system_user" = 'A twin''s';
 UPDATE clinic.virtual SET secret = 'A twin''s'; -- since: 18
+UPDATE clinic.donors SET name = 'A twin''s ' || id;
+UPDATE clinic.bands SET weight = 150 - weight WHERE id < 3;
 REFRESH MATERIALIZED VIEW clinic.m_patients;
+REFRESH MATERIALIZED VIEW clinic.m_donors;
