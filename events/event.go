@@ -146,6 +146,9 @@ type Event struct {
 	Fingerprint uint64   // of Normalized
 	Literals    []Digest // of literals and binds, in order
 	Writes      bool     // the statement may change data
+	// Later: nothing is shown of the statement before somebody has waited for its
+	// record, which may until then wait for the outcome, to tell it too.
+	Later bool
 
 	Verdict Verdict
 	Rules   []string // the rules that decided
@@ -159,7 +162,8 @@ type Event struct {
 	Revealed      []Field // protected fields that are shown in clear
 	Justification string  // why that is needed, in the client's words
 
-	// Outcome, of Response and SessionClose.
+	// Outcome, of Response and SessionClose, and of a Statement that was answered
+	// before it was on the record: it has no Response.
 	Status   string        // "ok", "error", "interrupted", "skipped", ...
 	Rows     int64         // rows that went out to the client, or were changed
 	Bytes    int64         // response bytes that went out to the client

@@ -18,6 +18,7 @@ type Journal interface {
 	// Response and SessionClose, so that finished work can always be
 	// recorded. A Response ends its Statement and those with lower numbers of
 	// its session that have none: answers keep the order of statements.
+	// A Statement that is Later may wait for its Response: see there.
 	// ErrFull: nothing was added, refuse the request.
 	Append(*Event) (Ticket, error)
 
@@ -44,12 +45,17 @@ type Waiter interface {
 // Ticket is the promise of an Append. The zero Ticket is no promise: Wait
 // fails.
 type Ticket struct {
-	w   Waiter
-	seq uint64
+	w     Waiter
+	seq   uint64
+	later bool
 }
 
 // NewTicket is for implementations of Journal. Sequence numbers start at 1.
-func NewTicket(w Waiter, seq uint64) Ticket { return Ticket{w, seq} }
+func NewTicket(w Waiter, seq uint64) Ticket { return Ticket{w, seq, false} }
+
+// LaterTicket is of what has no sequence number yet: it comes behind seq. Its
+// Waiter is told seq, and answers for what it has become.
+func LaterTicket(w Waiter, seq uint64) Ticket { return Ticket{w, seq, true} }
 
 // Wait returns nil once the record is on stable storage.
 func (t Ticket) Wait(ctx context.Context) error {
@@ -76,5 +82,23 @@ var errNoRecord = errors.New("events: no record to wait for")
 // Done reports whether the record is on stable storage.
 func (t Ticket) Done() bool { return t.w != nil && t.w.Durable() >= t.seq }
 
-// Seq returns the record's sequence number, 0 for the zero Ticket.
-func (t Ticket) Seq() uint64 { return t.seq }
+// Zero reports whether it is no promise.
+func (t Ticket) Zero() bool { return t.w == nil }
+
+// After reports whether t is of a later record than u, both of one session; all
+// are later than the zero Ticket.
+func (t Ticket) After(u Ticket) bool {
+	if t.w == nil || u.w == nil {
+		return t.w != nil
+	}
+	return t.seq > u.seq || t.seq == u.seq && t.later && !u.later
+}
+
+// Seq returns the record's sequence number; 0 for the zero Ticket, and for what
+// had none yet when the Ticket was made.
+func (t Ticket) Seq() uint64 {
+	if t.later {
+		return 0
+	}
+	return t.seq
+}

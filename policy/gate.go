@@ -111,8 +111,10 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 		ev.Reason, ev.Remedy = eval.Reason, eval.Remedy
 	}
 	ev.Objects = r.objects()
+	waits := r.Writes || r.Kind == Login || !d.verdict.Runs()
+	ev.Later = !waits
 	t, err := g.journal.Append(ev)
-	if err == nil && (r.Writes || r.Kind == Login || !d.verdict.Runs()) {
+	if err == nil && waits {
 		err = t.Wait(ctx)
 	}
 	if err != nil {

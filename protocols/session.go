@@ -140,11 +140,11 @@ func (s *Session) Scope() *policy.Scope { return s.o.Gate.Scope(s.o.Policy) }
 func (s *Session) Record(c *events.Chunk) error {
 	c.Session = s.event
 	t, err := s.o.Journal.Record(c)
-	if err != nil || t.Seq() == 0 {
+	if err != nil || t.Zero() {
 		return err
 	}
 	s.mu.Lock()
-	if t.Seq() > s.written.Seq() {
+	if t.After(s.written) {
 		s.written = t
 	}
 	s.mu.Unlock()
@@ -156,7 +156,7 @@ func (s *Session) Written() error {
 	s.mu.Lock()
 	t := s.written
 	s.mu.Unlock()
-	if t.Seq() == 0 {
+	if t.Zero() {
 		return nil
 	}
 	return t.Written()
@@ -286,7 +286,7 @@ func (s *Session) Queued() int {
 func (s *Session) promise(d policy.Decision) {
 	t := d.Ticket()
 	s.mu.Lock()
-	if t.Seq() > s.promised.Seq() {
+	if t.After(s.promised) {
 		s.promised = t
 	}
 	s.mu.Unlock()
@@ -374,12 +374,12 @@ func (s *Session) Reply(ctx context.Context, b []byte) error {
 	s.mu.Lock()
 	t, w := s.promised, s.written
 	s.mu.Unlock()
-	if t.Seq() > 0 && !t.Done() {
+	if !t.Zero() && !t.Done() {
 		if err := t.Wait(ctx); err != nil {
 			return err
 		}
 	}
-	if w.Seq() > 0 {
+	if !w.Zero() {
 		if err := w.Written(); err != nil {
 			return err
 		}

@@ -18,6 +18,11 @@ var blank [frameHead + frameMeta]byte
 
 // Append implements events.Journal.
 func (j *Journal) Append(e *events.Event) (events.Ticket, error) {
+	if e.Later && e.Kind == events.Statement && e.Session != nil && j.busy() {
+		if size := keptSize(e); size <= maxHeld {
+			return j.later(e, size)
+		}
+	}
 	seq, err := j.append(e, false)
 	if err != nil {
 		return events.Ticket{}, err
@@ -40,17 +45,25 @@ func (j *Journal) append(e *events.Event, force bool) (uint64, error) {
 	if err := j.refuses(outcome(e.Kind)); err != nil {
 		return 0, err
 	}
-	s := e.Session
-	if s == nil {
+	if e.Session == nil {
 		j.scratch = *e
 		j.scratch.Session = j.host
-		e, s = &j.scratch, j.host
+		e = &j.scratch
 	}
-	if h := j.held[s.ID]; h != nil {
+	if h := j.held[e.Session.ID]; h != nil {
+		if h.answers(e) {
+			return j.answer(h, e)
+		}
 		if err := j.let(h); err != nil {
 			return 0, err
 		}
 	}
+	return j.put(e, e.Number, force)
+}
+
+// put makes a record of an event; number is what its frame says. mu is held.
+func (j *Journal) put(e *events.Event, number uint64, force bool) (uint64, error) {
+	s := e.Session
 	b, pre, plen := j.begin(e.Kind, s.Protocol, s.ID)
 	j.uid = append(append(j.uid[:0], j.chain...), '-')
 	j.uid = strconv.AppendUint(j.uid, j.seq+1, 10)
@@ -62,11 +75,11 @@ func (j *Journal) append(e *events.Event, force bool) (uint64, error) {
 			return 0, err
 		}
 	}
-	seq, err := j.commitFrame(b, pre, plen, e.Number)
+	seq, err := j.commitFrame(b, pre, plen, number)
 	if err != nil {
 		return 0, err
 	}
-	j.intents.event(e.Kind, s.ID, s.Protocol, e.Number, seq, size)
+	j.intents.event(e.Kind, s.ID, s.Protocol, number, seq, size)
 	return seq, nil
 }
 
@@ -79,7 +92,7 @@ func (j *Journal) Record(c *events.Chunk) (events.Ticket, error) {
 	for data := c.Data; ; {
 		part.Data = data[:min(len(data), maxChunk)]
 		data = data[len(part.Data):]
-		seq, arrears, err := j.addChunk(&part)
+		t, arrears, err := j.addChunk(&part)
 		if err == nil && arrears > 0 {
 			err = j.WaitWritten(arrears)
 		}
@@ -90,10 +103,7 @@ func (j *Journal) Record(c *events.Chunk) (events.Ticket, error) {
 			continue
 		}
 		j.linger()
-		if seq == 0 {
-			return events.Ticket{}, nil
-		}
-		return events.NewTicket(j, seq), nil
+		return t, nil
 	}
 }
 
@@ -121,22 +131,27 @@ func (j *Journal) WaitWritten(seq uint64) error {
 	return nil
 }
 
-// addChunk returns the number of the record that the chunk is in, 0 if it waits
-// for the next. Where so much waits to be written that who adds to it must see
-// to that, also with a chunk that waits, arrears is the record to write up to.
-func (j *Journal) addChunk(c *events.Chunk) (seq, arrears uint64, err error) {
+// addChunk returns the ticket of the record that the chunk is in, the zero one if
+// it waits for the next. Where so much waits to be written that who adds to it
+// must see to that, also with a chunk that waits, arrears is the record to write
+// up to.
+func (j *Journal) addChunk(c *events.Chunk) (t events.Ticket, arrears uint64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.refuses(false); err != nil {
-		return 0, 0, err
+		return t, 0, err
 	}
 	share := int64(j.o.BufferBytes) / 8
+	h := j.held[c.Session.ID]
+	with := h != nil && h.waits // its statement's record comes first, and is waited for
+	var seq uint64
 	var done bool
 	// Pieces wait only while all that wait are few: the rest of the buffer is
 	// for what others add.
-	if c.Later && j.holding+int64(len(c.Data))+heldRoom <= share {
+	if (c.Later || with) && j.holding+int64(len(c.Data))+heldRoom <= share {
 		done, err = j.hold(c)
-	} else {
+	}
+	if !done && err == nil {
 		seq, done, err = j.join(c)
 	}
 	if !done && err == nil {
@@ -145,7 +160,14 @@ func (j *Journal) addChunk(c *events.Chunk) (seq, arrears uint64, err error) {
 	if j.buffered > share {
 		arrears = j.seq
 	}
-	return seq, arrears, err
+	switch {
+	case err != nil:
+	case seq > 0:
+		t = events.NewTicket(j, seq)
+	case with && !c.Later:
+		t = events.LaterTicket(h, j.seq)
+	}
+	return t, arrears, err
 }
 
 // alone makes a record of one chunk; mu is held.

@@ -94,15 +94,19 @@ func (j *Journal) commit() {
 	if seq > j.durable.Load() {
 		if j.o.Sync {
 			// A crash before this line loses the group: nobody was told of it.
-			if err := f.Sync(); err != nil {
-				j.failed(fmt.Errorf("sync: %w", err))
+			j.syncing.Store(true)
+			failed := f.Sync()
+			j.syncing.Store(false)
+			if failed != nil {
+				j.failed(fmt.Errorf("sync: %w", failed))
 				return
 			}
 			// What those who wait are about to show was added meanwhile: one
 			// write for all of them before they are woken.
 			j.wmu.Lock()
-			err = errors.Join(err, j.write())
+			failed = j.write()
 			j.wmu.Unlock()
+			err = errors.Join(err, failed)
 		}
 		j.setDurable(seq)
 	}

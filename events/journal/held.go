@@ -1,28 +1,49 @@
 package journal
 
-import "sallyport.dev/sallyport/events"
+import (
+	"sync/atomic"
+
+	"sallyport.dev/sallyport/events"
+)
 
 const (
 	maxHeld  = 64 << 10 // bytes of pieces that wait; what is longer is a record at once
 	heldRoom = 512      // what their record needs beyond its pieces
 )
 
-// held is pieces of one session's transcript that need not be written yet. They
-// become one record with the next piece, or alone: before the session's next
-// event, or when they have waited long enough. Their room is kept meanwhile.
+// held is what of one session need not be written yet: a statement that nobody
+// waits for, and behind it pieces of the transcript. The pieces become one record
+// with the next one, or alone; all of it before the session's next event, when
+// somebody waits, or when it has waited long enough. Its room is kept meanwhile.
 type held struct {
+	j            *Journal
 	id, protocol string
 	number       uint64 // of the latest piece
-	payload      []byte // events.Pieces; empty: nothing waits
+	payload      []byte // events.Pieces; empty: none waits
 	old          bool   // it is as it was at the last look
+
+	waits     bool // the statement does
+	statement kept
+	last      uint64        // the latest record that was made of it
+	became    atomic.Uint64 // the record of the latest statement, 0 while it waits
 }
 
-// room is what it counts for while it waits.
+// room is what the pieces count for while they wait.
 func (h *held) room() int64 {
 	if len(h.payload) == 0 {
 		return 0
 	}
 	return int64(len(h.payload)) + heldRoom
+}
+
+// of returns where what a session need not write yet is kept. mu is held.
+func (j *Journal) of(s *events.Session) *held {
+	h := j.held[s.ID]
+	if h == nil {
+		h = &held{j: j, id: s.ID, protocol: s.Protocol}
+		j.held[h.id] = h
+	}
+	return h
 }
 
 // hold keeps a piece for the record of the next one. It reports false for one
@@ -40,10 +61,7 @@ func (j *Journal) hold(c *events.Chunk) (bool, error) {
 	if err := j.admit(0, c.Session.ID, c.Number, len(c.Data)+heldRoom); err != nil {
 		return true, err
 	}
-	if h == nil {
-		h = &held{id: c.Session.ID, protocol: c.Session.Protocol}
-		j.held[h.id] = h
-	}
+	h = j.of(c.Session)
 	j.holding -= h.room()
 	if len(h.payload) == 0 {
 		h.payload = append(h.payload, events.Pieces)
@@ -59,9 +77,9 @@ func (j *Journal) hold(c *events.Chunk) (bool, error) {
 func (j *Journal) join(c *events.Chunk) (seq uint64, joined bool, err error) {
 	h := j.held[c.Session.ID]
 	switch {
-	case h == nil || len(h.payload) == 0:
+	case h == nil || len(h.payload) == 0 && !h.waits:
 		return 0, false, nil
-	case len(h.payload)+len(c.Data) > maxChunk:
+	case h.waits, len(h.payload)+len(c.Data) > maxChunk:
 		return 0, false, j.let(h)
 	}
 	if err := j.admit(0, h.id, c.Number, len(c.Data)); err != nil {
@@ -77,16 +95,31 @@ func (j *Journal) join(c *events.Chunk) (seq uint64, joined bool, err error) {
 	return j.seq, true, nil
 }
 
-// let makes a record of what waits; mu is held.
+// let makes records of what waits: of the statement, and of the pieces. mu is
+// held.
 func (j *Journal) let(h *held) error {
+	waited := h.waits
+	if waited {
+		if err := j.letStatement(h, &h.statement.e, h.statement.e.Number); err != nil {
+			return err
+		}
+	}
 	if len(h.payload) == 0 {
 		return nil
 	}
 	b, pre, plen := j.begin(0, h.protocol, h.id)
 	b = append(b, h.payload...)
 	j.holding -= h.room()
+	seq, err := j.commitFrame(b, pre, plen, h.number)
+	if err == nil && waited {
+		// Only now is there a statement that they count for.
+		cs, _ := events.ParseChunks(nil, h.payload)
+		for i := range cs {
+			j.intents.chunk(h.id, &cs[i], seq)
+		}
+	}
 	h.payload = h.payload[:0]
-	_, err := j.commitFrame(b, pre, plen, h.number)
+	h.last = max(h.last, seq)
 	return err
 }
 
@@ -99,7 +132,7 @@ func (j *Journal) letOld(all bool) bool {
 		switch {
 		case !h.old && !all:
 			h.old = true
-		case len(h.payload) > 0:
+		case h.waits || len(h.payload) > 0:
 			_ = j.let(h) // it is no longer than a record may be
 		default:
 			delete(j.held, id)

@@ -50,6 +50,9 @@ func (in *intents) event(k events.Kind, id, protocol string, number, seq uint64,
 	if id == "" {
 		return
 	}
+	if k == events.Statement && number&answered != 0 {
+		k, number = events.Response, number&^answered
+	}
 	s := in.sessions[id]
 	r := room(k, size)
 	switch k {

@@ -108,6 +108,7 @@ type Journal struct {
 	kicked    chan struct{}
 	gathered  atomic.Int32 // kicks since the last group
 	crowd     atomic.Int32 // how many are to be expected
+	syncing   atomic.Bool
 	lingers   chan struct{}
 	lingering atomic.Bool // the committer was told of it
 	stop      chan struct{}

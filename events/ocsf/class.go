@@ -134,7 +134,9 @@ func status(ev *events.Event) id {
 		}
 		return id{2, "Failure"}
 	case events.Statement:
-		return id{0, "Unknown"}
+		if ev.Status == "" {
+			return id{0, "Unknown"}
+		}
 	case events.Login:
 		if !ev.Verdict.Runs() {
 			return id{2, "Failure"}

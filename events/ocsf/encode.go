@@ -306,7 +306,7 @@ func (e *enc) unmapped(ev *events.Event) {
 		e.yes("unplaced")
 	}
 	e.str("outcome", ev.Status, capName)
-	if ev.Kind == events.Response || ev.Kind == events.SessionClose {
+	if ev.Kind == events.Response || ev.Kind == events.SessionClose || ev.Kind == events.Statement && ev.Status != "" {
 		e.num("rows", ev.Rows)
 		e.num("bytes", ev.Bytes)
 		if ev.BytesIn > 0 {

@@ -208,6 +208,7 @@ func (s *sessionState) note(r *events.Record, f *Facts) {
 		s.closed, s.status = at, f.Status
 	case events.Statement, events.Block:
 		s.decided(f)
+		s.rows = min(s.rows+count(f.Rows), maxCount) // of one with its outcome
 	case events.Response:
 		s.rows = min(s.rows+count(f.Rows), maxCount)
 	default:

@@ -157,7 +157,9 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 		switch r.Kind {
 		case events.Statement, events.Block:
 			q := request(f.Number)
-			f.Rows, f.Bytes, f.Status, f.Duration, f.Detected = q.Rows, q.Bytes, q.Status, q.Duration, q.Detected
+			if f.Status == "" { // else it tells its outcome
+				f.Rows, f.Bytes, f.Status, f.Duration, f.Detected = q.Rows, q.Bytes, q.Status, q.Duration, q.Detected
+			}
 			q.Facts = f
 		case events.Response:
 			q := request(f.Number)
