@@ -62,7 +62,7 @@ func (t Ticket) Wait(ctx context.Context) error {
 	if t.w == nil {
 		return errNoRecord
 	}
-	if t.w.Durable() >= t.seq {
+	if t.Done() {
 		return nil
 	}
 	return t.w.WaitDurable(ctx, t.seq)
@@ -80,7 +80,13 @@ func (t Ticket) Written() error {
 var errNoRecord = errors.New("events: no record to wait for")
 
 // Done reports whether the record is on stable storage.
-func (t Ticket) Done() bool { return t.w != nil && t.w.Durable() >= t.seq }
+func (t Ticket) Done() bool {
+	if t.w == nil {
+		return false
+	}
+	durable := t.w.Durable()
+	return durable > t.seq || durable == t.seq && !t.later
+}
 
 // Zero reports whether it is no promise.
 func (t Ticket) Zero() bool { return t.w == nil }

@@ -31,12 +31,20 @@ func work(j *journal.Journal, life, n int) (promised []string, err error) {
 	}
 	for i := range n {
 		text := fmt.Sprintf("life %d statement %d", life, i)
-		tk, err := j.Append(statement(s, uint64(i+1), text))
+		st := statement(s, uint64(i+1), text)
+		st.Later = true // which only a journal with Together minds
+		tk, err := j.Append(st)
 		if err != nil {
 			return promised, err
 		}
 		if i%3 == 0 {
 			if err := record(j, &events.Chunk{Session: s, Number: uint64(i + 1), Kind: events.ChunkResult, Data: []byte("rows")}); err != nil {
+				return promised, err
+			}
+		}
+		answered := i%5 < 3 && i < n-3 // before anybody waits
+		if answered {
+			if _, err := j.Append(event(events.Response, s, uint64(i+1))); err != nil {
 				return promised, err
 			}
 		}
@@ -49,7 +57,7 @@ func work(j *journal.Journal, life, n int) (promised []string, err error) {
 			}
 			promised = append(promised, text)
 		}
-		if i < n-3 {
+		if i < n-3 && !answered {
 			if _, err := j.Append(event(events.Response, s, uint64(i+1))); err != nil {
 				return promised, err
 			}
@@ -77,7 +85,9 @@ func check(t *testing.T, d *disk, promised []string) (found []string) {
 		switch r.Kind {
 		case events.Statement:
 			seen[l.Text]++
-			open[key]++
+			if l.Status == "" { // else it tells its outcome
+				open[key]++
+			}
 		case events.Response:
 			open[key]--
 		case events.SessionOpen:
@@ -110,8 +120,16 @@ var errBroken = errors.New("the disk broke")
 // Every write, sync, creation, rename and removal is broken once, twice over:
 // the operation lost, and done despite the error.
 func TestEveryOperationBroken(t *testing.T) {
+	for name, together := range map[string]int{"one by one": 0, "with their outcomes": -1} {
+		t.Run(name, func(t *testing.T) {
+			everyOperationBroken(t, journal.Options{SegmentBytes: 4 << 10, Together: together})
+		})
+	}
+}
+
+func everyOperationBroken(t *testing.T, o journal.Options) {
 	d := newDisk()
-	j, err := on(t, d, journal.Options{SegmentBytes: 4 << 10})
+	j, err := on(t, d, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +151,7 @@ func TestEveryOperationBroken(t *testing.T) {
 				return true, nil
 			}
 			var promised []string
-			j, err := on(t, d, journal.Options{SegmentBytes: 4 << 10})
+			j, err := on(t, d, o)
 			if err == nil {
 				promised, err = work(j, 0, 60)
 				if err != nil && !errors.Is(err, events.ErrFull) {
@@ -212,7 +230,7 @@ func TestPowerCuts(t *testing.T) {
 		d := newDisk()
 		var promised []string
 		for life := range 4 {
-			j, err := on(t, d, journal.Options{SegmentBytes: 4 << 10})
+			j, err := on(t, d, journal.Options{SegmentBytes: 4 << 10, Together: -int(seed % 2)})
 			if err != nil {
 				t.Fatalf("seed %d, life %d: %v", seed, life, err)
 			}

@@ -23,7 +23,7 @@ func now(s *events.Session, n uint64, text string) *events.Chunk {
 // record adds a chunk and waits until it is written.
 func record(j *journal.Journal, c *events.Chunk) error {
 	tk, err := j.Record(c)
-	if err == nil && tk.Seq() > 0 {
+	if err == nil && !tk.Zero() {
 		err = tk.Written()
 	}
 	return err

@@ -40,6 +40,10 @@ type Options struct {
 	// Sync: a record counts as durable after fdatasync. Without it, after
 	// write(2): it survives the process, not the machine.
 	Sync bool
+	// Together is from how many that wait for a sync at once a Statement that is
+	// Later waits for its outcome, to be one record with it; below, a sync that
+	// begins with the statement is sooner. 3; negative: always.
+	Together int
 	// Encode appends an event's payload to dst. uid is "<chain>-<seq>" and is
 	// valid during the call only. It is called under the journal's lock.
 	Encode func(dst []byte, uid string, e *events.Event) []byte
@@ -152,6 +156,7 @@ func Open(folder string, o Options) (*Journal, error) {
 	def(&o.SegmentBytes, 64<<20)
 	def(&o.BufferBytes, 8<<20)
 	def(&o.CheckpointEvery, time.Minute)
+	def(&o.Together, 3)
 	if o.MaxBytes < 64<<10 {
 		return nil, fmt.Errorf("journal: max_bytes %d: a journal needs at least 64 KiB", o.MaxBytes)
 	}

@@ -25,7 +25,7 @@ func TestMainChild(t *testing.T) {
 	if dir == "" {
 		return // only the child of TestKill has work here
 	}
-	j, err := journal.Open(dir, options(journal.Options{SegmentBytes: 32 << 10, CheckpointEvery: 5 * time.Millisecond}))
+	j, err := journal.Open(dir, options(journal.Options{SegmentBytes: 32 << 10, CheckpointEvery: 5 * time.Millisecond, Together: -1}))
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
@@ -39,14 +39,25 @@ func TestMainChild(t *testing.T) {
 			}
 			for n := uint64(1); ; n++ {
 				text := fmt.Sprintf("statement %d-%d-%d", os.Getpid(), g, n)
-				tk, err := j.Append(statement(s, n, text))
-				if err == nil {
-					err = record(j, &events.Chunk{Session: s, Number: n, Kind: events.ChunkResult, Data: []byte(text)})
+				st := statement(s, n, text)
+				st.Later = n%3 != 0
+				tk, err := j.Append(st)
+				early := n%4 == 1 // answered before anybody waits
+				chunk := &events.Chunk{Session: s, Number: n, Kind: events.ChunkResult, Data: []byte(text)}
+				switch {
+				case err != nil:
+				case early:
+					_, err = j.Record(chunk)
+				default:
+					err = record(j, chunk)
 				}
 				if err == nil && n%8 == 0 {
 					out.Lock()
 					fmt.Println("written", text)
 					out.Unlock()
+				}
+				if err == nil && early {
+					_, err = j.Append(event(events.Response, s, n))
 				}
 				if err == nil {
 					err = tk.Wait(context.Background())
@@ -55,6 +66,8 @@ func TestMainChild(t *testing.T) {
 					out.Lock()
 					fmt.Println(text)
 					out.Unlock()
+				}
+				if err == nil && !early {
 					_, err = j.Append(event(events.Response, s, n))
 				}
 				if err != nil {
@@ -97,7 +110,7 @@ func TestKill(t *testing.T) {
 		t.Fatalf("only %d promises were made", len(promised))
 	}
 	j := open(t, dir, journal.Options{})
-	ends := map[string]int{}
+	ends, together := map[string]int{}, 0
 	for _, r := range all(t, j, 1) {
 		if r.Kind == 0 {
 			cs, err := events.ParseChunks(nil, r.Payload)
@@ -117,6 +130,10 @@ func TestKill(t *testing.T) {
 			if _, ok := promised[l.Text]; ok {
 				promised[l.Text]++
 			}
+			if l.Status != "" {
+				together++
+				break
+			}
 			ends[fmt.Sprint(l.Session, l.Number)]++
 		case events.Response:
 			ends[fmt.Sprint(l.Session, l.Number)]--
@@ -125,6 +142,9 @@ func TestKill(t *testing.T) {
 		case events.SessionClose:
 			ends[l.Session]--
 		}
+	}
+	if together == 0 {
+		t.Error("no statement shares a record with its outcome")
 	}
 	for _, m := range []map[string]int{promised, written} {
 		for p, n := range m {

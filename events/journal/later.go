@@ -12,13 +12,9 @@ import (
 // too: no Response follows.
 const answered = 1 << 63
 
-// few sessions are served sooner by a sync that begins with their statement and
-// overlaps with the server's work; from here on they share records and syncs.
-const few = 3
-
 // busy reports whether a statement that is appended now would wait for the
 // syncs of others anyway.
-func (j *Journal) busy() bool { return j.syncing.Load() || j.crowd.Load() >= few }
+func (j *Journal) busy() bool { return j.syncing.Load() || int(j.crowd.Load()) >= j.o.Together }
 
 // later keeps a statement for as long as nobody waits for it: its outcome may
 // come until then.

@@ -84,6 +84,10 @@ func more() []*events.Event {
 		{Kind: events.Login, Time: at, Session: bare, Verdict: events.Deny, Reason: "no token", Remedy: "mount one"},
 		{Kind: events.Statement, Time: at, Session: bare, Verdict: events.Allow},
 		{Kind: events.Statement, Time: at, Session: s, Number: 3, Command: "vacuum", Normalized: "vacuum", Verdict: events.Allow},
+		{
+			Kind: events.Statement, Time: at, Session: s, Number: 5, Command: "select", Normalized: "select $1", Verdict: events.Allow,
+			Status: "ok", Rows: 1, Bytes: 20, Duration: time.Millisecond, Recorded: 20, Hash: [32]byte{1},
+		},
 		{Kind: events.Response, Time: at, Session: s, Number: 3, Status: "error", Code: "42P01", Command: "COPY"},
 		{Kind: events.Response, Time: at, Session: s, Number: 4, Status: "skipped"},
 		{Kind: events.Alarm, Time: at, Session: s, Message: "a transcript could not be written", Process: &events.Process{PID: 3}},

@@ -49,6 +49,9 @@ func BenchmarkPgbench(b *testing.B) {
 					b.ReportMetric(tps/float64(b.N), "tps")
 					b.ReportMetric(float64((spent(b)-before).Microseconds())/n, "µs-CPU/transaction")
 					b.ReportMetric(n/float64(syncs.Load()), "transactions/sync")
+					last, _ := j.Head()
+					b.ReportMetric(float64(last)/n, "records/transaction")
+					b.ReportMetric(float64(j.Stats().Used)/n, "bytes/transaction")
 				})
 			}
 		}
