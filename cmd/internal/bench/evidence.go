@@ -226,7 +226,7 @@ func converse(ctx context.Context, j *journal.Journal, id string, n int) (outcom
 			Kind: events.Statement, Session: s, Time: now, Number: number, Command: "SELECT",
 			Normalized: "SELECT abalance FROM pgbench_accounts WHERE aid = $1", Fingerprint: 0x1234567890abcdef,
 			Literals: []events.Digest{{1, 2, 3, 4, 5, 6, 7, byte(number)}}, Verdict: events.Allow, Rules: []string{"relayed"},
-			Objects: []string{"public.pgbench_accounts"},
+			Objects: []string{"public.pgbench_accounts"}, Later: true,
 		})
 		if err == nil {
 			_, err = j.Record(&events.Chunk{Session: s, Number: number, Kind: events.ChunkStatement, Time: now, Data: sql, Later: true})
