@@ -63,6 +63,10 @@ type Session struct {
 	// has it; nil until that door is open, and of a unix socket.
 	ServerFrom atomic.Pointer[netip.AddrPort]
 
+	// Unsynced: its resource asks for no more than that a record survives the
+	// process: nobody waits for the disk.
+	Unsynced bool
+
 	// Encoded is for the encoder alone: the session's part of an event,
 	// encoded once.
 	Encoded atomic.Pointer[[]byte]
@@ -76,7 +80,7 @@ func (s *Session) Copy() *Session {
 		Actors: s.Actors, Issuer: s.Issuer, PrincipalIssuer: s.PrincipalIssuer, Proof: s.Proof, WorkloadProof: s.WorkloadProof,
 		ActorProof: s.ActorProof, PrincipalProof: s.PrincipalProof, Expires: s.Expires, Pooled: s.Pooled, Process: s.Process,
 		Account: s.Account, Role: s.Role, User: s.User, Database: s.Database, Application: s.Application,
-		ClientTLS: s.ClientTLS, ClientClear: s.ClientClear, ClientCertificate: s.ClientCertificate, Undecoded: s.Undecoded,
+		ClientTLS: s.ClientTLS, ClientClear: s.ClientClear, ClientCertificate: s.ClientCertificate, Undecoded: s.Undecoded, Unsynced: s.Unsynced,
 	}
 	c.ServerTLS.Store(s.ServerTLS.Load())
 	c.ServerFrom.Store(s.ServerFrom.Load())

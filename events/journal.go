@@ -45,17 +45,25 @@ type Waiter interface {
 // Ticket is the promise of an Append. The zero Ticket is no promise: Wait
 // fails.
 type Ticket struct {
-	w     Waiter
-	seq   uint64
-	later bool
+	w       Waiter
+	seq     uint64
+	later   bool
+	written bool
 }
 
 // NewTicket is for implementations of Journal. Sequence numbers start at 1.
-func NewTicket(w Waiter, seq uint64) Ticket { return Ticket{w, seq, false} }
+func NewTicket(w Waiter, seq uint64) Ticket { return Ticket{w: w, seq: seq} }
 
 // LaterTicket is of what has no sequence number yet: it comes behind seq. Its
 // Waiter is told seq, and answers for what it has become.
-func LaterTicket(w Waiter, seq uint64) Ticket { return Ticket{w, seq, true} }
+func LaterTicket(w Waiter, seq uint64) Ticket { return Ticket{w: w, seq: seq, later: true} }
+
+// Unsynced returns a Ticket whose Wait is Written: what it promises survives the
+// process, not the machine.
+func (t Ticket) Unsynced() Ticket {
+	t.written = true
+	return t
+}
 
 // Wait returns nil once the record is on stable storage.
 func (t Ticket) Wait(ctx context.Context) error {
@@ -64,6 +72,9 @@ func (t Ticket) Wait(ctx context.Context) error {
 	}
 	if t.Done() {
 		return nil
+	}
+	if t.written {
+		return t.Written()
 	}
 	return t.w.WaitDurable(ctx, t.seq)
 }

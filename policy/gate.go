@@ -114,6 +114,9 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	waits := r.Writes || r.Kind == Login || !d.verdict.Runs()
 	ev.Later = !waits
 	t, err := g.journal.Append(ev)
+	if r.Session.Event.Unsynced {
+		t = t.Unsynced()
+	}
 	if err == nil && waits {
 		err = t.Wait(ctx)
 	}

@@ -132,6 +132,7 @@ func (d *daemon) bind(f *intercept.Flow) (*passage, error) {
 	p.protocol = d.protocols[p.resource.Protocol]
 	p.upstream = set.upstreams[p.resource.Name]
 	p.event.Resource, p.event.Protocol = p.resource.Name, p.resource.Protocol
+	p.event.Unsynced = p.resource.Durability == "write"
 	draining := d.sessions.draining()
 	ctx, cancel := context.WithTimeout(draining, bindTime)
 	defer cancel()

@@ -18,7 +18,8 @@ var blank [frameHead + frameMeta]byte
 
 // Append implements events.Journal.
 func (j *Journal) Append(e *events.Event) (events.Ticket, error) {
-	if e.Later && e.Kind == events.Statement && e.Session != nil && j.busy() {
+	unsynced := e.Session != nil && e.Session.Unsynced // nobody waits for a sync
+	if e.Later && e.Kind == events.Statement && e.Session != nil && (unsynced || j.busy()) {
 		if size := keptSize(e); size <= maxHeld {
 			return j.later(e, size)
 		}
@@ -27,7 +28,7 @@ func (j *Journal) Append(e *events.Event) (events.Ticket, error) {
 	if err != nil {
 		return events.Ticket{}, err
 	}
-	if outcome(e.Kind) {
+	if unsynced || outcome(e.Kind) {
 		j.linger()
 	} else {
 		j.kick()

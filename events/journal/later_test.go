@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -300,5 +301,45 @@ func TestOneRecordTellsAll(t *testing.T) {
 	wait(t, must(t)(j.Append(re)))
 	if !reflect.DeepEqual(&told, want) {
 		t.Errorf("%+v\nwant\n%+v", told, *want)
+	}
+}
+
+// Sessions of a resource that asks for no sync wait for none, and what they say is
+// written before anything is shown all the same.
+func TestUnsyncedSessionsWaitForNoSync(t *testing.T) {
+	d := newDisk()
+	j, err := on(t, d, journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, must(t)(j.Append(event(events.Alarm, session("other"), 0))))
+	d.mu.Lock()
+	d.fail = func(op string, _ int) (bool, error) {
+		if op == "sync" {
+			return false, syscall.EIO
+		}
+		return true, nil
+	}
+	d.mu.Unlock()
+	s := session("s")
+	s.Unsynced = true
+	first := unhurried(s, 1)
+	tk := must(t)(j.Append(first)).Unsynced()
+	must(t)(j.Append(event(events.Response, s, 1)))
+	wait(t, tk)
+	second := must(t)(j.Append(statement(s, 2, "a write"))).Unsynced()
+	if tk.Done() || second.Done() {
+		t.Error("told to be on stable storage")
+	}
+	wait(t, second)
+	left := d.kill()
+	j.Close()
+	j, err = on(t, left, journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if got, want := statuses(t, j), "alarm other ok; statement s ok; statement s; response s interrupted"; got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }

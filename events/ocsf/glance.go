@@ -111,7 +111,7 @@ func sessionObject(k string) bool {
 func sessionMember(k string) bool {
 	switch k {
 	case "protocol", "resource", "workload", "spiffe", "actor", "principal", "actors", "issuer", "principal_issuer", "proof",
-		"workload_proof", "workload_bound", "actor_proof", "actor_bound", "principal_proof", "principal_bound", "pooled", "login",
+		"workload_proof", "workload_bound", "actor_proof", "actor_bound", "principal_proof", "principal_bound", "pooled", "durability", "login",
 		"database_user", "database_role", "claimed_user", "claimed_database", "claimed_application", "gid", "cgroup", "reached", "path",
 		"client_tls", "client_clear", "client_certificate", "undecoded", "server_tls", "server_from":
 		return true

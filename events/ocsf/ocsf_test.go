@@ -79,7 +79,7 @@ func examples() []*events.Event {
 // more are events that a kind also takes the form of.
 func more() []*events.Event {
 	s := session()
-	bare := &events.Session{ID: "s-2", Protocol: "http", Pooled: true}
+	bare := &events.Session{ID: "s-2", Protocol: "http", Pooled: true, Unsynced: true}
 	return []*events.Event{
 		{Kind: events.Login, Time: at, Session: bare, Verdict: events.Deny, Reason: "no token", Remedy: "mount one"},
 		{Kind: events.Statement, Time: at, Session: bare, Verdict: events.Allow},

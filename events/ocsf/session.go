@@ -101,6 +101,9 @@ func encodeSession(s *events.Session) []byte {
 	if s.Pooled {
 		u.yes("pooled")
 	}
+	if s.Unsynced {
+		u.word("durability", "write")
+	}
 	if s.Account != "" {
 		u.word("login", "broker")
 	}

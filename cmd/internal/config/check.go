@@ -92,6 +92,11 @@ func (c *checker) config(cfg *Config) {
 	c.saml(&cfg.Identity)
 	c.authority(&cfg.Authority, cfg.Resources)
 	c.oneOf(cfg.Evidence.Journal.Sync, []string{"fsync", "write"}, "evidence", "journal", "sync")
+	for i, r := range cfg.Resources {
+		if r.Durability == "fsync" && cfg.Evidence.Journal.Sync == "write" {
+			c.bad("durability: fsync can't be had while evidence.journal.sync is write", "resources", i, "durability")
+		}
+	}
 	if j := cfg.Evidence.Journal; j.SegmentBytes < 1<<20 || j.MaxBytes < 4*j.SegmentBytes {
 		c.bad("journal: segment_bytes must be at least 1 MiB and max_bytes at least four segments", "evidence", "journal", "max_bytes")
 	}
@@ -152,6 +157,7 @@ func (c *checker) resources(rs []Resource, passage uint16) {
 		}
 		names[r.Name] = true
 		c.oneOf(r.Protocol, Protocols, "resources", i, "protocol")
+		c.oneOf(r.Durability, []string{"fsync", "write"}, "resources", i, "durability")
 		c.tls(i, &r.TLS)
 		if r.Catalog != nil {
 			if r.Catalog.User == "" {

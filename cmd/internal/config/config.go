@@ -82,9 +82,13 @@ type Resource struct {
 	Labels    map[string]string `yaml:"labels"`
 	Catalog   *Catalog          `yaml:"catalog"`
 	TLS       TLS               `yaml:"tls"`
-	Login     string            `yaml:"login"`            // LoginPass (the default where no accounts are listed) or LoginBroker
-	Accounts  []Account         `yaml:"accounts"`         // at its server, first to last
-	Agents    []Agent           `yaml:"agents,omitempty"` // whose passwords clients must know; nil: none is asked for
+	Login     string            `yaml:"login"`    // LoginPass (the default where no accounts are listed) or LoginBroker
+	Accounts  []Account         `yaml:"accounts"` // at its server, first to last
+	// Durability is what a statement's record must survive before it is answered
+	// or does something: "fsync", the machine, or "write", the process. Default:
+	// as Journal.Sync.
+	Durability string  `yaml:"durability"`
+	Agents     []Agent `yaml:"agents,omitempty"` // whose passwords clients must know; nil: none is asked for
 }
 
 // Catalog is the side connection that reads a database's catalog.
@@ -291,6 +295,9 @@ func (c *Config) defaults() error {
 	def(&c.Evidence.Journal.MaxBytes, 4<<30)
 	def(&c.Evidence.Journal.SegmentBytes, 64<<20)
 	def(&c.Evidence.Journal.Sync, "fsync")
+	for i := range c.Resources {
+		def(&c.Resources[i].Durability, c.Evidence.Journal.Sync)
+	}
 	def(&c.Evidence.NATS.Listen, "127.0.0.1:4222")
 	def(&c.Limits.Sessions, 10_000)
 	def(&c.Limits.PerWorkload, max(c.Limits.Sessions/2, 1))

@@ -113,6 +113,8 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		"the passage":      {replaced("192.0.2.7:5432", "127.0.0.1:15432"), []string{`5: address "127.0.0.1:15432": is the passage itself`}},
 		"no addresses":     {replaced(`["192.0.2.7:5432"]`, "[]"), []string{"5: no addresses"}},
 		"resource name":    {replaced("name: clinic", "name: a b"), []string{`3: resource name "a b"`}},
+		"durability":       {replaced("protocol: postgres", "protocol: postgres\n    durability: maybe"), []string{"5: "}},
+		"durability twice": {replaced("protocol: postgres", "protocol: postgres\n    durability: fsync") + "\nevidence: {journal: {sync: write}}", []string{"5: durability: fsync can't be had"}},
 		"catalog":          {replaced("protocol: postgres", "protocol: postgres\n    catalog: {refresh: 1h}"), []string{"5: user: required", "5: refresh 1h0m0s"}},
 		"issuer":           {replaced("https://", "http://"), []string{`8: issuer "http://issuer.example": must be an https URL`}},
 		"issuer twice":     {small + `    - {url: "https://issuer.example", audience: b}` + "\n", []string{`9: issuer "https://issuer.example": is listed twice`}},
