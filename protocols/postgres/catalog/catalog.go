@@ -27,10 +27,11 @@ type Catalog struct {
 	o    Options
 	last atomic.Pointer[Snapshot]
 
-	mu    sync.Mutex // of what follows
-	conn  *pgx.Conn
-	print string   // of the row versions
-	sum   [32]byte // of the latest snapshot
+	mu     sync.Mutex // of what follows
+	conn   *pgx.Conn
+	looked string // the moment of the latest look; "": looks can't be told apart by it
+	marks  marks  // what the latest snapshot was read from; nil: not known
+	since  uint32 // the transaction that these go by
 }
 
 // Open connects and reads the first snapshot.
@@ -80,33 +81,85 @@ func (c *Catalog) refresh(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.conn = conn
+		// It may be another server: everything is read again.
+		c.conn, c.marks, c.looked = conn, nil, ""
 	}
-	var print string
-	if err := c.conn.QueryRow(ctx, fingerprintSQL).Scan(&print); err != nil {
+	db := side{c.conn.PgConn()}
+	var now string
+	if err := db.each(ctx, momentSQL, func() {}, &now); err != nil {
 		return err
 	}
-	old := c.last.Load()
-	if old != nil && print == c.print {
-		return nil
+	if now != "" && now == c.looked {
+		return nil // no transaction has ended since
 	}
-	// Printed definitions are as of now, not as of the transaction: what
-	// changes in between changes the checksum too, and is read again next time.
-	s, err := load(ctx, c.conn)
+	// Printed definitions are as of now, not as of the transaction: what changes in
+	// between leaves marks too, and is read again next time.
+	if err := db.do(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		return err
+	}
+	if err := c.look(ctx, db); err != nil {
+		return err // without its connection the transaction is over
+	}
+	return db.do(ctx, "COMMIT")
+}
+
+// look reads what has changed, in a transaction.
+func (c *Catalog) look(ctx context.Context, db side) error {
+	var looked, at string
+	if err := db.each(ctx, momentSQL+", pg_current_snapshot()", func() {}, &looked, &at); err != nil {
+		return err
+	}
+	now, err := parseMoment(at)
 	if err != nil {
 		return err
 	}
-	sum := s.digest()
-	switch {
-	case old != nil && sum == c.sum:
-		s.Version = old.Version // temporary relations only
-	default:
+	old := c.last.Load()
+	if c.marks != nil && int32(now.xid()-c.since) < maxAge {
+		m, rows, err := readMarks(ctx, db, c.since)
+		if err != nil {
+			return err
+		}
+		ch := m.since(c.marks)
+		if ch.none() {
+			c.marks, c.looked = m, looked
+			return nil
+		}
+		if !ch.all && rows < maxNew {
+			s, same, err := old.readDelta(ctx, db, &ch)
+			if err != nil {
+				return err
+			}
+			if s != nil {
+				c.store(s, same, now)
+				c.marks, c.looked = m, looked
+				return nil
+			}
+		}
+	}
+	s, err := load(ctx, db)
+	if err != nil {
+		return err
+	}
+	m, _, err := readMarks(ctx, db, now.xid())
+	if err != nil {
+		return err
+	}
+	s.Database = c.o.Database
+	c.store(s, old != nil && old.same(s, nil), now)
+	c.marks, c.since, c.looked = m, now.xid(), looked
+	return nil
+}
+
+// store makes a snapshot the latest; same says that it differs from the one before
+// in what passes only.
+func (c *Catalog) store(s *Snapshot, same bool, now moment) {
+	s.since = now
+	if same {
+		s.Version = c.last.Load().Version
+	} else {
 		s.Version = versions.Add(1)
 	}
-	c.sum = sum
-	c.print = print
 	c.last.Store(s)
-	return nil
 }
 
 func (c *Catalog) drop() {

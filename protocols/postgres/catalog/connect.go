@@ -23,6 +23,9 @@ func Connect(ctx context.Context, o Options, application string) (*pgx.Conn, err
 		"application_name": application,
 		"search_path":      "pg_catalog", // all other names are printed qualified
 		"client_encoding":  "UTF8",
+		// What is read costs less than it is guessed to.
+		"jit":                             "off",
+		"max_parallel_workers_per_gather": "0",
 	}
 	return pgx.ConnectConfig(ctx, cfg)
 }

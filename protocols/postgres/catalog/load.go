@@ -1,13 +1,13 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
+	"strconv"
 )
 
 // constant finds what could be a value in a printed expression: a string, or
@@ -21,23 +21,25 @@ func hasConstant(expr string) bool {
 	return constant.MatchString(sequence.ReplaceAllString(expr, ""))
 }
 
-// load reads a snapshot in one read-only transaction.
-func load(ctx context.Context, c *pgx.Conn) (*Snapshot, error) {
+// load reads a snapshot, in a transaction.
+func load(ctx context.Context, c side) (*Snapshot, error) {
 	s := newSnapshot()
-	s.Database = c.Config().Database
-	tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	var conforming, encoding string
-	if err := tx.QueryRow(ctx, settingsSQL).Scan(&s.Server, &conforming, &encoding); err != nil {
+	var version, conforming, encoding string
+	if err := c.each(ctx, settingsSQL, func() {}, &version, &conforming, &encoding); err != nil {
 		return nil, err
 	}
 	if conforming != "on" || encoding != "UTF8" {
-		return nil, fmt.Errorf("database %q has standard_conforming_strings=%s and encoding %s: only on and UTF8 can be analysed", s.Database, conforming, encoding)
+		return nil, fmt.Errorf("it has standard_conforming_strings=%s and encoding %s: only on and UTF8 can be analysed", conforming, encoding)
 	}
-	return s, s.read(ctx, side{c})
+	var err error
+	if s.Server, err = strconv.Atoi(version); err != nil {
+		return nil, fmt.Errorf("the server's version: %w", err)
+	}
+	if err := c.together(ctx, "", (&reading{Snapshot: s}).read); err != nil {
+		return nil, err
+	}
+	s.sumLiterals()
+	return s, nil
 }
 
 func newSnapshot() *Snapshot {
@@ -49,8 +51,15 @@ func newSnapshot() *Snapshot {
 	}
 }
 
-// read reads all that a source shows.
-func (s *Snapshot) read(ctx context.Context, c source) error {
+// reading fills a snapshot: of all, or of what has changed since base.
+type reading struct {
+	*Snapshot
+	base *Snapshot
+}
+
+// read reads all that a source shows. It does nothing but ask in a fixed order
+// until there are answers.
+func (s *reading) read(ctx context.Context, c source) error {
 	for _, step := range []func(context.Context, source) error{s.relations, s.columns, s.views, s.code, s.types, s.constraints} {
 		if err := step(ctx, c); err != nil {
 			return err
@@ -59,7 +68,34 @@ func (s *Snapshot) read(ctx context.Context, c source) error {
 	return nil
 }
 
-func (s *Snapshot) relations(ctx context.Context, c source) error {
+// names are those of a relation's columns with these numbers. An expression of an
+// index has number 0.
+func (s *reading) names(oid uint32, nums numbers) (out []string) {
+	r := s.ByOID[oid]
+	if r == nil && s.base != nil { // the other end of a reference
+		r = s.base.ByOID[oid]
+	}
+	for _, n := range nums {
+		if c := r.number(n); c != nil {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
+// number returns the column of that number, nil if there is none.
+func (r *Relation) number(n int16) *Column {
+	if r == nil {
+		return nil
+	}
+	i, ok := slices.BinarySearchFunc(r.Columns, n, func(c *Column, n int16) int { return cmp.Compare(c.Num, n) })
+	if !ok {
+		return nil
+	}
+	return r.Columns[i]
+}
+
+func (s *reading) relations(ctx context.Context, c source) error {
 	var r Relation
 	var kind string
 	return c.each(ctx, relationsSQL, func() {
@@ -70,23 +106,33 @@ func (s *Snapshot) relations(ctx context.Context, c source) error {
 	}, &r.OID, &r.Schema, &r.Name, &kind, &r.Temp, &r.RowSecurity, &r.RowType)
 }
 
-func (s *Snapshot) columns(ctx context.Context, c source) error {
+func (s *reading) columns(ctx context.Context, c source) error {
 	var rel, parent uint32
 	var col Column
 	err := c.each(ctx, columnsSQL, func() {
 		if r := s.ByOID[rel]; r != nil {
 			n := col
 			r.Columns = append(r.Columns, &n)
-			if !r.System() && hasConstant(n.Expr) {
-				s.Literals.Defaults = true
-			}
 		}
-	}, &rel, &col.Num, &col.Name, &col.Type, &col.TypeName, &col.Collation, &col.NotNull, &col.Generated, &col.Identity, &col.Expr)
+	}, &rel, &col.Num, &col.Name, &col.Type, &col.TypeName, &col.Collation, &col.NotNull, &col.Generated, &col.Identity)
+	if err != nil {
+		return err
+	}
+	for _, r := range s.ByOID {
+		slices.SortFunc(r.Columns, func(a, b *Column) int { return cmp.Compare(a.Num, b.Num) })
+	}
+	err = c.each(ctx, defaultsSQL, func() {
+		r := s.ByOID[rel]
+		if d := r.number(col.Num); d != nil {
+			d.Expr = col.Expr
+			r.literals.Defaults = r.literals.Defaults || !r.System() && hasConstant(d.Expr)
+		}
+	}, &rel, &col.Num, &col.Expr)
 	if err != nil {
 		return err
 	}
 	return c.each(ctx, inheritsSQL, func() {
-		// Neither is there for indexes; of what a transaction changed, one may be.
+		// Neither is there for indexes; of what has changed, one may be.
 		if ch := s.ByOID[rel]; ch != nil {
 			ch.Parents = append(ch.Parents, parent)
 		}
@@ -96,11 +142,11 @@ func (s *Snapshot) columns(ctx context.Context, c source) error {
 	}, &rel, &parent)
 }
 
-func (s *Snapshot) views(ctx context.Context, c source) error {
+func (s *reading) views(ctx context.Context, c source) error {
 	var rel uint32
 	var a, b, name string
 	var unique, ordered, clustered bool
-	var key []string
+	var key numbers
 	on := func(f func(*Relation)) func() {
 		return func() {
 			if r := s.ByOID[rel]; r != nil {
@@ -121,17 +167,13 @@ func (s *Snapshot) views(ctx context.Context, c source) error {
 		}), &rel, &a, &b),
 		c.each(ctx, indexesSQL, on(func(r *Relation) {
 			r.Indexes = append(r.Indexes, &Index{
-				Name: name, Unique: unique, Columns: slices.Clone(key), Expressions: a, Predicate: b, Ordered: ordered, Clustered: clustered,
+				Name: name, Unique: unique, Columns: s.names(rel, key), Expressions: a, Predicate: b, Ordered: ordered, Clustered: clustered,
 			})
-			s.Literals.Indexes = s.Literals.Indexes || hasConstant(a) || hasConstant(b)
-		}), &rel, &unique, &key, &a, &b, &name, &ordered, &clustered),
-		c.each(ctx, partitionsSQL, on(func(r *Relation) {
-			r.Partitioned = &Partitioning{Columns: slices.Clone(key), Expressions: a}
-		}), &rel, &key, &a),
+			r.literals.Indexes = r.literals.Indexes || hasConstant(a) || hasConstant(b)
 	)
 }
 
-func (s *Snapshot) code(ctx context.Context, c source) error {
+func (s *reading) code(ctx context.Context, c source) error {
 	var f Function
 	var name, context string
 	var cast Cast
@@ -152,7 +194,7 @@ func (s *Snapshot) code(ctx context.Context, c source) error {
 	)
 }
 
-func (s *Snapshot) types(ctx context.Context, c source) error {
+func (s *reading) types(ctx context.Context, c source) error {
 	var t Type
 	var kind, category string
 	err := c.each(ctx, typesSQL, func() {
@@ -172,23 +214,23 @@ func (s *Snapshot) types(ctx context.Context, c source) error {
 	}, &t.OID, &label)
 }
 
-func (s *Snapshot) constraints(ctx context.Context, c source) error {
+func (s *reading) constraints(ctx context.Context, c source) error {
 	var rel, typ, other uint32
 	var kind, expr string
-	var key, points []string
+	var key, points numbers
 	return c.each(ctx, constraintsSQL, func() {
-		if t := s.TypeByOID[typ]; t != nil && kind == "c" {
-			t.Checks = append(t.Checks, expr)
-		}
-		s.Literals.Constraints = s.Literals.Constraints || hasConstant(expr)
-		r, o := s.ByOID[rel], s.ByOID[other]
-		f := &Reference{From: rel, To: other, Columns: slices.Clone(key), Points: slices.Clone(points)}
+		t, r, o := s.TypeByOID[typ], s.ByOID[rel], s.ByOID[other]
 		switch {
+		case kind == "c" && t != nil:
+			t.Checks = append(t.Checks, expr)
+			t.literals = t.literals || hasConstant(expr)
 		case kind == "c" && r != nil:
 			r.Checks = append(r.Checks, expr)
+			r.literals.Constraints = r.literals.Constraints || hasConstant(expr)
 		case kind == "p" && r != nil:
-			r.PrimaryKey = slices.Clone(key)
-		case kind == "f":
+			r.PrimaryKey = s.names(rel, key)
+		case kind == "f" && (r != nil || o != nil):
+			f := &Reference{From: rel, To: other, Columns: s.names(rel, key), Points: s.names(other, points)}
 			if r != nil {
 				r.References = append(r.References, f)
 			}
@@ -197,4 +239,17 @@ func (s *Snapshot) constraints(ctx context.Context, c source) error {
 			}
 		}
 	}, &rel, &typ, &other, &kind, &expr, &key, &points)
+}
+
+// sumLiterals says of the snapshot what holds for any of its objects.
+func (s *Snapshot) sumLiterals() {
+	s.Literals = Literals{}
+	for _, r := range s.ByOID {
+		s.Literals.Indexes = s.Literals.Indexes || r.literals.Indexes
+		s.Literals.Constraints = s.Literals.Constraints || r.literals.Constraints
+		s.Literals.Defaults = s.Literals.Defaults || r.literals.Defaults
+	}
+	for _, t := range s.TypeByOID {
+		s.Literals.Constraints = s.Literals.Constraints || t.literals
+	}
 }

@@ -1,27 +1,6 @@
 package catalog
 
-// fingerprintSQL sums up the row versions of all catalogs that load reads.
-const fingerprintSQL = `SELECT md5(string_agg(n || ':' || coalesce(h, 0), ',' ORDER BY n)) FROM (
-          SELECT 'ns', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_namespace
-UNION ALL SELECT 'cl', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_class
-UNION ALL SELECT 'at', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_attribute
-UNION ALL SELECT 'ad', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_attrdef
-UNION ALL SELECT 'in', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_inherits
-UNION ALL SELECT 'rw', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_rewrite
-UNION ALL SELECT 'pr', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_proc
-UNION ALL SELECT 'op', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_operator
-UNION ALL SELECT 'ca', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_cast
-UNION ALL SELECT 'ty', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_type
-UNION ALL SELECT 'en', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_enum
-UNION ALL SELECT 'ol', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_collation
-UNION ALL SELECT 'co', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_constraint
-UNION ALL SELECT 'tg', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_trigger
-UNION ALL SELECT 'po', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_policy
-UNION ALL SELECT 'ix', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_index
-UNION ALL SELECT 'ex', count(*) + sum(hashtextextended(xmin::text || ctid::text, 0)) FROM pg_catalog.pg_extension
-) t(n, h)`
-
-const settingsSQL = `SELECT current_setting('server_version_num')::int, current_setting('standard_conforming_strings'), current_setting('server_encoding')`
+const settingsSQL = `SELECT current_setting('server_version_num'), current_setting('standard_conforming_strings'), current_setting('server_encoding')`
 
 // Where a transaction that is still open is read, {of X} stands for: X is of what
 // it has changed; else for nothing.
@@ -30,29 +9,30 @@ const relationsSQL = `SELECT c.oid, n.nspname::text, c.relname::text, c.relkind:
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r','v','m','f','p','S') AND n.nspname <> 'pg_toast' {of c.oid}`
 
-const columnsSQL = `SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
- coalesce(pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(o.collname), ''),
- a.attnotnull, a.attgenerated <> '', a.attidentity <> '', coalesce(CASE WHEN a.attrelid >= 16384 THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END, '')
+// columnsSQL has the collation's name by a sub-select, since few columns have one.
+const columnsSQL = `SELECT a.attrelid, a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+ CASE WHEN a.attcollation IN (0, 100) THEN '' ELSE (SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(o.collname)
+  FROM pg_catalog.pg_collation o JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace WHERE o.oid = a.attcollation) END,
+ a.attnotnull, a.attgenerated <> '', a.attidentity <> ''
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-LEFT JOIN pg_catalog.pg_collation o ON o.oid = a.attcollation AND o.oid <> 100 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace
-LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','v','m','f','p','S') {of a.attrelid}
-ORDER BY a.attrelid, a.attnum`
+WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','v','m','f','p','S') {of a.attrelid}`
 
-const inheritsSQL = `SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits WHERE true {of inhrelid inhparent}`
+const defaultsSQL = `SELECT adrelid, adnum, coalesce(pg_catalog.pg_get_expr(adbin, adrelid), '') FROM pg_catalog.pg_attrdef WHERE adrelid >= 16384 {of adrelid}`
+
+const inheritsSQL = `SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits WHERE true {of inhrelid inhparent} ORDER BY inhrelid, inhseqno`
 
 const viewsSQL = `SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog', 'information_schema') {of c.oid}`
 
-const rulesSQL = `SELECT ev_class, rulename::text FROM pg_catalog.pg_rewrite WHERE (rulename <> '_RETURN' OR ev_type <> '1') {of ev_class}`
+const rulesSQL = `SELECT ev_class, rulename::text FROM pg_catalog.pg_rewrite WHERE (rulename <> '_RETURN' OR ev_type <> '1') {of ev_class} ORDER BY oid`
 
 const triggersSQL = `SELECT t.tgrelid, n.nspname::text, p.proname::text
 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE NOT t.tgisinternal {of t.tgrelid}`
+WHERE NOT t.tgisinternal {of t.tgrelid} ORDER BY t.oid`
 
 const policiesSQL = `SELECT polrelid, coalesce(pg_catalog.pg_get_expr(polqual, polrelid), ''), coalesce(pg_catalog.pg_get_expr(polwithcheck, polrelid), '')
-FROM pg_catalog.pg_policy WHERE true {of polrelid}`
+FROM pg_catalog.pg_policy WHERE true {of polrelid} ORDER BY oid`
 
 const functionsSQL = `SELECT p.oid, n.nspname::text, p.proname::text,
  EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
@@ -80,28 +60,28 @@ const castsSQL = `SELECT c.oid, c.castsource, c.casttarget, c.castcontext::text,
 FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc LEFT JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE c.oid >= 16384 {of c.oid}`
 
-const constraintsSQL = `SELECT c.conrelid, c.contypid, c.confrelid, c.contype::text,
+// constraintsSQL, indexesSQL and partitionsSQL name columns by their numbers.
+const constraintsSQL = `SELECT c.conrelid, c.contypid, c.confrelid, c.contype,
  CASE WHEN c.contype = 'c' THEN coalesce(pg_catalog.pg_get_expr(c.conbin, c.conrelid), '') ELSE '' END,
- ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(n, i) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.i),
- ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, i) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i)
-FROM pg_catalog.pg_constraint c WHERE c.oid >= 16384 {of c.conrelid c.confrelid c.contypid}`
+ coalesce(c.conkey, '{}'), coalesce(c.confkey, '{}')
+FROM pg_catalog.pg_constraint c WHERE c.oid >= 16384 {of c.conrelid c.confrelid c.contypid} ORDER BY c.oid`
 
-const indexesSQL = `SELECT i.indrelid, i.indisunique OR i.indisexclusion,
- ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) k(n) JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n),
+const indexesSQL = `SELECT i.indrelid, i.indisunique OR i.indisexclusion, i.indkey,
  coalesce(pg_catalog.pg_get_expr(i.indexprs, i.indrelid), ''), coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid), ''),
  n.nspname::text || '.' || c.relname::text, am.amname NOT IN ('hash', 'gin', 'brin'), i.indisclustered
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_am am ON am.oid = c.relam
-WHERE i.indrelid >= 16384 {of i.indrelid}`
+WHERE i.indrelid >= 16384 {of i.indrelid} ORDER BY i.indexrelid`
 
-const partitionsSQL = `SELECT p.partrelid,
- ARRAY(SELECT a.attname::text FROM unnest(p.partattrs::int2[]) k(n) JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.n),
- coalesce(pg_catalog.pg_get_expr(p.partexprs, p.partrelid), '')
+const partitionsSQL = `SELECT p.partrelid, p.partattrs, coalesce(pg_catalog.pg_get_expr(p.partexprs, p.partrelid), '')
 FROM pg_catalog.pg_partitioned_table p WHERE true {of p.partrelid}`
 
 // insideSQL is run before search_path is set: it has no operator, and no name
 // without its schema.
-const insideSQL = `SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('transaction_isolation')`
+const insideSQL = `SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('transaction_isolation'), pg_catalog.pg_current_snapshot()`
+
+// momentSQL says "" where moments have no order.
+const momentSQL = `SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_current_snapshot()::text END`
 
 // existsSQL lists the relations.
 const existsSQL = `SELECT oid FROM pg_catalog.pg_class WHERE relkind IN ('r','v','m','f','p','S')`
@@ -110,7 +90,7 @@ const existsSQL = `SELECT oid FROM pg_catalog.pg_class WHERE relkind IN ('r','v'
 // differently for it: rows whose xmin is not older than the transaction, which are
 // its own, of its savepoints, or of others that came later. Where it has no ID yet
 // no row is.
-const changedSQL = `WITH own(oid) AS MATERIALIZED (
+var changedSQL = `WITH own(oid) AS MATERIALIZED (
           SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE age(c.xmin) <= 0 OR age(n.xmin) <= 0
 UNION ALL SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE age(p.xmin) <= 0 OR age(n.xmin) <= 0
 UNION ALL SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE age(t.xmin) <= 0 OR age(n.xmin) <= 0
@@ -124,16 +104,26 @@ UNION ALL SELECT ev_class FROM pg_catalog.pg_rewrite WHERE age(xmin) <= 0
 UNION ALL SELECT tgrelid FROM pg_catalog.pg_trigger WHERE age(xmin) <= 0
 UNION ALL SELECT polrelid FROM pg_catalog.pg_policy WHERE age(xmin) <= 0
 UNION ALL SELECT indrelid FROM pg_catalog.pg_index WHERE age(xmin) <= 0
+UNION ALL SELECT partrelid FROM pg_catalog.pg_partitioned_table WHERE age(xmin) <= 0
 UNION ALL SELECT enumtypid FROM pg_catalog.pg_enum WHERE age(xmin) <= 0
 UNION ALL SELECT x FROM pg_catalog.pg_constraint, unnest(ARRAY[conrelid, confrelid, contypid]) x WHERE age(xmin) <= 0
-), dep(class, oid) AS MATERIALIZED (
-SELECT d.classid, d.objid FROM pg_catalog.pg_depend d WHERE d.refobjid IN (SELECT oid FROM own)
+), ` + dependentsOf("ARRAY(SELECT oid FROM own)")
+
+// dependentsOf lists objects, and those that are printed differently when they
+// change: the second half of a WITH, and what it is for. own is an expression.
+func dependentsOf(own string) string {
+	return `dep(class, oid) AS MATERIALIZED (
+SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+WHERE d.refclassid = ANY ('{pg_catalog.pg_class,pg_catalog.pg_proc,pg_catalog.pg_type,pg_catalog.pg_operator,pg_catalog.pg_collation,pg_catalog.pg_cast}'::pg_catalog.regclass[]::pg_catalog.oid[])
+ AND d.refobjid = ANY (` + own + `)
 )
-SELECT oid FROM own WHERE oid <> 0
+SELECT x FROM unnest(` + own + `) x WHERE x <> 0
 UNION SELECT ev_class FROM pg_catalog.pg_rewrite r JOIN dep ON class = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND dep.oid = r.oid
 UNION SELECT adrelid FROM pg_catalog.pg_attrdef r JOIN dep ON class = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND dep.oid = r.oid
 UNION SELECT polrelid FROM pg_catalog.pg_policy r JOIN dep ON class = 'pg_catalog.pg_policy'::pg_catalog.regclass AND dep.oid = r.oid
 UNION SELECT tgrelid FROM pg_catalog.pg_trigger r JOIN dep ON class = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND dep.oid = r.oid
+UNION SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = ANY (` + own + `)
 UNION SELECT indrelid FROM pg_catalog.pg_index r JOIN dep ON class = 'pg_catalog.pg_class'::pg_catalog.regclass AND dep.oid = r.indexrelid
 UNION SELECT x FROM pg_catalog.pg_constraint r, unnest(ARRAY[conrelid, confrelid, contypid]) x, dep WHERE class = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND dep.oid = r.oid AND x <> 0
 UNION SELECT dep.oid FROM dep WHERE class = ANY ('{pg_catalog.pg_proc,pg_catalog.pg_cast,pg_catalog.pg_operator,pg_catalog.pg_type,pg_catalog.pg_class}'::pg_catalog.regclass[])`
+}

@@ -19,6 +19,8 @@ type Snapshot struct {
 	// Literals tells which printed definitions hold constants: these could
 	// be protected values.
 	Literals Literals
+
+	since moment // the first that is known to have seen all of it
 }
 
 // Literals says of each kind of printed definition in user schemas whether
@@ -50,6 +52,8 @@ type Relation struct {
 	PrimaryKey []string     // column names, nil without one
 
 	Partitioned *Partitioning // nil: it is not
+
+	literals Literals // of its own
 }
 
 // Index is an index of a relation.
@@ -127,6 +131,8 @@ type Type struct {
 	Labels       []string // of an enum, in order
 	Default      bool     // a domain with a default
 	Extension    bool
+
+	literals bool // Checks hold a constant
 }
 
 // Cast is one that is not built in.
