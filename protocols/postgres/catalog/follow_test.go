@@ -91,8 +91,8 @@ CREATE UNIQUE INDEX ix ON one.aa (vv, b)
 CREATE INDEX ex ON one.aa (lower(vv)) WHERE ident > 100
 DROP INDEX one.ix
 ALTER INDEX one.ex RENAME TO ex2
-!CLUSTER one.aa USING a_pkey
-ALTER TABLE one.aa CLUSTER ON ex2
+CLUSTER one.aa USING a_pkey
+ALTER TABLE one.aa SET WITHOUT CLUSTER
 DROP INDEX one.ex2
 ALTER TABLE one.aa ENABLE ROW LEVEL SECURITY
 CREATE POLICY p ON one.aa USING (ident > 1) WITH CHECK (true)

@@ -170,6 +170,10 @@ func (s *reading) views(ctx context.Context, c source) error {
 				Name: name, Unique: unique, Columns: s.names(rel, key), Expressions: a, Predicate: b, Ordered: ordered, Clustered: clustered,
 			})
 			r.literals.Indexes = r.literals.Indexes || hasConstant(a) || hasConstant(b)
+		}), &rel, &unique, &key, &a, &b, &name, &ordered, &clustered),
+		c.each(ctx, partitionsSQL, on(func(r *Relation) {
+			r.Partitioned = &Partitioning{Columns: s.names(rel, key), Expressions: a}
+		}), &rel, &key, &a),
 	)
 }
 
