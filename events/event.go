@@ -166,6 +166,11 @@ type Event struct {
 	Revealed      []Field // protected fields that are shown in clear
 	Justification string  // why that is needed, in the client's words
 
+	// Approvals are the requests for approval that it runs under, or was refused
+	// for want of.
+	Approvals []string
+	Approval  *Approval // of ApprovalRequest and ApprovalDecision
+
 	// Outcome, of Response and SessionClose, and of a Statement that was answered
 	// before it was on the record: it has no Response.
 	Status   string        // "ok", "error", "interrupted", "skipped", ...
@@ -183,6 +188,25 @@ type Event struct {
 	Source      netip.AddrPort
 	Destination netip.AddrPort
 	Transport   string // "tcp", "udp", ...
+}
+
+// Approval is a step in the life of a request for approval. It holds no data: what
+// is to be approved stands in the events of the statement.
+type Approval struct {
+	ID     string
+	Step   string // "requested", "seen", "approved", "denied", "expired", "withdrawn", "revoked" or "consumed"
+	Rule   string
+	Digest string // of what is to be approved: statement, parameters, who and where; hex
+	Policy string // of the rules that it was asked under; hex
+	Covers string // "statement", "shape" or "rule"
+	Until  time.Time
+	Uses   int // that are left; 0: any number
+
+	// Of the requester.
+	Workload, Actor, Principal, Resource, Database string
+
+	// Of a decision, and how it was proved.
+	Approver, Issuer, Proof, Why string
 }
 
 // ChunkKind says what a Chunk of a transcript holds.

@@ -17,7 +17,9 @@ const (
 	Drift     // policy and catalog disagree
 	Alarm     // something an operator must look at
 	Checkpoint
-	Lifecycle // guard up/down, daemon start/stop, policy reload
+	Lifecycle        // guard up/down, daemon start/stop, policy reload
+	ApprovalRequest  // a request for approval, until it is decided
+	ApprovalDecision // a decision on it, and what became of what was approved
 )
 
 var kindNames = [...]string{
@@ -25,6 +27,7 @@ var kindNames = [...]string{
 	Statement: "statement", Response: "response", Login: "login",
 	Block: "block", Bypass: "bypass", Drift: "drift", Alarm: "alarm",
 	Checkpoint: "checkpoint", Lifecycle: "lifecycle",
+	ApprovalRequest: "approval.request", ApprovalDecision: "approval.decision",
 }
 
 // String returns the kind's published name, "" for an unknown kind.

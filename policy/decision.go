@@ -12,8 +12,9 @@ const (
 	EffectAllow
 	EffectMask
 	EffectBlock
-	EffectReveal // of rules only: a mask gives way
-	EffectFilter // of rules only: a request that a filter changes is allowed or masked
+	EffectReveal  // of rules only: a mask gives way
+	EffectFilter  // of rules only: a request that a filter changes is allowed or masked
+	EffectApprove // runs once people have approved it, and not before: see Approval
 )
 
 // Evaluation is an Engine's answer. The zero Evaluation denies.
@@ -26,6 +27,14 @@ type Evaluation struct {
 	Limits []Limited // of an answer that allows
 	// Reached reports that it refuses by a limit, which is reached.
 	Reached bool
+	// Approvals are what rules ask for, of an answer EffectApprove. With them it
+	// would be Then.
+	Approvals []*Approval
+	Then      Effect
+	// Open is how the approval stands for want of which it was refused, and Held,
+	// where the client waited, why it does no more. Of the Gate's own.
+	Open *Standing
+	Held error
 	// Cacheable reports that the answer depends on nothing but the session
 	// and the request's analysis (no clock, no literal).
 	Cacheable bool
@@ -39,6 +48,7 @@ type Decision struct {
 	verdict events.Verdict
 	ticket  events.Ticket
 	left    *Allowance
+	under   *Cover
 }
 
 // Allowed reports whether the request may be sent.
@@ -67,3 +77,14 @@ func (d Decision) Allowance() *Allowance { return d.left }
 
 // Ticket returns the promise of the record; replies wait for it.
 func (d Decision) Ticket() events.Ticket { return d.ticket }
+
+// Open returns how the approval stands for want of which it was refused; nil
+// where that is not why.
+func (d Decision) Open() *Standing { return d.eval.Open }
+
+// Held returns why the client waits no more for an approval, nil where it does
+// not matter.
+func (d Decision) Held() error { return d.eval.Held }
+
+// Under returns the approvals under which it runs, nil for none.
+func (d Decision) Under() *Cover { return d.under }

@@ -12,6 +12,7 @@ type Explanation struct {
 	Evaluation
 	Verdict events.Verdict // Allow, Mask, Blocked or Deny
 	Over    *Over          // the limit that is reached already, nil: none
+	Asks    *Approval      // without which it would not run, nil: none
 }
 
 // Explain says what Decide would make of a request, which is not to be sent. The
@@ -20,11 +21,16 @@ type Explanation struct {
 func (g *Gate) Explain(ctx context.Context, r *Request) (Explanation, error) {
 	now := g.now()
 	x := Explanation{Evaluation: g.evaluate(r, now)}
+	asks := x.Effect == EffectApprove
+	x.Evaluation = x.granted()
 	x.Verdict = verdict(x.Effect, r)
 	if x.Verdict.Runs() {
 		if x.Over = g.allowance(r, x.Limits, now).reached(r.Lookups); x.Over != nil {
 			x.Verdict, x.Rules, x.Reason, x.Remedy = events.Blocked, []string{x.Over.Rule}, x.Over.Reason, x.Over.Remedy
 		}
+	}
+	if x.Verdict.Runs() && asks {
+		x.Asks = x.Approvals[0]
 	}
 	ev := &r.Session.scratch
 	*ev = events.Event{
@@ -48,6 +54,8 @@ func (g *Gate) Explain(ctx context.Context, r *Request) (Explanation, error) {
 // told is what the client learns, for the record.
 func (x *Explanation) told() string {
 	switch {
+	case x.Asks != nil:
+		return "would need an approval, by rule " + quote(x.Asks.Rule)
 	case x.Verdict == events.Allow:
 		return "would be allowed"
 	case x.Verdict == events.Mask:

@@ -43,6 +43,8 @@ type Gate struct {
 	journal events.Journal
 	now     func() time.Time
 	meters  meters
+
+	approvals Approvals // nil: nobody can be asked
 }
 
 // NewGate returns a Gate over an engine and a journal. now is the clock that
@@ -82,16 +84,24 @@ func (g *Gate) Undecoded(s *Session) bool { return g.Scope(s).Undecoded }
 func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	now := g.now()
 	eval := g.evaluate(r, now)
+	under := r.Under
+	if eval.Effect == EffectApprove {
+		var err error
+		if eval, under, err = g.approve(ctx, r, eval); err != nil {
+			return Decision{}, err
+		}
+		now = g.now()
+	}
 	var left *Allowance
 	if verdict(eval.Effect, r).Runs() {
 		left = g.allowance(r, eval.Limits, now)
 		if left != nil && r.Kind != PrepareReq {
 			if o := left.begin(r.Lookups); o != nil {
-				eval = Evaluation{Effect: EffectBlock, Rules: []string{o.Rule}, Reason: o.Reason, Remedy: o.Remedy, Record: eval.Record, Reached: true}
+				eval = reachedBy(o, eval.Record)
 			}
 		}
 	}
-	d := Decision{eval: eval, verdict: verdict(eval.Effect, r), left: left}
+	d := Decision{eval: eval, verdict: verdict(eval.Effect, r), left: left, under: under}
 	if r.Kind == PrepareReq && d.verdict.Runs() {
 		d.runs = true
 		return d, nil
@@ -111,11 +121,21 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 		ev.Reason, ev.Remedy = eval.Reason, eval.Remedy
 	}
 	ev.Objects = r.objects()
-	waits := r.Writes || r.Kind == Login || !d.verdict.Runs()
+	if under != nil {
+		ev.Approvals = under.IDs
+	} else if eval.Open != nil {
+		ev.Approvals = []string{eval.Open.ID}
+	}
+	waits := r.Writes || under != nil || r.Kind == Login || !d.verdict.Runs()
 	ev.Later = !waits
 	t, err := g.journal.Append(ev)
 	if r.Session.Event.Unsynced {
 		t = t.Unsynced()
+	}
+	if eval.Held != nil { // ctx may have ended, and that is on the record all the same
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
 	}
 	if err == nil && waits {
 		err = t.Wait(ctx)
@@ -129,6 +149,11 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 		r.Session.began = now
 	}
 	return d, nil
+}
+
+// reachedBy refuses by a limit.
+func reachedBy(o *Over, rec Recording) Evaluation {
+	return Evaluation{Effect: EffectBlock, Rules: []string{o.Rule}, Reason: o.Reason, Remedy: o.Remedy, Record: rec, Reached: true}
 }
 
 // objects returns the names of what the request touches.
@@ -164,10 +189,7 @@ func (g *Gate) evaluate(r *Request, now time.Time) Evaluation {
 	e := g.engine.Load()
 	sc := scopeOf(e, r.Session, now)
 	if r.Scope != nil && r.Scope != sc && r.Scope.ID != sc.ID {
-		return Evaluation{
-			Effect: EffectBlock, Rules: []string{"changed"},
-			Reason: "the policy changed while the statement was analysed", Remedy: "send it again",
-		}
+		return changed
 	}
 	r.Scope = sc
 	if r.Memo != nil {

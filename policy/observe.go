@@ -15,6 +15,8 @@ import (
 func (g *Gate) Observe(r *Request, nobody string) (Recording, error) {
 	now := g.now()
 	eval := g.evaluate(r, now)
+	asks := eval.Effect == EffectApprove
+	eval = eval.granted()
 	if nobody != "" {
 		eval.Effect, eval.Rules = EffectBlock, []string{"identity"}
 		eval.Reason, eval.Remedy = nobody, "present a valid token of this workload"
@@ -26,6 +28,9 @@ func (g *Gate) Observe(r *Request, nobody string) (Recording, error) {
 		Writes: r.Writes, Rules: eval.Rules, Masked: r.Masked, Objects: r.objects(),
 	}
 	ev.Verdict, ev.Reason = observed(verdict(eval.Effect, r), &eval)
+	if asks && nobody == "" {
+		ev.Verdict, ev.Reason = events.Observed, "would have waited for an approval, by rule "+quote(eval.Approvals[0].Rule)
+	}
 	if ev.Verdict == events.Observed {
 		ev.Remedy = eval.Remedy
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -145,6 +146,17 @@ type Request struct {
 	// an analysis. The Gate refuses if another one holds by now, and sets it
 	// to the session's for the Engine.
 	Scope *Scope
+
+	// Wording tells the rest of what the statement exactly is, where it may have
+	// to be approved; nil: its text is all.
+	Wording Wording
+	// Under are the approvals under which what it goes on with was opened. Not nil:
+	// a PrepareReq of something that was, which runs if they are still enough.
+	Under *Cover
+	// OnHold is told that the request waits for an approval. What it returns ends
+	// when the client waits no more (its cause is one of the errors for that), and
+	// done is called at the end of the wait. nil: it never waits.
+	OnHold func(context.Context, Held) (wait context.Context, done func())
 
 	// Memo, when not nil, lets the Gate keep the verdict with whatever the
 	// caller caches the analysis in.

@@ -35,6 +35,8 @@ type Scope struct {
 	// whatever user, in whatever database, it would be allowed, and a rule names
 	// just that. It is of a session whose client has named none of them.
 	Undecoded bool
+	// Approves reports that a rule which asks for approvals can match.
+	Approves bool
 	// Masks maps relation -> column -> mask.
 	Masks map[Relation]map[string]Mask
 	// Filters maps relation -> what must all hold of its rows.

@@ -179,6 +179,7 @@ func (s *Session) Decide(ctx context.Context, r *policy.Request) (policy.Decisio
 	now := time.Now()
 	s.prove(ctx, now)
 	s.hear(ctx, r, now)
+	s.holding(ctx, r)
 	return s.o.Gate.Decide(ctx, r)
 }
 

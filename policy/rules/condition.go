@@ -3,7 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -183,7 +182,3 @@ func (c *condition) holds(v *variables, unsure bool) (ok bool, failed bool) {
 
 // at is the variables for a session at a time, without a request.
 func (f *facts) at(now time.Time) *variables { return &variables{facts: f, now: now} }
-
-var notYetEffects = []string{"approve"}
-
-func notYet(effect string) bool { return slices.Contains(notYetEffects, effect) }

@@ -96,6 +96,7 @@ func (q *question) answer() policy.Evaluation {
 	if e.Effect != policy.EffectDeny {
 		e.Limits = append(q.limited(), q.lookups()...)
 		e.Rules = append(append(q.detectors(), q.filterers()...), e.Rules...)
+		q.asking(&e)
 	}
 	return e
 }

@@ -114,6 +114,7 @@ func Parse(files ...File) (*Policy, error) {
 	}
 	slices.SortFunc(p.rules, func(a, b *rule) int { return strings.Compare(a.name, b.name) })
 	p.index()
+	p.sign()
 	return p, nil
 }
 

@@ -29,6 +29,16 @@ const keeps = `
     resource: clinic-db
 `
 
+// asks is the beginning of a rule that asks for an approval, of six lines.
+const asks = `
+  - name: x
+    effect: approve
+    identity: "*"
+    resource: clinic-db
+    commands: delete
+    relations: clinic.*
+`
+
 // Each fault is told at its line, with what to do.
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
@@ -55,12 +65,26 @@ func TestErrors(t *testing.T) {
 		{"a name of numbers", "rules:\n  - name: 7\n    effect: block\n", "2: name: write text; a number, a date, true or null needs quotes"},
 		{"a strange name", "rules:\n  - name: \"a\\nb\"\n    effect: block\n", "2: name \"a\\nb\": use at most 100 letters"},
 		{"a reserved name", "rules:\n  - name: default\n    effect: block\n", "2: name \"default\": this is how decisions of the language itself are called"},
-		{"an unknown effect", "rules:\n  - name: x\n    effect: permit\n", `3: effect "permit": use allow, mask, reveal, filter or block`},
+		{"an unknown effect", "rules:\n  - name: x\n    effect: permit\n", `3: effect "permit": use allow, mask, reveal, filter, approve or block`},
 
-		{"approve", "rules:\n  - name: x\n    effect: approve\n", "3: effect approve: not yet: this version knows allow, mask, reveal, filter and block"},
+		{"approve", "rules:\n  - name: x\n    effect: approve\n", `2: rule "x" has no approve: say who may approve`},
+		{"approve by nobody", "rules:" + asks + "    approve: {count: 2}\n", "8: approve: it has no by: say who may approve"},
+		{"approve by anybody", "rules:" + asks + "    approve:\n      by: {issuer: a}\n", "9: by: whoever logs in there could approve: name subjects or claims"},
+		{"approve by no issuer", "rules:" + asks + "    approve:\n      by: {claims: {groups: a}}\n", "9: by: it has no issuer"},
+		{"approve by an empty list", "rules:" + asks + "    approve:\n      by: {issuer: a, subjects: []}\n", "9: subjects: an empty list matches nothing"},
+		{"approve by none", "rules:" + asks + "    approve:\n      by: {issuer: a, subjects: b}\n      count: 0\n", "10: count: from 1 to 10"},
+		{"approve for ever", "rules:" + asks + "    approve:\n      by: {issuer: a, subjects: b}\n      grant: 1000h\n", "10: grant: write a time like 90s or 15m, from 1s to 24h"},
+		{"approve a shape of nothing", "rules:" + asks + "    approve: {by: {issuer: a, subjects: b}, scope: shape}\n", "8: approve: scope: shape has free parameters"},
+		{"approve a parameter 0", "rules:" + asks + "    approve: {by: {issuer: a, subjects: b}, scope: shape, free: {0: [x]}}\n", `8: free: "0" is no parameter`},
+		{"approve a statement with free ones", "rules:" + asks + "    approve: {by: {issuer: a, subjects: b}, free: {1: [x]}}\n", "8: free: only scope: shape has free parameters"},
+		{"approve the world", "rules:" + asks + "    approve: {by: {issuer: a, subjects: b}, scope: session}\n", `8: scope "session": use statement, shape or rule`},
+		{"approve some time", "rules:" + asks + "    approve: {by: {issuer: a, subjects: b}, wait: 1h}\n", `8: wait "1h": write retry, hold, or how long a client is held`},
+		{"approve a login", "rules:\n  - {name: x, effect: approve, identity: \"*\", resource: a, commands: login, relations: \"*\", approve: {by: {issuer: a, subjects: b}}}\n", "2: commands: a login can't be approved"},
+		{"approve anything", "rules:\n  - {name: x, effect: approve, identity: \"*\", resource: a, approve: {by: {issuer: a, subjects: b}}}\n", `2: rule "x" has no commands: what needs an approval must be said`},
+		{"approve with a remedy", "rules:" + asks + "    approve: {by: {issuer: a, subjects: b}}\n    remedy: x\n", "9: remedy: who must ask is told how to wait"},
 		{"reveal nothing", "rules:\n  - {name: x, effect: reveal, identity: \"*\", resource: a}\n", `2: rule "x" has no reveal: name the columns that are shown in clear`},
 		{"reveal to nobody", "rules:\n  - {name: x, effect: reveal, resource: a, reveal: a.b.c}\n", `2: rule "x" has no identity: whom it reveals to must be said`},
-		{"reveal by an approval", "rules:\n  - {name: x, effect: reveal, identity: \"*\", resource: a, reveal: a.b.c, approve: {by: [x]}}\n", "2: approve: not yet"},
+		{"reveal by an approval", "rules:\n  - {name: x, effect: reveal, identity: \"*\", resource: a, reveal: a.b.c, approve: {by: {issuer: a, subjects: b}}}\n", "2: approve: only a rule that asks for an approval has it"},
 		{"reveal a pattern", "rules:\n  - {name: x, effect: reveal, identity: \"*\", resource: a, reveal: a.b.*}\n", "2: reveal: a.b.*: patterns are not taken here"},
 		{"reveal for no words", "rules:\n  - {name: x, effect: reveal, identity: \"*\", resource: a, reveal: a.b.c, justification: 0}\n", "2: justification: how many characters it has at least: from 1 to 200"},
 		{"reveal for a book", "rules:\n  - {name: x, effect: reveal, identity: \"*\", resource: a, reveal: a.b.c, justification: 201}\n", "2: justification: how many characters it has at least: from 1 to 200"},
@@ -81,7 +105,7 @@ func TestErrors(t *testing.T) {
 		{"a limit of time", "rules:" + ok + "\n    limits: {session: {length: 8}}\n", "8: length: write a time like 30m or 8h"},
 		{"a limit of statements of one", "rules:" + ok + "\n    limits: {statement: {statements: 1}}\n", `8: statement: unknown field "statements"`},
 		{"a limit of a block", "rules:\n  - name: x\n    effect: block\n    limits: {hour: {rows: 1}}\n", "4: limits: only a rule that allows has limits"},
-		{"approvers", "rules:" + ok + "\n    approve: {by: [x]}\n", "8: approve: not yet"},
+		{"approvers", "rules:" + ok + "\n    approve: {by: {issuer: a, subjects: b}}\n", "8: approve: only a rule that asks for an approval has it"},
 		{"revealed", "rules:" + ok + "\n    reveal: [a.b.c]\n", "8: reveal: only a rule that reveals has it"},
 
 		{"allow nobody", "rules:\n  - name: x\n    effect: allow\n    resource: a\n    commands: read\n    relations: \"*\"\n", `2: rule "x" has no identity: what it allows must be said; "*" is all`},

@@ -38,6 +38,8 @@ type rule struct {
 
 	limits *policy.Limits // nil: none
 
+	asks *policy.Approval // of a rule that asks for one; its Policy is set once all are read
+
 	record         *policy.Recording // nil: says nothing of it
 	reason, remedy string
 
@@ -50,7 +52,7 @@ var reserved = []string{"identity", "default", "opaque", "conflict", "changed", 
 
 var nameForm = regexp.MustCompile(`^[\pL\pN][\pL\pN _./:()+-]{0,99}$`)
 
-var effects = map[string]policy.Effect{"allow": policy.EffectAllow, "mask": policy.EffectMask, "block": policy.EffectBlock, "filter": policy.EffectFilter, "reveal": policy.EffectReveal}
+var effects = map[string]policy.Effect{"allow": policy.EffectAllow, "mask": policy.EffectMask, "block": policy.EffectBlock, "filter": policy.EffectFilter, "reveal": policy.EffectReveal, "approve": policy.EffectApprove}
 
 // rule reads one rule. What comes back is of use only if no error was noted.
 func (r *reader) rule(n *yaml.Node) *rule {
@@ -62,11 +64,6 @@ func (r *reader) rule(n *yaml.Node) *rule {
 			given[key] = v
 			read(v)
 		}}
-	}
-	later := func(key string) field {
-		return take(key, func(v *yaml.Node) {
-			r.bad(v, "%s: not yet: this version knows rules that allow, mask, reveal, filter and block", key)
-		})
 	}
 	if !r.fields(n, "a rule", []field{
 		take("name", func(v *yaml.Node) { x.name = r.name(v) }),
@@ -86,7 +83,7 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		take("record_limit", func(v *yaml.Node) { r.recordLimit(v, x) }),
 		take("reason", func(v *yaml.Node) { x.reason = r.message(v, "reason") }),
 		take("remedy", func(v *yaml.Node) { x.remedy = r.message(v, "remedy") }),
-		later("approve"),
+		take("approve", func(v *yaml.Node) { x.asks = r.approve(v) }),
 		take("reveal", func(v *yaml.Node) { x.reveals = r.revealed(v) }),
 		take("justification", func(v *yaml.Node) { x.least = r.justification(v) }),
 		take("limits", func(v *yaml.Node) { x.limits = r.limits(v) }),
@@ -100,6 +97,9 @@ func (r *reader) rule(n *yaml.Node) *rule {
 	r.shape(n, x, given)
 	r.unread(x, given)
 	x.digest = sha256.Sum256(canonical(x, given))
+	if a := x.asks; a != nil {
+		a.Rule, a.Reason, a.Digest = x.name, x.reason, x.digest
+	}
 	return x
 }
 
@@ -122,6 +122,9 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 	need("", "name", "effect")
 	if x.effect != policy.EffectReveal {
 		useless("only a rule that reveals has it", "reveal", "justification")
+	}
+	if x.effect != policy.EffectApprove {
+		useless("only a rule that asks for an approval has it", "approve")
 	}
 	switch x.effect {
 	case policy.EffectAllow:
@@ -174,6 +177,8 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 		if given["justification"] == nil {
 			x.least = leastJustification
 		}
+	case policy.EffectApprove:
+		r.asks(x, given, need, useless)
 	case policy.EffectBlock:
 		useless("only a rule that masks names fields", "fields")
 		useless("only a rule that masks has detectors", "detect", "on")
@@ -226,10 +231,8 @@ func (r *reader) effect(n *yaml.Node) policy.Effect {
 	e, known := effects[s]
 	switch {
 	case !ok || known:
-	case notYet(s):
-		r.bad(n, "effect %s: not yet: this version knows allow, mask, reveal, filter and block", s)
 	default:
-		r.bad(n, "effect %q: use allow, mask, reveal, filter or block", s)
+		r.bad(n, "effect %q: use allow, mask, reveal, filter, approve or block", s)
 	}
 	return e
 }

@@ -20,6 +20,7 @@ type view struct {
 	facts  *facts
 	allow  index
 	block  index
+	ask    []*candidate // that ask for approvals
 	masks  map[events.Field]*masked
 	filter map[policy.Relation][]string // the rules that leave rows out
 	detect []policy.Detection
@@ -75,6 +76,7 @@ type builder struct {
 	static  bool
 	allow   []*candidate
 	block   []*candidate
+	ask     []*candidate
 	parts   [][]byte // what the scope's identity is made of
 	timed   bool     // a mask or a filter may be there at another time
 	reveals []*rule  // that show something in clear
@@ -131,12 +133,15 @@ func (b *builder) consider(x *rule) {
 		}
 	}
 	b.parts = append(b.parts, part)
-	if grants {
+	switch {
+	case grants:
 		b.allow = append(b.allow, c)
 		for _, f := range x.functions {
 			b.scope.Functions[f] = true
 		}
-	} else {
+	case x.effect == policy.EffectApprove:
+		b.ask = append(b.ask, c)
+	default:
 		b.block = append(b.block, c)
 	}
 }
@@ -227,10 +232,11 @@ func (b *builder) finish() *policy.Scope {
 		slices.Sort(m.rules)
 	}
 	v.allow, v.block = newIndex(b.allow), newIndex(b.block)
+	v.ask, b.scope.Approves = b.ask, len(b.ask) > 0
 	v.record = fullest(b.allow)
 	// What one person's statements leave in a session is there for the next
 	// one's: where many are served, all must be understood.
-	nothing := len(v.masks) == 0 && len(v.filter) == 0 && len(v.detect) == 0 && !b.timed && len(b.block) == 0 && !b.session.Identity.SpeaksFor
+	nothing := len(v.masks) == 0 && len(v.filter) == 0 && len(v.detect) == 0 && !b.timed && len(b.block) == 0 && len(b.ask) == 0 && !b.session.Identity.SpeaksFor
 	nothing = nothing && !slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.limits != nil })
 	v.opaque = nothing && slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.everything() })
 	b.scope.Detects = v.detect

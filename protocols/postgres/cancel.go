@@ -49,6 +49,9 @@ func (p *Protocol) forward(from *conn, key []byte) error {
 	if to == nil || !sameIdentity(from, to) && !sameProcess(from, to) {
 		return nil
 	}
+	if to.withdrawHeld() {
+		return nil
+	}
 	ctx, stop := context.WithTimeout(from.ctx, 10*time.Second)
 	defer stop()
 	if err := to.s.Aside(ctx, to.login, to.cancel.request()); err != nil {

@@ -32,9 +32,13 @@ type conn struct {
 	number  uint64          // of the latest statement
 	dead    bool            // a refusal will fail: the server skips all up to Sync
 	ddl     ddl
-	batch   bool      // the server was sent messages that no Sync has followed yet
-	fetched []*portal // cursors that the message's text names
-	explain bool      // statements are explained, in place of being run; see mode
+	batch   bool        // the server was sent messages that no Sync has followed yet
+	fetched []*portal   // cursors that the message's text names
+	named   []*prepared // ... and prepared statements
+	wording wording
+	under   *policy.Cover          // what the next decision is to go on under
+	held    atomic.Pointer[func()] // withdraws what the session waits for; nil: for nothing
+	explain bool                   // statements are explained, in place of being run; see mode
 	// switched: whether they are may change with a transaction's end.
 	switched  bool
 	voiced    bool // whom it speaks for may not be for the session; see settle
@@ -351,7 +355,7 @@ func (c *conn) message(typ byte, body []byte) error {
 	if err := c.settle(); err != nil {
 		return err
 	}
-	c.fetched = c.fetched[:0]
+	c.fetched, c.named = c.fetched[:0], c.named[:0]
 	if err := c.lapse(); err != nil {
 		return err
 	}

@@ -150,6 +150,7 @@ func (c *conn) preparedAnalysis(name string) *query.Analysis {
 	if p.switches != nil || p.explained && !c.explain { // the server has something else
 		return nil
 	}
+	c.named = append(c.named, p)
 	return p.st.an
 }
 
@@ -203,8 +204,9 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
 		Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
+	c.mayAsk(sc, an)
 	d, err := c.s.Decide(c.ctx, &c.req)
-	c.req.Text = "" // borrowed
+	c.req.Text, c.wording, c.under = "", wording{}, nil // borrowed
 	return d, err
 }
 

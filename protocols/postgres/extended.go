@@ -261,7 +261,7 @@ func (c *conn) bind(body []byte) error {
 	if err != nil || !d.Allowed() {
 		return c.refuse(false, c.refused(d, err, st.an))
 	}
-	port.looked = kind == policy.StatementReq
+	port.looked, port.cover = kind == policy.StatementReq, d.Under()
 	b, at := begin(c.msg[:0], 'B')
 	c.msg = finish(append(b, body...), at)
 	s := c.step(stepBind, st, sc, d, now)
@@ -291,6 +291,10 @@ func (c *conn) decidePortal(kind policy.RequestKind, p *portal, st *statement, s
 		c.digests = append(c.digests, p.stmt.digests...)
 	}
 	c.digests = append(c.digests, p.digests...)
+	c.wording.binds = p.binds
+	if p.stmt != nil {
+		c.wording.types = p.stmt.types
+	}
 	if kind == policy.PrepareReq {
 		return c.decideAhead(st, sc, sql, c.digests, now)
 	}
@@ -418,6 +422,7 @@ func (c *conn) execute(body []byte) error {
 		c.number++
 	}
 	p.number = 0
+	c.under = underOf(p, kind)
 	d, err := c.decidePortal(kind, p, st, sc, now)
 	if err != nil || !d.Allowed() || kind == policy.StatementReq {
 		if err := c.recordDecided(d, err, now, p.stmt, p.binds); err != nil {
@@ -435,7 +440,14 @@ func (c *conn) execute(body []byte) error {
 	b, at := begin(c.msg[:0], 'E')
 	c.msg = finish(append(b, body...), at)
 	c.fetched = append(c.fetched, p)
-	return c.run(c.marked(c.step(stepExecute, st, sc, d, started), st), st, d)
+	s := c.marked(c.step(stepExecute, st, sc, d, started), st)
+	if sc.Approves {
+		p.cover = d.Under()
+		if p.stmt != nil && s.change.kind == bySQL {
+			s.change.text = p.stmt.sql
+		}
+	}
+	return c.run(s, st, d)
 }
 
 // close passes a Close on; closing what is not there is no error.

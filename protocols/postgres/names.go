@@ -25,6 +25,7 @@ type prepared struct {
 	params    []uint32 // then: what the client is told of its parameters
 	switches  *switching
 
+	origin    string      // of SQL's PREPARE: the text that it stands in, where something may have to be approved
 	justifies *justifying // it says why; sql is what the server has
 	says      *says       // it says for whom the next statements are; sql is what the server has
 }
@@ -43,6 +44,8 @@ type portal struct {
 	record  policy.Recording // of one that is explained
 	tally   *tally           // of what was taken from it; nil where nothing limits that yet
 	who     string           // whom it was opened for; see Session.Principal
+	origin  string           // of a cursor of SQL: as prepared has it
+	cover   *policy.Cover    // approvals that it was opened under; nil: none
 }
 
 // change is what a step does to the name space: it gives one name of the
@@ -55,6 +58,9 @@ type change struct {
 	sql  *statement
 	who  string // whom cursors of SQL are opened for
 	from *tally // of a text that takes rows from cursors that it opens
+
+	cover *policy.Cover // that cursors of SQL are opened under
+	text  string        // of SQL, where something may have to be approved
 }
 
 type changeKind uint8
@@ -93,16 +99,16 @@ func (p *prepared) size() int {
 	case p.says != nil:
 		return len(p.sql) + len(p.says.token)
 	case p.st.an.SQL == "": // sent is the same
-		return len(p.sql) + 4*len(p.types)
+		return len(p.sql) + len(p.origin) + 4*len(p.types)
 	}
-	return len(p.sql) + len(p.sent) + 4*len(p.types)
+	return len(p.sql) + len(p.origin) + len(p.sent) + 4*len(p.types)
 }
 
 func (p *portal) size() int {
 	if p == nil {
 		return 0
 	}
-	return cap(p.binds)
+	return cap(p.binds) + len(p.origin)
 }
 
 // space is one kind of names.
@@ -240,7 +246,7 @@ func (n *names) confirm(c *change) {
 		n.recycle(n.portals.confirm(c.name, c.port))
 	case bySQL:
 		n.unsettled--
-		n.apply(c.sql.an, c.who, c.from)
+		n.apply(c)
 	}
 }
 
@@ -261,13 +267,14 @@ func (n *names) undo(c *change, ran bool) {
 }
 
 // apply does what a text of SQL did to the names.
-func (n *names) apply(an *query.Analysis, who string, from *tally) {
+func (n *names) apply(c *change) {
+	an := c.sql.an
 	n.drop(an)
 	for name, a := range an.Prepares {
-		n.statements.set(name, &prepared{name: name, st: &statement{an: a}})
+		n.statements.set(name, &prepared{name: name, st: &statement{an: a}, origin: c.text})
 	}
 	for name, a := range an.Declares {
-		n.portals.set(name, &portal{name: name, st: &statement{an: a}, hold: true, who: who, tally: from})
+		n.portals.set(name, &portal{name: name, st: &statement{an: a}, hold: true, who: c.who, tally: c.from, cover: c.cover, origin: c.text})
 	}
 }
 

@@ -211,7 +211,7 @@ func (o *observer) statement(st *statement, sc *policy.Scope, sql, binds []byte)
 	}
 	o.ddl.open = an.DDL
 	if !o.queue.names.crowded() {
-		o.queue.names.apply(an, "", nil)
+		o.queue.names.apply(&change{sql: st})
 	}
 	return o.transcript(rec, sql, binds)
 }

@@ -22,6 +22,9 @@ const (
 	codeUnavailable = "08006" // connection_failure
 	codeNoStatement = "26000"
 	codeNoPortal    = "34000"
+	codeCancelled   = "57014" // query_canceled
+	codeAwaits      = "SPA01" // of sallyport's own: it needs an approval
+	codeDenied      = "SPA02" // ... which was denied
 	codeInternal    = "XX000"
 )
 
@@ -40,6 +43,8 @@ type refusal struct {
 	position int      // in the client's text, in characters from 1; 0: none
 	rules    []string // that decided, if any
 	session  string   // its ID, where there is a record
+
+	approval *policy.Standing // for want of which it is refused; nil: that is not why
 
 	number uint64           // of the statement; 0: it has no record
 	record policy.Recording // of its number
@@ -68,6 +73,7 @@ func (c *conn) refused(d policy.Decision, err error, an *query.Analysis) *refusa
 	if d.Reached() {
 		r.code = codeBusy
 	}
+	r.unapproved(d)
 	return r
 }
 

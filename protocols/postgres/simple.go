@@ -77,6 +77,9 @@ func (c *conn) query(body []byte) error {
 	b, at := begin(c.msg[:0], 'Q')
 	c.msg = finish(append(st.appendSQL(b, sql, c.lits), 0), at)
 	s := c.marked(c.step(stepQuery, st, sc, d, now), st)
+	if sc.Approves && s.change.kind == bySQL {
+		s.change.text = string(sql)
+	}
 	c.keepTexts(s, st.an, sql, c.msg[headLen:len(c.msg)-1])
 	return c.run(s, st, d)
 }
@@ -101,7 +104,7 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 		c.counted(s, an)
 	}
 	if an.Prepares != nil || an.Declares != nil || an.Deallocates != nil || an.Closes != nil {
-		s.change = change{kind: bySQL, sql: st, who: c.s.Principal(), from: c.opens(s, an)}
+		s.change = change{kind: bySQL, sql: st, who: c.s.Principal(), from: c.opens(s, an), cover: d.Under()}
 	}
 	return s
 }

@@ -1,0 +1,375 @@
+package approval
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+)
+
+// Log keeps a Book's changes. A record is durable when Append returns nil, and in
+// the order of the calls. After an error nothing more is taken: what became of the
+// record nobody knows.
+type Log interface {
+	Append(record []byte) error
+	// Replace puts records in the place of all that were appended, as a whole.
+	Replace(records [][]byte) error
+	// Size is of what is kept, in bytes.
+	Size() int64
+}
+
+// Bounds of what waits and of what may still be used.
+const (
+	maxRequests = 20_000
+	maxHeld     = 128 << 20 // bytes, about
+	// One workload has a part of each.
+	maxOfOne     = 2_000
+	maxHeldOfOne = 16 << 20
+	// What has ended is still there for a while, to be asked about.
+	keptEnded = 1_000
+	keptFor   = time.Hour
+	// compactAt is the size of a log that is written anew.
+	compactAt = 64 << 20
+)
+
+// Entry is a request, and what came of it so far.
+type Entry struct {
+	Subject
+
+	State     string     `json:"state"`
+	Left      int        `json:"left"` // uses; 0 with Uses 0: any number
+	Ends      time.Time  `json:"ends"` // of the wait, or of what was approved
+	Seen      bool       `json:"seen"` // by somebody who may decide
+	Decisions []Decision `json:"decisions,omitempty"`
+	End       string     `json:"end,omitempty"` // why it has ended
+}
+
+// entry is what a Book has of one.
+type entry struct {
+	Subject
+
+	state     policy.ApprovalState
+	left      int
+	ends      time.Time
+	seen      bool
+	decisions []Decision
+	end       string
+	size      int
+	decided   chan struct{} // closed when it waits no more
+}
+
+func (e *entry) view() Entry {
+	return Entry{e.Subject, e.state.String(), e.left, e.ends, e.seen, slices.Clone(e.decisions), e.end}
+}
+
+// live: it waits, may be used, or is denied for now.
+func (e *entry) live(now time.Time) bool {
+	switch e.state {
+	case policy.Awaited, policy.Approved, policy.Denied:
+		return now.Before(e.ends)
+	}
+	return false
+}
+
+// Book implements policy.Approvals.
+type Book struct {
+	log  Log
+	now  func() time.Time
+	tell func(*events.Event) error
+
+	mu    sync.Mutex
+	last  time.Time // the clock's furthest: set back it lets nothing live again
+	byID  map[string]*entry
+	byKey map[string]*entry
+	ended []*entry // oldest first
+	held  map[string]*share
+	all   share
+}
+
+// share is what is there of one workload.
+type share struct{ n, bytes int }
+
+// Options of a Book.
+type Options struct {
+	Now func() time.Time
+	// Tell records a step; it is durable when it returns nil. What can't be
+	// recorded does not happen.
+	Tell func(*events.Event) error
+}
+
+// Open makes a Book of the records that its log has kept. An error means that they
+// are not understood: nothing of them may be used.
+func Open(records [][]byte, log Log, o Options) (*Book, error) {
+	b := &Book{log: log, now: o.Now, tell: o.Tell, byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
+	for i, r := range records {
+		if err := b.replay(r); err != nil {
+			return nil, fmt.Errorf("record %d of approvals: %w", i+1, err)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock()
+	return b, b.compact()
+}
+
+// clock returns the time, which never goes back. mu is held.
+func (b *Book) clock() time.Time {
+	if now := b.now().UTC().Round(0); now.After(b.last) {
+		b.last = now
+	}
+	return b.last
+}
+
+// Consume implements policy.Approvals.
+func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, open *policy.Standing, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock()
+	var use []*entry
+	for i := range asked {
+		a := &asked[i]
+		sum := Key(a)
+		key := hex.EncodeToString(sum[:])
+		e := b.byKey[key]
+		if e == nil || !e.live(now) {
+			if e, err = b.ask(a, key, now); err != nil {
+				return nil, nil, err
+			}
+		}
+		if e.state == policy.Approved && !slices.Contains(use, e) {
+			use = append(use, e)
+			ids = append(ids, e.ID)
+		} else if open == nil {
+			open = e.standing()
+		}
+	}
+	if open != nil {
+		return nil, open, nil
+	}
+	for _, e := range use {
+		left := max(e.left-1, 0)
+		if err := b.step(events.ApprovalDecision, "consumed", e, asked[0].Request.Session.Event, now, left, nil); err != nil {
+			return nil, nil, err
+		}
+	}
+	// From here on it is used, whether the statement runs or not.
+	if err := b.write(&change{Do: doUse, IDs: ids, At: now}); err != nil {
+		return nil, nil, err
+	}
+	return ids, nil, nil
+}
+
+func (e *entry) standing() *policy.Standing {
+	s := &policy.Standing{ID: e.ID, State: e.state, Until: e.ends, Rule: e.Rule}
+	if e.state == policy.Denied && len(e.decisions) > 0 {
+		s.Why = e.decisions[len(e.decisions)-1].Why
+	}
+	return s
+}
+
+// ask makes a request that waits. mu is held.
+func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
+	a.Now = now
+	s, err := subject(a, newID(), key)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{Subject: *s, left: a.Uses, ends: s.Until, decided: make(chan struct{})}
+	e.size = e.weigh()
+	b.sweep(now)
+	if one := b.share(e.Who.Workload); one.n >= maxOfOne || one.bytes+e.size > maxHeldOfOne || b.all.n >= maxRequests || b.all.bytes+e.size > maxHeld {
+		return nil, errors.New("too many requests wait for approvals already")
+	}
+	if err := b.step(events.ApprovalRequest, "requested", e, a.Request.Session.Event, now, e.left, nil); err != nil {
+		return nil, err
+	}
+	if err := b.write(&change{Do: doAsk, Subject: s, At: now}); err != nil {
+		return nil, err
+	}
+	return b.byID[s.ID], nil
+}
+
+func newID() string { return "ap-" + strings.ToLower(rand.Text())[:20] }
+
+func (e *entry) weigh() int {
+	n := 1024 + len(e.What.Text) + len(e.Says.Justification)
+	for _, p := range e.What.Parameters {
+		n += 64 + len(p.Value)
+	}
+	for _, x := range e.What.Names {
+		n += len(x)
+	}
+	return n + 64*len(e.What.Objects)
+}
+
+func (b *Book) share(workload string) *share {
+	s := b.held[workload]
+	if s == nil {
+		s = &share{}
+		b.held[workload] = s
+	}
+	return s
+}
+
+// Wait implements policy.Approvals.
+func (b *Book) Wait(ctx context.Context, id string) error {
+	b.mu.Lock()
+	e := b.byID[id]
+	var left time.Duration
+	if e != nil {
+		left = e.ends.Sub(b.clock())
+	}
+	b.mu.Unlock()
+	if e == nil {
+		return ErrUnknown
+	}
+	over := time.NewTimer(left)
+	defer over.Stop()
+	select {
+	case <-e.decided:
+	case <-over.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// ErrUnknown: there is no such request, or none of who asks.
+var ErrUnknown = errors.New("there is no such request for approval here")
+
+// Withdraw implements policy.Approvals.
+func (b *Book) Withdraw(id, why string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock()
+	e := b.byID[id]
+	if e == nil || e.state != policy.Awaited || !e.live(now) {
+		return nil
+	}
+	if err := b.step(events.ApprovalRequest, "withdrawn", e, nil, now, 0, &Decision{Why: why}); err != nil {
+		return err
+	}
+	return b.write(&change{Do: doEnd, IDs: []string{id}, State: policy.Withdrawn, Why: why, At: now})
+}
+
+// Decide takes a decision that p proves, and returns how the request stands then.
+// Whoever brings it is nobody: the proof is all that counts.
+func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock()
+	e := b.byID[id]
+	if e == nil {
+		return Entry{}, ErrUnknown
+	}
+	if err := CheckWhy(why); err != nil {
+		return Entry{}, err
+	}
+	if err := p.proves(&e.Subject, verb, why, now); err != nil {
+		return Entry{}, err
+	}
+	if !may(e.By, p) {
+		return Entry{}, fmt.Errorf("rule %q does not name you among those who may approve", e.Rule)
+	}
+	if !e.live(now) || e.state == policy.Denied || e.state == policy.Approved && verb != Revoke {
+		return Entry{}, fmt.Errorf("request %s is %s: there is nothing to decide any more", id, b.stateOf(e, now))
+	}
+	if verb != Revoke && slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Issuer == p.Issuer && d.Subject == p.Subject }) {
+		return Entry{}, errors.New("you have decided about this request already: somebody else must")
+	}
+	d := Decision{Verb: verb, Why: why, Issuer: p.Issuer, Subject: p.Subject, At: now, Token: p.Token}
+	step := map[string]string{Approve: "approved", Deny: "denied", Revoke: "revoked"}[verb]
+	if step == "" {
+		return Entry{}, fmt.Errorf("%q is no decision: approve, deny or revoke", verb)
+	}
+	if err := b.step(events.ApprovalDecision, step, e, nil, now, e.left, &d); err != nil {
+		return Entry{}, err
+	}
+	if err := b.write(&change{Do: doDecide, IDs: []string{id}, Decision: &d, At: now}); err != nil {
+		return Entry{}, err
+	}
+	return e.view(), nil
+}
+
+// stateOf is an entry's state now. mu is held.
+func (b *Book) stateOf(e *entry, now time.Time) policy.ApprovalState {
+	if (e.state == policy.Awaited || e.state == policy.Approved) && !now.Before(e.ends) {
+		return policy.Expired
+	}
+	return e.state
+}
+
+// List returns the requests that wait or may be used, oldest first, without what
+// is to run; all: those too that have ended and are still known.
+func (b *Book) List(all bool) []Entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock()
+	out := make([]Entry, 0, len(b.byID))
+	for _, e := range b.byID {
+		if all || e.live(now) && e.state != policy.Denied {
+			v := e.view()
+			v.State, v.What.Parameters, v.What.Names = b.stateOf(e, now).String(), nil, nil
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, func(x, y Entry) int {
+		if c := x.Asked.Compare(y.Asked); c != 0 {
+			return c
+		}
+		return strings.Compare(x.ID, y.ID)
+	})
+	return out
+}
+
+// Show returns one request as an approver is to see it, and notes that somebody
+// has.
+func (b *Book) Show(id string) (Entry, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.byID[id]
+	if e == nil {
+		return Entry{}, ErrUnknown
+	}
+	now := b.clock()
+	if !e.seen && e.state == policy.Awaited && e.live(now) {
+		if err := b.step(events.ApprovalRequest, "seen", e, nil, now, e.left, nil); err != nil {
+			return Entry{}, err
+		}
+		if err := b.write(&change{Do: doSee, IDs: []string{id}, At: now}); err != nil {
+			return Entry{}, err
+		}
+	}
+	v := e.view()
+	v.State = b.stateOf(e, now).String()
+	return v, nil
+}
+
+// Own returns how a request stands to who made it.
+func (b *Book) Own(id string, s *policy.Session) (policy.Standing, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.byID[id]
+	who := whoOf(s)
+	if e == nil || !e.Who.same(&who) {
+		return policy.Standing{}, ErrUnknown
+	}
+	st := *e.standing()
+	st.State = b.stateOf(e, b.clock())
+	return st, nil
+}
+
+// Sweep ends what nobody decided or used in time.
+func (b *Book) Sweep() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sweep(b.clock())
+}

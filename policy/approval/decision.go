@@ -1,0 +1,129 @@
+package approval
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"sallyport.dev/sallyport/policy"
+)
+
+// Proof is what a token says that was verified: signature, issuer, audience and
+// times hold. Whether it proves a decision is told here.
+type Proof struct {
+	Issuer, Subject string
+	Claims          map[string]any
+	Issued          time.Time
+	Acting          bool   // somebody acts for the subject
+	Token           string // as it was verified
+}
+
+// Decision is one that was taken, with its proof.
+type Decision struct {
+	Verb    string    `json:"verb"`
+	Why     string    `json:"why"`
+	Issuer  string    `json:"issuer"`
+	Subject string    `json:"subject"`
+	At      time.Time `json:"at"`
+	Token   string    `json:"token"` // whose nonce is Nonce
+}
+
+// Bounds of a decision.
+const (
+	LeastWhy = 10  // characters of a justification
+	MostWhy  = 500 // bytes
+	// freshness is how long after the approver's login a decision must come, slack
+	// what clocks may differ.
+	freshness = 5 * time.Minute
+	slack     = time.Minute
+)
+
+// CheckWhy says what is wrong with a justification.
+func CheckWhy(why string) error {
+	switch {
+	case utf8.RuneCountInString(strings.TrimSpace(why)) < LeastWhy:
+		return fmt.Errorf("say why, in %d characters or more", LeastWhy)
+	case len(why) > MostWhy || !utf8.ValidString(why) || strings.ContainsFunc(why, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }):
+		return fmt.Errorf("a justification is at most %d bytes of plain text", MostWhy)
+	}
+	return nil
+}
+
+// proves reports why a token does not prove a decision about a request.
+func (p *Proof) proves(s *Subject, verb, why string, now time.Time) error {
+	want, err := Nonce(s, verb, why)
+	if err != nil {
+		return err
+	}
+	nonce, _ := p.Claims["nonce"].(string)
+	switch {
+	case subtle.ConstantTimeCompare([]byte(nonce), []byte(want)) != 1:
+		return errors.New("the token is not of this decision: its nonce is another's")
+	case p.Issued.IsZero() || p.Issued.Before(s.Asked.Add(-slack)):
+		return errors.New("the token is older than the request")
+	case now.Sub(p.Issued) > freshness+slack:
+		return errors.New("the token is too old: log in again")
+	case p.Issued.Sub(now) > slack:
+		return errors.New("the token is of the future: look at both clocks")
+	case p.Acting:
+		return errors.New("the token is of somebody who acts for another: an approver decides in person")
+	}
+	return fourEyes(&s.Who, p)
+}
+
+// fourEyes refuses whoever has to do with the request: the requester, the agent,
+// and whom they act for, whichever of the workloads of theirs asks. A name counts
+// by whatever issuer, for one person may be known to several.
+func fourEyes(w *Who, p *Proof) error {
+	for _, name := range append([]string{w.Subject, w.Principal, w.Workload, w.SPIFFE}, w.Actors...) {
+		if name != "" && name == p.Subject {
+			return errors.New("who asks, and whom it is for, can't approve: somebody else must")
+		}
+	}
+	return nil
+}
+
+// may reports whether a token is of one who may approve.
+func may(by []policy.Approver, p *Proof) bool {
+	return p.Issuer != "" && p.Subject != "" && slices.ContainsFunc(by, func(a policy.Approver) bool { return matches(&a, p) })
+}
+
+func matches(a *policy.Approver, p *Proof) bool {
+	if a.Issuer != p.Issuer || a.Subjects == nil && len(a.Claims) == 0 || a.Subjects != nil && !slices.Contains(a.Subjects, p.Subject) {
+		return false
+	}
+	for name, want := range a.Claims {
+		if !slices.ContainsFunc(values(p.Claims[name]), func(v string) bool { return slices.Contains(want, v) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// values are a claim's: of a list its elements, not what is within these.
+func values(claim any) (out []string) {
+	list, isList := claim.([]any)
+	if !isList {
+		list = []any{claim}
+	}
+	for _, v := range list {
+		switch v := v.(type) {
+		case string:
+			out = append(out, v)
+		case bool:
+			out = append(out, strconv.FormatBool(v))
+		case float64:
+			out = append(out, strconv.FormatFloat(v, 'f', -1, 64))
+		case json.Number:
+			out = append(out, v.String())
+		}
+	}
+	return out
+}

@@ -1,0 +1,275 @@
+package approval
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/policy"
+)
+
+// change is one record of the log.
+type change struct {
+	Do       string               `json:"do"`
+	At       time.Time            `json:"at"`
+	Subject  *Subject             `json:"subject,omitempty"`
+	IDs      []string             `json:"ids,omitempty"`
+	Decision *Decision            `json:"decision,omitempty"`
+	State    policy.ApprovalState `json:"state,omitempty"`
+	Why      string               `json:"why,omitempty"`
+	Left     int                  `json:"left,omitempty"` // of doKeep
+	Ends     time.Time            `json:"ends,omitzero"`
+	Seen     bool                 `json:"seen,omitempty"`
+
+	Decisions []Decision `json:"decisions,omitempty"`
+}
+
+const (
+	doAsk    = "ask"
+	doSee    = "see"
+	doDecide = "decide"
+	doUse    = "use"
+	doEnd    = "end"
+	doKeep   = "keep" // one entry as a whole, of a log that was written anew
+)
+
+// write makes a change durable and then has it count. mu is held.
+func (b *Book) write(c *change) error {
+	r, err := json.Marshal(c)
+	if err == nil {
+		err = b.log.Append(r)
+	}
+	if err != nil {
+		return fmt.Errorf("what is approved can't be kept: %w", err)
+	}
+	if err := b.apply(c); err != nil {
+		return err
+	}
+	if b.log.Size() > compactAt {
+		return b.compact()
+	}
+	return nil
+}
+
+// replay is apply for what a log has kept.
+func (b *Book) replay(r []byte) error {
+	var c change
+	if err := json.Unmarshal(r, &c); err != nil {
+		return errors.New("it is not understood")
+	}
+	return b.apply(&c)
+}
+
+// apply is the one place that changes what a Book has.
+func (b *Book) apply(c *change) error {
+	if c.At.After(b.last) {
+		b.last = c.At
+	}
+	if c.Do == doAsk || c.Do == doKeep {
+		return b.put(c)
+	}
+	if len(c.IDs) == 0 {
+		return errors.New("it names no request")
+	}
+	for _, id := range c.IDs {
+		e := b.byID[id]
+		if e == nil {
+			return errors.New("it names a request that is not there")
+		}
+		if err := b.applyTo(e, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Book) put(c *change) error {
+	s := c.Subject
+	if s == nil || s.ID == "" || s.Key == "" || b.byID[s.ID] != nil {
+		return errors.New("it holds no request, or one that is there")
+	}
+	e := &entry{Subject: *s, left: s.Uses, ends: s.Until, decided: make(chan struct{})}
+	if c.Do == doKeep {
+		e.state, e.left, e.ends, e.seen, e.end, e.decisions = c.State, c.Left, c.Ends, c.Seen, c.Why, c.Decisions
+	}
+	e.size = e.weigh()
+	if before := b.byKey[s.Key]; before != nil {
+		b.finish(before, before.state)
+	}
+	b.byID[s.ID] = e
+	one := b.share(e.Who.Workload)
+	one.n, one.bytes, b.all.n, b.all.bytes = one.n+1, one.bytes+e.size, b.all.n+1, b.all.bytes+e.size
+	b.byKey[s.Key] = e
+	switch e.state {
+	case policy.Awaited:
+	case policy.Approved, policy.Denied:
+		close(e.decided)
+	default:
+		b.finish(e, e.state)
+	}
+	return nil
+}
+
+func (b *Book) applyTo(e *entry, c *change) error {
+	switch c.Do {
+	case doSee:
+		e.seen = true
+	case doDecide:
+		if c.Decision == nil {
+			return errors.New("it holds no decision")
+		}
+		e.decisions = append(e.decisions, *c.Decision)
+		b.decided(e, c)
+	case doUse:
+		if e.state != policy.Approved || e.Uses > 0 && e.left < 1 {
+			return errors.New("it uses what is not there to be used")
+		}
+		if e.Uses > 0 {
+			if e.left--; e.left == 0 {
+				b.finish(e, policy.Consumed)
+			}
+		}
+	case doEnd:
+		e.end = c.Why
+		b.finish(e, c.State)
+	default:
+		return errors.New("its kind is not known")
+	}
+	return nil
+}
+
+// decided takes one decision into account.
+func (b *Book) decided(e *entry, c *change) {
+	switch c.Decision.Verb {
+	case Revoke:
+		b.finish(e, policy.Revoked)
+	case Deny: // so long it is not asked again
+		e.state = policy.Denied
+		e.wake()
+	case Approve:
+		n := 0
+		for _, d := range e.decisions {
+			if d.Verb == Approve {
+				n++
+			}
+		}
+		if n >= e.Count {
+			e.state, e.left, e.ends = policy.Approved, e.Uses, c.At.Add(e.Grant)
+			e.wake()
+		}
+	}
+}
+
+func (e *entry) wake() {
+	select {
+	case <-e.decided:
+	default:
+		close(e.decided)
+	}
+}
+
+// finish ends an entry for good.
+func (b *Book) finish(e *entry, s policy.ApprovalState) {
+	e.state = s
+	if b.byKey[e.Key] == e {
+		delete(b.byKey, e.Key)
+	}
+	if slices.Contains(b.ended, e) {
+		return
+	}
+	one := b.share(e.Who.Workload)
+	one.n, one.bytes, b.all.n, b.all.bytes = one.n-1, one.bytes-e.size, b.all.n-1, b.all.bytes-e.size
+	if one.n == 0 {
+		delete(b.held, e.Who.Workload)
+	}
+	e.What = What{Text: "", Commands: e.What.Commands, Objects: e.What.Objects, Writes: e.What.Writes} // data is kept no longer than it is needed
+	b.ended = append(b.ended, e)
+	e.wake()
+	for len(b.ended) > keptEnded {
+		b.forget()
+	}
+}
+
+// forget drops what has ended first.
+func (b *Book) forget() {
+	delete(b.byID, b.ended[0].ID)
+	b.ended = b.ended[1:]
+}
+
+// sweep ends what is over, and forgets what ended long ago. mu is held.
+func (b *Book) sweep(now time.Time) error {
+	for _, e := range b.byKey {
+		if e.live(now) {
+			continue
+		}
+		kind, state := events.ApprovalRequest, policy.Expired
+		switch e.state {
+		case policy.Approved:
+			kind = events.ApprovalDecision
+		case policy.Denied:
+			b.finish(e, policy.Denied) // which is on the record
+			continue
+		}
+		if err := b.step(kind, "expired", e, nil, now, e.left, nil); err != nil {
+			return err
+		}
+		if err := b.write(&change{Do: doEnd, IDs: []string{e.ID}, State: state, At: now}); err != nil {
+			return err
+		}
+	}
+	for len(b.ended) > 0 && now.Sub(b.ended[0].ends) > keptFor {
+		b.forget()
+	}
+	return nil
+}
+
+// compact writes the log anew, with what may still matter. mu is held.
+func (b *Book) compact() error {
+	var out [][]byte
+	for _, e := range b.byKey {
+		s := e.Subject
+		r, err := json.Marshal(&change{
+			Do: doKeep, At: b.last, Subject: &s, State: e.state, Left: e.left, Ends: e.ends, Seen: e.seen, Why: e.end, Decisions: e.decisions,
+		})
+		if err != nil {
+			return err
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(x, y []byte) int { return strings.Compare(string(x), string(y)) })
+	if err := b.log.Replace(out); err != nil {
+		return fmt.Errorf("what is approved can't be kept: %w", err)
+	}
+	return nil
+}
+
+// step puts a step on the record. mu is held.
+func (b *Book) step(kind events.Kind, step string, e *entry, s *events.Session, now time.Time, left int, d *Decision) error {
+	a := &events.Approval{
+		ID: e.ID, Step: step, Rule: e.Rule, Digest: e.Key, Policy: e.Policy, Covers: e.Covers, Until: e.ends, Uses: left,
+		Workload: e.Who.Workload, Actor: e.Who.actor(), Principal: e.Who.Principal, Resource: e.Where.Resource, Database: e.Where.Database,
+	}
+	if d != nil {
+		a.Approver, a.Issuer, a.Why = d.Subject, d.Issuer, d.Why
+		if d.Token != "" {
+			a.Proof = "oidc+nonce"
+		}
+	}
+	if err := b.tell(&events.Event{Kind: kind, Time: now, Session: s, Status: step, Rules: []string{e.Rule}, Approval: a}); err != nil {
+		return fmt.Errorf("%w: %w", policy.ErrUnrecorded, err)
+	}
+	return nil
+}
+
+func (w *Who) actor() string {
+	if len(w.Actors) > 0 {
+		return w.Actors[0]
+	}
+	return w.Subject
+}
+
+var _ policy.Approvals = (*Book)(nil)

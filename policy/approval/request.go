@@ -1,0 +1,249 @@
+package approval
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"sallyport.dev/sallyport/policy"
+)
+
+// Subject is what is to be approved, and by whom. It never changes: approvers
+// decide about its Digest.
+type Subject struct {
+	ID     string            `json:"id"`
+	Key    string            `json:"key"` // of what may run with it, hex; see Key
+	Rule   string            `json:"rule"`
+	Reason string            `json:"reason,omitempty"` // the rule's
+	Covers string            `json:"covers"`           // "statement", "shape" or "rule"
+	Free   map[int][]string  `json:"free,omitempty"`
+	Policy string            `json:"policy"` // digest of all rules, hex
+	By     []policy.Approver `json:"by"`
+	Count  int               `json:"count"`
+	Uses   int               `json:"uses"` // 0: any number
+	Grant  time.Duration     `json:"grant"`
+	Asked  time.Time         `json:"asked"`
+	Until  time.Time         `json:"until"` // waits so long
+
+	Who   Who   `json:"who"`
+	Where Where `json:"where"`
+	What  What  `json:"what"`
+	Says  Says  `json:"says,omitzero"`
+}
+
+// Who asks, as it was proved.
+type Who struct {
+	Workload        string   `json:"workload"`
+	SPIFFE          string   `json:"spiffe,omitempty"`
+	Issuer          string   `json:"issuer,omitempty"`
+	Subject         string   `json:"subject,omitempty"`
+	Actors          []string `json:"actors,omitempty"`
+	Principal       string   `json:"principal,omitempty"`
+	PrincipalIssuer string   `json:"principal_issuer,omitempty"`
+	Proof           string   `json:"proof,omitempty"`
+}
+
+// same reports that two are the same parties by the same issuers; how they were
+// proved may differ.
+func (w *Who) same(x *Who) bool {
+	return w.Workload == x.Workload && w.SPIFFE == x.SPIFFE && w.Issuer == x.Issuer && w.Subject == x.Subject &&
+		slices.Equal(w.Actors, x.Actors) && w.Principal == x.Principal && w.PrincipalIssuer == x.PrincipalIssuer
+}
+
+// Where it is to run.
+type Where struct {
+	Resource string `json:"resource"`
+	Protocol string `json:"protocol"`
+	Database string `json:"database,omitempty"`
+	User     string `json:"user,omitempty"`
+	Session  string `json:"session,omitempty"`
+}
+
+// What is to run: data, which is kept from events.
+type What struct {
+	Text       string      `json:"text"`
+	Parameters []Parameter `json:"parameters,omitempty"`
+	Names      []string    `json:"names,omitempty"` // texts that names in Text stand for
+	Commands   []string    `json:"commands,omitempty"`
+	Objects    []string    `json:"objects,omitempty"` // access and relation
+	Masked     []string    `json:"masked,omitempty"`  // protected fields that it touches, which stay masked
+	Writes     bool        `json:"writes,omitempty"`
+}
+
+// Parameter is a bound one. Value is as the client sent it.
+type Parameter struct {
+	Type   uint32 `json:"type,omitempty"`
+	Binary bool   `json:"binary,omitempty"`
+	Null   bool   `json:"null,omitempty"`
+	Value  []byte `json:"value,omitempty"`
+}
+
+// Says is what the requester says of itself. Nothing of it is proved.
+type Says struct {
+	Justification string `json:"justification,omitempty"`
+	Application   string `json:"application,omitempty"`
+}
+
+// MaxShown is the size of what a person can be shown, in bytes.
+const MaxShown = 64 << 10
+
+var errTooLong = fmt.Errorf("what would have to be approved is longer than the %d KiB that a person can be shown", MaxShown>>10)
+
+// whoOf returns who a session belongs to.
+func whoOf(s *policy.Session) Who {
+	id := &s.Identity
+	return Who{
+		Workload: id.Workload, SPIFFE: id.SPIFFE, Issuer: id.Issuer, Subject: id.Subject, Actors: slices.Clone(id.Actors),
+		Principal: id.Principal(), PrincipalIssuer: id.PrincipalIssuer(), Proof: id.Proof,
+	}
+}
+
+// field writes a value that nothing else can be taken for.
+func field(h hash.Hash, b []byte) {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+	h.Write(n[:])
+	h.Write(b)
+}
+
+func number(h hash.Hash, n int) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n))
+	field(h, b[:])
+}
+
+// Key is the digest of all that an approval is of: rule and policy, who, where,
+// and, unless it is of the rule as a whole, the exact statement with its literals
+// and parameters. In a shape, a free parameter that has one of its values is any of
+// them.
+func Key(a *policy.Asked) (key [sha256.Size]byte) {
+	h := sha256.New()
+	field(h, []byte("sallyport approval key 1"))
+	field(h, a.Digest[:])
+	field(h, a.Policy[:])
+	number(h, int(a.Covers))
+	s := a.Request.Session
+	w := whoOf(s)
+	for _, x := range []string{
+		w.Workload, w.SPIFFE, w.Issuer, w.Subject, w.Principal, w.PrincipalIssuer,
+		s.Resource, s.Protocol, s.Database, s.User,
+	} {
+		field(h, []byte(x))
+	}
+	number(h, len(w.Actors))
+	for _, x := range w.Actors {
+		field(h, []byte(x))
+	}
+	if a.Covers != policy.ARule {
+		field(h, []byte(a.Request.Text))
+		number(h, len(a.Exact.Names))
+		for _, x := range a.Exact.Names {
+			field(h, []byte(x))
+		}
+		number(h, len(a.Exact.Parameters))
+		for i := range a.Exact.Parameters {
+			parameter(h, a, i)
+		}
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// parameter writes one that is not free, or that it is.
+func parameter(h hash.Hash, a *policy.Asked, i int) {
+	p := &a.Exact.Parameters[i]
+	number(h, int(p.Type))
+	if a.Covers == policy.AShape && !p.Null && !p.Binary && slices.Contains(a.Free[i+1], string(p.Value)) {
+		number(h, 4)
+		return
+	}
+	kind := 0
+	if p.Binary {
+		kind |= 1
+	}
+	if p.Null {
+		kind |= 2
+	}
+	number(h, kind)
+	field(h, p.Value)
+}
+
+// subject makes what is asked for; what it keeps is its own.
+func subject(a *policy.Asked, id, key string) (*Subject, error) {
+	r := a.Request
+	s := r.Session
+	shown := len(r.Text) + len(s.Justification()) + len(s.Application)
+	for _, p := range a.Exact.Parameters {
+		shown += len(p.Value)
+	}
+	for _, n := range a.Exact.Names {
+		shown += len(n)
+	}
+	if shown > MaxShown || len(r.Objects) > 1000 {
+		return nil, errTooLong
+	}
+	if !utf8.ValidString(r.Text) || slices.ContainsFunc(a.Exact.Names, func(n string) bool { return !utf8.ValidString(n) }) {
+		return nil, errors.New("what would have to be approved is not UTF-8")
+	}
+	asked := a.Now.UTC().Round(0)
+	out := &Subject{
+		ID: id, Key: key, Rule: a.Rule, Reason: a.Reason, Covers: a.Covers.String(), Free: a.Free, Policy: hex.EncodeToString(a.Policy[:]),
+		By: a.By, Count: a.Count, Uses: a.Uses, Grant: a.Grant, Asked: asked, Until: asked.Add(a.Within),
+		Who:   whoOf(s),
+		Where: Where{Resource: s.Resource, Protocol: s.Protocol, Database: s.Database, User: s.User},
+		What:  What{Text: string([]byte(r.Text)), Names: slices.Clone(a.Exact.Names), Commands: slices.Clone(r.Commands), Writes: r.Writes},
+		Says:  Says{Justification: s.Justification(), Application: s.Application},
+	}
+	if s.Event != nil {
+		out.Where.Session = s.Event.ID
+	}
+	for _, p := range a.Exact.Parameters {
+		out.What.Parameters = append(out.What.Parameters, Parameter{p.Type, p.Binary, p.Null, slices.Clone(p.Value)})
+	}
+	for _, o := range r.Objects {
+		out.What.Objects = append(out.What.Objects, o.Access.String()+" "+o.String())
+	}
+	for _, f := range r.Masked {
+		out.What.Masked = append(out.What.Masked, f.String())
+	}
+	return out, nil
+}
+
+// Digest is of all that an approver is shown: SHA-256 of its JSON, as Go's encoder
+// writes it.
+func (s *Subject) Digest() ([sha256.Size]byte, error) {
+	b, err := json.Marshal(s)
+	return sha256.Sum256(b), err
+}
+
+// What an approver may say.
+const (
+	Approve = "approve"
+	Deny    = "deny"
+	Revoke  = "revoke"
+)
+
+// Nonce is what the nonce of an approver's ID token must be for a decision:
+// base64url (RFC 4648, section 5, without padding) of SHA-256 over these fields,
+// each with its length before it as a big-endian u64: "sallyport approval
+// decision 1", the request's ID, its Digest, the verb, the justification.
+func Nonce(s *Subject, verb, why string) (string, error) {
+	d, err := s.Digest()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	field(h, []byte("sallyport approval decision 1"))
+	field(h, []byte(s.ID))
+	field(h, d[:])
+	field(h, []byte(verb))
+	field(h, []byte(why))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)), nil
+}

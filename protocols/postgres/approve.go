@@ -1,0 +1,205 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgproto3/v2"
+
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/query"
+)
+
+// A statement that needs an approval is refused with the request's ID until it has
+// one, or held: the client stays connected, is told what it waits for, and can
+// withdraw it by a cancel request or by going. What is approved is what the server
+// is sent: the text, the parameters as they are bound, and what the session's names
+// in the text stand for.
+
+// wording is the rest of what a statement is. It is set for one decision.
+type wording struct {
+	c     *conn
+	types []uint32
+	binds []byte // the body of a Bind; nil: it has no parameters
+}
+
+// Exact implements policy.Wording.
+func (w *wording) Exact() (x policy.Exact, err error) {
+	for _, p := range w.c.named {
+		text := p.sql
+		if p.sent == "" {
+			text = p.origin
+		}
+		if text == "" {
+			return x, errors.New("it executes what was prepared before anything asked for an approval: prepare it again")
+		}
+		x.Names = append(x.Names, text)
+	}
+	for _, p := range w.c.fetched {
+		switch {
+		case p.cover == nil || p.stmt == nil && p.origin == "":
+			return x, errors.New("it takes rows from a cursor that was opened without one: open it again")
+		case p.stmt == nil:
+			x.Names = append(x.Names, p.origin)
+		default:
+			x.Names = append(x.Names, p.stmt.sql, fmt.Sprintf("bound with %x", p.binds))
+		}
+	}
+	if w.binds == nil {
+		return x, nil
+	}
+	m := cursor{b: w.binds}
+	m.str()
+	m.str()
+	formats := make([]int16, 0, 8)
+	for range m.count() {
+		formats = append(formats, int16(m.int16()))
+	}
+	n := m.count()
+	for i := range n {
+		var p policy.Parameter
+		if i < len(w.types) {
+			p.Type = w.types[i]
+		}
+		switch len(formats) {
+		case 0:
+		case 1:
+			p.Binary = formats[0] == 1
+		default:
+			if i >= len(formats) {
+				return x, malformed('B')
+			}
+			p.Binary = formats[i] == 1
+		}
+		if size := m.int32(); size >= 0 {
+			p.Value = m.take(int(size))
+		} else {
+			p.Null = true
+		}
+		x.Parameters = append(x.Parameters, p)
+	}
+	if m.bad {
+		return x, malformed('B')
+	}
+	return x, nil
+}
+
+// mayAsk has the request c.req say what an approval of it would be of. Where no
+// rule asks for one it costs nothing.
+func (c *conn) mayAsk(sc *policy.Scope, an *query.Analysis) {
+	if !sc.Approves {
+		return
+	}
+	c.wording.c = c
+	c.req.Wording, c.req.OnHold, c.req.Under = &c.wording, c.onHold, c.under
+	if c.under == nil && len(an.Commands) == 1 && len(c.fetched) == 1 && (an.Commands[0] == "fetch" || an.Commands[0] == "move") {
+		c.req.Under = c.fetched[0].cover // it takes what was approved when it was opened
+	}
+}
+
+// underOf is what an Execute of a portal runs under: what it was bound under.
+func underOf(p *portal, kind policy.RequestKind) *policy.Cover {
+	if p.cover == nil && kind == policy.PrepareReq {
+		return &policy.Cover{}
+	}
+	return p.cover
+}
+
+const (
+	goneEvery  = 200 * time.Millisecond // a look whether the client is there
+	aliveEvery = 15 * time.Second       // a word to it that it still waits
+)
+
+// onHold implements policy.Request.OnHold.
+func (c *conn) onHold(ctx context.Context, h policy.Held) (context.Context, func()) {
+	wait, cancel := context.WithCancelCause(ctx)
+	undrain := context.AfterFunc(c.ctx, func() { cancel(policy.ErrClosing) })
+	uncut := context.AfterFunc(c.s.Cut(), func() { cancel(policy.ErrClosing) })
+	withdraw := func() { cancel(policy.ErrCancelled) }
+	c.held.Store(&withdraw)
+	if err := c.barrier(); err != nil { // what came before is answered first
+		cancel(policy.ErrHungUp)
+	} else if err := c.s.Tell(heldNotice(&h, "waits for an approval")); err != nil {
+		cancel(policy.ErrHungUp)
+	}
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		look := time.NewTicker(goneEvery)
+		defer look.Stop()
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-wait.Done():
+				return
+			case <-look.C:
+			}
+			if c.s.Left() || c.answersNoMore() {
+				cancel(policy.ErrHungUp)
+				return
+			}
+			if n%int(aliveEvery/goneEvery) == 0 {
+				_ = c.s.Tell(heldNotice(&h, "still waits for an approval")) // whoever has gone is seen above
+			}
+		}
+	})
+	return wait, func() {
+		c.held.Store(nil)
+		close(stop)
+		wg.Wait()
+		undrain()
+		uncut()
+		cancel(nil)
+	}
+}
+
+// answersNoMore reports that the server has gone.
+func (c *conn) answersNoMore() bool {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	return c.queue.over
+}
+
+// withdrawHeld ends the wait of a session that is held, if it is.
+func (c *conn) withdrawHeld() bool {
+	f := c.held.Load()
+	if f == nil {
+		return false
+	}
+	(*f)()
+	return true
+}
+
+func heldNotice(h *policy.Held, what string) []byte {
+	until := h.Until.UTC().Format(time.RFC3339)
+	b, err := (&pgproto3.NoticeResponse{
+		Severity: "NOTICE", SeverityUnlocalized: "NOTICE", Code: codeAwaits,
+		Message: fmt.Sprintf("sallyport: the statement %s by rule %q: request %s, until %s", what, h.Rule, h.ID, until),
+		Detail:  oneLine(&facts{Refused: kindApproval, Rules: []string{h.Rule}, Approval: h.ID, State: policy.Awaited.String(), Until: until}),
+		Hint:    "Wait, or cancel the statement to withdraw the request.",
+	}).Encode(nil)
+	if err != nil {
+		panic(err) // of text it can't fail
+	}
+	return b
+}
+
+// unapproved puts into the client's words how its request stands.
+func (r *refusal) unapproved(d policy.Decision) {
+	open := d.Open()
+	if open == nil {
+		return
+	}
+	r.code, r.approval = codeAwaits, open
+	switch {
+	case errors.Is(d.Held(), policy.ErrCancelled):
+		r.code, r.message = codeCancelled, "sallyport: canceling statement due to user request: request "+open.ID+" for an approval is withdrawn"
+		r.hint = "Send it again: that is a new request."
+	case open.State == policy.Denied:
+		r.code = codeDenied
+	}
+}
