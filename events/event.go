@@ -203,10 +203,18 @@ type Approval struct {
 	Uses   int // that are left; 0: any number
 
 	// Of the requester.
-	Workload, Actor, Principal, Resource, Database string
+	Workload  string
+	Actor     string
+	Principal string
+	Resource  string
+	Database  string
+	Session   string
 
 	// Of a decision, and how it was proved.
-	Approver, Issuer, Proof, Why string
+	Approver string
+	Issuer   string
+	Proof    string
+	Why      string
 }
 
 // ChunkKind says what a Chunk of a transcript holds.

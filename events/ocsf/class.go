@@ -28,7 +28,7 @@ func classOf(k events.Kind) class {
 		return network
 	case events.Alarm, events.Drift:
 		return finding
-	case events.Checkpoint, events.Lifecycle:
+	case events.Checkpoint, events.Lifecycle, events.ApprovalRequest, events.ApprovalDecision:
 		return lifecycle
 	}
 	return datastore
@@ -55,6 +55,8 @@ func activity(ev *events.Event) id {
 		return id{5, "Refuse"}
 	case events.Checkpoint:
 		return id{other, "Checkpoint"}
+	case events.ApprovalRequest, events.ApprovalDecision:
+		return id{other, ""}
 	case events.Lifecycle:
 		switch ev.Status {
 		case "start":
@@ -144,9 +146,9 @@ func status(ev *events.Event) id {
 		return id{1, "Success"}
 	}
 	switch ev.Status {
-	case "ok", "", "start", "stop", "reload", "up", "down", "recovered", "login":
+	case "ok", "", "start", "stop", "reload", "up", "down", "recovered", "login", "requested", "seen", "approved", "consumed":
 		return id{1, "Success"}
-	case "error", "failed":
+	case "error", "failed", "denied", "expired", "withdrawn", "revoked":
 		return id{2, "Failure"}
 	}
 	return id{other, "Other"}

@@ -68,6 +68,9 @@ type View struct {
 	Masked      []string `json:"masked,omitempty"`
 	Masks       []string `json:"masks,omitempty"` // of Masked, in its order
 
+	Approvals []string  `json:"approvals,omitempty"` // that it runs under, or needs
+	Approval  *Approval `json:"approval,omitempty"`  // a step of one
+
 	Revealed      []string `json:"revealed,omitempty"`
 	Justification string   `json:"justification,omitempty"`
 
@@ -84,6 +87,28 @@ type View struct {
 	Source    netip.AddrPort `json:"source,omitzero"`
 	Transport string         `json:"transport,omitempty"`
 	Truncated bool           `json:"truncated,omitempty"`
+}
+
+// Approval is an events.Approval as it was written.
+type Approval struct {
+	ID        string    `json:"id"`
+	Step      string    `json:"step"`
+	Rule      string    `json:"rule"`
+	Digest    string    `json:"digest"`
+	Policy    string    `json:"policy,omitempty"`
+	Covers    string    `json:"covers,omitempty"`
+	Until     time.Time `json:"until,omitzero"`
+	Uses      int       `json:"uses"`
+	Workload  string    `json:"workload,omitempty"`
+	Actor     string    `json:"actor,omitempty"`
+	Principal string    `json:"principal,omitempty"`
+	Resource  string    `json:"resource,omitempty"`
+	Database  string    `json:"database,omitempty"`
+	Session   string    `json:"session,omitempty"`
+	Approver  string    `json:"approver,omitempty"`
+	Issuer    string    `json:"issuer,omitempty"`
+	Proof     string    `json:"proof,omitempty"`
+	Why       string    `json:"why,omitempty"`
 }
 
 // Detection is an events.Detection as it was written.
@@ -215,6 +240,8 @@ type wire struct {
 		Revealed          []string           `json:"revealed"`
 		Justification     string             `json:"justification"`
 		Remedy            string             `json:"remedy"`
+		Approvals         []string           `json:"approvals"`
+		Approval          *Approval          `json:"approval"`
 		Outcome           string             `json:"outcome"`
 		Rows              int64              `json:"rows"`
 		Bytes             int64              `json:"bytes"`
@@ -267,7 +294,7 @@ func Decode(b []byte) (View, error) {
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
 		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked, Masks: u.Masks,
-		Revealed: u.Revealed, Justification: u.Justification,
+		Approvals: u.Approvals, Approval: u.Approval, Revealed: u.Revealed, Justification: u.Justification,
 		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, BytesIn: u.BytesIn, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash, Detected: u.Detected,
 		Message: w.Message, Source: u.Source, Transport: u.Transport, Truncated: m.Truncated,
 	}

@@ -101,7 +101,8 @@ var nobody events.Session
 
 // own is the event's own word for an activity that OCSF does not list.
 func own(ev *events.Event) string {
-	if ev.Kind == events.Lifecycle {
+	switch ev.Kind {
+	case events.Lifecycle, events.ApprovalRequest, events.ApprovalDecision:
 		return ev.Status
 	}
 	return ev.Command
@@ -302,6 +303,8 @@ func (e *enc) unmapped(ev *events.Event) {
 		e.str("justification", ev.Justification, capText)
 	}
 	e.str("remedy", ev.Remedy, capText)
+	e.list("approvals", ev.Approvals)
+	e.approval(ev.Approval)
 	if ev.Unplaced {
 		e.yes("unplaced")
 	}
@@ -342,6 +345,36 @@ func (e *enc) unmapped(ev *events.Event) {
 		}
 		e.str("transport", ev.Transport, capName)
 	}
+}
+
+// approval writes a step of a request for approval.
+func (e *enc) approval(a *events.Approval) {
+	if a == nil {
+		return
+	}
+	e.open("approval")
+	e.str("id", a.ID, capName)
+	e.str("step", a.Step, capName)
+	e.str("rule", a.Rule, capName)
+	e.str("digest", a.Digest, capName)
+	e.str("policy", a.Policy, capName)
+	e.str("covers", a.Covers, capName)
+	if !a.Until.IsZero() {
+		e.key("until")
+		e.b = append(a.Until.UTC().AppendFormat(append(e.b, '"'), timeFormat), '"')
+	}
+	e.num("uses", int64(a.Uses))
+	e.str("workload", a.Workload, capName)
+	e.str("actor", a.Actor, capName)
+	e.str("principal", a.Principal, capName)
+	e.str("resource", a.Resource, capName)
+	e.str("database", a.Database, capName)
+	e.str("session", a.Session, capName)
+	e.str("approver", a.Approver, capName)
+	e.str("issuer", a.Issuer, capName)
+	e.str("proof", a.Proof, capName)
+	e.str("why", a.Why, capText)
+	e.close()
 }
 
 // detected writes what was found in a result, and where.

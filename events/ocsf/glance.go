@@ -253,7 +253,7 @@ func (s *scanner) query() bool {
 func ownMember(k string) bool {
 	switch k {
 	case "statement", "command", "fingerprint", "literals", "writes", "verdict", "rules", "objects", "masked", "masks", "revealed", "justification",
-		"remedy", "outcome", "unplaced", "detected", "rows", "bytes", "bytes_in", "recorded", "duration_ns", "result_sha256":
+		"remedy", "approvals", "outcome", "unplaced", "detected", "rows", "bytes", "bytes_in", "recorded", "duration_ns", "result_sha256":
 		return true
 	}
 	return false
@@ -274,7 +274,7 @@ func (s *scanner) own(k string) (ok bool) {
 		s.g.Verdict = knownVerdict(verdict)
 	case "writes", "unplaced":
 		ok = s.boolean()
-	case "literals", "rules", "objects", "masked", "masks", "revealed":
+	case "literals", "rules", "objects", "masked", "masks", "revealed", "approvals":
 		ok = s.list()
 	case "detected":
 		ok = s.detected()

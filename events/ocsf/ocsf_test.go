@@ -53,6 +53,7 @@ func examples() []*events.Event {
 			Fingerprint: 0x0123456789abcdef, Literals: []events.Digest{{1, 2, 3, 4, 5, 6, 7, 8}}, Verdict: events.Mask,
 			Rules: []string{"mask-direct-identifiers"}, Objects: []string{"public.patients"}, Masked: masked, Masks: []string{"partial", "year"},
 			Revealed: []events.Field{{Schema: "public", Relation: "patients", Column: "mrn"}}, Justification: "verify who calls",
+			Approvals: []string{"ap-7ck3n2v5q4hz6w8x2m9d"},
 		},
 		{
 			Kind: events.Response, Time: at, Session: s, Number: 1, Status: "ok", Rows: 1, Bytes: 64, Duration: 1500 * time.Microsecond,
@@ -73,7 +74,26 @@ func examples() []*events.Event {
 		{Kind: events.Alarm, Time: at, Session: &events.Session{Host: "db-gate-1"}, Message: "the journal is nine tenths full"},
 		{Kind: events.Checkpoint, Time: at, Session: &events.Session{Host: "db-gate-1"}, Message: "sallyport/db-gate-1/00112233445566778899aabbccddeeff\n41\nq83v\n\n— sallyport/db-gate-1 c2ln\n"},
 		{Kind: events.Lifecycle, Time: at, Session: &events.Session{Host: "db-gate-1"}, Status: "start", Message: "the daemon is up"},
+		{
+			Kind: events.ApprovalRequest, Time: at, Session: &events.Session{Host: "db-gate-1"}, Status: "requested", Rules: []string{"deletes need a lead"},
+			Approval: approvalOf(events.Approval{Step: "requested", Until: at.Add(15 * time.Minute)}),
+		},
+		{
+			Kind: events.ApprovalDecision, Time: at, Session: &events.Session{Host: "db-gate-1"}, Status: "approved", Rules: []string{"deletes need a lead"},
+			Approval: approvalOf(events.Approval{
+				Step: "approved", Until: at.Add(10 * time.Minute),
+				Approver: "dr-lee", Issuer: "https://login.example.com", Proof: "oidc+nonce", Why: "duplicate visit, ticket 4711",
+			}),
+		},
 	}
+}
+
+func approvalOf(a events.Approval) *events.Approval {
+	a.ID, a.Rule, a.Covers, a.Uses = "ap-7ck3n2v5q4hz6w8x2m9d", "deletes need a lead", "statement", 1
+	a.Digest, a.Policy = strings.Repeat("0f", 32), strings.Repeat("1e", 32)
+	a.Workload, a.Actor, a.Principal, a.Resource, a.Database = "billing", "bot-7", "alice", "clinic", "clinic"
+	a.Session = "s-1"
+	return &a
 }
 
 // more are events that a kind also takes the form of.
@@ -160,7 +180,11 @@ func TestDecodeReadsBack(t *testing.T) {
 		for _, f := range e.Revealed {
 			want.Revealed = append(want.Revealed, f.String())
 		}
-		want.Masks, want.Justification = e.Masks, e.Justification
+		want.Masks, want.Justification, want.Approvals = e.Masks, e.Justification, e.Approvals
+		if e.Approval != nil {
+			a := ocsf.Approval(*e.Approval)
+			want.Approval = &a
+		}
 		for _, d := range e.Detected {
 			want.Detected = append(want.Detected, ocsf.Detection{Column: d.Column, Field: d.Field.String(), Kind: d.Kind, Count: d.Count})
 		}

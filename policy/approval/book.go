@@ -87,6 +87,7 @@ type Book struct {
 
 	mu    sync.Mutex
 	last  time.Time // the clock's furthest: set back it lets nothing live again
+	swept time.Time
 	byID  map[string]*entry
 	byKey map[string]*entry
 	ended []*entry // oldest first
@@ -156,7 +157,7 @@ func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, o
 	}
 	for _, e := range use {
 		left := max(e.left-1, 0)
-		if err := b.step(events.ApprovalDecision, "consumed", e, asked[0].Request.Session.Event, now, left, nil); err != nil {
+		if err := b.step(events.ApprovalDecision, "consumed", e, now, left, nil); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -184,11 +185,20 @@ func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
 	}
 	e := &entry{Subject: *s, left: a.Uses, ends: s.Until, decided: make(chan struct{})}
 	e.size = e.weigh()
-	b.sweep(now)
+	if before := b.byKey[key]; before != nil {
+		if err := b.expire(before, now); err != nil {
+			return nil, err
+		}
+	}
+	if now.Sub(b.swept) >= time.Second {
+		if err := b.sweep(now); err != nil {
+			return nil, err
+		}
+	}
 	if one := b.share(e.Who.Workload); one.n >= maxOfOne || one.bytes+e.size > maxHeldOfOne || b.all.n >= maxRequests || b.all.bytes+e.size > maxHeld {
 		return nil, errors.New("too many requests wait for approvals already")
 	}
-	if err := b.step(events.ApprovalRequest, "requested", e, a.Request.Session.Event, now, e.left, nil); err != nil {
+	if err := b.step(events.ApprovalRequest, "requested", e, now, e.left, nil); err != nil {
 		return nil, err
 	}
 	if err := b.write(&change{Do: doAsk, Subject: s, At: now}); err != nil {
@@ -254,7 +264,7 @@ func (b *Book) Withdraw(id, why string) error {
 	if e == nil || e.state != policy.Awaited || !e.live(now) {
 		return nil
 	}
-	if err := b.step(events.ApprovalRequest, "withdrawn", e, nil, now, 0, &Decision{Why: why}); err != nil {
+	if err := b.step(events.ApprovalRequest, "withdrawn", e, now, 0, &Decision{Why: why}); err != nil {
 		return err
 	}
 	return b.write(&change{Do: doEnd, IDs: []string{id}, State: policy.Withdrawn, Why: why, At: now})
@@ -290,7 +300,7 @@ func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	if step == "" {
 		return Entry{}, fmt.Errorf("%q is no decision: approve, deny or revoke", verb)
 	}
-	if err := b.step(events.ApprovalDecision, step, e, nil, now, e.left, &d); err != nil {
+	if err := b.step(events.ApprovalDecision, step, e, now, e.left, &d); err != nil {
 		return Entry{}, err
 	}
 	if err := b.write(&change{Do: doDecide, IDs: []string{id}, Decision: &d, At: now}); err != nil {
@@ -341,7 +351,7 @@ func (b *Book) Show(id string) (Entry, error) {
 	}
 	now := b.clock()
 	if !e.seen && e.state == policy.Awaited && e.live(now) {
-		if err := b.step(events.ApprovalRequest, "seen", e, nil, now, e.left, nil); err != nil {
+		if err := b.step(events.ApprovalRequest, "seen", e, now, e.left, nil); err != nil {
 			return Entry{}, err
 		}
 		if err := b.write(&change{Do: doSee, IDs: []string{id}, At: now}); err != nil {

@@ -202,22 +202,9 @@ func (b *Book) forget() {
 
 // sweep ends what is over, and forgets what ended long ago. mu is held.
 func (b *Book) sweep(now time.Time) error {
+	b.swept = now
 	for _, e := range b.byKey {
-		if e.live(now) {
-			continue
-		}
-		kind, state := events.ApprovalRequest, policy.Expired
-		switch e.state {
-		case policy.Approved:
-			kind = events.ApprovalDecision
-		case policy.Denied:
-			b.finish(e, policy.Denied) // which is on the record
-			continue
-		}
-		if err := b.step(kind, "expired", e, nil, now, e.left, nil); err != nil {
-			return err
-		}
-		if err := b.write(&change{Do: doEnd, IDs: []string{e.ID}, State: state, At: now}); err != nil {
+		if err := b.expire(e, now); err != nil {
 			return err
 		}
 	}
@@ -225,6 +212,24 @@ func (b *Book) sweep(now time.Time) error {
 		b.forget()
 	}
 	return nil
+}
+
+// expire ends an entry whose time is over. mu is held.
+func (b *Book) expire(e *entry, now time.Time) error {
+	kind := events.ApprovalRequest
+	switch {
+	case e.live(now):
+		return nil
+	case e.state == policy.Denied:
+		b.finish(e, policy.Denied) // which is on the record
+		return nil
+	case e.state == policy.Approved:
+		kind = events.ApprovalDecision
+	}
+	if err := b.step(kind, "expired", e, now, e.left, nil); err != nil {
+		return err
+	}
+	return b.write(&change{Do: doEnd, IDs: []string{e.ID}, State: policy.Expired, At: now})
 }
 
 // compact writes the log anew, with what may still matter. mu is held.
@@ -248,10 +253,10 @@ func (b *Book) compact() error {
 }
 
 // step puts a step on the record. mu is held.
-func (b *Book) step(kind events.Kind, step string, e *entry, s *events.Session, now time.Time, left int, d *Decision) error {
+func (b *Book) step(kind events.Kind, step string, e *entry, now time.Time, left int, d *Decision) error {
 	a := &events.Approval{
 		ID: e.ID, Step: step, Rule: e.Rule, Digest: e.Key, Policy: e.Policy, Covers: e.Covers, Until: e.ends, Uses: left,
-		Workload: e.Who.Workload, Actor: e.Who.actor(), Principal: e.Who.Principal, Resource: e.Where.Resource, Database: e.Where.Database,
+		Workload: e.Who.Workload, Actor: e.Who.actor(), Principal: e.Who.Principal, Resource: e.Where.Resource, Database: e.Where.Database, Session: e.Where.Session,
 	}
 	if d != nil {
 		a.Approver, a.Issuer, a.Why = d.Subject, d.Issuer, d.Why
@@ -259,7 +264,7 @@ func (b *Book) step(kind events.Kind, step string, e *entry, s *events.Session, 
 			a.Proof = "oidc+nonce"
 		}
 	}
-	if err := b.tell(&events.Event{Kind: kind, Time: now, Session: s, Status: step, Rules: []string{e.Rule}, Approval: a}); err != nil {
+	if err := b.tell(&events.Event{Kind: kind, Time: now, Status: step, Rules: []string{e.Rule}, Approval: a}); err != nil {
 		return fmt.Errorf("%w: %w", policy.ErrUnrecorded, err)
 	}
 	return nil

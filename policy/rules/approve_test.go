@@ -59,6 +59,8 @@ func TestApprovals(t *testing.T) {
 		"copy_to clinic.patients/read masked=clinic.patients.ssn":  "",
 		"truncate clinic.patients/truncate":                        "defines",
 		"lock clinic.patients/lock":                                "",
+		"prepare clinic.patients/delete":                           "",
+		"prepare,execute clinic.patients/delete":                   "deletes",
 		"begin":                                                    "",
 	} {
 		e := p.Evaluate(request(t, agent(), text))

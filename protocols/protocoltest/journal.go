@@ -80,6 +80,9 @@ func (j *Journal) check(e *events.Event) {
 	fault := func(format string, a ...any) {
 		j.faults = append(j.faults, fmt.Sprintf("event %d, %v %d: ", len(j.events), e.Kind, e.Number)+fmt.Sprintf(format, a...))
 	}
+	if e.Session == nil && e.Approval != nil {
+		return // of people, not of a session
+	}
 	if e.Session == nil {
 		fault("no session")
 		return
