@@ -316,7 +316,7 @@ func (c *policyCase) session() (*policy.Session, time.Time, error) {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	if !slices.Contains([]string{"allow", "mask", "block", "deny"}, c.Want) {
+	if !slices.Contains([]string{"allow", "mask", "approve", "block", "deny"}, c.Want) {
 		return nil, at, fmt.Errorf("want %q: use allow, mask, block or deny", c.Want)
 	}
 	s, err := sessionAs(c.As, at)

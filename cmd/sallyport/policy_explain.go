@@ -197,11 +197,14 @@ func (o *explainOptions) find(cfg *config.Config) (*config.Resource, error) {
 	return res, nil
 }
 
-func (x *explanation) runs() bool { return x.Verdict == "allow" || x.Verdict == "mask" }
+// runs: "approve" does once it is approved.
+func (x *explanation) runs() bool {
+	return x.Verdict == "allow" || x.Verdict == "mask" || x.Verdict == "approve"
+}
 
 // decided takes over a decision; an is nil where nothing was analysed.
 func (x *explanation) decided(e policy.Evaluation, an *query.Analysis) {
-	x.Verdict = map[policy.Effect]string{policy.EffectAllow: "allow", policy.EffectMask: "mask", policy.EffectBlock: "block"}[e.Effect]
+	x.Verdict = map[policy.Effect]string{policy.EffectAllow: "allow", policy.EffectMask: "mask", policy.EffectBlock: "block", policy.EffectApprove: "approve"}[e.Effect]
 	if x.Verdict == "" {
 		x.Verdict = "deny"
 	}

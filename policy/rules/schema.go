@@ -84,6 +84,7 @@ func ruleMembers() map[string]form {
 		"remedy":        about("What to do about it: the client is told.", form{"type": "string", "pattern": `\S`, "maxLength": 500}),
 		"reveal":        about("Fields that are shown in clear, schema.relation.column.", globsForm),
 		"justification": about("Characters that a justification has at least.", number(1, mostJustification)),
+		"approve":       about("Who may approve a statement, what of it, and for how long.", approveForm()),
 		"limits":        about("How much the rule lets through.", limitsForm()),
 	}
 }
@@ -200,6 +201,26 @@ func maskForm() form {
 		"of":       about("fake: what is made up.", enum(mask.Fakes)),
 		"match":    about("The field may be looked up by its stored value.", form{"const": "equality"}),
 	}, form{"required": []string{"mask"}})}}
+}
+
+func approveForm() form {
+	lasts := form{"type": "string", "pattern": `^[0-9]`}
+	by := mapping(map[string]form{
+		"issuer":   about("Who vouches for approvers: one of approvals.issuers.", textForm),
+		"subjects": about("Subjects of their tokens; all of them, if it is left out.", globsForm),
+		"claims":   about("Claims of their tokens, with the values of which one must be there.", form{"type": "object", "minProperties": 1, "additionalProperties": globsForm}),
+	}, form{"required": []string{"issuer"}, "anyOf": []form{{"required": []string{"subjects"}}, {"required": []string{"claims"}}}})
+	value := form{"type": []string{"string", "number", "boolean"}}
+	return mapping(map[string]form{
+		"by":     about("Who may approve.", oneOrMore(by)),
+		"count":  about("How many different people must.", number(1, mostApprovers)),
+		"within": about("How long a request waits for them, like 15m.", lasts),
+		"grant":  about("How long what they approved may be used, like 10m.", lasts),
+		"uses":   about("How often it may be.", number(1, mostUses)),
+		"scope":  about("What an approval is of.", enum([]string{"statement", "shape", "rule"})),
+		"free":   about("scope: shape: parameters, by their number from 1, with the values that each may have.", form{"type": "object", "minProperties": 1, "additionalProperties": oneOrMore(value)}),
+		"wait":   about("retry, hold, or how long a client is held, like 30s.", form{"type": "string", "pattern": `^(retry|hold|[0-9].*)$`}),
+	}, form{"required": []string{"by"}})
 }
 
 func anys(list []string) (out []any) {

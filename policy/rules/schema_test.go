@@ -86,6 +86,8 @@ func TestSchemaKnowsMembers(t *testing.T) {
 		{"rules:\n- {except: {nonsense: 1}}\n", of("except", "oneOf", 0, "properties")},
 		{"rules:\n- {fields: {a.b.c: {nonsense: 1}}}\n", of("fields", "additionalProperties", "oneOf", 1, "properties")},
 		{"rules:\n- {limits: {nonsense: 1}}\n", of("limits", "properties")},
+		{"rules:\n- {approve: {nonsense: 1}}\n", of("approve", "properties")},
+		{"rules:\n- {approve: {by: {nonsense: 1}}}\n", of("approve", "properties", "by", "oneOf", 0, "properties")},
 		{amounts("statement"), of("limits", "properties", "statement", "properties")},
 		{amounts("session"), of("limits", "properties", "session", "properties")},
 		{amounts("minute"), of("limits", "properties", "minute", "properties")},

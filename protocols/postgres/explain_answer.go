@@ -76,7 +76,7 @@ func (a *answered) appendBind(b []byte, portal, name string, formats []byte) []b
 // explanation is an answer for programs. Its keys are those of a refusal's DETAIL,
 // and more.
 type explanation struct {
-	Verdict   string        `json:"verdict"` // "allow", "mask" or "refuse"
+	Verdict   string        `json:"verdict"` // "allow", "mask", "approve" or "refuse"
 	Code      string        `json:"code,omitempty"`
 	Message   string        `json:"message,omitempty"`
 	Commands  []string      `json:"commands,omitempty"`
@@ -145,6 +145,9 @@ func (c *conn) explained(x *policy.Explanation, st *statement, sc *policy.Scope)
 		}
 		if x.Verdict == events.Mask {
 			e.Verdict = "mask"
+		}
+		if x.Asks != nil {
+			e.Verdict = "approve"
 		}
 	} else {
 		e.refusedBy(c.refusing(x.Rules, x.Reason, x.Remedy, x.Record, an), x)
