@@ -103,10 +103,13 @@ func (c *conn) mayAsk(sc *policy.Scope, an *query.Analysis) {
 // underOf is what an Execute of a portal runs under: what it was bound under.
 func underOf(p *portal, kind policy.RequestKind) *policy.Cover {
 	if p.cover == nil && kind == policy.PrepareReq {
-		return &policy.Cover{}
+		return &noCover
 	}
 	return p.cover
 }
+
+// noCover is of what was bound when nothing asked.
+var noCover policy.Cover
 
 const (
 	goneEvery  = 200 * time.Millisecond // a look whether the client is there

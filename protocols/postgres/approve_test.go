@@ -39,7 +39,7 @@ const approvePolicy = maskPolicy + `
     identity: "*"
     resource: "*"
     commands: [update, insert, copy_from]
-    relations: ["public.t", "public.t2"]
+    relations: ["public.asked", "public.t2"]
     reason: somebody must look
     approve: {by: {issuer: "https://people", subjects: [dr-lee]}, within: 1h, WAIT}
   - name: looks
@@ -138,13 +138,13 @@ func TestApprovalByRetry(t *testing.T) {
 	} {
 		c := connect(t, a.proxy, "")
 		run := func(n int) error {
-			_, err := c.Exec(t.Context(), "INSERT INTO public.t VALUES ($1, 'approved')", mode, n)
+			_, err := c.Exec(t.Context(), "INSERT INTO public.asked VALUES ($1, 'approved')", mode, n)
 			return err
 		}
 		n := 9100 + i
 		id := refusedFor(t, run(n))
 		e, err := a.book.Show(id)
-		if err != nil || !strings.Contains(e.What.Text, "INSERT INTO public.t VALUES") || (mode != pgx.QueryExecModeSimpleProtocol) != (len(e.What.Parameters) == 1) || !slices.Contains(e.What.Objects, "insert public.t") {
+		if err != nil || !strings.Contains(e.What.Text, "INSERT INTO public.asked VALUES") || (mode != pgx.QueryExecModeSimpleProtocol) != (len(e.What.Parameters) == 1) || !slices.Contains(e.What.Objects, "insert public.asked") {
 			t.Errorf("%v: %+v", err, e.What)
 		}
 		if again := refusedFor(t, run(n)); again != id {
@@ -160,7 +160,7 @@ func TestApprovalByRetry(t *testing.T) {
 		if refusedFor(t, run(n)) == id {
 			t.Error("it is used twice")
 		}
-		if got := count(t, fmt.Sprintf("SELECT count(*)::text FROM public.t WHERE a IN (%d, %d)", n, n+100)); got != "1" {
+		if got := count(t, fmt.Sprintf("SELECT count(*)::text FROM public.asked WHERE a IN (%d, %d)", n, n+100)); got != "1" {
 			t.Errorf("it ran %s times", got)
 		}
 	}
@@ -218,21 +218,21 @@ func TestApprovalOfNames(t *testing.T) {
 			t.Fatalf("%s: %v", sql, err)
 		}
 	}
-	must("PREPARE q AS INSERT INTO public.t VALUES (9200, 'approved')")
+	must("PREPARE q AS INSERT INTO public.asked VALUES (9200, 'approved')")
 	id := refusedFor(t, exec("EXECUTE q"))
 	if e, _ := a.book.Show(id); e.What.Text != "EXECUTE q" || len(e.What.Names) != 1 || !strings.Contains(e.What.Names[0], "9200, 'approved'") {
 		t.Errorf("%+v", e.What)
 	}
 	a.decide(id, approval.Approve)
 	must("DEALLOCATE q")
-	must("PREPARE q AS INSERT INTO public.t VALUES (9201, 'not approved')")
+	must("PREPARE q AS INSERT INTO public.asked VALUES (9201, 'not approved')")
 	if refusedFor(t, exec("EXECUTE q")) == id {
 		t.Error("another statement of the name runs")
 	}
 	must("DEALLOCATE q")
-	must("PREPARE q AS INSERT INTO public.t VALUES (9200, 'approved')")
+	must("PREPARE q AS INSERT INTO public.asked VALUES (9200, 'approved')")
 	must("EXECUTE q")
-	if got := count(t, "SELECT string_agg(b, ',') FROM public.t WHERE a IN (9200, 9201)"); got != "approved" {
+	if got := count(t, "SELECT string_agg(b, ',') FROM public.asked WHERE a IN (9200, 9201)"); got != "approved" {
 		t.Error(got)
 	}
 	// A cursor's rows are of the statement that opened it.
@@ -278,7 +278,7 @@ func TestApprovalInTransactions(t *testing.T) {
 	a := newAsking(t, "wait: retry")
 	r := a.raw()
 	defer r.Close()
-	insert := "INSERT INTO public.t VALUES (9300, 'x')"
+	insert := "INSERT INTO public.asked VALUES (9300, 'x')"
 	out := r.ask(4, q("BEGIN"), q(insert), q("SELECT 1"), q("ROLLBACK"))
 	if !strings.Contains(out, "SPA01") || !strings.Contains(out, "25P02") || strings.Count(out, "Z E") != 2 || !strings.HasSuffix(out, "Z I\n") {
 		t.Errorf("%s", out)
@@ -292,21 +292,21 @@ func TestApprovalInTransactions(t *testing.T) {
 	if !strings.Contains(out, "SPA01") || strings.Contains(out, "D ") {
 		t.Errorf("%s", out)
 	}
-	if out = r.ask(1, q("COPY public.t FROM STDIN")); !strings.Contains(out, "SPA01") {
+	if out = r.ask(1, q("COPY public.asked FROM STDIN")); !strings.Contains(out, "SPA01") {
 		t.Fatalf("%s", out)
 	}
 	var id string
 	for _, e := range a.book.List(false) {
-		if e.What.Text == "COPY public.t FROM STDIN" {
+		if e.What.Text == "COPY public.asked FROM STDIN" {
 			id = e.ID
 		}
 	}
 	a.decide(id, approval.Approve)
-	r.send(enc(q("COPY public.t FROM STDIN"), data("9301\tcopied\n"), &pgproto3.CopyDone{}))
+	r.send(enc(q("COPY public.asked FROM STDIN"), data("9301\tcopied\n"), &pgproto3.CopyDone{}))
 	if out = r.until('Z', 1); strings.Contains(out, "E ") {
 		t.Errorf("%s", out)
 	}
-	if got := count(t, "SELECT string_agg(b, ',') FROM public.t WHERE a IN (9300, 9301)"); got != "copied" {
+	if got := count(t, "SELECT string_agg(b, ',') FROM public.asked WHERE a IN (9300, 9301)"); got != "copied" {
 		t.Error(got)
 	}
 }
@@ -314,7 +314,7 @@ func TestApprovalInTransactions(t *testing.T) {
 // 1,000 retries of several sessions run it once.
 func TestApprovalRaces(t *testing.T) {
 	a := newAsking(t, "wait: retry")
-	insert := "INSERT INTO public.t VALUES (9400, 'x')"
+	insert := "INSERT INTO public.asked VALUES (9400, 'x')"
 	first := connect(t, a.proxy, "")
 	_, err := first.Exec(t.Context(), insert)
 	a.decide(refusedFor(t, err), approval.Approve)
@@ -331,7 +331,7 @@ func TestApprovalRaces(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := count(t, "SELECT count(*)::text FROM public.t WHERE a = 9400"); ran.Load() != 1 || n != "1" {
+	if n := count(t, "SELECT count(*)::text FROM public.asked WHERE a = 9400"); ran.Load() != 1 || n != "1" {
 		t.Errorf("%d answers, %s rows", ran.Load(), n)
 	}
 }
@@ -341,7 +341,7 @@ func TestApprovalFailsClosed(t *testing.T) {
 	a := newAsking(t, "wait: retry")
 	c := connect(t, a.proxy, "")
 	insert := func() error {
-		_, err := c.Exec(t.Context(), "INSERT INTO public.t VALUES (9500, 'x')", pgx.QueryExecModeSimpleProtocol)
+		_, err := c.Exec(t.Context(), "INSERT INTO public.asked VALUES (9500, 'x')", pgx.QueryExecModeSimpleProtocol)
 		return err
 	}
 	id := refusedFor(t, insert())
@@ -355,10 +355,10 @@ func TestApprovalFailsClosed(t *testing.T) {
 	if err := insert(); err == nil || !strings.Contains(err.Error(), "nobody can be asked") {
 		t.Error(err)
 	}
-	if _, err := c.Exec(t.Context(), "INSERT INTO public.t VALUES (repeat('x', 70000)::int, '"+strings.Repeat("x", 70000)+"')"); err == nil || !strings.Contains(err.Error(), "asks for an approval") {
+	if _, err := c.Exec(t.Context(), "INSERT INTO public.asked VALUES (repeat('x', 70000)::int, '"+strings.Repeat("x", 70000)+"')"); err == nil || !strings.Contains(err.Error(), "asks for an approval") {
 		t.Error(err)
 	}
-	if got := count(t, "SELECT count(*)::text FROM public.t WHERE a = 9500"); got != "0" {
+	if got := count(t, "SELECT count(*)::text FROM public.asked WHERE a = 9500"); got != "0" {
 		t.Error(got)
 	}
 }
@@ -372,7 +372,7 @@ func (a *asking) held(c *pgx.Conn, n int, mode pgx.QueryExecMode) (approval.Entr
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.Exec(context.Background(), "INSERT INTO public.t VALUES ($1, 'held')", mode, n)
+		_, err := c.Exec(context.Background(), "INSERT INTO public.asked VALUES ($1, 'held')", mode, n)
 		done <- err
 	}()
 	return a.pending(known...), done
@@ -428,7 +428,7 @@ func TestApprovalByHolding(t *testing.T) {
 	if err := a.end(done); !errors.As(err, &pe) || pe.Code != "SPA02" || !strings.Contains(pe.Message, "ticket 4711") {
 		t.Error(err)
 	}
-	if got := count(t, "SELECT count(*)::text FROM public.t WHERE a BETWEEN 9600 AND 9610"); got != "3" {
+	if got := count(t, "SELECT count(*)::text FROM public.asked WHERE a BETWEEN 9600 AND 9610"); got != "3" {
 		t.Errorf("%s rows", got)
 	}
 	var n int
@@ -453,7 +453,7 @@ func TestApprovalWithdrawn(t *testing.T) {
 		t.Error(err)
 	}
 	gone := a.raw()
-	gone.send(enc(q("INSERT INTO public.t VALUES (9701, 'x')"), q("SELECT 1")))
+	gone.send(enc(q("INSERT INTO public.asked VALUES (9701, 'x')"), q("SELECT 1")))
 	g := a.pending()
 	gone.Close()
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -471,7 +471,7 @@ func TestApprovalWithdrawn(t *testing.T) {
 	if x, _ := a.book.Show(e.ID); x.State != "withdrawn" {
 		t.Error(x.State)
 	}
-	if got := count(t, "SELECT count(*)::text FROM public.t WHERE a IN (9700, 9701)"); got != "0" {
+	if got := count(t, "SELECT count(*)::text FROM public.asked WHERE a IN (9700, 9701)"); got != "0" {
 		t.Error(got)
 	}
 }
@@ -481,9 +481,9 @@ func TestApprovalWithdrawn(t *testing.T) {
 func TestApprovalOutlivesTheWait(t *testing.T) {
 	a := newAsking(t, "wait: 1s")
 	c := connect(t, a.proxy, "")
-	_, err := c.Exec(t.Context(), "INSERT INTO public.t VALUES (9800, 'x')", pgx.QueryExecModeSimpleProtocol)
+	_, err := c.Exec(t.Context(), "INSERT INTO public.asked VALUES (9800, 'x')", pgx.QueryExecModeSimpleProtocol)
 	a.decide(refusedFor(t, err), approval.Approve)
-	if _, err := c.Exec(t.Context(), "INSERT INTO public.t VALUES (9800, 'x')", pgx.QueryExecModeSimpleProtocol); err != nil {
+	if _, err := c.Exec(t.Context(), "INSERT INTO public.asked VALUES (9800, 'x')", pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Error(err)
 	}
 	a = newAsking(t, "wait: 5m")
@@ -510,7 +510,7 @@ func TestApprovalIsDecidedAgain(t *testing.T) {
 	if err := a.end(done); err == nil || !strings.Contains(err.Error(), "changed") {
 		t.Error(err)
 	}
-	if got := count(t, "SELECT count(*)::text FROM public.t WHERE a = 9900"); got != "0" {
+	if got := count(t, "SELECT count(*)::text FROM public.asked WHERE a = 9900"); got != "0" {
 		t.Error(got)
 	}
 }

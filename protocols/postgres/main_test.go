@@ -52,7 +52,7 @@ func run(m *testing.M) int {
 			"CREATE ROLE backslash SUPERUSER LOGIN; ALTER ROLE backslash SET standard_conforming_strings = off;"+
 			"CREATE ROLE latin SUPERUSER LOGIN; ALTER ROLE latin SET client_encoding = 'LATIN1';"+
 			"CREATE ROLE ascii_ok SUPERUSER LOGIN; ALTER ROLE ascii_ok SET client_encoding = 'SQL_ASCII';"+
-			"CREATE TABLE t (a int, b text); CREATE TABLE t2 (a int); CREATE TABLE t3 (a int);"+
+			"CREATE TABLE t (a int, b text); CREATE TABLE asked (a int, b text); CREATE TABLE t2 (a int); CREATE TABLE t3 (a int);"+
 			"CREATE TABLE later (a int UNIQUE DEFERRABLE INITIALLY DEFERRED); CREATE TABLE w (a text); CREATE TABLE m0 AS SELECT 'm0' AS a; CREATE TABLE m1 AS SELECT 'm1' AS a; CREATE TABLE m2 AS SELECT 'm2' AS a;"+postgrestest.Schema(string(clinic)), "max_prepared_transactions=2")
 	}
 	if err == nil {
