@@ -36,8 +36,12 @@ demo: deps-run $(BINS) bin/demo ## Show a whole sallyport at work (as root); KEE
 	@bin/demo $(if $(KEEP),-keep)
 
 .PHONY: bench
-bench: deps-run $(BINS) bin/bench ## Compare with a direct connection and a plain relay (as root)
+bench: deps-bench $(BINS) bin/bench ## Compare with a direct connection and other relays (as root)
 	@bin/bench
+
+.PHONY: deps-bench
+deps-bench:
+	@.ci/deps bench
 
 .PHONY: deps-run
 deps-run:

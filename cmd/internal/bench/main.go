@@ -1,5 +1,5 @@
 // Command bench measures what the passage costs: the same work done directly,
-// through a plain TCP relay and through sallyport, in turn, round after round,
+// through a plain TCP relay, pgbouncer, haproxy and sallyport, in turn, round after round,
 // everything on (interception, identity, policy, evidence with fsync). It prints
 // medians and ratios as Markdown. It needs root.
 package main

@@ -118,6 +118,8 @@ func (b *bench) measurements() []measurement {
 		}
 	}
 	out = append(out,
+		b.script("a statement never seen before, 63 bytes", neverSeen(63)),
+		b.script("a statement never seen before, 2 KB", neverSeen(2048)),
 		b.script("1,000 rows of patients", "SELECT id, name, ssn, birth_date, city FROM clinic.patients WHERE id <= 1000"),
 		b.bulk(fmt.Sprintf("%d rows, SELECT", b.o.rows), "SELECT * FROM public.wide"),
 		b.bulk(fmt.Sprintf("%d rows, COPY", b.o.rows), "COPY public.wide TO STDOUT"),
@@ -148,6 +150,16 @@ func (b *bench) pgbench(name, unit, per string, args ...string) measurement {
 		count, err := strconv.ParseFloat(string(n[1]), 64)
 		return v, count, err
 	}}
+}
+
+// neverSeen is a statement of about so many bytes that is another each time, also
+// without its literals.
+func neverSeen(size int) string {
+	list := ""
+	for i := 0; len(list) < size-63; i++ {
+		list += fmt.Sprintf(", abalance + %d AS c%d", i, i)
+	}
+	return "\\set x random(1, 1000000000)\nSELECT abalance AS a:x" + list + " FROM pgbench_accounts WHERE aid = 1"
 }
 
 // script measures one statement over and over, by one client.

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -53,15 +51,14 @@ type way struct {
 }
 
 type bench struct {
-	o     options
-	stand *stand.Stand
-	relay *exec.Cmd
-	port  int
+	o      options
+	stand  *stand.Stand
+	others []other
 }
 
 func configure(c *config.Config) { c.Limits.Sessions = 20_000 }
 
-// prepare fills the server and starts the plain relay.
+// prepare fills the server and starts what it is compared with.
 func (b *bench) prepare(ctx context.Context, s *stand.Stand) error {
 	b.stand = s
 	cmd := s.Command(ctx, "pgbench", "-i", "-q", "-s", "10", s.PG.Admin(s.PG.Database))
@@ -78,20 +75,7 @@ func (b *bench) prepare(ctx context.Context, s *stand.Stand) error {
 			return err
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	b.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	b.relay = s.Command(ctx, filepath.Join(s.Bin, "bench"), "relay", fmt.Sprintf("127.0.0.1:%d", b.port), s.PG.Addr.String())
-	b.relay.Stderr = os.Stderr
-	if err := stand.Launch(b.relay); err != nil {
-		return err
-	}
-	context.AfterFunc(ctx, func() { _ = b.relay.Process.Kill() })
-	time.Sleep(100 * time.Millisecond)
-	return nil
+	return b.begin(ctx, s)
 }
 
 func (b *bench) ways() []way {
@@ -104,18 +88,20 @@ func (b *bench) ways() []way {
 	direct := func(ctx context.Context, argv ...string) (*exec.Cmd, error) {
 		return s.Direct(ctx, s.Agents["agent-b"], argv...)
 	}
-	return []way{
-		{name: "direct", command: direct},
-		{name: "plain relay", command: func(ctx context.Context, argv ...string) (*exec.Cmd, error) {
+	ways := []way{{name: "direct", command: direct}}
+	for _, o := range b.others {
+		ways = append(ways, way{name: o.name, command: func(ctx context.Context, argv ...string) (*exec.Cmd, error) {
 			cmd, err := direct(ctx, argv...)
 			if err == nil {
-				cmd.Env = append(cmd.Env, "PGPORT="+strconv.Itoa(b.port))
+				cmd.Env = append(cmd.Env, "PGPORT="+strconv.Itoa(o.port))
 			}
 			return cmd, err
-		}, pid: func() (int, error) { return b.relay.Process.Pid, nil }},
-		{name: "sallyport, allow-all", command: guarded("agent-b"), pid: s.DaemonPID},
-		{name: "sallyport, masking", command: guarded("agent-a"), pid: s.DaemonPID},
+		}, pid: func() (int, error) { return o.cmd.Process.Pid, nil }})
 	}
+	return append(ways,
+		way{name: "sallyport, allow-all", command: guarded("agent-b"), pid: s.DaemonPID},
+		way{name: "sallyport, masking", command: guarded("agent-a"), pid: s.DaemonPID},
+	)
 }
 
 // cpu returns the processor time that a process has used.
