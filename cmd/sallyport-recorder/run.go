@@ -23,7 +23,7 @@ import (
 
 type options struct {
 	store, nats, nkey, key, consumer, metrics, logFormat string
-	grace                                                time.Duration
+	grace, silence                                       time.Duration
 }
 
 func runCmd() *cobra.Command {
@@ -34,8 +34,8 @@ func runCmd() *cobra.Command {
 		Long: `Consume the records of all hosts from the stream SALLYPORT, verify each against
 the one before it, and store them in DIR/records.db. A message is acknowledged
 after it is on stable storage; what comes twice is stored once. Gaps, forks,
-changed records and a second chain of a host are alarms: logged, counted and
-kept in the store.
+changed records, a second chain of a host and a host that went silent are alarms:
+logged, counted and kept in the store.
 
 Receipts signed with the recorder's key tell the hosts what they may forget.
 SIGTERM ends it cleanly; after a kill -9 it goes on where it was.
@@ -59,6 +59,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	f.StringVar(&o.metrics, "metrics", "", "loopback ip:port of the Prometheus listener")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.DurationVar(&o.grace, "grace", time.Minute, "how long a record may be missing before that is an alarm")
+	f.DurationVar(&o.silence, "silence", 5*time.Minute, "nothing from a host for so long is an alarm (0: never); hosts that are idle send a heartbeat each minute")
 	cmd.MarkFlagRequired("store")
 	cmd.MarkFlagDirname("store")
 	return cmd
@@ -93,7 +94,7 @@ func (o *options) run(stop context.Context) error {
 		return err
 	}
 	defer nc.Close()
-	r := &recorder.Recorder{Conn: nc, Store: store, Key: key, Consumer: o.consumer, Grace: o.grace, Log: log}
+	r := &recorder.Recorder{Conn: nc, Store: store, Key: key, Consumer: o.consumer, Grace: o.grace, Silence: o.silence, Log: log}
 	if err := o.serveMetrics(ctx, r, log); err != nil {
 		return err
 	}
@@ -130,7 +131,9 @@ func (o *options) serveMetrics(ctx context.Context, r *recorder.Recorder, log *s
 	reg := prometheus.NewRegistry()
 	records := prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_recorder_records_total", Help: "Records received and on stable storage, duplicates included."})
 	alarms := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_recorder_alarms_total", Help: "Alarms by kind."}, []string{"what"})
-	reg.MustRegister(records, alarms, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	heard := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_recorder_heard_seconds", Help: "When something new last came from a host, in seconds since 1970."}, []string{"host"})
+	reg.MustRegister(records, alarms, heard, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.Heard = func(host string, at time.Time) { heard.WithLabelValues(host).Set(float64(at.UnixMilli()) / 1000) }
 	r.Stored = func(n int) { records.Add(float64(n)) }
 	r.Alarm = func(a recorder.Alarm) { alarms.WithLabelValues(a.What).Inc() }
 	return serve(ctx, o.metrics, reg, log)

@@ -75,6 +75,7 @@ func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_
 	ctx, cancel := context.WithCancel(context.Background())
 	ev.cancel = cancel
 	ev.wg.Go(func() { ev.ship(ctx) })
+	ev.wg.Go(func() { beat(ctx, ev.journal, cfg.Evidence.Heartbeat) })
 	if n.URL != "" {
 		ev.wg.Go(func() { ev.ensure(ctx, n.Sinks) })
 	}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,11 +29,13 @@ type Recorder struct {
 	Key      ed25519.PrivateKey // signs receipts; nil: none are sent
 	Consumer string             // durable consumer; default jetstream.RecorderConsumer
 	Grace    time.Duration      // how long a record may be missing before that is an alarm; default 1 min
+	Silence  time.Duration      // after which a host that nothing comes from is an alarm; 0: never
 	Log      *slog.Logger
 
 	// For metrics; nil for none.
 	Stored func(records int)
 	Alarm  func(Alarm)
+	Heard  func(host string, at time.Time) // something new came; needs Silence
 }
 
 const (
@@ -59,6 +62,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
+	}
+	if w, ok := r.Store.(Watcher); ok && r.Silence > 0 {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { r.listen(ctx, w) })
 	}
 	const least, most = 100 * time.Millisecond, 10 * time.Second
 	pause := least

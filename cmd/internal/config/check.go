@@ -100,6 +100,9 @@ func (c *checker) config(cfg *Config) {
 	if j := cfg.Evidence.Journal; j.SegmentBytes < 1<<20 || j.MaxBytes < 4*j.SegmentBytes {
 		c.bad("journal: segment_bytes must be at least 1 MiB and max_bytes at least four segments", "evidence", "journal", "max_bytes")
 	}
+	if d := cfg.Evidence.Heartbeat; d < time.Second || d > time.Hour {
+		c.bad(fmt.Sprintf("heartbeat %s: must be between 1s and 1h", d), "evidence", "heartbeat")
+	}
 	c.nats(&cfg.Evidence.NATS)
 	c.limits(&cfg.Limits)
 }

@@ -170,6 +170,8 @@ type Evidence struct {
 	Journal  Journal `yaml:"journal"`
 	NATS     NATS    `yaml:"nats"`
 	Recorder string  `yaml:"recorder_key"` // public key file that receipts are checked with; "" keeps everything
+	// Heartbeat is how often it is put on the record that this host is at work.
+	Heartbeat time.Duration `yaml:"heartbeat"`
 }
 
 // Journal is the local durable log.
@@ -299,6 +301,7 @@ func (c *Config) defaults() error {
 		def(&c.Resources[i].Durability, c.Evidence.Journal.Sync)
 	}
 	def(&c.Evidence.NATS.Listen, "127.0.0.1:4222")
+	def(&c.Evidence.Heartbeat, time.Minute)
 	def(&c.Limits.Sessions, 10_000)
 	def(&c.Limits.PerWorkload, max(c.Limits.Sessions/2, 1))
 	def(&c.Limits.Drain, 30*time.Second)

@@ -37,6 +37,7 @@ func TestDefaults(t *testing.T) {
 		"issuer":    len(is.Algorithms) == 2 && is.Skew == 30*time.Second,
 		"journal":   c.Evidence.Journal == config.Journal{MaxBytes: 4 << 30, SegmentBytes: 64 << 20, Sync: "fsync"},
 		"nats":      reflect.DeepEqual(c.Evidence.NATS, config.NATS{Listen: "127.0.0.1:4222"}),
+		"heartbeat": c.Evidence.Heartbeat == time.Minute,
 		"limits":    c.Limits == config.Limits{Sessions: 10_000, PerWorkload: 5_000, Drain: 30 * time.Second, Handover: 5 * time.Second},
 		"addresses": c.Resources[0].Addresses[0] == config.Endpoint(netip.MustParseAddrPort("192.0.2.7:5432")),
 	} {
