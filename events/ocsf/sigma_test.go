@@ -65,6 +65,7 @@ func sigmaEvents() map[string]*events.Event {
 func harmless() []*events.Event {
 	s := session()
 	return []*events.Event{
+		{Kind: events.Statement, Time: at, Session: s, Number: 4, Command: "select", Normalized: "select 1", Verdict: events.Allow, Status: "ok", Rows: 9999},
 		{Kind: events.Login, Time: at, Session: s, Verdict: events.Allow, Rules: []string{"clinic-agents"}},
 		{Kind: events.SessionOpen, Time: at, Session: s},
 		{Kind: events.Statement, Time: at, Session: s, Number: 1, Command: "select", Normalized: "select down from bypass", Verdict: events.Allow},

@@ -34,7 +34,7 @@ func className(k events.Kind) string {
 		return "network_activity"
 	case events.Alarm, events.Drift:
 		return "detection_finding"
-	case events.Checkpoint, events.Lifecycle:
+	case events.Checkpoint, events.Lifecycle, events.ApprovalRequest, events.ApprovalDecision:
 		return "application_lifecycle"
 	}
 	return "datastore_activity"
@@ -166,6 +166,8 @@ func categorize(e *Event) (kind string, category, types []string) {
 		return "alert", []string{"configuration"}, []string{"change"}
 	case events.Lifecycle:
 		return "event", []string{"configuration"}, []string{"info"}
+	case events.ApprovalRequest, events.ApprovalDecision:
+		return "event", []string{"iam"}, []string{"info"}
 	}
 	return "event", []string{"host"}, []string{"info"}
 }
@@ -182,9 +184,14 @@ func outcome(e *Event) string {
 		return "success"
 	case events.SessionOpen, events.Checkpoint, events.Lifecycle:
 		return "success"
-	case events.Response, events.SessionClose:
+	case events.Response, events.SessionClose, events.Statement:
 		switch e.View.Status {
-		case "ok", "":
+		case "": // a statement that has not ended yet
+			if e.Kind == events.Statement {
+				return "unknown"
+			}
+			return "success"
+		case "ok":
 			return "success"
 		case "error", "failed":
 			return "failure"
