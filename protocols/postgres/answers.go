@@ -91,6 +91,7 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 func (c *conn) ready(status byte) {
 	c.queue.mu.Lock()
 	c.queue.idle, c.queue.failed = status == 'I', status == 'E'
+	c.reply.touched.ready(status)
 	if c.queue.idle {
 		c.queue.voice.ended(c.reply.failed)
 		c.queue.explain.ended(c.reply.failed || c.queue.explain.failed)
@@ -187,12 +188,12 @@ func (c *conn) reportError(msg []byte) (action, error) {
 		r.failed = true
 		o := r.of(s)
 		o.status, o.code = "error", e.m.Code
-		if s.refusal != nil && !e.fatal() {
+		if s.refusal != nil && !e.fatal() && !(s.refusal.late && e.m.Code == codeFailed) {
 			o.code = s.refusal.code
 			r.buf = s.refusal.append(r.buf[:0], "ERROR")
 			return replaced, nil
 		}
-		sanitize, rewritten = s.sanitize, s.rewritten
+		sanitize, rewritten = r.touched.withholds(s), s.rewritten
 		c.queue.copyFailed(s)
 	}
 	at := r.cur.place(int(e.m.Position))
@@ -239,7 +240,7 @@ func (c *conn) notice(typ byte, msg []byte) (action, error) {
 	}
 	rewritten := false
 	if c.reply.have {
-		protected, rewritten = c.reply.cur.sanitize, c.reply.cur.rewritten
+		protected, rewritten = c.reply.touched.withholds(&c.reply.cur), c.reply.cur.rewritten
 	}
 	if !protected && !rewritten && c.watched() == nil {
 		return passed, nil

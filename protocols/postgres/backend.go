@@ -19,9 +19,10 @@ type replyState struct {
 	chunk   events.Chunk
 	buf     []byte // a message that takes another's place
 	layout  layout
-	drop    int   // bytes that are still to come and do not go out
-	inside  int   // bytes of a streamed message that are still to come, behind those
-	over    *over // the limit that the current step reached, nil: none
+	touched touched // by the transaction under way
+	drop    int     // bytes that are still to come and do not go out
+	inside  int     // bytes of a streamed message that are still to come, behind those
+	over    *over   // the limit that the current step reached, nil: none
 }
 
 // errUnexpected: an answer that no step expects. What follows cannot be
@@ -157,6 +158,7 @@ func (c *conn) walk(w *window) error {
 			if !r.have {
 				r.cur = step{}
 			}
+			r.touched.answered(&r.cur)
 		}
 		if typ == 'D' && r.cur.reading != nil {
 			if len(w.b)-w.i < n {

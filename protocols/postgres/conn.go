@@ -412,7 +412,7 @@ func (c *conn) refuse(simple bool, r *refusal) error {
 	} else {
 		c.dead = true
 	}
-	c.msg = c.decoy(c.msg[:0], simple)
+	c.msg = c.decoy(c.msg[:0], simple, r.late)
 	return c.push(&st, c.login, c.msg)
 }
 
@@ -422,7 +422,7 @@ func (c *conn) sync(body []byte) error {
 	}
 	c.dead = false
 	c.ddl.synced = true
-	return c.push(&step{kind: stepSync, sanitize: c.scope().Protects()}, c.login, syncMessage)
+	return c.push(&step{kind: stepSync}, c.login, syncMessage)
 }
 
 // oversized refuses a message that is too large to be looked at, and passes

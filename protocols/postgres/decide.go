@@ -216,8 +216,8 @@ func recordable(an *query.Analysis) string {
 	switch an.Code {
 	case "":
 		return an.Opaque
-	case query.NoTable:
-		return "a relation that it names does not exist"
+	case query.NoTable, query.NoFunction, query.NoType, query.NoStatement, query.NoCursor:
+		return "something that it names does not exist"
 	}
 	return "the server's grammar refuses it"
 }

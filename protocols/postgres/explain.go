@@ -77,7 +77,7 @@ func (c *conn) ask(st *statement, sc *policy.Scope, sql, binds []byte, now time.
 // carries describes a carrier that is about to be sent.
 func (c *conn) carries(kind stepKind, number uint64, rec policy.Recording, now time.Time) *step {
 	s := &c.current
-	*s = step{kind: kind, statement: number > 0, number: number, record: rec, started: now, rewritten: true, event: c.pol.Event, sanitize: kind == stepQuery && c.scope().Protects()}
+	*s = step{kind: kind, statement: number > 0, number: number, record: rec, started: now, rewritten: true, event: c.pol.Event}
 	return s
 }
 

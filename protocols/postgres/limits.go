@@ -214,7 +214,7 @@ func (c *conn) limited(s *step) error {
 
 // fail sends a decoy within the step that is under way.
 func (c *conn) fail(simple bool) error {
-	c.msg = c.decoy(c.msg[:0], simple)
+	c.msg = c.decoy(c.msg[:0], simple, false)
 	if err := c.s.Send(c.login, c.msg); err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ type step struct {
 	mark      mark            // what it does to whether statements are explained
 	params    []uint32        // not nil: what the client is told of its parameters
 	ends      bool            // it may end a transaction, though a Sync does not follow
+	commits   bool            // it may end one; deferred constraints speak then
 	event     *events.Session // for whom its statement was decided; nil: it has none
 	change    change
 	texts     *texts            // a Query's, while an error of it may have to be placed

@@ -26,6 +26,7 @@ const (
 	codeAwaits      = "SPA01" // of sallyport's own: it needs an approval
 	codeDenied      = "SPA02" // ... which was denied
 	codeInternal    = "XX000"
+	codeFailed      = "25P02" // in_failed_sql_transaction: the server's own
 )
 
 // Of requests that are no analysed statement.
@@ -49,6 +50,7 @@ type refusal struct {
 	number uint64           // of the statement; 0: it has no record
 	record policy.Recording // of its number
 	fails  bool             // its event says that it was allowed: its outcome is an error
+	late   bool             // where the transaction has failed the server says that instead
 }
 
 // append appends the ErrorResponse.
@@ -86,10 +88,12 @@ func (c *conn) refusing(rules []string, reason, remedy string, rec policy.Record
 	switch {
 	case len(rules) == 1 && rules[0] == "identity":
 		r.code = codeIdentity
-	case an.Code == query.NoTable && c.ddl.unseen(): // it may be one that this transaction made
+	case (an.Code == query.NoTable || an.Code == query.NoFunction || an.Code == query.NoType) && c.ddl.unseen():
+		// It may be one that this transaction made.
 		r.code = codeUnsupported
 	case an.Code != "":
 		r.code, r.message, r.hint, r.native, r.position = an.Code, an.Opaque, "", true, an.Position
+		r.late = an.Code != query.SyntaxError // the grammar comes first
 	case an.Opaque != "":
 		r.code = codeUnsupported
 	}
@@ -101,18 +105,22 @@ func notKnown(portal bool, name []byte) *refusal {
 	name = name[:min(len(name), 256)]
 	switch {
 	case portal:
-		return &refusal{native: true, code: codeNoPortal, message: fmt.Sprintf("portal \"%s\" does not exist", name)}
+		return &refusal{native: true, late: true, code: codeNoPortal, message: fmt.Sprintf("portal \"%s\" does not exist", name)}
 	case len(name) == 0:
-		return &refusal{native: true, code: codeNoStatement, message: "unnamed prepared statement does not exist"}
+		return &refusal{native: true, late: true, code: codeNoStatement, message: "unnamed prepared statement does not exist"}
 	}
-	return &refusal{native: true, code: codeNoStatement, message: fmt.Sprintf("prepared statement \"%s\" does not exist", name)}
+	return &refusal{native: true, late: true, code: codeNoStatement, message: fmt.Sprintf("prepared statement \"%s\" does not exist", name)}
 }
 
 // decoy appends, in place of what is refused, a message that the server must
-// answer with a syntax error: a Query, or a Parse of a name that nobody uses.
-// The text tells the server's log what happened.
-func (c *conn) decoy(b []byte, simple bool) []byte {
+// answer with an error: a Query, or a Parse of a name that nobody uses. It is a
+// syntax error or, late, a column of nothing, which the server looks at only where the
+// transaction has not failed. The text tells the server's log what happened.
+func (c *conn) decoy(b []byte, simple, late bool) []byte {
 	text := fmt.Sprintf("sallyport_refused session %s statement %d", c.pol.Event.ID, c.number)
+	if late {
+		text = `SELECT "sallyport_refused" -- ` + text
+	}
 	if simple {
 		b, at := begin(b, 'Q')
 		return finish(appendString(b, text), at)

@@ -90,8 +90,7 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 	s := &c.current
 	*s = step{
 		kind: kind, statement: true, number: c.number, record: d.Record(), started: now,
-		sanitize:  an.Sanitize || kind == stepQuery && c.batch && sc.Protects(), // it ends the batch: deferred constraints speak
-		rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
+		sanitize: an.Sanitize, rewritten: an.SQL != "", guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
 	}
 	if kind == stepBind {
 		return s // it does not run yet
@@ -99,7 +98,8 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 	s.copies, s.left = st.copies, d.Allowance()
 	s.shows(an)
 	s.search = searches(sc, an)
-	s.ends = kind == stepExecute && mayEnd(an.Commands)
+	s.commits = mayEnd(an.Commands)
+	s.ends = kind == stepExecute && s.commits
 	if s.left != nil {
 		c.counted(s, an)
 	}

@@ -74,6 +74,10 @@ type Input struct {
 const (
 	SyntaxError = "42601"
 	NoTable     = "42P01" // undefined_table
+	NoFunction  = "42883" // undefined_function
+	NoType      = "42704" // undefined_object
+	NoStatement = "26000" // invalid_sql_statement_name
+	NoCursor    = "34000" // invalid_cursor_name
 )
 
 // Analysis is what is known of a text. Immutable but for Memo.
@@ -95,8 +99,8 @@ type Analysis struct {
 	Opaque   string // why it is not fully understood: refuse wherever a rule could match
 	Remedy   string
 	// Code is the SQLSTATE of a text that the server would refuse itself, for
-	// the reason that Opaque gives in the server's words (SyntaxError, or
-	// NoTable as far as the catalog is known); else "".
+	// the reason that Opaque gives in the server's words (the others than
+	// SyntaxError as far as the catalog and the session are known); else "".
 	Code string
 	// Position is where in the text, in characters from 1, what Code is of stands;
 	// 0: not known.

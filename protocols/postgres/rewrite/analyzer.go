@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
@@ -151,7 +152,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		} else {
 			w.refuse("parameter type %d is not known", oid)
 		}
-		an.add(w)
+		an.add(w, in.SQL)
 	}
 	for _, s := range tree.Stmts {
 		w := newWalker(b, in)
@@ -165,7 +166,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		w.target.check(w)
 		w.storesNothingRevealed()
 		unknown = unknown || w.unknown
-		an.take(w, masked)
+		an.take(w, masked, in.SQL)
 		maps.Copy(filtered, w.filtered)
 		maps.Copy(matched, w.matched)
 	}
@@ -182,14 +183,17 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 }
 
 // add takes over why something is refused; the first reason counts.
-func (an *analysis) add(w *walker) {
+func (an *analysis) add(w *walker, sql string) {
 	if an.Opaque == "" && w.opaque != "" {
 		an.Opaque, an.Remedy, an.Code = w.opaque, w.remedy, w.code
+		if w.at > 0 && w.at <= len(sql) {
+			an.Position = utf8.RuneCountInString(sql[:w.at]) + 1
+		}
 	}
 }
 
 // take adds what a statement was found to do.
-func (an *analysis) take(w *walker, masked map[events.Field]bool) {
+func (an *analysis) take(w *walker, masked map[events.Field]bool, sql string) {
 	an.Commands = append(an.Commands, w.commands...)
 	for _, o := range w.objects {
 		an.object(o)
@@ -197,7 +201,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool) {
 	for f := range w.masked {
 		masked[f] = true
 	}
-	an.add(w)
+	an.add(w, sql)
 	opaque := w.opaque != ""
 	an.Writes = an.Writes || w.writes || opaque
 	an.DDL = an.DDL || w.ddl || opaque

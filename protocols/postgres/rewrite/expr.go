@@ -207,7 +207,10 @@ func (w *walker) funcCall(n *pg.Node, f *pg.FuncCall) {
 		w.refuse("a function's name is not understood")
 		return
 	}
-	if w.function(names) {
+	w.calledAt = f.Location
+	replace := w.function(names)
+	w.calledAt = -1
+	if replace {
 		// A definition that may hold constants: nothing of it is shown. The
 		// arguments are names and numbers of catalogs, and still walked.
 		w.exprs(f.Args)

@@ -7,6 +7,7 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
+	"sallyport.dev/sallyport/protocols/postgres/query"
 )
 
 //go:embed functions.txt
@@ -122,10 +123,39 @@ func (w *walker) function(names []string) (replace bool) {
 		w.refuse("function %s tells of rows that are filtered", full)
 		return false
 	}
-	if !builtin {
+	if !builtin && w.hasSchema(schema) && !w.mayBeElse(name) {
+		w.missing(query.NoFunction, w.calledAt, "function %s(...) does not exist", full)
+	} else if !builtin {
 		w.refuse("function %s is not known", full)
 	} else if !harmless[name] {
 		w.refuse("function %s is not among those known to be harmless", full)
+	}
+	return false
+}
+
+// mayBeElse reports whether a call of a name that no function has may be something else
+// than a call: a cast to a type, or a column of a row.
+func (w *walker) mayBeElse(name string) bool {
+	if len(w.snap.Types[name]) > 0 || w.in == nil || strings.Count(strings.ToLower(w.in.SQL), strings.ToLower(name)) > 1 {
+		return true
+	}
+	for _, r := range w.snap.ByOID {
+		if r.Column(name) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// hasSchema reports whether a schema is known to be there; "" always is.
+func (w *walker) hasSchema(name string) bool {
+	if name == "" || name == "pg_catalog" {
+		return true
+	}
+	for _, r := range w.snap.ByOID {
+		if r.Schema == name {
+			return true
+		}
 	}
 	return false
 }
@@ -196,8 +226,10 @@ func (w *walker) typeName(t *pg.TypeName) {
 		found = true
 		w.useType(c)
 	}
-	if !found {
-		w.refuse("type %s is not known", strings.Join(names, "."))
+	if full := strings.Join(names, "."); !found && (len(names) == 1 || w.hasSchema(names[0])) {
+		w.missing(query.NoType, t.Location, "type \"%s\" does not exist", full)
+	} else if !found {
+		w.refuse("type %s is not known", full)
 	}
 }
 

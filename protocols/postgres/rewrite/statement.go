@@ -119,7 +119,7 @@ func (w *walker) absorb(i *walker) {
 	}
 	maps.Copy(w.filtered, i.filtered)
 	if i.opaque != "" && w.opaque == "" {
-		w.opaque, w.remedy = i.opaque, i.remedy
+		w.opaque, w.remedy, w.code, w.at = i.opaque, i.remedy, i.code, i.at
 	}
 	for _, c := range i.commands[1:] { // what it runs besides its own
 		w.command(c)
@@ -185,7 +185,7 @@ func (w *walker) prepare(s *pg.PrepareStmt, an *analysis) {
 
 func (w *walker) execute(s *pg.ExecuteStmt, an *analysis) {
 	w.exprs(s.Params)
-	p := w.named("prepared statement", s.Name, an.Prepares, an.Deallocates, w.in.Prepared)
+	p := w.named("prepared statement", query.NoStatement, s.Name, an.Prepares, an.Deallocates, w.in.Prepared)
 	if p == nil {
 		return
 	}
@@ -201,7 +201,7 @@ func (w *walker) execute(s *pg.ExecuteStmt, an *analysis) {
 
 // named finds what a name stands for when its statement runs: what the text
 // itself did with the name before counts.
-func (w *walker) named(what, name string, made map[string]*query.Analysis, gone []string, session func(string) *query.Analysis) *query.Analysis {
+func (w *walker) named(what, code, name string, made map[string]*query.Analysis, gone []string, session func(string) *query.Analysis) *query.Analysis {
 	w.local = true
 	p := made[name]
 	dropped := slices.Contains(gone, name) || slices.Contains(gone, "*")
@@ -211,8 +211,13 @@ func (w *walker) named(what, name string, made map[string]*query.Analysis, gone 
 	case p == nil && session != nil:
 		p = session(name)
 	}
-	if p == nil {
-		w.refuse("%s %q is not known to this session", what, name)
+	switch {
+	case p != nil:
+	case dropped:
+		w.refuse("%s %q is dropped by this text", what, name)
+	case w.opaque == "":
+		w.code = code
+		w.refuse("%s \"%s\" does not exist", what, name[:min(len(name), 256)])
 	}
 	return p
 }
@@ -251,7 +256,7 @@ func (w *walker) declare(s *pg.DeclareCursorStmt, an *analysis) {
 // fetch: an open cursor keeps the plan that it was opened with, whatever
 // becomes of the catalog.
 func (w *walker) fetch(s *pg.FetchStmt, an *analysis) {
-	if p := w.named("cursor", s.Portalname, an.Declares, an.Closes, w.in.Cursor); p != nil {
+	if p := w.named("cursor", query.NoCursor, s.Portalname, an.Declares, an.Closes, w.in.Cursor); p != nil {
 		w.absorbAnalysis("cursor", s.Portalname, p)
 	}
 }
@@ -288,7 +293,5 @@ func (w *walker) transaction(s *pg.TransactionStmt) {
 	switch s.Kind {
 	case pg.TransactionStmtKind_TRANS_STMT_PREPARE, pg.TransactionStmtKind_TRANS_STMT_COMMIT_PREPARED, pg.TransactionStmtKind_TRANS_STMT_ROLLBACK_PREPARED:
 		w.refuse("two-phase commit is not understood")
-	case pg.TransactionStmtKind_TRANS_STMT_COMMIT:
-		w.sanitize = w.masks() // deferred constraints speak now
 	}
 }

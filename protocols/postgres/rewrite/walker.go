@@ -28,6 +28,7 @@ type walker struct {
 
 	opaque, remedy string
 	code           string // SQLSTATE, where the server would refuse it itself
+	at             int    // byte of the text where what that is of stands; 0: not known
 	unknown        bool   // a relation that the snapshot does not have
 
 	commands []string
@@ -79,7 +80,8 @@ type walker struct {
 	orderedWrites  []orderedWrite
 	assigned       map[string]bool // columns that are set
 
-	depth int
+	depth    int
+	calledAt int32 // byte of the text where the call that is looked at stands
 }
 
 // item is something in a FROM clause, or a target.
@@ -125,6 +127,16 @@ func (w *walker) refuse(format string, args ...any) {
 	if w.opaque == "" {
 		w.opaque = fmt.Sprintf(format, args...)
 	}
+}
+
+// missing makes the statement opaque as the server itself would refuse it: what it
+// names is not there. It may be new, so that it is worth another look.
+func (w *walker) missing(code string, at int32, format string, args ...any) {
+	if w.opaque == "" {
+		w.code, w.at = code, int(max(at, 0))
+	}
+	w.unknown = true
+	w.refuse(format, args...)
 }
 
 // command adds a command that a statement runs besides its own: rules on
@@ -178,11 +190,7 @@ func (w *walker) lookup(v *pg.RangeVar) []*catalog.Relation {
 		out = temp
 	}
 	if len(out) == 0 {
-		w.unknown = true
-		if w.opaque == "" {
-			w.code = query.NoTable
-		}
-		w.refuse("relation \"%s\" does not exist", nameOf(v))
+		w.missing(query.NoTable, v.Location, "relation \"%s\" does not exist", nameOf(v))
 	}
 	return out
 }

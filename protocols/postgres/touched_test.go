@@ -1,0 +1,101 @@
+package postgres_test
+
+import (
+	"strings"
+	"testing"
+
+	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
+)
+
+// What a COMMIT says is withheld where the transaction may have touched protected
+// data, and no longer: whatever ends it, and however that is sent.
+func TestWordsOfCommit(t *testing.T) {
+	p := start(t, maskPolicy)
+	twice := "INSERT INTO later VALUES (1), (1)"
+	masked := "SELECT ssn FROM clinic.patients"
+	ex := func(sql string) []message { return postgrestest.Extended(sql) }
+	for _, c := range []struct {
+		name   string
+		say    []message
+		ready  int
+		hidden bool
+	}{
+		{"open", []message{q("BEGIN"), q(twice), q("COMMIT")}, 3, false},
+		{"masked", []message{q("BEGIN"), q(masked), q(twice), q("COMMIT")}, 4, true},
+		{"after a masked one", []message{q("BEGIN"), q(masked), q("COMMIT"), q("BEGIN"), q(twice), q("COMMIT")}, 6, false},
+		{"in one text", []message{q("BEGIN; " + twice), q("COMMIT; SELECT 1")}, 2, false},
+		{"masked, in one text", []message{q("BEGIN; " + masked + "; " + twice), q("COMMIT; SELECT 1")}, 2, true},
+		{"a cursor that is held", []message{q("BEGIN"), q("DECLARE c CURSOR WITH HOLD FOR SELECT id, ssn::int FROM clinic.patients"), q("COMMIT")}, 3, true},
+		{"extended", append(ex(twice), sync_), 1, false},
+		{"masked, extended", append(append(ex(masked), ex(twice)...), sync_), 1, true},
+		{"extended, ended by a Query", append(ex(twice), q("SELECT 1")), 1, false},
+		{"masked, ended by a Query", append(append(ex(masked), ex(twice)...), q("SELECT 1")), 1, true},
+		{"masked, ended by an Execute", append(append(append([]message{q("BEGIN"), q(masked)}, ex(twice)...), ex("END")...), sync_), 3, true},
+		{"chained", []message{q("BEGIN"), q(masked), q("COMMIT AND CHAIN"), q(twice), q("COMMIT")}, 5, true},
+	} {
+		r := p.raw()
+		got := r.ask(c.ready, c.say...)
+		if !strings.Contains(got, "C23505|") && !strings.Contains(got, "C22P02|") {
+			t.Errorf("%s: it does not fail: %q", c.name, got)
+			continue
+		}
+		if hidden := strings.Contains(got, "withheld by sallyport"); hidden != c.hidden || hidden == strings.Contains(got, "Key (a)=(1)") {
+			t.Errorf("%s: withheld: %v: %q", c.name, hidden, got)
+		}
+		if l := postgrestest.Planted([]byte(got)); l != "" {
+			t.Errorf("%s: a planted value: %s", c.name, l)
+		}
+	}
+}
+
+// What names nothing that is there is refused as the server would do it: with its
+// SQLSTATE and position and, in a transaction that has failed, by telling of that.
+func TestNamesOfNothing(t *testing.T) {
+	p := start(t, maskPolicy)
+	through, err := postgrestest.Connect(t.Context(), p.dsn(""), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer through.Close()
+	direct, err := postgrestest.Connect(t.Context(), directTo("postgres"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close()
+	both := func(way postgrestest.Way, sql string) {
+		t.Helper()
+		got, code := positionOf(t, through.Send(t.Context(), way, sql).Received)
+		want, wantCode := positionOf(t, direct.Send(t.Context(), way, sql).Received)
+		if got != want || code != wantCode {
+			t.Errorf("%v: %s: %s at %d, want %s at %d", way, sql, code, got, wantCode, want)
+		}
+	}
+	named := []string{
+		"SELECT 'é', nowhere(1, 2)", "SELECT public.nowhere(city) FROM clinic.patients", "SELECT * FROM nowhere(3)", "SELECT 1::nothing",
+		"SELECT city FROM clinic.nobody WHERE id = 1", "SELECT city, nothing FROM clinic.patients", "PREPARE x AS SELECT nowhere()",
+		"FETCH nobodys", "EXECUTE nobodys", "MOVE ALL IN nobodys",
+	}
+	for _, sql := range named {
+		both(postgrestest.Simple, sql)
+		if !strings.HasPrefix(sql, "PREPARE") {
+			both(postgrestest.ExtendedText, sql)
+		}
+	}
+	for _, c := range []*postgrestest.Session{through, direct} {
+		c.Send(t.Context(), postgrestest.Simple, "BEGIN")
+		c.Send(t.Context(), postgrestest.Simple, "SELECT 1 / 0")
+	}
+	for _, sql := range named {
+		both(postgrestest.Simple, sql)
+		both(postgrestest.ExtendedText, sql)
+	}
+	for _, c := range []*postgrestest.Session{through, direct} {
+		c.Send(t.Context(), postgrestest.Simple, "ROLLBACK")
+	}
+	// What may be something else is not said not to be there.
+	for _, sql := range []string{"SELECT ssn(p) FROM clinic.patients p", "SELECT there(x) FROM (SELECT 1 AS there) x", "SELECT later('(1)')"} {
+		if got, code := positionOf(t, through.Send(t.Context(), postgrestest.Simple, sql).Received); code != "0A000" || got != 0 {
+			t.Errorf("%s: %s at %d", sql, code, got)
+		}
+	}
+}
