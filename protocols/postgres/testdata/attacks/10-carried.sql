@@ -942,9 +942,3 @@ BEGIN
 DECLARE held CURSOR WITH HOLD FOR SELECT id, ssn::int FROM clinic.patients
 ;;
 COMMIT
--- case: a held cursor that is read at COMMIT
-BEGIN
-;;
-DECLARE held CURSOR WITH HOLD FOR SELECT id, ssn::int FROM clinic.patients
-;;
-COMMIT
