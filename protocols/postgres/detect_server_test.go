@@ -104,13 +104,13 @@ func TestDetectorsAgainstTheServer(t *testing.T) {
 			r := p.raw()
 			r.send(enc(q(c.sql)))
 			out := r.until('Z', 1)
-			if strings.Contains(out, "9847") || !strings.Contains(out, "sallyport: ") || bytes.Contains([]byte(out), []byte("Z I")) {
+			if strings.Contains(out, "-9847") || !strings.Contains(out, "sallyport: ") || bytes.Contains([]byte(out), []byte("Z I")) {
 				t.Fatalf("%.400q", out)
 			}
 			r.Close()
 			p.settled()
 			alarms := p.Journal.Events(events.Alarm)
-			if (len(alarms) == 1) != c.alarm || strings.Contains(fmt.Sprintf("%+v", alarms), "9847") {
+			if (len(alarms) == 1) != c.alarm || strings.Contains(fmt.Sprintf("%+v", alarms), "-9847") {
 				t.Errorf("alarms: %+v", alarms)
 			}
 		})

@@ -899,8 +899,10 @@ SELECT lower(during), isempty(during), during::text FROM clinic.stays
 -- case: a range and what it covers
 SELECT during * '[1900-01-01,)'::daterange, during - '[1900-01-01,1900-01-02)'::daterange FROM clinic.stays WHERE id = 1
 -- case: ranges put together
+-- since: 14
 SELECT range_agg(during), range_merge(during, during) FROM clinic.stays GROUP BY during
 -- case: a range taken apart
+-- since: 14
 SELECT unnest(multirange(during)) FROM clinic.stays
 -- case: words of a text vector
 SELECT words, words::text, tsvector_to_array(words), strip(words) FROM clinic.stays
