@@ -171,6 +171,13 @@ type Event struct {
 	Approvals []string
 	Approval  *Approval // of ApprovalRequest and ApprovalDecision
 
+	// What rules that only observe would have done besides.
+	Would         Would
+	WouldRules    []string
+	WouldReason   string   // of WouldBlock and WouldHold
+	WouldMasked   []Field  // that went out as they are stored
+	WouldFiltered []string // relations, schema.relation
+
 	// Outcome, of Response and SessionClose, and of a Statement that was answered
 	// before it was on the record: it has no Response.
 	Status   string        // "ok", "error", "interrupted", "skipped", ...

@@ -67,5 +67,28 @@ func (v Verdict) String() string {
 	return "deny"
 }
 
+// Would is what rules that only observe would have done with a request that went on
+// without them. Zero is nothing else than was done.
+type Would uint8
+
+const (
+	_           Would = iota
+	WouldBlock        // refused it
+	WouldHold         // had it wait for an approval
+	WouldMask         // masked fields that went out as they are stored
+	WouldFilter       // left rows out
+)
+
+var wouldNames = [...]string{WouldBlock: "would-block", WouldHold: "would-hold", WouldMask: "would-mask", WouldFilter: "would-filter"}
+
+// String returns "would-block", "would-hold", "would-mask" or "would-filter", "" for
+// zero.
+func (w Would) String() string {
+	if int(w) < len(wouldNames) {
+		return wouldNames[w]
+	}
+	return ""
+}
+
 // Runs reports whether a request with this verdict may be sent.
 func (v Verdict) Runs() bool { return v == Allow || v == Mask || v == Observed }

@@ -119,6 +119,8 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	}
 	if !d.verdict.Runs() {
 		ev.Reason, ev.Remedy = eval.Reason, eval.Remedy
+	} else if w := g.wouldBe(r, &eval); w.Verdict != 0 {
+		w.tell(ev)
 	}
 	ev.Objects = r.objects()
 	if under != nil {

@@ -158,6 +158,10 @@ type Request struct {
 	// done is called at the end of the wait. nil: it never waits.
 	OnHold func(context.Context, Held) (wait context.Context, done func())
 
+	// Would is the same request as an analysis in Scope.Would has it; nil: there is
+	// no such analysis.
+	Would *Request
+
 	// Memo, when not nil, lets the Gate keep the verdict with whatever the
 	// caller caches the analysis in.
 	Memo *Memo

@@ -45,6 +45,12 @@ type Scope struct {
 	Detects []Detection
 	// Functions are those that policy declares harmless, "schema.name".
 	Functions map[string]bool
+	// Would is what it would be if the rules were enforced that only observe; nil:
+	// none of them is for this session. Nothing that goes to the client or the server
+	// depends on it.
+	Would *Scope
+	// Observers, of a Would, are the names of these rules.
+	Observers []string
 	// Rules is the engine's own note of which rules can match; nobody else
 	// reads it.
 	Rules any

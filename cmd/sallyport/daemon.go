@@ -353,6 +353,7 @@ func (d *daemon) commit(s *setting) {
 		old.keys.Close()
 	}
 	d.enforcement(s)
+	d.observing(s.engine)
 }
 
 // keys returns what keyed masks are made with, nil for nothing.

@@ -106,6 +106,7 @@ func diagnose(h redirect.Host, path string) []finding {
 		cfg.Interception.Port, cfg.Interception.Pins = 15432, redirect.DefaultPins
 	}
 	l.check("enforcement", "enforce", enforces(cfg), "set enforcement: enforce, once the record shows nothing that must not be refused")
+	l.observing(cfg)
 	root := l.host(h, &cfg.Interception)
 	l.guardHealth(cfg.Interception.Pins)
 	l.health(cfg)

@@ -132,7 +132,7 @@ func eventLine(subject, host string, r *events.Record) string {
 		parts = append(parts, w+"@"+f.Who.Resource)
 	}
 	parts = append(parts, nonEmpty(strings.Join(strings.Fields(f.Text), " "), f.Message)...)
-	for _, kv := range [][2]string{{"rules", strings.Join(f.Rules, ",")}, {"masked", strings.Join(f.Masked, ",")}, {"status", f.Status}, {"reason", f.Reason}} {
+	for _, kv := range [][2]string{{"rules", strings.Join(f.Rules, ",")}, {"masked", strings.Join(f.Masked, ",")}, {"would", wouldBe(&f)}, {"status", f.Status}, {"reason", f.Reason}} {
 		if kv[1] != "" {
 			parts = append(parts, kv[0]+"="+kv[1])
 		}

@@ -40,6 +40,8 @@ type checkReport struct {
 	Rules    []rules.Rule   `json:"rules"`
 	Errors   []*rules.Error `json:"errors"`
 	Warnings []*rules.Error `json:"warnings"`
+	// Observing are the rules that are not enforced.
+	Observing []*rules.Error `json:"observing,omitempty"`
 }
 
 func policyCheckCmd() *cobra.Command {
@@ -122,6 +124,7 @@ func checkPolicy(cmd *cobra.Command, args []string, o *explainOptions) (*checkRe
 	if cfg != nil {
 		rep.Warnings = append(rep.Warnings, p.Unmatched(namesOf(cfg))...)
 	}
+	rep.Observing = p.Observing()
 	if o.database != "" {
 		return rep, rep.against(cmd.Context(), p, cfg, o)
 	}
@@ -170,6 +173,9 @@ func printCheck(w io.Writer, rep *checkReport) {
 	fmt.Fprintln(w)
 	for _, e := range rep.Warnings {
 		fmt.Fprintf(w, "warning: %s: the rule never applies to it\n", render.Line(e.Error()))
+	}
+	for _, e := range rep.Observing {
+		fmt.Fprintf(w, "warning: %s\n", render.Line(e.Error()))
 	}
 }
 

@@ -55,6 +55,7 @@ type policyCase struct {
 	Masks     *[]string `yaml:"masks"`
 	Reveals   *[]string `yaml:"reveals"`
 	Filters   *[]string `yaml:"filters"`
+	Would     *string   `yaml:"would"`
 
 	line int
 	at   map[string]int // the lines of its keys
@@ -220,8 +221,8 @@ func (c *policyCase) explanation(ctx context.Context, p *rules.Policy, q *inquir
 		return nil, err
 	}
 	if c.Statement == "" {
-		if c.Rewritten != nil || c.Masks != nil || c.Reveals != nil || c.Filters != nil {
-			return nil, errors.New("rewritten, masks, reveals and filters are of a statement: give one")
+		if c.Rewritten != nil || c.Masks != nil || c.Reveals != nil || c.Filters != nil || c.Would != nil {
+			return nil, errors.New("rewritten, masks, reveals, filters and would are of a statement: give one")
 		}
 		r, err := c.request(p, s, now)
 		if err != nil {
@@ -263,6 +264,9 @@ func (c *policyCase) holds(x *explanation) *caseFailure {
 	}
 	if c.Rewritten != nil {
 		differs("rewritten", x.Rewritten, strings.TrimSpace(*c.Rewritten))
+	}
+	if c.Would != nil {
+		differs("would", x.Would, *c.Would)
 	}
 	for _, l := range []struct {
 		what string

@@ -92,7 +92,7 @@ func TestPolicyTestsStatements(t *testing.T) {
 		"- {name: a, as: billing-agent, statement: SELECT 1, want: allow}":                                               ":3: statement: name the database",
 		"- {name: a, as: billing-agent, database: postgres, resource: ward, statement: SELECT 1, want: allow}":           "name one of clinic",
 		"- {name: a, as: billing-agent, database: postgres, statement: SELECT 1, commands: [select], want: allow}":       ":3: statement: what it does is read from it",
-		"- {name: a, as: billing-agent, commands: [select], masks: [], want: allow}":                                     ":3: rewritten, masks, reveals and filters are of a statement",
+		"- {name: a, as: billing-agent, commands: [select], masks: [], want: allow}":                                     ":3: rewritten, masks, reveals, filters and would are of a statement",
 		"- {name: a, as: billing-agent, database: postgres, statement: SELECT 1, want: allow, masks: clinic.patients.s}": "cannot unmarshal",
 	} {
 		if _, err := run(text); exitCode(err) != 2 || !strings.Contains(err.Error(), want) {
@@ -101,6 +101,19 @@ func TestPolicyTestsStatements(t *testing.T) {
 	}
 	if out, err := command("policy", "explain", "-c", config, "--as", "billing-agent", "--database", "postgres", "--justification", "patient calls to change her address", "SELECT ssn, name FROM clinic.patients"); err != nil ||
 		!strings.Contains(out, "masks      clinic.patients.name: redact\nreveals    clinic.patients.ssn\n") {
+		t.Errorf("%s%v", out, err)
+	}
+	observed := policyFiles(t, strings.ReplaceAll(good, "- name: nothing is", "- observe: true\n    name: nothing is"), server.Addr.String(), ", catalog: {user: sallyport_catalog}")
+	if out, err := command("policy", "check", "-c", observed); err != nil || !strings.Contains(out, `warning: `) || !strings.Contains(out, `:17: rule "nothing is destroyed" only observes: what it would block goes on`) {
+		t.Errorf("%s%v", out, err)
+	}
+	if out, err := command("policy", "explain", "-c", observed, "--as", "billing-agent", "--database", "postgres", "SELECT ssn FROM clinic.patients"); err != nil || strings.Contains(out, "observes") {
+		t.Errorf("%s%v", out, err)
+	}
+	const gone = `observes   would-block by nothing is destroyed: rule "nothing is destroyed" blocks delete on clinic.patients: records of patients`
+	all := good + "\n  - {name: all, effect: allow, identity: {workload: billing-agent}, resource: clinic, commands: delete, relations: clinic.*}\n"
+	observed = policyFiles(t, strings.ReplaceAll(all, "- name: nothing is", "- observe: true\n    name: nothing is"), server.Addr.String(), ", catalog: {user: sallyport_catalog}")
+	if out, err := command("policy", "explain", "-c", observed, "--as", "billing-agent", "--database", "postgres", "DELETE FROM clinic.patients WHERE city = 'x'"); err != nil || !strings.HasPrefix(out, "verdict    allow\n") || !strings.Contains(out, gone) {
 		t.Errorf("%s%v", out, err)
 	}
 	server.Stop()

@@ -104,6 +104,7 @@ type explanation struct {
 	Objects   []string `json:"objects,omitempty"`  // "read clinic.patients"
 	Masked    []string `json:"masked,omitempty"`   // "clinic.patients.ssn: partial, last 4"
 	Revealed  []string `json:"revealed,omitempty"` // "clinic.patients.ssn"; what follows a colon says what it takes
+	Would     string   `json:"would,omitempty"`    // "would-mask by names: clinic.patients.name", and does not
 	Detects   []string `json:"detects,omitempty"`  // "identifiers in notes: ssn, email"
 	Filtered  []string `json:"filtered,omitempty"` // "clinic.visits: clinic_id = '7'"
 	Limits    []string `json:"limits,omitempty"`   // "reads: 100 rows a statement"
@@ -299,6 +300,7 @@ func (x *explanation) print(w io.Writer) error {
 	line("masks", x.Masked...)
 	line("reveals", x.Revealed...)
 	line("filters", x.Filtered...)
+	line("observes", x.Would)
 	line("detects", x.Detects...)
 	line("limits", x.Limits...)
 	line("records", x.Record)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
@@ -98,7 +99,7 @@ func (q *inquiry) statement(ctx context.Context, s *policy.Session, now time.Tim
 		e := p.Evaluate(r)
 		x.decided(e, nil)
 		x.limits(e.Limits)
-		return x, nil
+		return x, q.would(ctx, x, r, &e, simple)
 	}
 	a, err := q.analysis(ctx, s)
 	if err != nil {
@@ -126,7 +127,36 @@ func (q *inquiry) statement(ctx context.Context, s *policy.Session, now time.Tim
 	if x.runs() {
 		q.names(an)
 	}
-	return x, nil
+	return x, q.would(ctx, x, r, &e, simple)
+}
+
+// would adds what rules that only observe would do with a request.
+func (q *inquiry) would(ctx context.Context, x *explanation, r *policy.Request, e *policy.Evaluation, simple bool) error {
+	sc := r.Scope.Would
+	if sc == nil {
+		return nil
+	}
+	a, err := q.analysis(ctx, r.Session)
+	if err != nil {
+		return err
+	}
+	an, err := a.analyzer.Analyze(ctx, query.Input{SQL: r.Text, Scope: sc, Simple: simple, Masks: q.cfg.MaskingKey() != nil})
+	if err != nil {
+		return fmt.Errorf("the statement cannot be analysed: %w", err)
+	}
+	r.Would = &policy.Request{
+		Commands: an.Commands, Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Filtered: an.Filtered, Writes: an.Writes, Opaque: an.Opaque, Remedy: an.Remedy,
+	}
+	w := policy.WouldBe(q.policy, r, e)
+	if w.Verdict == 0 {
+		return nil
+	}
+	what := slices.Concat(w.Filtered, nonEmpty(w.Reason))
+	for _, f := range w.Masked {
+		what = append(what, f.String())
+	}
+	x.Would = fmt.Sprintf("%s by %s: %s", w.Verdict, strings.Join(w.Rules, ", "), strings.Join(what, ", "))
+	return nil
 }
 
 // names does to the session's names what a text did.

@@ -67,6 +67,7 @@ func sessionsLs() *cobra.Command {
 		Use:   "ls",
 		Short: "List sessions, newest first",
 		Example: `  sallyport sessions ls --workload billing-agent --verdict block
+  sallyport sessions ls --verdict would-mask
   sallyport sessions ls --since 2026-01-31T08:00:00Z --json | jq '.[].session'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,9 +79,9 @@ func sessionsLs() *cobra.Command {
 				f.Since = at
 			}
 			switch f.Verdict {
-			case "", "allow", "mask", "block", "deny", "observed":
+			case "", "allow", "mask", "block", "deny", "observed", "would-block", "would-hold", "would-mask", "would-filter":
 			default:
-				return configError(fmt.Errorf("--verdict %q: must be allow, mask, block, deny or observed", f.Verdict))
+				return configError(fmt.Errorf("--verdict %q: must be allow, mask, block, deny, observed, would-block, would-hold, would-mask or would-filter", f.Verdict))
 			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
 				list, err := s.Sessions(ctx, f)
@@ -97,11 +98,11 @@ func sessionsLs() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.Workload, "workload", "", "only of this workload")
 	fl.StringVar(&f.Resource, "resource", "", "only with this resource")
-	fl.StringVar(&f.Verdict, "verdict", "", "only with a request that was so decided: allow, mask, block, deny, observed")
+	fl.StringVar(&f.Verdict, "verdict", "", "only with a request that was so decided: allow, mask, block, deny, observed; or would have been by rules that only observe: would-block, would-hold, would-mask, would-filter")
 	fl.StringVar(&since, "since", "", "only opened since: a duration (90m, 24h) or a time (RFC 3339)")
 	fl.IntVar(&f.Limit, "limit", 0, "at most so many (0: all)")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"allow", "mask", "block", "deny"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"allow", "mask", "block", "deny", "observed", "would-block", "would-hold", "would-mask", "would-filter"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -246,7 +247,7 @@ func showSession(w io.Writer, d *recorder.Detail) error {
 		line("closed", fmt.Sprintf("%s (%s) %s", d.Closed.Local().Format(time.RFC3339Nano), d.Closed.Sub(d.Opened).Round(time.Microsecond), d.Status))
 	}
 	for _, e := range d.Events {
-		if s := strings.Join(nonEmpty(e.Verdict, strings.Join(e.Rules, ","), e.Reason, e.Message, e.Code), " "); s != "" {
+		if s := strings.Join(nonEmpty(e.Verdict, strings.Join(e.Rules, ","), e.Reason, wouldBe(&e), e.Message, e.Code), " "); s != "" {
 			line("  "+e.Kind, s)
 		}
 	}
@@ -301,6 +302,7 @@ func showStatement(b *strings.Builder, q *recorder.Statement) {
 	put("masked", strings.Join(maskedBy(q), ", "))
 	put("revealed", strings.Join(q.Revealed, ", "))
 	put("because", q.Why)
+	put("would", wouldBe(&q.Facts))
 	put("detected", strings.Join(q.Detected, ", "))
 	put("code", q.Code)
 	switch {
@@ -309,6 +311,15 @@ func showStatement(b *strings.Builder, q *recorder.Statement) {
 	case q.Status != "":
 		put("outcome", fmt.Sprintf("%s, %d rows, %d bytes, %s", q.Status, q.Rows, q.Bytes, q.Duration.Round(time.Microsecond)))
 	}
+}
+
+// wouldBe says what rules that only observe would have done, "" for nothing.
+func wouldBe(f *recorder.Facts) string {
+	if f.Would == "" {
+		return ""
+	}
+	what := strings.Join(slices.Concat(f.WouldMasked, f.WouldFiltered, nonEmpty(f.WouldReason)), ", ")
+	return fmt.Sprintf("%s by %s: %s", f.Would, strings.Join(f.WouldRules, ", "), what)
 }
 
 // maskedBy lists the masked fields of a statement, each with its mask.

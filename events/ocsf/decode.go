@@ -74,6 +74,12 @@ type View struct {
 	Revealed      []string `json:"revealed,omitempty"`
 	Justification string   `json:"justification,omitempty"`
 
+	Would         string   `json:"would,omitempty"` // as events.Would names it
+	WouldRules    []string `json:"would_rules,omitempty"`
+	WouldReason   string   `json:"would_reason,omitempty"`
+	WouldMasked   []string `json:"would_masked,omitempty"`
+	WouldFiltered []string `json:"would_filtered,omitempty"`
+
 	Status   string        `json:"status,omitempty"` // "ok", "error", "interrupted", ...
 	Rows     int64         `json:"rows,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`
@@ -239,6 +245,11 @@ type wire struct {
 		Masks             []string           `json:"masks"`
 		Revealed          []string           `json:"revealed"`
 		Justification     string             `json:"justification"`
+		Would             string             `json:"would"`
+		WouldRules        []string           `json:"would_rules"`
+		WouldReason       string             `json:"would_reason"`
+		WouldMasked       []string           `json:"would_masked"`
+		WouldFiltered     []string           `json:"would_filtered"`
 		Remedy            string             `json:"remedy"`
 		Approvals         []string           `json:"approvals"`
 		Approval          *Approval          `json:"approval"`
@@ -295,6 +306,7 @@ func Decode(b []byte) (View, error) {
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
 		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked, Masks: u.Masks,
 		Approvals: u.Approvals, Approval: u.Approval, Revealed: u.Revealed, Justification: u.Justification,
+		Would: u.Would, WouldRules: u.WouldRules, WouldReason: u.WouldReason, WouldMasked: u.WouldMasked, WouldFiltered: u.WouldFiltered,
 		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, BytesIn: u.BytesIn, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash, Detected: u.Detected,
 		Message: w.Message, Source: u.Source, Transport: u.Transport, Truncated: m.Truncated,
 	}

@@ -305,6 +305,7 @@ func (e *enc) unmapped(ev *events.Event) {
 	e.str("remedy", ev.Remedy, capText)
 	e.list("approvals", ev.Approvals)
 	e.approval(ev.Approval)
+	e.would(ev)
 	if ev.Unplaced {
 		e.yes("unplaced")
 	}
@@ -375,6 +376,21 @@ func (e *enc) approval(a *events.Approval) {
 	e.str("proof", a.Proof, capName)
 	e.str("why", a.Why, capText)
 	e.close()
+}
+
+// would writes what rules that only observe would have done.
+func (e *enc) would(ev *events.Event) {
+	if ev.Would == 0 {
+		return
+	}
+	e.word("would", ev.Would.String())
+	e.list("would_rules", ev.WouldRules)
+	e.str("would_reason", ev.WouldReason, capText)
+	if len(ev.WouldMasked) > 0 {
+		e.key("would_masked")
+		e.fields(ev.WouldMasked)
+	}
+	e.list("would_filtered", ev.WouldFiltered)
 }
 
 // detected writes what was found in a result, and where.

@@ -19,6 +19,7 @@ type Glance struct {
 	Number  uint64
 	Verdict string // of those that events names; "" for another
 	Rows    int64
+	Would   string // of those that events names; "" for another
 }
 
 // Glancer reads Glances as Decode would, at a small part of its cost where
@@ -59,7 +60,7 @@ func (g *Glancer) Glance(session string, payload []byte) (Glance, error) {
 		g.shared[strings.Clone(session)] = bytes.Clone(part) // not all that they were read from
 		g.mu.Unlock()
 	}
-	return Glance{v.Kind, v.Time, v.Number, knownVerdict(v.Verdict), v.Rows}, nil
+	return Glance{v.Kind, v.Time, v.Number, knownVerdict(v.Verdict), v.Rows, knownWould(v.Would)}, nil
 }
 
 // actorKey begins what Append writes of a session. It goes on into "unmapped",
@@ -253,7 +254,7 @@ func (s *scanner) query() bool {
 func ownMember(k string) bool {
 	switch k {
 	case "statement", "command", "fingerprint", "literals", "writes", "verdict", "rules", "objects", "masked", "masks", "revealed", "justification",
-		"remedy", "approvals", "outcome", "unplaced", "detected", "rows", "bytes", "bytes_in", "recorded", "duration_ns", "result_sha256":
+		"would", "would_rules", "would_reason", "would_masked", "would_filtered", "remedy", "approvals", "outcome", "unplaced", "detected", "rows", "bytes", "bytes_in", "recorded", "duration_ns", "result_sha256":
 		return true
 	}
 	return false
@@ -272,9 +273,13 @@ func (s *scanner) own(k string) (ok bool) {
 		var verdict string
 		verdict, ok = s.text()
 		s.g.Verdict = knownVerdict(verdict)
+	case "would":
+		var would string
+		would, ok = s.text()
+		s.g.Would = knownWould(would)
 	case "writes", "unplaced":
 		ok = s.boolean()
-	case "literals", "rules", "objects", "masked", "masks", "revealed", "approvals":
+	case "literals", "rules", "objects", "masked", "masks", "revealed", "approvals", "would_rules", "would_masked", "would_filtered":
 		ok = s.list()
 	case "detected":
 		ok = s.detected()
@@ -332,6 +337,15 @@ func knownVerdict(name string) string {
 	for v := events.Deny; v <= events.Observed; v++ {
 		if v.String() == name {
 			return v.String()
+		}
+	}
+	return ""
+}
+
+func knownWould(name string) string {
+	for w := events.WouldBlock; w.String() != ""; w++ {
+		if w.String() == name {
+			return w.String()
 		}
 	}
 	return ""

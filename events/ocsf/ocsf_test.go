@@ -54,6 +54,7 @@ func examples() []*events.Event {
 			Rules: []string{"mask-direct-identifiers"}, Objects: []string{"public.patients"}, Masked: masked, Masks: []string{"partial", "year"},
 			Revealed: []events.Field{{Schema: "public", Relation: "patients", Column: "mrn"}}, Justification: "verify who calls",
 			Approvals: []string{"ap-7ck3n2v5q4hz6w8x2m9d"},
+			Would:     events.WouldMask, WouldRules: []string{"emails"}, WouldMasked: []events.Field{{Schema: "public", Relation: "patients", Column: "email"}},
 		},
 		{
 			Kind: events.Response, Time: at, Session: s, Number: 1, Status: "ok", Rows: 1, Bytes: 64, Duration: 1500 * time.Microsecond,
@@ -103,6 +104,10 @@ func more() []*events.Event {
 	return []*events.Event{
 		{Kind: events.Login, Time: at, Session: bare, Verdict: events.Deny, Reason: "no token", Remedy: "mount one"},
 		{Kind: events.Statement, Time: at, Session: bare, Verdict: events.Allow},
+		{
+			Kind: events.Statement, Time: at, Session: s, Number: 2, Verdict: events.Allow, Would: events.WouldBlock, WouldRules: []string{"nothing is destroyed"},
+			WouldReason: "rule \"nothing is destroyed\" blocks delete", WouldFiltered: []string{"public.patients"},
+		},
 		{Kind: events.Statement, Time: at, Session: s, Number: 3, Command: "vacuum", Normalized: "vacuum", Verdict: events.Allow},
 		{
 			Kind: events.Statement, Time: at, Session: s, Number: 5, Command: "select", Normalized: "select $1", Verdict: events.Allow,
@@ -184,6 +189,10 @@ func TestDecodeReadsBack(t *testing.T) {
 		if e.Approval != nil {
 			a := ocsf.Approval(*e.Approval)
 			want.Approval = &a
+		}
+		want.Would, want.WouldRules, want.WouldReason, want.WouldFiltered = e.Would.String(), e.WouldRules, e.WouldReason, e.WouldFiltered
+		for _, f := range e.WouldMasked {
+			want.WouldMasked = append(want.WouldMasked, f.String())
 		}
 		for _, d := range e.Detected {
 			want.Detected = append(want.Detected, ocsf.Detection{Column: d.Column, Field: d.Field.String(), Kind: d.Kind, Count: d.Count})

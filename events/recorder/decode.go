@@ -25,6 +25,7 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 		Time: v.Time, Kind: v.Kind, Number: v.Number, Command: v.Command, Text: v.Normalized,
 		Verdict: v.Verdict, Rules: v.Rules, Reason: v.Reason, Remedy: v.Remedy, Code: v.Code, Masked: v.Masked,
 		Masks: v.Masks, Revealed: v.Revealed, Why: v.Justification,
+		Would: v.Would, WouldRules: v.WouldRules, WouldReason: v.WouldReason, WouldMasked: v.WouldMasked, WouldFiltered: v.WouldFiltered,
 		Status: v.Status, Rows: v.Rows, Bytes: v.Bytes, Duration: v.Duration, Message: v.Message,
 		Who: Identity{
 			Protocol: v.Protocol, Resource: v.Resource, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal,

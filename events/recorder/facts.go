@@ -9,21 +9,27 @@ import (
 
 // Facts are what the index and the reader take from an event.
 type Facts struct {
-	Time     time.Time     `json:"time"`
-	Kind     string        `json:"kind"`
-	Number   uint64        `json:"number,omitempty"`
-	Command  string        `json:"command,omitempty"`
-	Text     string        `json:"normalized,omitempty"` // without literals
-	Verdict  string        `json:"verdict,omitempty"`
-	Rules    []string      `json:"rules,omitempty"`
-	Reason   string        `json:"reason,omitempty"`
-	Remedy   string        `json:"remedy,omitempty"`
-	Code     string        `json:"code,omitempty"`
-	Masked   []string      `json:"masked,omitempty"`
-	Masks    []string      `json:"masks,omitempty"` // of Masked, in its order
-	Revealed []string      `json:"revealed,omitempty"`
-	Why      string        `json:"justification,omitempty"` // of what is revealed
-	Detected []string      `json:"detected,omitempty"`      // "ssn x3 in clinic.notes.body"
+	Time          time.Time `json:"time"`
+	Kind          string    `json:"kind"`
+	Number        uint64    `json:"number,omitempty"`
+	Command       string    `json:"command,omitempty"`
+	Text          string    `json:"normalized,omitempty"` // without literals
+	Verdict       string    `json:"verdict,omitempty"`
+	Rules         []string  `json:"rules,omitempty"`
+	Reason        string    `json:"reason,omitempty"`
+	Remedy        string    `json:"remedy,omitempty"`
+	Code          string    `json:"code,omitempty"`
+	Masked        []string  `json:"masked,omitempty"`
+	Masks         []string  `json:"masks,omitempty"` // of Masked, in its order
+	Revealed      []string  `json:"revealed,omitempty"`
+	Why           string    `json:"justification,omitempty"` // of what is revealed
+	Would         string    `json:"would,omitempty"`         // what rules that only observe would have done
+	WouldRules    []string  `json:"would_rules,omitempty"`
+	WouldReason   string    `json:"would_reason,omitempty"`
+	WouldMasked   []string  `json:"would_masked,omitempty"`
+	WouldFiltered []string  `json:"would_filtered,omitempty"`
+
+	Detected []string      `json:"detected,omitempty"` // "ssn x3 in clinic.notes.body"
 	Status   string        `json:"status,omitempty"`
 	Rows     int64         `json:"rows,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`

@@ -87,7 +87,7 @@ func facts(glance *ocsf.Glancer, r *events.Record) (Facts, error) {
 		if err != nil || g.Kind != r.Kind.String() {
 			return decode(r) // which says what is wrong
 		}
-		return Facts{Time: g.Time, Number: g.Number, Verdict: g.Verdict, Rows: g.Rows}, nil
+		return Facts{Time: g.Time, Number: g.Number, Verdict: g.Verdict, Would: g.Would, Rows: g.Rows}, nil
 	}
 	return decode(r)
 }
@@ -225,7 +225,7 @@ func (s *sessionState) decided(f *Facts) {
 		s.statements++
 	}
 	s.count(f.Verdict, 1)
-	s.verdicts |= verdictBit(f.Verdict)
+	s.verdicts |= verdictBit(f.Verdict) | verdictBit(f.Would)
 	if f.Number >= s.number { // else it came late
 		s.number, s.verdict = f.Number, f.Verdict
 	}
@@ -240,11 +240,17 @@ func (s *sessionState) count(verdict string, n int64) {
 	}
 }
 
-// verdictBit is a verdict's place in a set of them, 0 for none that is known.
+// verdictBit is the place of a verdict, or of what would have been one, in a set of
+// them; 0 for none that is known.
 func verdictBit(verdict string) int64 {
 	for v := events.Deny; v <= events.Observed; v++ {
 		if v.String() == verdict {
 			return 1 << v
+		}
+	}
+	for w := events.WouldBlock; w.String() != ""; w++ {
+		if w.String() == verdict {
+			return 1 << (31 + w)
 		}
 	}
 	return 0

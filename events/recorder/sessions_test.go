@@ -77,7 +77,7 @@ func work(h *host, id string) {
 		Kind: events.Block, Session: s, Number: 2, Command: "DELETE", Normalized: "DELETE FROM patients", Writes: true,
 		Verdict: events.Blocked, Rules: []string{"no-destruction"}, Reason: "agents may not", Remedy: "ask", Code: "42501",
 	})
-	h.tell(events.Event{Kind: events.Statement, Session: s, Number: 3, Command: "SELECT", Normalized: "SELECT $1 / $2", Verdict: events.Allow})
+	h.tell(events.Event{Kind: events.Statement, Session: s, Number: 3, Command: "SELECT", Normalized: "SELECT $1 / $2", Verdict: events.Allow, Would: events.WouldMask, WouldRules: []string{"later"}, WouldMasked: []events.Field{{Schema: "public", Relation: "patients", Column: "city"}}})
 	h.tell(events.Event{Kind: events.Response, Session: s, Number: 3, Status: "error", Code: "22012"})
 	h.tell(events.Event{Kind: events.SessionClose, Session: s, Status: "ok", Rows: 5})
 }
@@ -113,6 +113,8 @@ func TestSessions(t *testing.T) {
 		{recorder.Filter{Workload: "billing"}, "bbb-1"},
 		{recorder.Filter{Resource: "other"}, ""},
 		{recorder.Filter{Verdict: "mask"}, "aaa-1"},
+		{recorder.Filter{Verdict: "would-mask"}, "aaa-1"},
+		{recorder.Filter{Verdict: "would-block"}, ""},
 		{recorder.Filter{Verdict: "block"}, "aaa-1"},
 		{recorder.Filter{Verdict: "deny"}, "aaa-2"},
 		{recorder.Filter{Since: noon.Add(2 * time.Second)}, "bbb-1 aaa-2"},

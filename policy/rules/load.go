@@ -175,7 +175,7 @@ func (p *Policy) conflicts() (errs []*Error) {
 				if o == x {
 					break // each pair once, at the later rule
 				}
-				if x.cond == nil && x.except == nil && o.masks[f] != m && surelyOverlap(limits[x], limits[o]) {
+				if x.cond == nil && x.except == nil && x.observe == o.observe && o.masks[f] != m && surelyOverlap(limits[x], limits[o]) {
 					errs = append(errs, &Error{x.file, x.fields[f], fmt.Sprintf(
 						"%s has another mask by rule %q (%s:%d), for some of the same identities: use one mask, or except them from one of the rules",
 						f, o.name, o.file, o.fields[f])})

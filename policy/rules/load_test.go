@@ -106,6 +106,10 @@ func TestErrors(t *testing.T) {
 		{"a limit of statements of one", "rules:" + ok + "\n    limits: {statement: {statements: 1}}\n", `8: statement: unknown field "statements"`},
 		{"a limit of a block", "rules:\n  - name: x\n    effect: block\n    limits: {hour: {rows: 1}}\n", "4: limits: only a rule that allows has limits"},
 		{"approvers", "rules:" + ok + "\n    approve: {by: {issuer: a, subjects: b}}\n", "8: approve: only a rule that asks for an approval has it"},
+		{"observe and allow", "rules:" + ok + "\n    observe: true\n", "8: observe: only what takes something away can be watched"},
+		{"observe and reveal", "rules:\n  - {name: x, effect: reveal, identity: \"*\", resource: a, reveal: a.b.c, observe: true}\n", "2: observe: only what takes"},
+		{"observe detectors", "rules:\n  - {name: x, effect: mask, identity: \"*\", resource: a, detect: ssn, on: \"*\", observe: true}\n", "2: observe: what detectors would find"},
+		{"observe nothing", "rules:\n  - {name: x, effect: block, observe: false}\n", "2: observe: write true, or leave it out"},
 		{"revealed", "rules:" + ok + "\n    reveal: [a.b.c]\n", "8: reveal: only a rule that reveals has it"},
 
 		{"allow nobody", "rules:\n  - name: x\n    effect: allow\n    resource: a\n    commands: read\n    relations: \"*\"\n", `2: rule "x" has no identity: what it allows must be said; "*" is all`},

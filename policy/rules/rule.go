@@ -40,6 +40,8 @@ type rule struct {
 
 	asks *policy.Approval // of a rule that asks for one; its Policy is set once all are read
 
+	observe bool // what it would do is told, and not done
+
 	record         *policy.Recording // nil: says nothing of it
 	reason, remedy string
 
@@ -87,6 +89,7 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		take("reveal", func(v *yaml.Node) { x.reveals = r.revealed(v) }),
 		take("justification", func(v *yaml.Node) { x.least = r.justification(v) }),
 		take("limits", func(v *yaml.Node) { x.limits = r.limits(v) }),
+		take("observe", func(v *yaml.Node) { x.observe = r.observes(v) }),
 	}) {
 		return x
 	}
@@ -191,6 +194,7 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 			x.commands.all = true
 		}
 	}
+	r.observed(x, given)
 	if x.record != nil && x.record.Level != policy.RecordFull && given["record_limit"] != nil {
 		r.bad(given["record_limit"], "record_limit: only record: full keeps anything of a result: leave one of them out")
 	}

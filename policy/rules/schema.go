@@ -85,6 +85,7 @@ func ruleMembers() map[string]form {
 		"reveal":        about("Fields that are shown in clear, schema.relation.column.", globsForm),
 		"justification": about("Characters that a justification has at least.", number(1, mostJustification)),
 		"approve":       about("Who may approve a statement, what of it, and for how long.", approveForm()),
+		"observe":       about("What the rule would do is told in events, and not done.", form{"const": true}),
 		"limits":        about("How much the rule lets through.", limitsForm()),
 	}
 }

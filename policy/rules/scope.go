@@ -51,6 +51,18 @@ func (c *candidate) sure() bool { return c.cond == nil && len(c.pending) == 0 }
 
 // Scope implements policy.Engine.
 func (p *Policy) Scope(s *policy.Session, now time.Time) *policy.Scope {
+	sc, observers := p.scope(s, now, false)
+	if len(observers) > 0 {
+		sc.Would, _ = p.scope(s, now, true)
+		sc.Would.Observers = observers
+		sc.Static = sc.Static && sc.Would.Static
+	}
+	return sc
+}
+
+// scope makes a scope of the rules that are enforced, or, with all, of those that
+// only observe too; observers are those of them that may be for the session.
+func (p *Policy) scope(s *policy.Session, now time.Time, all bool) (sc *policy.Scope, observers []string) {
 	b := builder{
 		session: s, vars: factsOf(s).at(now), static: true,
 		view: &view{policy: p, masks: map[events.Field]*masked{}, filter: map[policy.Relation][]string{}},
@@ -61,10 +73,15 @@ func (p *Policy) Scope(s *policy.Session, now time.Time) *policy.Scope {
 	b.view.facts = b.vars.facts
 	for _, rules := range [][]*rule{p.literal[s.Identity.Workload], p.general} {
 		for _, x := range rules {
-			b.consider(x)
+			if x.observe && x.who.match(&s.Identity) && x.where.match(s, false) {
+				observers = append(observers, x.name)
+			}
+			if !x.observe || all {
+				b.consider(x)
+			}
 		}
 	}
-	return b.finish()
+	return b.finish(), observers
 }
 
 // builder makes one session's scope.

@@ -52,6 +52,7 @@ type conn struct {
 	digests   []events.Digest
 	msg       []byte
 	req       policy.Request
+	would     would
 
 	analyzer query.Analyzer // base, or one within the open transaction
 	base     query.Analyzer // of what is committed

@@ -139,6 +139,9 @@ func (c *conn) analyzeText(sql []byte, text string, sc *policy.Scope, simple boo
 // preparedAnalysis and cursorAnalysis are the session's names for an analysis;
 // what is under way is waited for first.
 func (c *conn) preparedAnalysis(name string) *query.Analysis {
+	if c.would.asked {
+		return c.would.prepared[name]
+	}
 	p := c.statementNamed([]byte(name))
 	if p == nil {
 		return nil
@@ -155,6 +158,9 @@ func (c *conn) preparedAnalysis(name string) *query.Analysis {
 }
 
 func (c *conn) cursorAnalysis(name string) *query.Analysis {
+	if c.would.asked {
+		return c.would.cursors[name]
+	}
 	if p := c.portalNamed([]byte(name)); p != nil && !c.ofAnother(p) {
 		c.fetched = append(c.fetched, p)
 		return p.st.an
@@ -203,6 +209,7 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 		Kind: kind, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
 		Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
+		Would: c.would.take(),
 	}
 	c.mayAsk(sc, an)
 	d, err := c.s.Decide(c.ctx, &c.req)

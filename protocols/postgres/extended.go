@@ -302,6 +302,9 @@ func (c *conn) decidePortal(kind policy.RequestKind, p *portal, st *statement, s
 	if p.looked {
 		lookups = 0
 	}
+	if p.stmt != nil {
+		c.observe(sc, sql, false, p.stmt.types)
+	}
 	return c.decide(kind, st, sc, sql, c.digests, lookups, now)
 }
 

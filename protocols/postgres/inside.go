@@ -40,15 +40,25 @@ func (d *ddl) note(an *query.Analysis) {
 // unseen reports that relations may be there that the analyzer does not know.
 func (d *ddl) unseen() bool { return d.open && (d.seen == 0 || d.unread) }
 
+func (c *conn) openAnalyzer() error {
+	if c.base != nil {
+		return nil
+	}
+	a, release, err := c.p.o.Analyzer(c.ctx, c.pol.Resource, c.pol.Database)
+	if err == nil {
+		c.base, c.analyzer, c.release = a, a, release
+	}
+	return err
+}
+
 // analysis makes sure that there is an analyzer, and that what it knows of the
 // catalog is not older than the session's own DDL.
 func (c *conn) analysis(scope string) error {
-	if c.base == nil {
-		a, release, err := c.p.o.Analyzer(c.ctx, c.pol.Resource, c.pol.Database)
-		if err != nil {
-			return err
-		}
-		c.base, c.analyzer, c.release = a, a, release
+	if err := c.openAnalyzer(); err != nil {
+		return err
+	}
+	if c.would.asked {
+		return nil
 	}
 	d := &c.ddl
 	read := !d.unread && d.seen != 0 && d.seen == c.base.Version()

@@ -65,6 +65,7 @@ func (c *conn) query(body []byte) error {
 	if c.reverts(st.an) {
 		return c.refuseOpaque(true, codeUnsupported, "it goes on behind a ROLLBACK of what the transaction has defined", "Send its statements one by one.", sql, nil)
 	}
+	c.observe(sc, sql, true, nil)
 	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, st.an.Lookups, now)
 	if err == nil {
 		if err := c.record(d.Record(), now, sql, nil); err != nil {
