@@ -73,7 +73,7 @@ func TestObserveRules(t *testing.T) {
 					{"SELECT city FROM clinic.patients", ""},
 					{"SELECT count(*) FROM clinic.visits", "would-filter by own: clinic.visits"},
 					{"DELETE FROM clinic.patients WHERE false", `would-block by no deletes: rule "no deletes" blocks delete on clinic.patients`},
-					{"UPDATE clinic.visits SET id = id WHERE false", "would-hold by four eyes: "},
+					{"UPDATE clinic.patients SET city = city WHERE false", "would-hold by four eyes: "},
 					{"BEGIN", ""},
 					{"DECLARE c CURSOR FOR SELECT ssn FROM clinic.patients", "would-mask by numbers: clinic.patients.ssn"},
 					{"FETCH 1 FROM c", "would-mask by numbers: clinic.patients.ssn"},
