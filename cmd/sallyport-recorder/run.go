@@ -24,6 +24,7 @@ import (
 type options struct {
 	store, nats, nkey, key, consumer, metrics, logFormat string
 	grace, silence                                       time.Duration
+	log                                                  logOptions
 }
 
 func runCmd() *cobra.Command {
@@ -36,6 +37,10 @@ the one before it, and store them in DIR/records.db. A message is acknowledged
 after it is on stable storage; what comes twice is stored once. Gaps, forks,
 changed records, a second chain of a host and a host that went silent are alarms:
 logged, counted and kept in the store.
+
+What is stored goes into a transparency log, DIR/log, within a second: a tile log
+whose checkpoints are signed with DIR/log.key and, with --witnesses, by others,
+without whom none is published.
 
 Receipts signed with the recorder's key tell the hosts what they may forget.
 SIGTERM ends it cleanly; after a kill -9 it goes on where it was.
@@ -57,6 +62,9 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	f.StringVar(&o.key, "key", "", "private key that signs receipts (default DIR/recorder.key, made where there is none)")
 	f.StringVar(&o.consumer, "consumer", jetstream.RecorderConsumer, "durable consumer; stores that are to hold everything each need their own")
 	f.StringVar(&o.metrics, "metrics", "", "loopback ip:port of the Prometheus listener")
+	f.StringVar(&o.log.key, "log-key", "", "private key that signs the transparency log (default DIR/log.key, made where there is none)")
+	f.StringVar(&o.log.origin, "log-origin", "", "name of the transparency log (default made of its key)")
+	f.StringVar(&o.log.witnesses, "witnesses", "", "file with the policy of witnesses, whose quorum must sign each checkpoint")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.DurationVar(&o.grace, "grace", time.Minute, "how long a record may be missing before that is an alarm")
 	f.DurationVar(&o.silence, "silence", 5*time.Minute, "nothing from a host for so long is an alarm (0: never); hosts that are idle send a heartbeat each minute")
@@ -98,6 +106,11 @@ func (o *options) run(stop context.Context) error {
 	if err := o.serveMetrics(ctx, r, log); err != nil {
 		return err
 	}
+	logged, err := o.log.follow(ctx, o.store, store, log)
+	if err != nil {
+		return err
+	}
+	defer func() { cancel(nil); logged() }()
 	log.Info("recording", "store", o.store, "nats", nc.ConnectedUrlRedacted())
 	if err := r.Run(ctx); err != nil {
 		return err
@@ -132,8 +145,11 @@ func (o *options) serveMetrics(ctx context.Context, r *recorder.Recorder, log *s
 	records := prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_recorder_records_total", Help: "Records received and on stable storage, duplicates included."})
 	alarms := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_recorder_alarms_total", Help: "Alarms by kind."}, []string{"what"})
 	heard := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_recorder_heard_seconds", Help: "When something new last came from a host, in seconds since 1970."}, []string{"host"})
-	reg.MustRegister(records, alarms, heard, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.Heard = func(host string, at time.Time) { heard.WithLabelValues(host).Set(float64(at.UnixMilli()) / 1000) }
+	entries := prometheus.NewGauge(prometheus.GaugeOpts{Name: "sallyport_recorder_log_entries", Help: "Entries of the transparency log."})
+	failures := prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_recorder_log_failures_total", Help: "Times that the transparency log could not go on."})
+	o.log.logged, o.log.failed = func(n uint64) { entries.Set(float64(n)) }, failures.Inc
+	reg.MustRegister(records, alarms, heard, entries, failures, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.Stored = func(n int) { records.Add(float64(n)) }
 	r.Alarm = func(a recorder.Alarm) { alarms.WithLabelValues(a.What).Inc() }
 	return serve(ctx, o.metrics, reg, log)

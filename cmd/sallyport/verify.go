@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,10 +26,11 @@ type verifyReport struct {
 }
 
 func verifyCmd() *cobra.Command {
-	var store, folder, expect string
+	var store, folder, expect, export string
+	var log logFlags
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "verify --store DIR | --journal DIR",
+		Use:   "verify --store DIR | --export DIR | --journal DIR",
 		Short: "Prove that no record was removed, changed, reordered or inserted",
 		Long: `Recompute the hash of every record and follow every chain from its first one.
 The first record of a chain that was removed, changed, reordered, inserted, cut
@@ -37,18 +39,27 @@ own journal (as root, on the host; it may be in use), whose signed checkpoints a
 held against its key. What "sessions ls" lists is held against the records, and
 the recorder's alarms against each other.
 
+With --log-key what is stored is held against the transparency log, whose
+checkpoint must be signed by that key, and by each --witness-key: so the first
+record that is not what was logged is named although whole chains were computed
+anew. --export is a copy that sallyport-recorder made, and needs nothing else.
+
 A chain that somebody made anew as a whole, with all hashes, is sound in itself:
 keep the output of --json elsewhere and give it to the next run as --expect.
 
 Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 		Example: `  sallyport verify --store /var/lib/sallyport-recorder
+  sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub
   sallyport verify --store /srv/evidence --json > today.json
   sallyport verify --store /srv/evidence --expect yesterday.json
   sallyport verify --journal /var/lib/sallyport/journal`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if (store == "") == (folder == "") {
-				return configError(errors.New("name what to verify: --store or --journal"))
+			if len(nonEmpty(store, folder, export)) != 1 {
+				return configError(errors.New("name what to verify: --store, --export or --journal"))
+			}
+			if (folder != "" && log.given()) || (export != "" && log.key == "") {
+				return configError(errors.New("--export needs --log-key, the public key of its log; --journal has no log"))
 			}
 			noted, err := readNoted(expect)
 			if err != nil {
@@ -61,6 +72,14 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 				}
 				rep.Sound = rep.Journal.Fault == nil
 				return rep.tell(cmd.OutOrStdout(), asJSON)
+			}
+			if export != "" {
+				if err := cmd.Flags().Set("store", export); err != nil {
+					return err
+				}
+			}
+			if err := log.note(&noted, store, export != ""); err != nil {
+				return configError(err)
 			}
 			err = withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
 				r, err := recorder.Verify(ctx, s, noted)
@@ -76,10 +95,13 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&store, "store", "", "folder of the recorder's store")
+	f.StringVar(&export, "export", "", "folder that sallyport-recorder export made")
+	log.register(f)
 	f.StringVar(&folder, "journal", "", "folder of a host's journal")
 	f.StringVar(&expect, "expect", "", "an earlier run's --json output: its heads must still be there")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagDirname("export")
 	cmd.MarkFlagDirname("journal")
 	cmd.MarkFlagFilename("expect", "json")
 	return cmd
@@ -118,6 +140,9 @@ func readNoted(file string) (noted recorder.Noted, err error) {
 	if rep.Store.Alarm.ID > 0 {
 		noted.Alarm = &rep.Store.Alarm
 	}
+	if rep.Store.Log != nil {
+		noted.Log = &recorder.Logged{Earlier: &rep.Store.Log.Checkpoint}
+	}
 	for _, c := range rep.Store.Chains {
 		h := recorder.Head{Host: c.Host, Chain: c.Chain, Seq: c.Last}
 		if n, err := hex.Decode(h.Hash[:], []byte(c.Hash[:min(len(c.Hash), 64)])); err != nil || n != 32 {
@@ -135,6 +160,12 @@ func printReport(w io.Writer, rep *recorder.Report) error {
 		fmt.Fprintf(w, "host %s, chain %s: %d records, the last is %d, %s\n", render.Line(c.Host), render.Line(c.Chain), c.Records, c.Last, c.Hash)
 		if c.Waiting > 0 {
 			fmt.Fprintf(w, "  %d records wait for one that comes before them\n", c.Waiting)
+		}
+	}
+	if l := rep.Log; l != nil {
+		fmt.Fprintf(w, "log %s: %d entries, %s, signed by %s\n", render.Line(l.Origin), l.Size, l.Root, render.Line(strings.Join(l.Signed, ", ")))
+		if l.Unlogged > 0 {
+			fmt.Fprintf(w, "  %d entries are stored and not in the log yet\n", l.Unlogged)
 		}
 	}
 	for _, a := range rep.Alarms {

@@ -41,6 +41,7 @@ type adder struct {
 	w        *blockWriter
 	look     looker
 
+	logged    bool                // blocks and alarms get their place in the log
 	refused   map[string]*refused // by host
 	lastAlarm *alarmEnd           // nil: not known yet
 }
@@ -68,7 +69,9 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 	}
 	// The transaction as a whole ends with ctx; to watch it at each statement
 	// takes a goroutine each time.
-	return newAdder(context.WithoutCancel(ctx), tx, &s.glance, now), nil
+	a := newAdder(context.WithoutCancel(ctx), tx, &s.glance, now)
+	a.logged = true
+	return a, nil
 }
 
 func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Time) *adder {
@@ -308,7 +311,10 @@ func (a *adder) insert(c *chainState, rs []events.Record) error {
 
 func (a *adder) write(c *chainState, rs []events.Record) error {
 	heads, bodies := a.w.block(rs)
-	return a.exec(`INSERT INTO blocks VALUES (?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, rs[len(rs)-1].Seq, heads, bodies)
+	if err := a.exec(`INSERT INTO blocks VALUES (?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, rs[len(rs)-1].Seq, heads, bodies); err != nil {
+		return err
+	}
+	return a.leaf(c.Host, c.Chain, rs[0].Seq, 0)
 }
 
 // chain finds or makes the state of a record's chain.

@@ -128,7 +128,10 @@ func (a *adder) keepAlarms() error {
 	if a.lastAlarm == nil {
 		return nil
 	}
-	return a.exec(`UPDATE ends SET alarm = ?, alarm_link = ?`, a.lastAlarm.id, a.lastAlarm.link[:])
+	if err := a.exec(`UPDATE ends SET alarm = ?, alarm_link = ?`, a.lastAlarm.id, a.lastAlarm.link[:]); err != nil {
+		return err
+	}
+	return a.leaf("", "", 0, a.lastAlarm.id)
 }
 
 // bytes keeps an empty payload from becoming NULL.

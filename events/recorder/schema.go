@@ -105,7 +105,14 @@ CREATE INDEX alarms_time ON alarms (host, time);
 CREATE TABLE ends ( -- of what is told in one row after the other
 	one INTEGER PRIMARY KEY CHECK (one = 1), alarm INTEGER NOT NULL, alarm_link BLOB NOT NULL
 ) STRICT;
-`, then: linkAlarms}}
+`, then: linkAlarms}, {sql: `
+CREATE TABLE leaves ( -- the order in which blocks and alarms go into the transparency log: leaf is its index + 1
+	leaf INTEGER PRIMARY KEY, host TEXT NOT NULL, chain TEXT NOT NULL, first INTEGER NOT NULL,
+	alarm INTEGER NOT NULL                                  -- 0: a block
+) STRICT;
+CREATE UNIQUE INDEX leaves_first ON leaves (host, chain, first) WHERE alarm = 0;
+CREATE UNIQUE INDEX leaves_alarm ON leaves (alarm) WHERE alarm <> 0;
+`, then: leavesOf3}}
 
 func migrate(db *sql.DB) error {
 	tx, err := db.Begin() // immediate: two recorders that start together take turns

@@ -47,15 +47,17 @@ type ChainReport struct {
 // Report is the result of Verify. It is sound when there are no Faults.
 type Report struct {
 	Chains []ChainReport `json:"chains"`
-	Faults []Fault       `json:"faults"` // the first of each chain, of the alarms and of the list of sessions
+	Faults []Fault       `json:"faults"` // the first of each chain, of the alarms, of the list of sessions and of the log
 	Alarms []Alarm       `json:"alarms"` // raised while recording: the newest thousand
 	Alarm  AlarmHead     `json:"alarm"`  // the newest: its id is how many there are
+	Log    *LogReport    `json:"log,omitempty"`
 }
 
 // Noted is what was seen of a store earlier, and must be there still.
 type Noted struct {
 	Heads []Head
 	Alarm *AlarmHead // nil: nothing was noted
+	Log   *Logged    // the transparency log; nil: it is not looked at
 }
 
 const reportedAlarms = 1000
@@ -139,6 +141,12 @@ func Verify(ctx context.Context, s *SQLite, noted Noted) (Report, error) {
 	rep.Alarm, f, err = verifyAlarms(ctx, tx, noted.Alarm)
 	if err := more(f, err); err != nil {
 		return rep, err
+	}
+	if noted.Log != nil {
+		rep.Log, f, err = verifyLog(ctx, tx, noted.Log)
+		if err := more(f, err); err != nil {
+			return rep, err
+		}
 	}
 	rep.Alarms, err = readAlarms(ctx, tx, `SELECT * FROM (SELECT id, time, host, chain, seq, what, detail FROM alarms ORDER BY id DESC LIMIT ?) ORDER BY id`, reportedAlarms)
 	return rep, more(nil, err)

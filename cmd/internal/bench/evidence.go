@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -22,6 +23,8 @@ import (
 	"sallyport.dev/sallyport/events/journal"
 	"sallyport.dev/sallyport/events/ocsf"
 	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/events/recorder/follow"
+	"sallyport.dev/sallyport/events/recorder/tlog"
 )
 
 const (
@@ -44,7 +47,7 @@ func runEvidence(ctx context.Context, rounds int) error {
 		}
 	}
 	fmt.Printf("### evidence: %d statements of %d sessions\n\n", evidenceStatements, evidenceSessions)
-	fmt.Printf("| | records/s | statements lost | CPU, µs per record: journal | shipper and NATS | recorder | store, bytes per record |\n|---|---:|---:|---:|---:|---:|---:|\n")
+	fmt.Printf("| | records/s | statements lost | CPU, µs per record: journal | shipper and NATS | recorder | store, bytes per record | verified, records/s |\n|---|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, name := range []string{"a backlog", "as they come"} {
 		pick := func(f func(*evidenceRun) float64) float64 {
 			var v []float64
@@ -53,10 +56,11 @@ func runEvidence(ctx context.Context, rounds int) error {
 			}
 			return median(v)
 		}
-		fmt.Printf("| %s | %.0f | %.0f | %.1f | %.1f | %.1f | %.0f |\n", name,
+		fmt.Printf("| %s | %.0f | %.0f | %.1f | %.1f | %.1f | %.0f | %.0f |\n", name,
 			pick(func(r *evidenceRun) float64 { return r.rate }), pick(func(r *evidenceRun) float64 { return r.lost }),
 			pick(func(r *evidenceRun) float64 { return r.journal }), pick(func(r *evidenceRun) float64 { return r.ship }),
-			pick(func(r *evidenceRun) float64 { return r.record }), pick(func(r *evidenceRun) float64 { return r.bytes }))
+			pick(func(r *evidenceRun) float64 { return r.record }), pick(func(r *evidenceRun) float64 { return r.bytes }),
+			pick(func(r *evidenceRun) float64 { return r.verified }))
 	}
 	fmt.Println()
 	return nil
@@ -68,6 +72,7 @@ type evidenceRun struct {
 	rate, lost            float64 // records per second, 0 when any was lost; statements
 	journal, ship, record float64
 	bytes                 float64
+	verified              float64 // records per second, held against the transparency log
 }
 
 // evidenceOnce records statements, with shipper and recorder at work meanwhile
@@ -173,10 +178,11 @@ func evidenceOnce(ctx context.Context, live bool) (out evidenceRun, err error) {
 		return out, err
 	}
 	out.record = perRecord(after-theirs, total)
-	held, size, err := evidenceHeld(ctx, store, total)
+	held, size, verified, err := evidenceHeld(ctx, store, key, total)
 	if err != nil {
 		return out, err
 	}
+	out.verified = verified
 	out.bytes = float64(size) / float64(total)
 	if out.lost = evidenceStatements - float64(held); out.lost == 0 {
 		out.rate = float64(total) / took.Seconds()
@@ -306,27 +312,45 @@ func record(ctx context.Context, url, seed, dir string) error {
 		return err
 	}
 	defer stop()
+	following := make(chan error, 1)
+	go func() { following <- follow.Run(ctx, store, follow.Options{Dir: recorder.LogFolder(dir), Key: key}) }()
 	fmt.Print(".")
-	return (&recorder.Recorder{Conn: nc, Store: store, Key: key}).Run(ctx)
+	err = (&recorder.Recorder{Conn: nc, Store: store, Key: key}).Run(ctx)
+	cancel()
+	return errors.Join(err, <-following)
 }
 
 // evidenceHeld verifies a store and counts its statements.
-func evidenceHeld(ctx context.Context, dir string, total uint64) (statements int, size int64, err error) {
+func evidenceHeld(ctx context.Context, dir string, key ed25519.PrivateKey, total uint64) (statements int, size int64, verified float64, err error) {
 	s, err := recorder.OpenReader(dir)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer s.Close()
-	rep, err := recorder.Verify(ctx, s, recorder.Noted{})
+	_, public, err := tlog.Signer(key, "")
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
+	keys := tlog.Keys{Log: public}
+	entries, err := s.Entries(ctx, 0, math.MaxInt32)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if err := recorder.AwaitLog(ctx, recorder.LogFolder(dir), keys, uint64(len(entries)), time.Minute); err != nil {
+		return 0, 0, 0, err
+	}
+	start := time.Now()
+	rep, err := recorder.Verify(ctx, s, recorder.Noted{Log: &recorder.Logged{Dir: recorder.LogFolder(dir), Keys: keys}})
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	verified = float64(rep.Chains[0].Records) / time.Since(start).Seconds()
 	if len(rep.Faults)+len(rep.Alarms) > 0 || len(rep.Chains) != 1 || rep.Chains[0].Last < total {
-		return 0, 0, fmt.Errorf("evidence: the store is not sound: %+v", rep)
+		return 0, 0, 0, fmt.Errorf("evidence: the store is not sound: %+v", rep)
 	}
 	sessions, err := s.Sessions(ctx, recorder.Filter{})
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	for _, x := range sessions {
 		statements += x.Statements
@@ -335,11 +359,11 @@ func evidenceHeld(ctx context.Context, dir string, total uint64) (statements int
 	for _, f := range files {
 		fi, err := os.Stat(f)
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 		size += fi.Size()
 	}
-	return statements, size, err
+	return statements, size, verified, err
 }
 
 func perRecord(d time.Duration, n uint64) float64 { return float64(d.Microseconds()) / float64(n) }

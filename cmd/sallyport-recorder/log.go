@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/events/jetstream"
+	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/events/recorder/follow"
+	"sallyport.dev/sallyport/events/recorder/tlog"
+)
+
+// logOptions are those of the transparency log.
+type logOptions struct {
+	key, origin, witnesses string
+
+	// For metrics; nil for none.
+	logged func(entries uint64)
+	failed func()
+}
+
+// follow has the transparency log follow the store until ctx ends. What it
+// returns waits for that. Where it can't it tries again, and recording goes on:
+// what is in no log is stored, and verify counts it.
+func (o *logOptions) follow(ctx context.Context, dir string, store *recorder.SQLite, log *slog.Logger) (func(), error) {
+	if o.key == "" {
+		o.key = filepath.Join(dir, "log.key")
+	}
+	key, err := jetstream.ReadPrivateKey(o.key)
+	if err != nil {
+		return nil, err
+	}
+	fo := follow.Options{Dir: recorder.LogFolder(dir), Key: key, Origin: o.origin, Log: log, Logged: o.logged}
+	if o.witnesses != "" {
+		if fo.Witnesses, err = os.ReadFile(o.witnesses); err != nil {
+			return nil, fmt.Errorf("--witnesses: %w", err)
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			err := follow.Run(ctx, store, fo)
+			if err == nil {
+				continue
+			}
+			log.Error("ALARM: the transparency log does not go on", "error", err)
+			if o.failed != nil {
+				o.failed()
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Second):
+			}
+		}
+	}()
+	return func() { <-done }, nil
+}
+
+func exportCmd() *cobra.Command {
+	var store, to, key, origin string
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "export --store DIR --output DIR",
+		Short: "Copy the evidence, to be verified elsewhere",
+		Long: `Copy the store and its transparency log into a folder that is not there yet, as
+of one moment at which the log has all of it. Recorders wait meanwhile, and lose
+nothing. "sallyport verify --export" proves it with the log's public key alone.
+
+The copy holds what the store holds: exact statements, and rows as the agents
+saw them.`,
+		Example: `  sallyport-recorder export --store /var/lib/sallyport-recorder --output /srv/evidence-2026-11
+  sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if key == "" {
+				key = filepath.Join(store, "log.key")
+			}
+			if _, err := os.Stat(key); err != nil {
+				return fmt.Errorf("the log's key: %w (sallyport-recorder run makes it)", err)
+			}
+			k, err := jetstream.ReadPrivateKey(key)
+			if err != nil {
+				return err
+			}
+			_, v, err := tlog.Signer(k, origin)
+			if err != nil {
+				return err
+			}
+			return recorder.Export(cmd.Context(), store, to, tlog.Keys{Log: v}, wait)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&store, "store", "", "folder of the store")
+	f.StringVar(&to, "output", "", "folder to make")
+	f.StringVar(&key, "log-key", "", "key of the transparency log (default DIR/log.key)")
+	f.StringVar(&origin, "log-origin", "", "name of the transparency log, as run has it")
+	f.DurationVar(&wait, "wait", 20*time.Second, "how long to wait for the log to have all that is stored")
+	cmd.MarkFlagRequired("store")
+	cmd.MarkFlagRequired("output")
+	cmd.MarkFlagDirname("store")
+	return cmd
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"sallyport.dev/sallyport/events/recorder"
+)
+
+// logFlags say against which transparency log a store is held.
+type logFlags struct {
+	dir, key  string
+	witnesses []string
+}
+
+func (l *logFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&l.key, "log-key", "", "file with the public key of the transparency log (sallyport-recorder key --log)")
+	f.StringArrayVar(&l.witnesses, "witness-key", nil, "file with the public key of a witness who must have signed; may be given again")
+	f.StringVar(&l.dir, "log", "", "folder of the transparency log (default log in the store)")
+}
+
+func (l *logFlags) given() bool { return l.key != "" || l.dir != "" || len(l.witnesses) > 0 }
+
+// note adds the log, if there is a key, to what is known of a store; all is that
+// the log must have all of it.
+func (l *logFlags) note(n *recorder.Noted, store string, all bool) (err error) {
+	if l.key == "" {
+		if l.given() {
+			return errors.New("--log and --witness-key need --log-key, the public key of the log")
+		}
+		if n.Log != nil {
+			return errors.New("--expect noted the transparency log: give --log-key, its public key, to have it looked at again")
+		}
+		return nil
+	}
+	if n.Log == nil {
+		n.Log = new(recorder.Logged)
+	}
+	n.Log.All = all
+	if n.Log.Dir = l.dir; l.dir == "" {
+		n.Log.Dir = recorder.LogFolder(store)
+	}
+	if n.Log.Keys.Log, err = readVerifierKey(l.key); err != nil {
+		return err
+	}
+	for _, file := range l.witnesses {
+		k, err := readVerifierKey(file)
+		if err != nil {
+			return err
+		}
+		n.Log.Keys.Witnesses = append(n.Log.Keys.Witnesses, k)
+	}
+	return nil
+}
+
+// readVerifierKey reads a key in the form of signed notes: NAME+HASH+KEY.
+func readVerifierKey(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	k := strings.TrimSpace(string(b))
+	if strings.Count(k, "+") < 2 || strings.ContainsAny(k, "\n ") {
+		return "", fmt.Errorf("%s: not a key of the form NAME+HASH+KEY, as sallyport-recorder key --log prints it", file)
+	}
+	return k, nil
+}
