@@ -96,7 +96,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 	f := cmd.Flags()
 	f.StringVar(&store, "store", "", "folder of the recorder's store")
 	f.StringVar(&export, "export", "", "folder that sallyport-recorder export made")
-	log.register(f)
+	log.register(cmd)
 	f.StringVar(&folder, "journal", "", "folder of a host's journal")
 	f.StringVar(&expect, "expect", "", "an earlier run's --json output: its heads must still be there")
 	f.BoolVar(&asJSON, "json", false, "print JSON")

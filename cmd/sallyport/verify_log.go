@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/events/recorder"
 )
@@ -17,7 +17,8 @@ type logFlags struct {
 	witnesses []string
 }
 
-func (l *logFlags) register(f *pflag.FlagSet) {
+func (l *logFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&l.key, "log-key", "", "file with the public key of the transparency log (sallyport-recorder key --log)")
 	f.StringArrayVar(&l.witnesses, "witness-key", nil, "file with the public key of a witness who must have signed; may be given again")
 	f.StringVar(&l.dir, "log", "", "folder of the transparency log (default log in the store)")

@@ -160,7 +160,7 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 			if f.Status == "" { // else it tells its outcome
 				f.Rows, f.Bytes, f.Status, f.Duration, f.Detected = q.Rows, q.Bytes, q.Status, q.Duration, q.Detected
 			}
-			q.Facts = f
+			q.Facts, q.RecordedOnly = f, f.Status == "interrupted"
 		case events.Response:
 			q := request(f.Number)
 			q.Rows = count(q.Rows + count(f.Rows))
