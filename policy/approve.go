@@ -67,6 +67,8 @@ type Exact struct {
 	Parameters []Parameter
 	// Names are the texts that names in the text stand for in the session.
 	Names []string
+	// Settings are those by which the texts of values are understood, name=value.
+	Settings []string
 }
 
 // Parameter is a bound one.

@@ -209,16 +209,23 @@ func TestAnythingElseDoesNotRun(t *testing.T) {
 		return func(a *policy.Asked) { f(&a.Request.Session.Identity) }
 	}
 	for name, c := range map[string]func(*policy.Asked){
-		"a literal":         func(a *policy.Asked) { a.Request.Text = strings.Replace(a.Request.Text, "'x'", "'y'", 1) },
-		"a space":           func(a *policy.Asked) { a.Request.Text += " " },
-		"more behind it":    func(a *policy.Asked) { a.Request.Text += "; DELETE FROM clinic.visits" },
-		"a parameter":       func(a *policy.Asked) { a.Exact.Parameters[0].Value = []byte("8") },
-		"its form":          func(a *policy.Asked) { a.Exact.Parameters[0].Binary = true },
-		"its type":          func(a *policy.Asked) { a.Exact.Parameters[0].Type = 25 },
-		"NULL":              func(a *policy.Asked) { a.Exact.Parameters[0] = policy.Parameter{Type: 23, Null: true} },
-		"empty":             func(a *policy.Asked) { a.Exact.Parameters[0] = policy.Parameter{Type: 23} },
-		"one more":          func(a *policy.Asked) { a.Exact.Parameters = append(a.Exact.Parameters, policy.Parameter{}) },
-		"none":              func(a *policy.Asked) { a.Exact.Parameters = nil },
+		"a literal":      func(a *policy.Asked) { a.Request.Text = strings.Replace(a.Request.Text, "'x'", "'y'", 1) },
+		"a space":        func(a *policy.Asked) { a.Request.Text += " " },
+		"more behind it": func(a *policy.Asked) { a.Request.Text += "; DELETE FROM clinic.visits" },
+		"a parameter":    func(a *policy.Asked) { a.Exact.Parameters[0].Value = []byte("8") },
+		"its form":       func(a *policy.Asked) { a.Exact.Parameters[0].Binary = true },
+		"its type":       func(a *policy.Asked) { a.Exact.Parameters[0].Type = 25 },
+		"NULL":           func(a *policy.Asked) { a.Exact.Parameters[0] = policy.Parameter{Type: 23, Null: true} },
+		"empty":          func(a *policy.Asked) { a.Exact.Parameters[0] = policy.Parameter{Type: 23} },
+		"one more":       func(a *policy.Asked) { a.Exact.Parameters = append(a.Exact.Parameters, policy.Parameter{}) },
+		"none":           func(a *policy.Asked) { a.Exact.Parameters = nil },
+		"a relation": func(a *policy.Asked) {
+			a.Request.Objects = []policy.Object{{Schema: "pg_temp_3", Name: "visits", Access: policy.Delete}}
+		},
+		"what it does": func(a *policy.Asked) {
+			a.Request.Objects = []policy.Object{{Schema: "clinic", Name: "visits", Access: policy.Read}}
+		},
+		"a setting":         func(a *policy.Asked) { a.Exact.Settings = []string{"datestyle=ISO, DMY"} },
 		"a name":            func(a *policy.Asked) { a.Exact.Names = []string{"SELECT 1"} },
 		"the database":      func(a *policy.Asked) { a.Request.Session.Database = "other" },
 		"the resource":      func(a *policy.Asked) { a.Request.Session.Resource = "other" },

@@ -71,7 +71,8 @@ type Where struct {
 type What struct {
 	Text       string      `json:"text"`
 	Parameters []Parameter `json:"parameters,omitempty"`
-	Names      []string    `json:"names,omitempty"` // texts that names in Text stand for
+	Names      []string    `json:"names,omitempty"`    // texts that names in Text stand for
+	Settings   []string    `json:"settings,omitempty"` // by which texts of values are understood
 	Commands   []string    `json:"commands,omitempty"`
 	Objects    []string    `json:"objects,omitempty"` // access and relation
 	Masked     []string    `json:"masked,omitempty"`  // protected fields that it touches, which stay masked
@@ -122,7 +123,7 @@ func number(h hash.Hash, n int) {
 
 // Key is the digest of all that an approval is of: rule and policy, who, where,
 // and, unless it is of the rule as a whole, the exact statement with its literals
-// and parameters. In a shape, a free parameter that has one of its values is any of
+// and parameters, what its names stand for, and how texts of values are understood. In a shape, a free parameter that has one of its values is any of
 // them.
 func Key(a *policy.Asked) (key [sha256.Size]byte) {
 	h := sha256.New()
@@ -144,6 +145,16 @@ func Key(a *policy.Asked) (key [sha256.Size]byte) {
 	}
 	if a.Covers != policy.ARule {
 		field(h, []byte(a.Request.Text))
+		number(h, len(a.Request.Objects)) // the same name may be another's by now
+		for _, o := range a.Request.Objects {
+			field(h, []byte(o.Access.String()))
+			field(h, []byte(o.Schema))
+			field(h, []byte(o.Name))
+		}
+		number(h, len(a.Exact.Settings))
+		for _, x := range a.Exact.Settings {
+			field(h, []byte(x))
+		}
 		number(h, len(a.Exact.Names))
 		for _, x := range a.Exact.Names {
 			field(h, []byte(x))
@@ -198,7 +209,7 @@ func subject(a *policy.Asked, id, key string) (*Subject, error) {
 		By: a.By, Count: a.Count, Uses: a.Uses, Grant: a.Grant, Asked: asked, Until: asked.Add(a.Within),
 		Who:   whoOf(s),
 		Where: Where{Resource: s.Resource, Protocol: s.Protocol, Database: s.Database, User: s.User},
-		What:  What{Text: string([]byte(r.Text)), Names: slices.Clone(a.Exact.Names), Commands: slices.Clone(r.Commands), Writes: r.Writes},
+		What:  What{Text: string([]byte(r.Text)), Names: slices.Clone(a.Exact.Names), Settings: slices.Clone(a.Exact.Settings), Commands: slices.Clone(r.Commands), Writes: r.Writes},
 		Says:  Says{Justification: s.Justification(), Application: s.Application},
 	}
 	if s.Event != nil {

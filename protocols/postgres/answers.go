@@ -271,6 +271,7 @@ func (c *conn) parameterStatus(msg []byte) (action, error) {
 		return replaced, nil
 	}
 	c.settings.note(string(name), string(value))
+	c.readings.note(string(name), string(value))
 	c.unsafe.Store(c.settings.problem())
 	return c.scrubLast(msg, headLen+len(name)+1)
 }

@@ -28,6 +28,7 @@ type wording struct {
 
 // Exact implements policy.Wording.
 func (w *wording) Exact() (x policy.Exact, err error) {
+	x.Settings = w.c.readings.list()
 	for _, p := range w.c.named {
 		text := p.sql
 		if p.sent == "" {

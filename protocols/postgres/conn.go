@@ -27,18 +27,19 @@ type conn struct {
 	pol *policy.Session // of the goroutine that reads the client
 	ctx context.Context
 
-	client  *wire.Reader
-	login   policy.Decision // covers what is of the session, not of a statement
-	number  uint64          // of the latest statement
-	dead    bool            // a refusal will fail: the server skips all up to Sync
-	ddl     ddl
-	batch   bool        // the server was sent messages that no Sync has followed yet
-	fetched []*portal   // cursors that the message's text names
-	named   []*prepared // ... and prepared statements
-	wording wording
-	under   *policy.Cover          // what the next decision is to go on under
-	held    atomic.Pointer[func()] // withdraws what the session waits for; nil: for nothing
-	explain bool                   // statements are explained, in place of being run; see mode
+	client   *wire.Reader
+	login    policy.Decision // covers what is of the session, not of a statement
+	number   uint64          // of the latest statement
+	dead     bool            // a refusal will fail: the server skips all up to Sync
+	ddl      ddl
+	batch    bool        // the server was sent messages that no Sync has followed yet
+	fetched  []*portal   // cursors that the message's text names
+	named    []*prepared // ... and prepared statements
+	wording  wording
+	readings readings
+	under    *policy.Cover          // what the next decision is to go on under
+	held     atomic.Pointer[func()] // withdraws what the session waits for; nil: for nothing
+	explain  bool                   // statements are explained, in place of being run; see mode
 	// switched: whether they are may change with a transaction's end.
 	switched  bool
 	voiced    bool // whom it speaks for may not be for the session; see settle

@@ -104,6 +104,11 @@ func (c *conn) describeClient(g *greeting) {
 		c.pol.Database = c.pol.User
 	}
 	c.pol.Application = g.get(applicationName)
+	if ps, err := g.settings(); err == nil {
+		for _, p := range ps {
+			c.readings.note(p.name, p.value)
+		}
+	}
 	e := c.pol.Event
 	e.User, e.Database, e.Application = c.pol.User, c.pol.Database, c.pol.Application
 	if a := c.s.Account(); a != nil { // what the client calls itself is its claim only

@@ -48,6 +48,16 @@ func SettingAllowed(name, value string) bool {
 	return ok && (may == nil || may(value))
 }
 
+// Reads reports whether a setting says how the texts of values are understood: of
+// dates, times, intervals, amounts of money, numbers by a pattern, XML.
+func Reads(name string) bool {
+	switch strings.ToLower(name) {
+	case "datestyle", "intervalstyle", "timezone", "lc_monetary", "lc_numeric", "lc_time", "xmloption":
+		return true
+	}
+	return false
+}
+
 // Settable reports whether a client may set a parameter to some value.
 func Settable(name string) bool {
 	_, ok := settable[strings.ToLower(name)]

@@ -30,6 +30,11 @@ func (w *walker) set(s *pg.VariableSetStmt) {
 		w.remedy = "have the administrator set it for the role or the database"
 		return
 	}
+	if changes := s.Kind == pg.VariableSetKind_VAR_SET_VALUE || s.Kind == pg.VariableSetKind_VAR_SET_CURRENT; changes && w.b.scope.Approves && query.Reads(name) {
+		w.refuse("setting %s may not be changed where statements need approvals: what was approved must mean the same when it runs", s.Name)
+		w.remedy = "set it when you connect (options, PGTZ, PGDATESTYLE), or have the administrator set it for the role"
+		return
+	}
 	for _, a := range s.Args {
 		w.byValue = true
 		v, ok := constantText(a)
