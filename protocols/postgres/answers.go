@@ -94,7 +94,7 @@ func (c *conn) ready(status byte) {
 	c.reply.touched.ready(status)
 	if c.queue.idle {
 		c.queue.voice.ended(c.reply.failed)
-		c.queue.explain.ended(c.reply.failed || c.queue.explain.failed)
+		c.queue.own.ended(c.reply.failed || c.queue.own.failed)
 		c.queue.names.transactionEnded()
 	}
 	c.queue.mu.Unlock()

@@ -41,19 +41,18 @@ type conn struct {
 	held     atomic.Pointer[func()] // withdraws what the session waits for; nil: for nothing
 	explain  bool                   // statements are explained, in place of being run; see mode
 	// switched: whether they are may change with a transaction's end.
-	switched  bool
-	voiced    bool // whom it speaks for may not be for the session; see settle
-	justified justified
-	latest    policy.Decision // of the latest statement that was sent
-	input     inputRecord
-	chunk     events.Chunk
-	current   step
-	key       []byte
-	lits      []span
-	digests   []events.Digest
-	msg       []byte
-	req       policy.Request
-	would     would
+	switched bool
+	voiced   bool            // whom it speaks for may not be for the session; see settle
+	latest   policy.Decision // of the latest statement that was sent
+	input    inputRecord
+	chunk    events.Chunk
+	current  step
+	key      []byte
+	lits     []span
+	digests  []events.Digest
+	msg      []byte
+	req      policy.Request
+	would    would
 
 	analyzer query.Analyzer // base, or one within the open transaction
 	base     query.Analyzer // of what is committed
@@ -358,9 +357,6 @@ func (c *conn) message(typ byte, body []byte) error {
 		return err
 	}
 	c.fetched, c.named = c.fetched[:0], c.named[:0]
-	if err := c.lapse(); err != nil {
-		return err
-	}
 	if err := c.mode(); err != nil {
 		return err
 	}

@@ -7,20 +7,22 @@ import (
 	"sallyport.dev/sallyport/policy"
 )
 
-// mode notes whether the next message's statement is explained: what may change
-// that is waited for.
+// mode notes whether the next message's statement is explained, and what it is
+// justified by: what may change that is waited for.
 func (c *conn) mode() error {
 	if !c.switched {
 		return nil
 	}
-	on, open, unsettled := c.queue.explains()
-	if unsettled {
+	o := c.queue.ownSettings()
+	if o.unsettled {
 		if err := c.barrier(); err != nil {
 			return err
 		}
-		on, open, _ = c.queue.explains()
+		o = c.queue.ownSettings()
 	}
-	c.explain, c.switched = on, on || open
+	c.explain = o.explain
+	c.pol.Justify(o.why)
+	c.switched = o.explain || o.explainOpen || o.why != "" || o.whyOpen
 	return nil
 }
 
@@ -47,8 +49,7 @@ func (c *conn) strays(st *statement) bool {
 	if !c.switched || len(st.an.Commands) < 2 {
 		return false
 	}
-	_, open, _ := c.queue.explains()
-	return open && slices.ContainsFunc(st.an.Commands, func(cmd string) bool { return turning[cmd] })
+	return c.queue.ownSettings().explainOpen && slices.ContainsFunc(st.an.Commands, func(cmd string) bool { return turning[cmd] })
 }
 
 // turning are the commands that may.
@@ -173,7 +174,7 @@ func (c *conn) switchNow(s *switching, now time.Time) (st *statement, d policy.D
 // sendSwitch sends c.msg, which changes the setting at the server.
 func (c *conn) sendSwitch(kind stepKind, s *switching, st *statement, d policy.Decision, now time.Time) error {
 	step := c.step(kind, st, c.scope(), d, now)
-	step.mark = mark{kind: markSet, set: *s}
+	step.mark = mark{kind: markSet, explain: setTo[bool]{to: s.on, local: s.local, is: true}}
 	c.switched = true
 	return c.run(step, st, d)
 }

@@ -100,12 +100,15 @@ func (s *switching) statement(sc *policy.Scope) *statement {
 	return &statement{an: an, normalized: string(norm), fingerprint: token.Fingerprint(norm)}
 }
 
-// mark is what a step does to whether statements are explained.
+// mark is what a step does to settings of the passage's own.
 type mark struct {
-	kind markKind
-	name string // of a savepoint
-	set  switching
+	kind    markKind
+	name    string // of a savepoint
+	explain setTo[bool]
+	why     setTo[string]
 }
+
+func (m *mark) sets() bool { return m.explain.is || m.why.is }
 
 type markKind uint8
 
@@ -154,8 +157,10 @@ func markOf(st *statement) (m mark, ok bool) {
 		w.word("savepoint")
 		m.kind = markRelease
 	case w.word("discard"), w.word("reset"):
-		m.kind = markSet
-		return m, w.word("all") && none()
+		if w.word("all") && none() {
+			m = mark{kind: markSet, explain: setTo[bool]{is: true}, why: setTo[string]{is: true}}
+		}
+		return m, m.sets()
 	default:
 		return m, false
 	}

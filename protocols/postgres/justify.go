@@ -97,71 +97,47 @@ func (j *justifying) statement(sc *policy.Scope) *statement {
 	return &statement{an: an, normalized: string(norm), fingerprint: token.Fingerprint(norm)}
 }
 
-// justified is how long a justification holds.
-type justified struct {
-	local bool // until the transaction ends
-	fresh bool // the server has not answered yet
+// unjustify has nothing that follows be justified.
+func (c *conn) unjustify() {
+	c.pol.Justify("")
+	c.queue.unjustify()
 }
 
-// justify has what follows be justified by j, or no more.
-func (c *conn) justify(j *justifying) {
-	c.pol.Justify(j.why)
-	c.justified = justified{}
-	if j.why != "" {
-		c.justified = justified{local: j.local, fresh: true}
-	}
-}
-
-// lapse holds a justification against what became of the SET and of its
-// transaction, before anything else is decided.
-func (c *conn) lapse() error {
-	if c.pol.Justification() == "" {
-		return nil
-	}
-	if c.justified.fresh || c.justified.local {
-		if err := c.barrier(); err != nil {
-			return err
-		}
-		c.justified.fresh = false
-	}
-	c.queue.mu.Lock()
-	failed, idle := c.queue.unjustified, c.queue.idle
-	c.queue.unjustified = false
-	c.queue.mu.Unlock()
-	if failed || c.justified.local && idle {
-		c.justify(&justifying{})
-	}
-	return nil
-}
-
-// unjustifies reports that a statement ends what a justification was given for: it
-// resets all settings, goes back in the transaction, or ends one that it was given
-// for.
+// unjustifies reports that nobody can tell what a text leaves of a justification: it
+// has several statements, of which one ends what it was given for, or is not known.
 func (c *conn) unjustifies(st *statement) bool {
 	if c.pol.Justification() == "" {
 		return false
 	}
+	several := len(st.an.Commands) > 1
 	for _, cmd := range st.an.Commands {
-		if cmd == "rollback" || cmd == "unknown" {
+		switch cmd {
+		case "unknown", "call", "do":
 			return true
+		case "rollback":
+			if several {
+				return true
+			}
 		}
 	}
-	return st.resets() || c.justified.local && mayEnd(st.an.Commands)
+	return several && (st.resets() || c.queue.ownSettings().whyOpen && mayEnd(st.an.Commands))
 }
 
 // justifyNow decides a text that says why.
 func (c *conn) justifyNow(j *justifying, now time.Time) (st *statement, d policy.Decision, r *refusal, err error) {
 	c.number++
-	c.justify(&justifying{})
+	c.pol.Justify("") // its own record is not justified by what was said before
 	sc := c.scope()
 	st = j.statement(sc)
-	d, r, err = c.decideOwn(st, sc, j.text, now)
+	if d, r, err = c.decideOwn(st, sc, j.text, now); r != nil {
+		c.unjustify()
+	}
 	return st, d, r, err
 }
 
 // refuseJustification refuses words that are no justification.
 func (c *conn) refuseJustification(simple bool, why string) error {
-	c.justify(&justifying{})
+	c.unjustify()
 	c.number++
 	return c.refuseOpaque(simple, codeUnsupported, why, "Say in a sentence what it is needed for.", nil, nil)
 }
@@ -186,10 +162,9 @@ func (c *conn) simpleJustify(j *justifying) error {
 // sendJustify sends c.msg, which sets it at the server.
 func (c *conn) sendJustify(kind stepKind, j *justifying, st *statement, d policy.Decision, now time.Time) error {
 	step := c.step(kind, st, c.scope(), d, now)
-	step.justifies = true
-	err := c.run(step, st, d)
-	c.justify(j)
-	return err
+	step.mark = mark{kind: markSet, why: setTo[string]{to: j.why, local: j.local, is: true}}
+	c.switched = true
+	return c.run(step, st, d)
 }
 
 // parseJustify prepares such a text. It is decided when it is executed.

@@ -50,8 +50,7 @@ type step struct {
 	reading   *reading       // what we asked for; nil: a description
 	copies    bool           // it may start a COPY from the client
 	voice     voice
-	justifies bool            // it says why something masked is to be seen
-	mark      mark            // what it does to whether statements are explained
+	mark      mark            // what it does to settings of our own
 	params    []uint32        // not nil: what the client is told of its parameters
 	ends      bool            // it may end a transaction, though a Sync does not follow
 	commits   bool            // it may end one; deferred constraints speak then
@@ -77,27 +76,27 @@ const (
 
 // queue is what both goroutines of a session share.
 type queue struct {
-	mu          sync.Mutex
-	moved       sync.Cond // something was answered, or over is set
-	steps       []step    // a ring
-	first, n    int
-	batch       uint64 // Syncs sent so far
-	skipping    bool   // the server skips all up to the next Sync
-	over        bool   // no answer will come any more
-	final       *refusal
-	copy        copyState
-	copies      int    // steps under way that may start a COPY
-	idle        bool   // the last ReadyForQuery was outside of a transaction
-	failed      bool   // ... or inside of one that has failed
-	rested      func() // nothing is under way; called with mu held
-	voice       heard
-	explain     explaining
-	turns       int // steps under way that may end a transaction
-	names       names
-	spare       *texts        // for the next step
-	unjustified bool          // a step that justifies has failed
-	cancelling  chan struct{} // closed when a cancel request of our own has been taken
-	fails       stepKind      // the step under way is to fail at the server: by a decoy of this kind
+	mu         sync.Mutex
+	moved      sync.Cond // something was answered, or over is set
+	steps      []step    // a ring
+	first, n   int
+	batch      uint64 // Syncs sent so far
+	skipping   bool   // the server skips all up to the next Sync
+	over       bool   // no answer will come any more
+	final      *refusal
+	copy       copyState
+	copies     int    // steps under way that may start a COPY
+	idle       bool   // the last ReadyForQuery was outside of a transaction
+	failed     bool   // ... or inside of one that has failed
+	rested     func() // nothing is under way; called with mu held
+	voice      heard
+	own        own
+	sets       int // steps under way that change one
+	turns      int // steps under way that may end a transaction
+	names      names
+	spare      *texts        // for the next step
+	cancelling chan struct{} // closed when a cancel request of our own has been taken
+	fails      stepKind      // the step under way is to fail at the server: by a decoy of this kind
 }
 
 func (q *queue) init() {
@@ -150,6 +149,9 @@ func (q *queue) push(s *step) fate {
 	if s.turns() {
 		q.turns++
 	}
+	if s.mark.sets() {
+		q.sets++
+	}
 	q.names.predict(&s.change, q.batch)
 	q.steps[(q.first+q.n)%len(q.steps)] = *s
 	q.n++
@@ -191,6 +193,9 @@ func (q *queue) pop() (s step) {
 	if s.turns() {
 		q.turns--
 	}
+	if s.mark.sets() {
+		q.sets--
+	}
 	if s.copies {
 		if q.copies--; q.copies == 0 {
 			q.copy = copyNone
@@ -212,7 +217,7 @@ func (q *queue) done() {
 	q.mu.Lock()
 	s := q.pop()
 	q.voice.said(&s, q.idle)
-	q.explain.did(&s, q.idle)
+	q.own.did(&s, q.idle)
 	q.names.confirm(&s.change)
 	q.moved.Broadcast()
 	q.settle()
@@ -232,9 +237,8 @@ func (q *queue) fail(skipped func(*step)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.pop()
-	q.unjustified = q.unjustified || s.justifies
 	q.voice.unsaid(&s)
-	q.explain.failed = true
+	q.own.failed = true
 	q.names.undo(&s.change, true)
 	if !s.kind.alone() {
 		q.skip(skipped)
@@ -247,7 +251,6 @@ func (q *queue) fail(skipped func(*step)) {
 func (q *queue) skip(skipped func(*step)) {
 	for q.n > 0 && q.steps[q.first].kind != stepSync {
 		s := q.pop()
-		q.unjustified = q.unjustified || s.justifies
 		q.voice.unsaid(&s)
 		q.names.undo(&s.change, false)
 		skipped(&s)

@@ -46,7 +46,7 @@ func (c *conn) query(body []byte) error {
 		return c.refuseUnanalysed(true, err, sql, nil)
 	}
 	if len(st.an.Commands) > 1 && c.unjustifies(st) {
-		c.justify(&justifying{})
+		c.unjustify()
 		if sc = c.scope(); sc.ID != st.an.ScopeID {
 			if st, err = c.analyze(sql, sc, true, nil); err != nil {
 				return c.refuseUnanalysed(true, err, sql, nil)
@@ -120,7 +120,7 @@ func (c *conn) run(s *step, st *statement, d policy.Decision) error {
 		err = c.limited(s)
 	}
 	if c.unjustifies(st) {
-		c.justify(&justifying{})
+		c.unjustify()
 	}
 	if c.s.Speaks() && st.resets() {
 		c.silence()

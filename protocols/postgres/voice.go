@@ -52,7 +52,7 @@ func (q *queue) tagged(tag []byte) {
 		q.mu.Lock()
 		q.voice.ended(back)
 		if q.n > 0 && q.steps[q.first].mark.kind != markRollbackTo {
-			q.explain.ended(back)
+			q.own.ended(back)
 		}
 		q.mu.Unlock()
 	}
