@@ -31,7 +31,7 @@ func TestCommandsAreExplained(t *testing.T) {
 		t.Errorf("%d commands found", n)
 	}
 	for _, list := range []string{
-		"discover", "doctor", "trust show", "trust install", "trust uninstall", "trust probe", "guard status", "sessions ls", "sessions show", "events tail", "verify", "policy check", "policy explain", "policy suggest", "policy test",
+		"discover", "doctor", "trust show", "trust install", "trust uninstall", "trust probe", "guard status", "sessions ls", "sessions show", "events tail", "verify", "policy check", "policy explain", "policy suggest", "policy test", "policy replay",
 	} {
 		c, _, err := rootCmd().Find(strings.Fields(list))
 		if err != nil || c.Flags().Lookup("json") == nil {

@@ -27,9 +27,10 @@ it is told to reload. docs/policy.md describes the language.`,
   sallyport policy check ./policy.d
   sallyport policy explain --as billing-agent --resource clinic --database clinic "SELECT ssn FROM clinic.patients"
   sallyport policy test policy.test.yaml
+  sallyport policy replay --policy new.yaml --since 24h
   sallyport policy schema > policy.schema.json`,
 	}
-	cmd.AddCommand(policyCheckCmd(), policyExplainCmd(), policySchemaCmd(), policySuggestCmd(), policyTestCmd())
+	cmd.AddCommand(policyCheckCmd(), policyExplainCmd(), policyReplayCmd(), policySchemaCmd(), policySuggestCmd(), policyTestCmd())
 	return cmd
 }
 

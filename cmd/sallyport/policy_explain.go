@@ -112,6 +112,8 @@ type explanation struct {
 	Relayed   bool     `json:"relayed,omitempty"` // byte for byte, without an analysis
 	Record    string   `json:"record,omitempty"`
 	Warnings  []string `json:"warnings,omitempty"`
+
+	masked, revealed []string // fields; masked with their masks' names
 }
 
 // undecodedRequest is of a session that can't be read.

@@ -121,6 +121,7 @@ func (q *inquiry) statement(ctx context.Context, s *policy.Session, now time.Tim
 	x.limits(e.Limits)
 	x.filters(sc, an.Filtered)
 	x.masks(sc, an)
+	x.shown(sc, an)
 	x.reveals(p, s, now, an)
 	x.detects(sc, an)
 	x.Warnings = a.warnings(sc)
@@ -157,6 +158,20 @@ func (q *inquiry) would(ctx context.Context, x *explanation, r *policy.Request, 
 	}
 	x.Would = fmt.Sprintf("%s by %s: %s", w.Verdict, strings.Join(w.Rules, ", "), strings.Join(what, ", "))
 	return nil
+}
+
+// shown notes what a statement that runs shows of protected fields.
+func (x *explanation) shown(sc *policy.Scope, an *query.Analysis) {
+	if !x.runs() {
+		return
+	}
+	for _, f := range an.Masked {
+		if k := sc.Mask(f).Kind; k == policy.MaskReveal {
+			x.revealed = append(x.revealed, f.String())
+		} else {
+			x.masked = append(x.masked, f.String()+" ("+k+")")
+		}
+	}
 }
 
 // names does to the session's names what a text did.
