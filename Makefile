@@ -39,6 +39,10 @@ demo: deps-run $(BINS) bin/demo ## Show a whole sallyport at work (as root); KEE
 bench: deps-bench $(BINS) bin/bench ## Compare with a direct connection and other relays (as root)
 	@bin/bench
 
+.PHONY: bench-slow
+bench-slow: ## Measure search over 10 million events (some minutes, and 3 GB below TMPDIR)
+	SALLYPORT_BENCH_EVENTS=10000000 go test ./events/recorder -run '^$$' -bench '^BenchmarkSearch$$' -timeout 2h
+
 .PHONY: deps-bench
 deps-bench:
 	@.ci/deps bench

@@ -61,22 +61,37 @@ func withStore(cmd *cobra.Command, f func(context.Context, *recorder.SQLite) err
 
 func sessionsLs() *cobra.Command {
 	var f recorder.Filter
-	var since string
+	var since, until, after string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List sessions, newest first",
+		Long: `List sessions, newest first. Filters that are given must all hold; --table and
+--text read what was said in each session that the others leave, and --text takes
+the statements as they were sent. The next page of a list begins --after the last
+session of the one before.`,
 		Example: `  sallyport sessions ls --workload billing-agent --verdict block
+  sallyport sessions ls --identity dr.grey --since 720h --until 24h --table patients
+  sallyport sessions ls --limit 100 --after 0198c2d1-77aa-7c3e-b0f2-6d1f3a5c9e10
   sallyport sessions ls --verdict would-mask
   sallyport sessions ls --since 2026-01-31T08:00:00Z --json | jq '.[].session'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if since != "" {
-				at, err := parseSince(since, time.Now())
+			for _, t := range []struct {
+				flag, given string
+				to          *time.Time
+			}{{"--since", since, &f.Since}, {"--until", until, &f.Until}} {
+				if t.given == "" {
+					continue
+				}
+				at, err := parseTime(t.flag, t.given, time.Now())
 				if err != nil {
 					return configError(err)
 				}
-				f.Since = at
+				*t.to = at
+			}
+			if f.Limit < 0 {
+				return configError(errors.New("--limit cannot be negative"))
 			}
 			switch f.Verdict {
 			case "", "allow", "mask", "block", "deny", "observed", "would-block", "would-hold", "would-mask", "would-filter":
@@ -84,6 +99,13 @@ func sessionsLs() *cobra.Command {
 				return configError(fmt.Errorf("--verdict %q: must be allow, mask, block, deny, observed, would-block, would-hold, would-mask or would-filter", f.Verdict))
 			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+				if after != "" {
+					x, err := s.Find(ctx, after)
+					if err != nil {
+						return err
+					}
+					f.After = &x
+				}
 				list, err := s.Sessions(ctx, f)
 				if err != nil {
 					return err
@@ -96,23 +118,32 @@ func sessionsLs() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
+	fl.StringVar(&f.Identity, "identity", "", "only of this workload, actor or principal")
 	fl.StringVar(&f.Workload, "workload", "", "only of this workload")
+	fl.StringVar(&f.Actor, "actor", "", "only of this agent")
+	fl.StringVar(&f.Principal, "principal", "", "only for this human or account")
 	fl.StringVar(&f.Resource, "resource", "", "only with this resource")
 	fl.StringVar(&f.Verdict, "verdict", "", "only with a request that was so decided: allow, mask, block, deny, observed; or would have been by rules that only observe: would-block, would-hold, would-mask, would-filter")
 	fl.StringVar(&since, "since", "", "only opened since: a duration (90m, 24h) or a time (RFC 3339)")
+	fl.StringVar(&until, "until", "", "only opened before: as --since")
+	fl.StringVar(&f.Table, "table", "", "only with a statement that touches this relation, with or without its schema")
+	fl.StringVar(&f.Text, "text", "", "only with a statement that has this in it")
+	fl.StringVar(&after, "after", "", "only what comes behind this session in the list")
 	fl.IntVar(&f.Limit, "limit", 0, "at most so many (0: all)")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"allow", "mask", "block", "deny", "observed", "would-block", "would-hold", "would-mask", "would-filter"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func parseSince(s string, now time.Time) (time.Time, error) {
+func parseSince(s string, now time.Time) (time.Time, error) { return parseTime("--since", s, now) }
+
+func parseTime(flag, s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(-d), nil
 	}
 	at, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return at, fmt.Errorf("--since %q: give a duration like 90m, or a time like 2026-01-31T08:00:00Z", s)
+		return at, fmt.Errorf("%s %q: give a duration like 90m, or a time like 2026-01-31T08:00:00Z", flag, s)
 	}
 	return at, nil
 }

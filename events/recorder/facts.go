@@ -19,6 +19,7 @@ type Facts struct {
 	Reason        string    `json:"reason,omitempty"`
 	Remedy        string    `json:"remedy,omitempty"`
 	Code          string    `json:"code,omitempty"`
+	Objects       []string  `json:"objects,omitempty"` // schema.relation
 	Masked        []string  `json:"masked,omitempty"`
 	Masks         []string  `json:"masks,omitempty"` // of Masked, in its order
 	Revealed      []string  `json:"revealed,omitempty"`

@@ -4,19 +4,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/events"
 )
-
-// Filter selects sessions; empty parts select all.
-type Filter struct {
-	Workload, Resource string
-	Verdict            string // sessions with at least one request of it
-	Since              time.Time
-	Limit              int // newest first; 0: all
-}
 
 // Session is a line of the list of sessions.
 type Session struct {
@@ -52,29 +43,6 @@ type Detail struct {
 
 const sessionColumns = `SELECT host, session, protocol, resource, destination, workload, actor, principal, user, db,
 	opened, closed, status, statements, masked, refused, rows FROM sessions `
-
-// Sessions lists sessions, newest first.
-func (s *SQLite) Sessions(ctx context.Context, f Filter) ([]Session, error) {
-	where, args := []string{"true"}, []any(nil)
-	and := func(cond string, arg any) { where, args = append(where, cond), append(args, arg) }
-	if f.Workload != "" {
-		and("workload = ?", f.Workload)
-	}
-	if f.Resource != "" {
-		and("resource = ?", f.Resource)
-	}
-	if !f.Since.IsZero() {
-		and("opened >= ?", f.Since.UnixNano())
-	}
-	if f.Verdict != "" {
-		and("verdicts & ? <> 0", verdictBit(f.Verdict))
-	}
-	limit := -1
-	if f.Limit > 0 {
-		limit = f.Limit
-	}
-	return s.sessions(ctx, "WHERE "+strings.Join(where, " AND ")+" ORDER BY opened DESC, session LIMIT ?", append(args, limit)...)
-}
 
 func (s *SQLite) sessions(ctx context.Context, rest string, args ...any) ([]Session, error) {
 	rows, err := s.db.QueryContext(ctx, sessionColumns+rest, args...)

@@ -112,7 +112,12 @@ CREATE TABLE leaves ( -- the order in which blocks and alarms go into the transp
 ) STRICT;
 CREATE UNIQUE INDEX leaves_first ON leaves (host, chain, first) WHERE alarm = 0;
 CREATE UNIQUE INDEX leaves_alarm ON leaves (alarm) WHERE alarm <> 0;
-`, then: leavesOf3}}
+`, then: leavesOf3}, {sql: `
+CREATE INDEX sessions_workload ON sessions (workload, opened);
+CREATE INDEX sessions_actor ON sessions (actor, opened);
+CREATE INDEX sessions_principal ON sessions (principal, opened);
+CREATE INDEX sessions_resource ON sessions (resource, opened);
+`}}
 
 func migrate(db *sql.DB) error {
 	tx, err := db.Begin() // immediate: two recorders that start together take turns

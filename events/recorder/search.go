@@ -1,0 +1,150 @@
+package recorder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// Filter selects sessions; empty parts select all.
+type Filter struct {
+	Identity                             string // workload, actor or principal
+	Workload, Actor, Principal, Resource string
+	Verdict                              string    // with at least one request of it
+	Since, Until                         time.Time // opened not before, and before
+	// Table and Text look into what was said: a statement that touches the relation
+	// (with its schema or without), and one that has the text in it, as it was sent
+	// or as the events have it, in any case of letters.
+	Table, Text string
+
+	After *Session // those behind this one in the list; nil: from the newest
+	Limit int      // newest first; 0: all
+}
+
+// Sessions lists sessions, newest first. Where an identity or a resource is given
+// it reads as many as it returns, by an index, unless Table or Text ask what was
+// said in them.
+func (s *SQLite) Sessions(ctx context.Context, f Filter) ([]Session, error) {
+	if f.Table == "" && f.Text == "" {
+		return s.page(ctx, &f, f.After, f.Limit)
+	}
+	out := []Session{}
+	for after := f.After; ; {
+		const some = 500
+		page, err := s.page(ctx, &f, after, some)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			said, err := s.said(ctx, page[i], &f)
+			if err != nil {
+				return nil, fmt.Errorf("recorder: session %s: %w", page[i].ID, err)
+			}
+			if !said {
+				continue
+			}
+			if out = append(out, page[i]); len(out) == f.Limit {
+				return out, nil
+			}
+		}
+		if len(page) < some {
+			return out, nil
+		}
+		after = &page[len(page)-1]
+	}
+}
+
+// page lists by what has a column.
+func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int) ([]Session, error) {
+	where, args := []string{}, []any{}
+	and := func(cond string, with ...any) { where, args = append(where, cond), append(args, with...) }
+	for _, c := range [...]struct{ column, is string }{
+		{"workload", f.Workload}, {"actor", f.Actor}, {"principal", f.Principal}, {"resource", f.Resource},
+	} {
+		if c.is != "" {
+			and(c.column+" = ?", c.is)
+		}
+	}
+	if !f.Since.IsZero() {
+		and("opened >= ?", f.Since.UnixNano())
+	}
+	if !f.Until.IsZero() {
+		and("opened < ?", f.Until.UnixNano())
+	}
+	if f.Verdict != "" {
+		and("verdicts & ? <> 0", verdictBit(f.Verdict))
+	}
+	if after != nil {
+		at := after.Opened.UnixNano()
+		and("opened <= ? AND (opened, -id) < (?, (SELECT -id FROM sessions WHERE host = ? AND session = ?))", at, at, after.Host, after.ID)
+	}
+	if limit <= 0 {
+		limit = -1
+	}
+	const order = " ORDER BY opened DESC, id LIMIT ?"
+	if f.Identity == "" {
+		return s.sessions(ctx, strings.Join(append([]string{"WHERE true"}, where...), " AND ")+order, append(args, limit)...)
+	}
+	// The newest of each column, by its index, and of these the newest.
+	var any3 []string
+	var all []any
+	for _, column := range [...]string{"workload", "actor", "principal"} {
+		cond := strings.Join(append([]string{column + " = ?"}, where...), " AND ")
+		any3 = append(any3, "SELECT id FROM (SELECT id FROM sessions WHERE "+cond+order+")")
+		all = append(append(append(all, f.Identity), args...), limit)
+	}
+	return s.sessions(ctx, "WHERE id IN ("+strings.Join(any3, " UNION ")+")"+order, append(all, limit)...)
+}
+
+// said reports whether statements of a session are as a filter wants them. What
+// can't be decoded says nothing: Show tells of it.
+func (s *SQLite) said(ctx context.Context, x Session, f *Filter) (bool, error) {
+	table, text := f.Table == "", f.Text == ""
+	want := strings.ToLower(f.Text)
+	has := func(s string) bool { return strings.Contains(strings.ToLower(s), want) }
+	var exact []byte // of the statement that is told, in pieces
+	var number uint64
+	for r, err := range s.of(ctx, x) {
+		if err != nil {
+			return false, err
+		}
+		switch r.Kind {
+		case 0:
+			if text {
+				continue
+			}
+			cs, err := events.ParseChunks(nil, r.Payload)
+			if err != nil {
+				continue
+			}
+			for _, c := range cs {
+				if c.Kind != events.ChunkStatement {
+					continue
+				}
+				if c.Number != number {
+					number, exact = c.Number, exact[:0]
+				}
+				exact = append(exact, c.Data...)
+				text = text || has(string(exact))
+			}
+		case events.Statement, events.Block:
+			v, err := decode(&r)
+			if err != nil {
+				continue
+			}
+			text = text || has(v.Text)
+			table = table || slices.ContainsFunc(v.Objects, func(o string) bool {
+				_, name, _ := strings.Cut(o, ".")
+				return strings.EqualFold(o, f.Table) || strings.EqualFold(name, f.Table)
+			})
+		}
+		if table && text {
+			return true, nil
+		}
+	}
+	return table && text, nil
+}
