@@ -164,11 +164,8 @@ func (r *Recorder) take(ctx context.Context, m js.Msg, in <-chan js.Msg) error {
 			full = true
 		}
 	}
-	msgs, batch := g.msgs, g.batch
-	slices.SortStableFunc(batch, func(x, y Message) int {
-		return cmp.Or(cmp.Compare(x.Host, y.Host), cmp.Compare(x.Record.Chain, y.Record.Chain), cmp.Compare(x.Record.Seq, y.Record.Seq))
-	})
-	heads, alarms, err := r.Store.Add(ctx, batch, time.Now())
+	msgs := g.msgs
+	heads, alarms, err := r.Store.Add(ctx, inOrder(g.batch), time.Now())
 	if err != nil {
 		return err
 	}
@@ -179,7 +176,7 @@ func (r *Recorder) take(ctx context.Context, m js.Msg, in <-chan js.Msg) error {
 		}
 	}
 	if r.Stored != nil {
-		r.Stored(len(batch))
+		r.Stored(len(g.batch))
 	}
 	r.receipts(ctx, heads)
 	return nil
@@ -274,4 +271,23 @@ func (r *Recorder) raise(alarms []Alarm) {
 			r.Alarm(a)
 		}
 	}
+}
+
+// inOrder returns records in the order of their chains; copies of one stay in the
+// order they came in. They are large, and mostly come as a few runs: what is sorted
+// is where they are.
+func inOrder(batch []Message) []Message {
+	at := make([]int32, len(batch))
+	for i := range at {
+		at[i] = int32(i)
+	}
+	slices.SortFunc(at, func(i, j int32) int {
+		x, y := &batch[i], &batch[j]
+		return cmp.Or(cmp.Compare(x.Host, y.Host), cmp.Compare(x.Record.Chain, y.Record.Chain), cmp.Compare(x.Record.Seq, y.Record.Seq), cmp.Compare(i, j))
+	})
+	out := make([]Message, len(batch))
+	for i, from := range at {
+		out[i] = batch[from]
+	}
+	return out
 }
