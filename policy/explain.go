@@ -17,7 +17,7 @@ type Explanation struct {
 
 // Explain says what Decide would make of a request, which is not to be sent. The
 // question is on the record, with the verdict Explained, when it returns. It
-// makes no Decision, and takes nothing off a limit.
+// makes no Decision, and takes a statement off what limits these.
 func (g *Gate) Explain(ctx context.Context, r *Request) (Explanation, error) {
 	now := g.now()
 	x := Explanation{Evaluation: g.evaluate(r, now)}
@@ -25,7 +25,7 @@ func (g *Gate) Explain(ctx context.Context, r *Request) (Explanation, error) {
 	x.Evaluation = x.granted()
 	x.Verdict = verdict(x.Effect, r)
 	if x.Verdict.Runs() {
-		if x.Over = g.allowance(r, x.Limits, now).reached(r.Lookups); x.Over != nil {
+		if x.Over = g.allowance(r, x.Limits, now).asked(r.Lookups); x.Over != nil {
 			x.Verdict, x.Rules, x.Reason, x.Remedy = events.Blocked, []string{x.Over.Rule}, x.Over.Reason, x.Over.Remedy
 		}
 	}

@@ -111,6 +111,20 @@ func (a *Allowance) reached(lookups int64) *Over {
 	return nil
 }
 
+// asked takes a statement off what is left that is explained, and not run.
+func (a *Allowance) asked(lookups int64) *Over {
+	if o := a.reached(lookups); o != nil || a == nil {
+		return o
+	}
+	now := a.now()
+	for i := range a.parts {
+		if o := a.parts[i].take(now, Amount{Statements: 1}); o != nil {
+			return o
+		}
+	}
+	return nil
+}
+
 // many reports that one statement looks too many values up.
 func (p *part) many(lookups int64) *Over {
 	if n := p.Limits.Statement.Lookups; n > 0 && lookups > n {

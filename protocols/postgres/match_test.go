@@ -314,7 +314,45 @@ func TestMatchOfFilteredRows(t *testing.T) {
 	}
 }
 
-// What is explained is not counted, and is counted when it runs all the same.
+// One value finds no other: not by a collation to which two are equal, nor by a type
+// that only goes by the name of a built-in one.
+func TestMatchFindsOneValue(t *testing.T) {
+	administer(t, `CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
+		`CREATE TABLE clinic.loose (id int, name text COLLATE public.loose, code text)`,
+		`INSERT INTO clinic.loose VALUES (1, 'CANARYLOOSE', 'CANARYCODE')`, `CREATE DOMAIN public.text AS pg_catalog.bpchar`)
+	defer administer(t, `DROP TABLE clinic.loose`, `DROP COLLATION public.loose`, `DROP DOMAIN public.text`)
+	p := start(t, strings.Replace(matchPolicy(many1000), "    fields:\n", "    fields:\n      clinic.loose.name: {mask: redact, match: equality}\n      clinic.loose.code: {mask: redact, match: equality}\n", 1))
+	r := p.raw()
+	for sql, want := range map[string]string{
+		"SELECT id FROM clinic.loose WHERE code = 'CANARYCODE'":                  "1",
+		"SELECT id FROM clinic.loose WHERE code = 'CANARYCODE'::pg_catalog.text": "1",
+		"SELECT id FROM clinic.loose WHERE code = 'CANARYCODE'::text":            "",
+		"SELECT id FROM clinic.loose WHERE name = 'canaryloose'":                 "",
+		"SELECT id FROM clinic.loose WHERE name = 'CANARYLOOSE'":                 "",
+	} {
+		for how, say := range map[string][]message{"simple": {q(sql)}, "extended": extended(sql)} {
+			if out := r.get(1, say...); strings.Join(out.rows, " ") != want {
+				t.Errorf("%s, %s: %s", sql, how, out.text)
+			}
+		}
+	}
+}
+
+// A question counts as a statement: who asks without end reaches the limit, of
+// which the SET took one.
+func TestQuestionsAreCounted(t *testing.T) {
+	p := start(t, strings.Replace(matchPolicy(""), "relations: [\"*.*\"]\n", "relations: [\"*.*\"]\n    limits: {hour: {statements: 4}}\n", 1))
+	r := p.raw()
+	const some = "SELECT id FROM clinic.patients WHERE id = 1"
+	r.get(1, q("SET sallyport.explain = on"))
+	for i := range 5 {
+		if out := r.get(1, q(some)); strings.Contains(out.text, "53400") != (i > 2) {
+			t.Errorf("question %d: %s", i+1, out.text)
+		}
+	}
+}
+
+// What is explained looks nothing up, and is counted when it runs all the same.
 func TestLookupsThatAreExplained(t *testing.T) {
 	p := start(t, matchPolicy("    limits: {hour: {lookups: 2}}\n"))
 	r := p.raw()

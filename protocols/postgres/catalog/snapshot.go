@@ -101,6 +101,7 @@ type Column struct {
 	Type      uint32
 	TypeName  string // as format_type prints it: qualified, with its modifier
 	Collation string // qualified and quoted; "" is the database's, or none
+	Loose     bool   // values that differ may be equal: the collation is nondeterministic
 	NotNull   bool
 	Generated bool
 	Identity  bool

@@ -91,6 +91,9 @@ func (a *Analyzer) Unfit(f events.Field, m policy.Mask) error {
 		if err := mask.Fits(m, maskType(s, c)); err != nil {
 			return fmt.Errorf("%s: %w", f, err)
 		}
+		if m.Match && c.Loose {
+			return fmt.Errorf("%s: match equality is not for a nondeterministic collation: one value would find others", f)
+		}
 		if m.Match && matchClass(baseType(s, c.Type)) == "" {
 			return fmt.Errorf("%s: match equality is not for its type: it can't be looked up", f)
 		}

@@ -210,7 +210,7 @@ func (w *walker) lift(cond *pg.Node, all []place) bool {
 // a mask of its own. false: one of these may not be matched.
 func (w *walker) matchable(r *catalog.Relation, name string) (fields []events.Field, ok bool) {
 	prot := w.guard(r).columns[name]
-	if prot == nil || prot.derived || !prot.mask.Match {
+	if c := r.Column(name); prot == nil || prot.derived || !prot.mask.Match || c == nil || c.Loose {
 		return nil, false
 	}
 	fields = slices.Clone(prot.fields)
@@ -312,7 +312,7 @@ func (w *walker) given(v *pg.Node, t *catalog.Type) *pg.Node {
 		}
 	case *pg.Node_TypeCast:
 		c := x.TypeCast
-		if class != classOf(c.TypeName) {
+		if class != w.classOf(c.TypeName) {
 			return nil
 		}
 		if p := c.Arg.GetParamRef(); p != nil {
@@ -334,19 +334,25 @@ func (w *walker) paramClass(n int32) (class string, known bool) {
 	case i < 0:
 		return "", true
 	case i < len(w.params):
-		return classOf(w.params[i]), true
+		return w.classOf(w.params[i]), true
 	case i < len(w.in.ParamTypes) && w.in.ParamTypes[i] != 0:
 		return matchClass(w.snap.TypeByOID[w.in.ParamTypes[i]]), true
 	}
 	return "", false
 }
 
-func classOf(t *pg.TypeName) string {
+func (w *walker) classOf(t *pg.TypeName) string {
 	names, ok := parts(t.GetNames())
 	if !ok || len(names) > 2 || len(names) == 2 && names[0] != "pg_catalog" || len(t.ArrayBounds) > 0 || t.Setof {
 		return ""
 	}
-	return matchClasses[names[len(names)-1]]
+	name := names[len(names)-1]
+	for _, t := range w.snap.Types[name] {
+		if len(names) == 1 && t.Schema != "pg_catalog" {
+			return "" // which one is meant is the server's to say
+		}
+	}
+	return matchClasses[name]
 }
 
 // looked notes that fields are compared by their stored values.
