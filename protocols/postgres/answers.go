@@ -183,6 +183,7 @@ func (c *conn) reportError(msg []byte) (action, error) {
 		return 0, garbled(err)
 	}
 	sanitize, rewritten := c.guarded.Load(), false
+	masked := sanitize
 	if r.have {
 		s := &r.cur
 		r.failed = true
@@ -193,11 +194,11 @@ func (c *conn) reportError(msg []byte) (action, error) {
 			r.buf = s.refusal.append(r.buf[:0], "ERROR")
 			return replaced, nil
 		}
-		sanitize, rewritten = r.touched.withholds(s), s.rewritten
+		sanitize, rewritten, masked = r.touched.withholds(s), s.rewritten, s.guard != nil
 		c.queue.copyFailed(s)
 	}
 	at := r.cur.place(int(e.m.Position))
-	if !c.changed(e, sanitize, rewritten) {
+	if !c.changed(e, sanitize, rewritten, masked) {
 		return passed, nil
 	}
 	if sanitize || rewritten {
@@ -208,15 +209,15 @@ func (c *conn) reportError(msg []byte) (action, error) {
 }
 
 // changed takes out of a report what the client must not be told, and reports
-// whether it did.
-func (c *conn) changed(e *report, sanitize, rewritten bool) bool {
+// whether it did. masked: something is, and definitions are not shown.
+func (c *conn) changed(e *report, sanitize, rewritten, masked bool) bool {
 	if sanitize {
 		e.sanitize()
 		return true
 	}
-	found := false
+	found := masked && e.withhold()
 	if s := c.watched(); s != nil {
-		found = c.scrub(e, s)
+		found = c.scrub(e, s) || found
 	}
 	if rewritten {
 		e.unmapped()
@@ -238,18 +239,18 @@ func (c *conn) notice(typ byte, msg []byte) (action, error) {
 		at := headLen + 4 // behind the process
 		return c.scrubLast(msg, at+bytes.IndexByte(msg[min(at, len(msg)):], 0)+1)
 	}
-	rewritten := false
+	rewritten, masked := false, protected
 	if c.reply.have {
-		protected, rewritten = c.reply.touched.withholds(&c.reply.cur), c.reply.cur.rewritten
+		protected, rewritten, masked = c.reply.touched.withholds(&c.reply.cur), c.reply.cur.rewritten, c.reply.cur.guard != nil
 	}
-	if !protected && !rewritten && c.watched() == nil {
+	if !protected && !rewritten && !masked && c.watched() == nil {
 		return passed, nil
 	}
 	e, err := readReport(msg[headLen:])
 	if err != nil {
 		return 0, garbled(err)
 	}
-	if !c.changed(e, protected, rewritten) {
+	if !c.changed(e, protected, rewritten, masked) {
 		return passed, nil
 	}
 	e.unmapped()

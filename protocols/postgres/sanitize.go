@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/jackc/pgproto3/v2"
 )
@@ -59,6 +61,29 @@ func encode(b []byte, m *pgproto3.ErrorResponse) []byte {
 func (r *report) unmapped() {
 	r.m.Position, r.m.InternalPosition, r.m.InternalQuery = 0, 0, ""
 }
+
+// withhold takes away the text of definitions: what a function was running, and
+// the lines of a context that quote it. It reports whether there was any.
+func (r *report) withhold() bool {
+	if r.m.InternalQuery == "" && !strings.Contains(r.m.Where, "SQL") { // a word of all languages
+		return false
+	}
+	var where []string
+	for line := range strings.SplitSeq(r.m.Where, "\n") {
+		if line == "" || traced.MatchString(line) {
+			where = append(where, line)
+		}
+	}
+	kept := strings.Join(where, "\n")
+	if kept == r.m.Where && r.m.InternalQuery == "" {
+		return false
+	}
+	r.m.Where, r.m.InternalPosition, r.m.InternalQuery = kept, 0, ""
+	return true
+}
+
+// traced are the lines of a context that quote nothing but a function's name.
+var traced = regexp.MustCompile(`^(PL/pgSQL function \S+ (line \d+ at [A-Za-z ]+|during [a-z ]+|while [a-z ]+)|SQL function "[^"]*" (statement \d+|during [a-z]+))$`)
 
 // sanitize leaves severity and SQLSTATE, and says the SQLSTATE in words: no
 // name, value or place of the server's own text.

@@ -143,8 +143,8 @@ func (s *reading) columns(ctx context.Context, c source) error {
 }
 
 func (s *reading) views(ctx context.Context, c source) error {
-	var rel uint32
-	var a, b, name string
+	var rel, oid uint32
+	var a, b, name, when string
 	var unique, ordered, clustered bool
 	var key numbers
 	on := func(f func(*Relation)) func() {
@@ -157,7 +157,9 @@ func (s *reading) views(ctx context.Context, c source) error {
 	return errors.Join(
 		c.each(ctx, viewsSQL, on(func(r *Relation) { r.Definition = a }), &rel, &a),
 		c.each(ctx, rulesSQL, on(func(r *Relation) { r.Rules = append(r.Rules, a) }), &rel, &a),
-		c.each(ctx, triggersSQL, on(func(r *Relation) { r.Triggers = append(r.Triggers, &Function{Schema: a, Name: b}) }), &rel, &a, &b),
+		c.each(ctx, triggersSQL, on(func(r *Relation) {
+			r.Triggers = append(r.Triggers, &Trigger{Function: Function{OID: oid, Schema: a, Name: b}, Condition: when})
+		}), &rel, &oid, &a, &b, &when),
 		c.each(ctx, policiesSQL, on(func(r *Relation) {
 			for _, e := range []string{a, b} {
 				if e != "" {
@@ -183,7 +185,7 @@ func (s *reading) code(ctx context.Context, c source) error {
 	var cast Cast
 	var ext bool
 	return errors.Join(
-		c.each(ctx, functionsSQL, func() { n := f; s.Functions[n.Name] = append(s.Functions[n.Name], &n) }, &f.OID, &f.Schema, &f.Name, &f.Extension),
+		s.functions(ctx, c),
 		c.each(ctx, builtinSQL, func() { s.Builtin[name] = true }, &name),
 		c.each(ctx, operatorsSQL, func() { n := f; s.Operators[n.Name] = append(s.Operators[n.Name], &n) }, &f.OID, &f.Schema, &f.Name, &f.Extension),
 		c.each(ctx, builtinOpSQL, func() { s.BuiltinOp[name] = true }, &name),
@@ -222,6 +224,7 @@ func (s *reading) constraints(ctx context.Context, c source) error {
 	var rel, typ, other uint32
 	var kind, expr string
 	var key, points numbers
+	var onDelete, onUpdate bool
 	return c.each(ctx, constraintsSQL, func() {
 		t, r, o := s.TypeByOID[typ], s.ByOID[rel], s.ByOID[other]
 		switch {
@@ -234,7 +237,7 @@ func (s *reading) constraints(ctx context.Context, c source) error {
 		case kind == "p" && r != nil:
 			r.PrimaryKey = s.names(rel, key)
 		case kind == "f" && (r != nil || o != nil):
-			f := &Reference{From: rel, To: other, Columns: s.names(rel, key), Points: s.names(other, points)}
+			f := &Reference{From: rel, To: other, Columns: s.names(rel, key), Points: s.names(other, points), OnDelete: onDelete, OnUpdate: onUpdate}
 			if r != nil {
 				r.References = append(r.References, f)
 			}
@@ -242,7 +245,7 @@ func (s *reading) constraints(ctx context.Context, c source) error {
 				o.Referenced = append(o.Referenced, f)
 			}
 		}
-	}, &rel, &typ, &other, &kind, &expr, &key, &points)
+	}, &rel, &typ, &other, &kind, &expr, &onDelete, &onUpdate, &key, &points)
 }
 
 // sumLiterals says of the snapshot what holds for any of its objects.

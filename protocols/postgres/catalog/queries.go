@@ -28,16 +28,25 @@ WHERE c.relkind IN ('v','m') AND n.nspname NOT IN ('pg_catalog', 'information_sc
 
 const rulesSQL = `SELECT ev_class, rulename::text FROM pg_catalog.pg_rewrite WHERE (rulename <> '_RETURN' OR ev_type <> '1') {of ev_class} ORDER BY oid`
 
-const triggersSQL = `SELECT t.tgrelid, n.nspname::text, p.proname::text
+const triggersSQL = `SELECT t.tgrelid, p.oid, n.nspname::text, p.proname::text, CASE WHEN t.tgqual IS NULL THEN '' ELSE pg_catalog.pg_get_triggerdef(t.oid) END
 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE NOT t.tgisinternal {of t.tgrelid} ORDER BY t.oid`
 
 const policiesSQL = `SELECT polrelid, coalesce(pg_catalog.pg_get_expr(polqual, polrelid), ''), coalesce(pg_catalog.pg_get_expr(polwithcheck, polrelid), '')
 FROM pg_catalog.pg_policy WHERE true {of polrelid} ORDER BY oid`
 
+// functionsSQL has lists as texts, whose parts a control character or a space divides.
 const functionsSQL = `SELECT p.oid, n.nspname::text, p.proname::text,
- EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
-FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+ EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'),
+ p.prokind::text, l.lanname::text, CASE WHEN l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL THEN p.prosrc ELSE '' END,
+ CASE WHEN p.prosqlbody IS NULL THEN '' ELSE pg_catalog.pg_get_function_sqlbody(p.oid) END,
+ coalesce(array_to_string(p.proconfig, chr(1)), ''), p.prosupport <> 0, coalesce(pg_catalog.pg_get_expr(p.proargdefaults, 0), ''),
+ array_to_string(coalesce(p.proallargtypes, p.proargtypes::oid[]) || p.prorettype || p.provariadic || coalesce(a.aggtranstype, 0) || coalesce(a.aggmtranstype, 0), ' '),
+ array_to_string(ARRAY(SELECT x.oid || ':' || x.proname FROM pg_catalog.pg_proc x WHERE x.oid = ANY (ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn,
+  a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[]) ORDER BY x.oid), chr(1)),
+ coalesce(a.agginitval, '') || coalesce(a.aggminitval, '')
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+LEFT JOIN pg_catalog.pg_aggregate a ON a.aggfnoid = p.oid
 WHERE (n.nspname NOT IN ('pg_catalog', 'information_schema') OR p.oid >= 16384) {of p.oid}`
 
 const builtinSQL = `SELECT DISTINCT proname::text FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND oid < 16384 {of oid}`
@@ -64,6 +73,7 @@ WHERE c.oid >= 16384 {of c.oid}`
 // constraintsSQL, indexesSQL and partitionsSQL name columns by their numbers.
 const constraintsSQL = `SELECT c.conrelid, c.contypid, c.confrelid, c.contype,
  CASE WHEN c.contype = 'c' THEN coalesce(pg_catalog.pg_get_expr(c.conbin, c.conrelid), '') ELSE '' END,
+ c.contype = 'f' AND c.confdeltype IN ('c', 'n', 'd'), c.contype = 'f' AND c.confupdtype IN ('c', 'n', 'd'),
  coalesce(c.conkey, '{}'), coalesce(c.confkey, '{}')
 FROM pg_catalog.pg_constraint c WHERE c.oid >= 16384 {of c.conrelid c.confrelid c.contypid} ORDER BY c.oid`
 

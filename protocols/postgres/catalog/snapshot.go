@@ -41,11 +41,11 @@ type Relation struct {
 	Parents  []uint32  // inherits from, or is a partition of
 	Children []uint32
 
-	Definition string      // of a view or materialized view, names qualified
-	Rules      []string    // names, other than a view's own
-	Triggers   []*Function // their functions; internal ones left out
-	Policies   []string    // expressions of row security policies
-	Checks     []string    // expressions of CHECK constraints
+	Definition string     // of a view or materialized view, names qualified
+	Rules      []string   // names, other than a view's own
+	Triggers   []*Trigger // internal ones left out
+	Policies   []string   // expressions of row security policies
+	Checks     []string   // expressions of CHECK constraints
 	Indexes    []*Index
 	References []*Reference // foreign keys of this relation
 	Referenced []*Reference // foreign keys that point here
@@ -77,6 +77,8 @@ type Partitioning struct {
 type Reference struct {
 	From, To        uint32
 	Columns, Points []string // of From, and of To in the same order
+	OnDelete        bool     // what is deleted of To changes or deletes rows of From
+	OnUpdate        bool     // the same of what is updated
 }
 
 // System reports whether the relation is the server's own.
@@ -114,6 +116,30 @@ type Function struct {
 	OID          uint32 // 0 of a trigger's or a cast's
 	Schema, Name string
 	Extension    bool // belongs to an extension
+
+	// Of an operator, a trigger's and a cast's there is nothing of what follows.
+	Kind     byte     // pg_proc.prokind: f, p, a, w
+	Language string   // sql, plpgsql, c, ...
+	Body     string   // of the first two, as it was written, or as the catalog prints it
+	Atomic   bool     // the latter: BEGIN ATOMIC or RETURN; names qualified
+	Config   []string // SET clauses, name=value
+	Support  bool     // has a planner support function
+	Defaults string   // of arguments, comma-separated, names qualified
+	Types    []uint32 // of arguments, result and an aggregate's state
+	Calls    []Call   // what an aggregate is made of
+	Initial  string   // what an aggregate's state begins with
+}
+
+// Call is a function by number; those below 16384 are built in.
+type Call struct {
+	OID  uint32
+	Name string
+}
+
+// Trigger is what runs when a relation is written.
+type Trigger struct {
+	Function
+	Condition string // the whole CREATE TRIGGER if it has a WHEN, names qualified; else ""
 }
 
 // String returns schema.name.

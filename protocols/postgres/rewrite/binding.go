@@ -59,11 +59,13 @@ type binding struct {
 
 	mu     sync.Mutex
 	guards map[uint32]*guard
+	bodies map[uint32]*body // of functions
+	calls  int              // how deep in them
 }
 
 // bind applies a scope to a snapshot.
 func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Scope) (*binding, error) {
-	b := &binding{a: a, snap: s, scope: sc, guards: map[uint32]*guard{}, rowTypes: map[uint32]*guard{}, own: map[uint32]map[string]*protection{}, filters: map[uint32]*rowFilter{}, hidden: map[uint32]string{}}
+	b := &binding{a: a, snap: s, scope: sc, guards: map[uint32]*guard{}, bodies: map[uint32]*body{}, rowTypes: map[uint32]*guard{}, own: map[uint32]map[string]*protection{}, filters: map[uint32]*rowFilter{}, hidden: map[uint32]string{}}
 	b.filterRows()
 	prot := map[uint32]map[string]*protection{}
 	refused := map[uint32]string{}

@@ -41,16 +41,23 @@ func (a *Analyzer) printed(ctx context.Context, sql string) (tree *pg.ParseResul
 }
 
 // inspect returns why an expression that the catalog printed is not known to
-// be harmless, "" when it is.
-func (b *binding) inspect(ctx context.Context, sql string) string {
+// be harmless to a relation's rows, "" when it is.
+func (b *binding) inspect(ctx context.Context, r *catalog.Relation, sql string) string {
 	n, err := b.a.expression(ctx, sql)
 	if err != nil {
 		return err.Error()
 	}
-	w := newWalker(b, nil)
-	w.locked = true
+	w := b.definition(nil)
 	w.expr(n)
-	return w.opaque
+	if w.speaks && b.keeps(r) {
+		w.refuse("it calls a function that sends messages, and may say what is stored")
+	}
+	return w.harmless()
+}
+
+// keeps reports that rows of a relation hold what is protected.
+func (b *binding) keeps(r *catalog.Relation) bool {
+	return !b.guardLocked(r).free() || b.filters[r.OID] != nil || b.hidden[r.OID] != ""
 }
 
 // implicit adds what reading the relation runs without naming it: the
@@ -61,7 +68,7 @@ func (b *binding) implicit(ctx context.Context, g *guard) {
 	}
 	g.sanitize = g.sanitize || len(g.columns) > 0
 	for _, e := range g.rel.Policies {
-		if why := b.inspect(ctx, e); why != "" {
+		if why := b.inspect(ctx, g.rel, e); why != "" {
 			g.opaque = fmt.Sprintf("a row security policy of %s.%s is not understood: %s", g.rel.Schema, g.rel.Name, why)
 			return
 		}
@@ -92,8 +99,8 @@ func (b *binding) code(ctx context.Context, r *catalog.Relation) string {
 		return fmt.Sprintf("%s has rule %s", name, r.Rules[0])
 	}
 	for _, t := range r.Triggers {
-		if !b.scope.Functions[t.String()] {
-			return fmt.Sprintf("%s has a trigger that calls %s, which the policy does not declare harmless", name, t)
+		if why := b.trigger(ctx, r, t); why != "" {
+			return fmt.Sprintf("%s has a trigger that calls %s, which the policy does not declare harmless: %s", name, t, why)
 		}
 	}
 	exprs := append(append([]string(nil), r.Checks...), r.Policies...)
@@ -105,8 +112,7 @@ func (b *binding) code(ctx context.Context, r *catalog.Relation) string {
 			exprs = append(exprs, i.Predicate)
 		}
 	}
-	w := newWalker(b, nil)
-	w.locked = true
+	w := b.definition(nil)
 	for _, c := range r.Columns {
 		if c.Expr != "" && !c.Identity && !isSequence(c.Expr) {
 			exprs = append(exprs, c.Expr)
@@ -119,7 +125,7 @@ func (b *binding) code(ctx context.Context, r *catalog.Relation) string {
 		return fmt.Sprintf("%s: %s", name, w.opaque)
 	}
 	for _, e := range exprs {
-		if why := b.inspect(ctx, e); why != "" {
+		if why := b.inspect(ctx, r, e); why != "" {
 			return fmt.Sprintf("a default, check or index of %s is not understood: %s", name, why)
 		}
 	}
@@ -144,8 +150,7 @@ func (b *binding) view(g *guard) {
 		return
 	}
 	def := tree.Stmts[0].Stmt
-	w := newWalker(b, nil)
-	w.locked = true
+	w := b.definition(nil)
 	w.query(def)
 	for _, o := range w.objects {
 		if o.Access != policy.Read {
@@ -169,10 +174,18 @@ func (b *binding) view(g *guard) {
 			return
 		}
 	}
+	if w.conversions(); w.opaque != "" {
+		g.opaque = fmt.Sprintf("the definition of view %s is not understood: %s", name, w.opaque)
+		return
+	}
 	// Its own expressions act on stored values, and so do its errors.
 	g.sanitize = w.sanitize
 	for _, sub := range w.subs {
 		g.sanitize = g.sanitize || !sub.guard.rel.System()
+	}
+	if w.speaks && g.sanitize {
+		g.opaque = fmt.Sprintf("view %s calls a function that sends messages, and may say what is stored", name)
+		return
 	}
 	if len(w.subs) == 0 {
 		return

@@ -7,7 +7,7 @@ import (
 // finish decides, with all names of the statement known, what each reference
 // can mean, and puts sub-selects in the place of guarded relations.
 func (w *walker) finish() {
-	if w.opaque != "" {
+	if w.conversions(); w.opaque != "" {
 		return
 	}
 	for _, n := range w.bare {

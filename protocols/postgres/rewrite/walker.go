@@ -23,8 +23,9 @@ type walker struct {
 	b      *binding
 	snap   *catalog.Snapshot
 	scope  *policy.Scope
-	in     *query.Input // nil while a definition is inspected
-	locked bool         // the binding is locked by us
+	in     *query.Input      // nil while a definition is inspected
+	locked bool              // the binding is locked by us
+	inside *catalog.Function // whose body this is
 
 	opaque, remedy string
 	code           string // SQLSTATE, where the server would refuse it itself
@@ -42,6 +43,9 @@ type walker struct {
 	changed  bool // the tree differs from the client's
 	local    bool // names of the session were looked up
 	byValue  bool // a literal's value was looked at
+
+	// What functions do that are called; see function.go.
+	reads, speaks, converts bool
 
 	// What may be masked on output; see output.go.
 	outermost bool // the statement's rows go to the client, alone in its text

@@ -59,6 +59,10 @@ func (t targetCheck) check(w *walker) {
 // by position.
 func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog.Relation {
 	w.writes = true
+	if w.locked { // in a definition
+		w.refuse("it writes")
+		return nil
+	}
 	g, rels := w.guardOf(v)
 	if g == nil {
 		return nil
@@ -80,6 +84,7 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 			w.refuse("%s", why)
 		}
 		w.neighbours(r)
+		w.acts(r, a, map[written]bool{})
 		w.target.all = append(w.target.all, written{r, a})
 	}
 	if g.filter != nil {
@@ -136,6 +141,31 @@ func (w *walker) neighbours(r *catalog.Relation) {
 	}
 }
 
+// acts looks at what foreign keys change along with a relation's rows.
+func (w *walker) acts(r *catalog.Relation, a policy.Access, seen map[written]bool) {
+	if a != policy.Update && a != policy.Delete || seen[written{r, a}] {
+		return
+	}
+	seen[written{r, a}] = true
+	for _, f := range r.Referenced {
+		from := w.snap.ByOID[f.From]
+		if from == nil || !(f.OnDelete && a == policy.Delete || f.OnUpdate && a == policy.Update) {
+			continue
+		}
+		if why := w.b.written(from); why != "" {
+			w.refuse("a foreign key changes %s.%s: %s", from.Schema, from.Name, why)
+			return
+		}
+		w.acts(from, policy.Update, seen)
+		w.acts(from, policy.Delete, seen)
+	}
+	for _, oid := range r.Children {
+		if ch := w.snap.ByOID[oid]; ch != nil {
+			w.acts(ch, a, seen)
+		}
+	}
+}
+
 func (w *walker) insert(s *pg.InsertStmt) {
 	w.command("insert")
 	defer w.with(s.WithClause)()
@@ -157,6 +187,7 @@ func (w *walker) insert(s *pg.InsertStmt) {
 			w.command("update")
 			for _, r := range rels {
 				w.object(r, policy.Update)
+				w.acts(r, policy.Update, map[written]bool{})
 			}
 		}
 		w.addItem("excluded", &item{})

@@ -19,24 +19,24 @@ BEGIN
 ;;
 INSERT INTO public.log (message) VALUES ('half')
 ;;
-SELECT public.double(1)
+SELECT public.leak(1)
 ;;
 COMMIT
 -- case: a write of one text that was denied in part
 -- effect: SELECT EXISTS (SELECT FROM public.log WHERE message = 'half')
-INSERT INTO public.log (message) VALUES ('half'); SELECT public.double(1)
+INSERT INTO public.log (message) VALUES ('half'); SELECT public.leak(1)
 -- case: a write of a batch that was denied in part
 -- effect: SELECT EXISTS (SELECT FROM public.log WHERE message = 'half')
 > parse - "INSERT INTO public.log (message) VALUES ('half')"
 > bind - - text
 > execute - 0
-> parse - "SELECT public.double(1)"
+> parse - "SELECT public.leak(1)"
 > bind - - text
 > execute - 0
 > sync
 -- case: the rest of a batch that was denied
 -- effect: SELECT EXISTS (SELECT FROM public.log WHERE message = 'rest')
-> parse - "SELECT public.double(1)"
+> parse - "SELECT public.leak(1)"
 > bind - - text
 > execute - 0
 > parse - "INSERT INTO public.log (message) VALUES ('rest')"
@@ -61,7 +61,7 @@ BEGIN
 ;;
 SET statement_timeout = 77
 ;;
-SELECT public.double(1)
+SELECT public.leak(1)
 ;;
 COMMIT
 ;;
@@ -71,7 +71,7 @@ BEGIN
 ;;
 PREPARE kept AS SELECT ssn FROM clinic.patients
 ;;
-SELECT public.double(1)
+SELECT public.leak(1)
 ;;
 ROLLBACK
 ;;
@@ -81,7 +81,7 @@ PREPARE kept AS SELECT public.leak(1)
 ;;
 EXECUTE kept
 -- case: a denied name that is taken later
-PREPARE kept AS SELECT public.double(1)
+PREPARE kept AS SELECT public.leak(1)
 ;;
 PREPARE kept AS SELECT ssn FROM clinic.patients
 ;;
@@ -131,7 +131,7 @@ COMMIT
 ;;
 SELECT ssn FROM kept
 -- case: DISCARD after a denial
-SELECT public.double(1)
+SELECT public.leak(1)
 ;;
 DISCARD ALL
 ;;
@@ -149,7 +149,7 @@ SELECT ssn FROM clinic.patients
 > parse a "SELECT ssn FROM clinic.patients"
 > bind p a text
 > sync
-> query "SELECT public.double(1)"
+> query "SELECT public.leak(1)"
 > execute p 0
 > sync
 > query "ROLLBACK"
@@ -159,7 +159,7 @@ SELECT ssn FROM clinic.patients
 -- case: a chain of transactions
 BEGIN
 ;;
-SELECT public.double(1)
+SELECT public.leak(1)
 ;;
 ROLLBACK AND CHAIN
 ;;

@@ -459,3 +459,35 @@ DEALLOCATE branches
 SELECT lower(daterange('2024-01-01', '2024-02-01')), to_tsvector('simple', 'a b'), xpath('/a/text()', '<a>b</a>'::xml), point(1, 2) <-> point(3, 4), B'101' | B'010'
 -- case: open columns of a table with masked ranges
 SELECT s.id, s.ward, p.name FROM clinic.stays s JOIN public.products p ON p.id = s.id WHERE s.ward IN ('a', 'b') ORDER BY s.id
+-- case: functions whose bodies are harmless
+SELECT id, helpers.net(price), helpers.net(price, rate => 0.1), helpers.size(price), helpers.label(p), p.label FROM public.products p ORDER BY id
+-- case: rows of functions whose bodies are harmless
+SELECT c.id, c.name, t.others FROM helpers.cheap(6) c LEFT JOIN helpers.tagged('a') t USING (id) ORDER BY c.id
+-- case: a function that calls itself
+SELECT helpers.factorial(g), public.double(g) FROM generate_series(1, 6) g
+-- case: aggregates of one's own
+SELECT id % 2 AS odd, helpers.longest(name), helpers.joined(',', VARIADIC array_agg(name ORDER BY id)) FROM public.products GROUP BY 1 ORDER BY 1
+-- case: what a function says
+SELECT helpers.positive(3), helpers.either(NULL, 'x'::text)
+-- case: what a function refuses
+SELECT helpers.positive(-3, 'count')
+-- case: a trigger that is harmless
+BEGIN
+;;
+INSERT INTO helpers.orders (id, n) VALUES (1, 5) RETURNING stamp
+;;
+UPDATE helpers.orders SET n = 6 WHERE id = 1 RETURNING stamp
+;;
+INSERT INTO helpers.orders (id, n) VALUES (2, -1)
+;;
+ROLLBACK
+-- case: a view of a harmless function
+SELECT size, count(*) FROM helpers.v_sizes WHERE helpers.size(id) <> 'none' GROUP BY size ORDER BY size
+-- case: harmless functions over open columns
+SELECT id, helpers.size(visits), helpers.longer(city, 'somewhere') FROM clinic.patients ORDER BY id
+-- case: a prepared call of a harmless function
+PREPARE sized AS SELECT helpers.size($1), helpers.net(price) FROM public.products WHERE id = $2
+;;
+EXECUTE sized(12, 3)
+;;
+DEALLOCATE sized
