@@ -49,7 +49,7 @@ SELECT helpers.treats()
 SELECT helpers.unicode()
 -- case: a function behind a dot in a body
 -- want: refused
-SELECT helpers.member()
+SELECT helpers.by_dot()
 -- case: a function behind a dot that a body would call
 -- want: refused
 SELECT p.told FROM public.products p WHERE id = 1

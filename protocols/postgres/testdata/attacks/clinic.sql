@@ -195,7 +195,7 @@ CREATE FUNCTION helpers.nested() RETURNS text LANGUAGE plpgsql AS 'BEGIN /* /* *
 CREATE FUNCTION helpers.treats() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN TREAT(''/etc/passwd'' AS pg_read_file); END';
 CREATE FUNCTION helpers.unicode() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT ssn FROM clinic.U&"p\0061tients" WHERE id = 1); END';
 CREATE FUNCTION public.told(p public.products) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM clinic.patients WHERE id = p.id';
-CREATE FUNCTION helpers.member() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT p . /* a */ told FROM public.products p WHERE id = 1); END';
+CREATE FUNCTION helpers.by_dot() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT p . /* a */ told FROM public.products p WHERE id = 1); END';
 CREATE FUNCTION helpers.child() RETURNS text LANGUAGE sql AS 'SELECT name FROM clinic.archived';
 CREATE FUNCTION helpers.gathers(text, int) RETURNS text LANGUAGE sql AS 'SELECT concat($1, (SELECT ssn FROM clinic.patients WHERE id = $2))';
 CREATE AGGREGATE helpers.gathered(int) (SFUNC = helpers.gathers, STYPE = text);
