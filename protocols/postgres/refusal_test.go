@@ -411,7 +411,7 @@ func TestUnsafeSettings(t *testing.T) {
 	r := p.raw()
 	for _, set := range []string{
 		"SET standard_conforming_strings = off", "SET client_encoding = 'LATIN1'", "SET NAMES 'SJIS'", "SELECT set_config('standard_conforming_strings', 'off', false)",
-		"SET LOCAL standard_conforming_strings TO off", "SET search_path = evil", "SET ROLE postgres", "SET SESSION AUTHORIZATION postgres", "SET log_min_messages = debug5", "SET client_min_messages = log",
+		"SET LOCAL standard_conforming_strings TO off", "SET search_path = evil, pg_catalog", "SET ROLE postgres", "SET SESSION AUTHORIZATION postgres", "SET log_min_messages = debug5", "SET client_min_messages = log",
 	} {
 		if out := r.ask(1, q(set)); !strings.HasPrefix(out, "E SERROR") || !strings.Contains(out, "sallyport: refused") {
 			t.Errorf("%s: %s", set, out)

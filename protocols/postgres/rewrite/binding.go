@@ -118,6 +118,7 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 	for _, g := range b.guards {
 		b.descend(g, g.rel)
 		b.copies(g)
+		b.computed(g)
 		b.implicit(ctx, g)
 		b.leaveOut(g)
 	}
@@ -280,6 +281,7 @@ func (b *binding) guardLocked(r *catalog.Relation) *guard {
 	case r.Kind == 'r' || r.Kind == 'p':
 		b.descend(g, r)
 		b.copies(g)
+		b.computed(g)
 	case r.Kind == 'S' && masked:
 		g.opaque = fmt.Sprintf("sequence %s.%s tells of rows of other relations", r.Schema, r.Name)
 	case r.Kind == 'f' && masked:

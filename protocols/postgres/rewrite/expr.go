@@ -207,6 +207,9 @@ func (w *walker) funcCall(n *pg.Node, f *pg.FuncCall) {
 		w.refuse("a function's name is not understood")
 		return
 	}
+	if w.settingCall(names, f) {
+		return
+	}
 	w.calledAt = f.Location
 	replace := w.function(names)
 	w.calledAt = -1

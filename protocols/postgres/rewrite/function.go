@@ -39,6 +39,7 @@ func (w *walker) may(f *catalog.Function) bool {
 	c := w.body(f)
 	if c.why != "" {
 		w.refuse("function %s is not declared harmless by the policy: %s", f, c.why)
+		w.computes = w.computes || f.Language == "sql" || f.Language == "plpgsql"
 		return false
 	}
 	w.takes(c)
@@ -54,6 +55,28 @@ func (w *walker) takes(c *body) {
 	w.speaks = w.speaks || c.speaks
 	w.converts = w.converts || c.converts
 	w.sanitize = w.sanitize || c.sanitize
+}
+
+// computed protects generated columns whose functions may have read anything: what
+// they found is stored. Of other languages nothing but the arguments is expected.
+func (b *binding) computed(g *guard) {
+	for _, c := range g.rel.Columns {
+		if !c.Generated || g.columns[c.Name] != nil || !b.scope.Protects() {
+			continue
+		}
+		w := b.definition(nil)
+		if n, err := b.a.expression(context.Background(), c.Expr); err == nil {
+			w.expr(n)
+		}
+		if !w.computes {
+			continue
+		}
+		if g.columns == nil {
+			g.columns = map[string]*protection{}
+		}
+		null := nullOf(b.base(c.Type))
+		g.columns[c.Name] = &protection{derived: true, value: null, null: null}
+	}
 }
 
 func (w *walker) body(f *catalog.Function) *body {

@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"regexp"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -25,6 +26,10 @@ func (w *walker) set(s *pg.VariableSetStmt) {
 		w.refuse("SET %s is not understood", s.Name)
 		return
 	}
+	if name == "search_path" && w.freePath() {
+		w.path(s.Args)
+		return
+	}
 	if !query.Settable(name) {
 		w.refuse("setting %s may not be changed", s.Name)
 		w.remedy = "have the administrator set it for the role or the database"
@@ -47,6 +52,63 @@ func (w *walker) set(s *pg.VariableSetStmt) {
 		}
 	}
 }
+
+// freePath reports that search_path makes no difference: what a statement and the
+// bodies that are looked at name is all that bear it. Functions that are declared
+// were declared with the path that their sessions had.
+func (w *walker) freePath() bool { return len(w.scope.Functions) == 0 }
+
+// path refuses schemas by which a name of the server's own catalog would mean
+// something else.
+func (w *walker) path(schemas []*pg.Node) {
+	w.byValue = true
+	for _, n := range schemas {
+		s, ok := constantText(n)
+		if !ok || s == "" && n.GetAConst().GetSval() == nil {
+			w.refuse("the value of setting search_path is not understood")
+			return
+		}
+		if s == "pg_catalog" || strings.HasPrefix(s, "pg_temp") {
+			w.refuse("setting search_path may not place %s", s)
+			return
+		}
+	}
+}
+
+// settingCall walks set_config and current_setting of constants, which are SET and
+// SHOW in other words, and reports whether a call is one.
+func (w *walker) settingCall(names []string, f *pg.FuncCall) bool {
+	call := names[len(names)-1]
+	if w.in == nil || w.locked || len(names) > 1 && names[0] != "pg_catalog" || len(names) > 2 || len(w.snap.Functions[call]) > 0 ||
+		f.Over != nil || f.AggFilter != nil || len(f.AggOrder) > 0 || f.FuncVariadic || f.AggDistinct || f.AggStar || len(f.Args) == 0 {
+		return false
+	}
+	for _, a := range f.Args {
+		if a.GetAConst() == nil {
+			return false
+		}
+	}
+	name := f.Args[0].GetAConst().GetSval()
+	switch {
+	case name == nil:
+		return false
+	case call == "current_setting":
+		w.byValue = true
+		return !w.masks() || shown[strings.ToLower(name.Sval)] || query.Settable(name.Sval)
+	case call != "set_config" || len(f.Args) != 3 || f.Args[1].GetAConst().GetSval() == nil:
+		return false
+	}
+	w.byValue = true
+	w.command("set")
+	value := f.Args[1].GetAConst().GetSval().Sval
+	if strings.ToLower(name.Sval) == "search_path" {
+		// A list, in which names may be quoted: those that are not are enough.
+		return w.freePath() && (value == "" || plainPath.MatchString(value)) && !strings.Contains(value, "pg_")
+	}
+	return query.SettingAllowed(name.Sval, value)
+}
+
+var plainPath = regexp.MustCompile(`^[a-z_][a-z0-9_]*( *, *[a-z_][a-z0-9_]*)*$`)
 
 // constantText returns the text of a constant in SET; a number that no check
 // looks at is "".

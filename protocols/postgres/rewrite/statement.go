@@ -278,6 +278,14 @@ func (w *walker) explain(s *pg.ExplainStmt) {
 	}
 	switch s.Query.GetNode().(type) {
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	case *pg.Node_ExecuteStmt: // of which nothing is known here but what it names
+		for _, o := range i.objects {
+			for _, r := range w.snap.ByName[o.Name] {
+				if i.masks() && !r.System() && !w.guard(r).free() {
+					w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of stored values", r.Schema, r.Name)
+				}
+			}
+		}
 	default:
 		w.refuse("EXPLAIN of %s is not understood", commandOf(s.Query))
 	}

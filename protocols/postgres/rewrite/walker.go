@@ -45,7 +45,7 @@ type walker struct {
 	byValue  bool // a literal's value was looked at
 
 	// What functions do that are called; see function.go.
-	reads, speaks, converts bool
+	reads, speaks, converts, computes bool
 
 	// What may be masked on output; see output.go.
 	outermost bool // the statement's rows go to the client, alone in its text

@@ -17,11 +17,45 @@ SELECT * FROM (WITH archived AS (SELECT 1 AS a) SELECT a.name FROM archived x, c
 -- want: refused
 WITH patients AS (SELECT * FROM clinic.patients) SELECT ssn FROM patients
 -- case: search_path
--- want: refused
--- shows: other, clinic
 SET search_path = other, clinic
 ;;
-SHOW search_path
+SELECT ssn, name FROM patients WHERE ssn IS NOT NULL
+;;
+SELECT p, * FROM patients p
+-- case: search_path by a function
+SELECT set_config('search_path', 'clinic, public', false)
+;;
+SELECT ssn, name FROM patients
+-- case: search_path of a transaction
+BEGIN
+;;
+SET LOCAL search_path TO "clinic"
+;;
+SELECT email FROM patients
+;;
+SELECT number FROM v_nested
+;;
+ROLLBACK
+-- case: search_path by a function before the catalog's
+-- want: refused
+SELECT set_config('search_path', 'public, pg_catalog', false)
+;;
+CREATE FUNCTION public.lower(text) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM clinic.patients LIMIT 1'
+;;
+SELECT lower('x')
+-- case: a path that leads a function elsewhere
+-- want: refused
+SET search_path = clinic
+;;
+SELECT helpers.unpathed()
+-- case: a path and an unqualified function
+-- want: refused
+SET search_path = helpers
+;;
+SELECT deep(1)
+-- case: a setting that is made of values
+-- want: refused
+SELECT set_config('application_name', ssn, false) FROM clinic.patients WHERE id = 1
 -- case: role
 -- want: refused
 -- shows: pg_monitor

@@ -120,6 +120,8 @@ SELECT v FROM helpers.v_deep WHERE id = 1
 -- case: a view that has a function say what is stored
 -- want: refused
 SELECT id FROM helpers.v_spoken
+-- case: a generated column of a function that reads
+SELECT * FROM helpers.stored ORDER BY id
 -- case: a function's text in an error
 SELECT helpers.quoted(0)
 -- case: a harmless function over masked columns
@@ -139,3 +141,9 @@ INSERT INTO products SELECT id, ssn, 1 FROM clinic.patients
 SELECT name FROM products
 ;;
 SELECT helpers.tagged('a')
+-- case: the plan of a prepared statement that reads
+-- want: refused
+-- tells
+PREPARE planned AS SELECT id FROM clinic.patients WHERE name < 'B'
+;;
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE planned

@@ -227,3 +227,7 @@ CREATE TRIGGER reads BEFORE INSERT ON helpers.read FOR EACH ROW EXECUTE FUNCTION
 CREATE VIEW helpers.v_deep AS SELECT id, helpers.deep(id) AS v FROM public.products;
 CREATE FUNCTION helpers.speaks(v text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''%'', v; RETURN true; END';
 CREATE VIEW helpers.v_spoken AS SELECT id FROM clinic.patients WHERE helpers.speaks(ssn);
+CREATE FUNCTION helpers.computes(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN (SELECT ssn FROM clinic.patients WHERE id = $1); END';
+CREATE TABLE helpers.stored (id int, size text GENERATED ALWAYS AS (helpers.size(id)) STORED, v text GENERATED ALWAYS AS (helpers.computes(id)) STORED);
+INSERT INTO helpers.stored VALUES (1), (21);
+CREATE FUNCTION helpers.unpathed() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT ssn FROM patients WHERE id = 1); END';

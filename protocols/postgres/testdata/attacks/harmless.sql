@@ -491,3 +491,27 @@ PREPARE sized AS SELECT helpers.size($1), helpers.net(price) FROM public.product
 EXECUTE sized(12, 3)
 ;;
 DEALLOCATE sized
+-- case: a generated column of a harmless function
+SELECT id, size FROM helpers.stored ORDER BY id
+-- case: a path of one's own
+BEGIN
+;;
+SET LOCAL search_path = helpers, public
+;;
+SELECT id, size(price), label(p) FROM products p ORDER BY id
+;;
+SELECT count(*) FROM v_sizes
+;;
+SHOW search_path
+;;
+ROLLBACK
+-- case: settings by functions
+SELECT set_config('extra_float_digits', '1', true), current_setting('server_version_num') > '0', current_setting('search_path'), current_setting('DateStyle', true)
+;;
+SELECT pg_catalog.set_config('search_path', '', true)
+-- case: the plan of a prepared statement
+PREPARE planned AS SELECT name FROM public.products WHERE id = $1
+;;
+EXPLAIN (COSTS OFF) EXECUTE planned (1)
+;;
+DEALLOCATE planned
