@@ -65,10 +65,8 @@ func (b *binding) computed(g *guard) {
 			continue
 		}
 		w := b.definition(nil)
-		if n, err := b.a.expression(context.Background(), c.Expr); err == nil {
-			w.expr(n)
-		}
-		if !w.computes {
+		n, err := b.a.expression(context.Background(), c.Expr)
+		if w.expr(n); err == nil && !w.computes {
 			continue
 		}
 		if g.columns == nil {

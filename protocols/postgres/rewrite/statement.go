@@ -38,7 +38,7 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 	case *pg.Node_CopyStmt:
 		w.copy(x.CopyStmt)
 	case *pg.Node_ExplainStmt:
-		w.explain(x.ExplainStmt)
+		w.explain(x.ExplainStmt, an)
 	case *pg.Node_PrepareStmt:
 		w.prepare(x.PrepareStmt, an)
 	case *pg.Node_ExecuteStmt:
@@ -263,9 +263,12 @@ func (w *walker) fetch(s *pg.FetchStmt, an *analysis) {
 
 // explain: the plan of a statement over protected relations tells of stored
 // values, by estimates, by what the planner folds, by counts.
-func (w *walker) explain(s *pg.ExplainStmt) {
+func (w *walker) explain(s *pg.ExplainStmt, an *analysis) {
 	i := newWalker(w.b, w.in)
-	i.statement(s.Query, &analysis{})
+	if s.Query.GetExecuteStmt() == nil {
+		an = &analysis{} // what it explains is not done
+	}
+	i.statement(s.Query, an)
 	if i.masks() {
 		for _, sub := range i.subs {
 			if !sub.guard.rel.System() {

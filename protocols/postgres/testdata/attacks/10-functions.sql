@@ -147,3 +147,9 @@ SELECT helpers.tagged('a')
 PREPARE planned AS SELECT id FROM clinic.patients WHERE name < 'B'
 ;;
 EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE planned
+-- case: the plan of a name that is made anew
+-- want: refused
+-- tells
+PREPARE planned AS SELECT 1
+;;
+DEALLOCATE planned; PREPARE planned AS SELECT id FROM clinic.patients WHERE name < 'B'; EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE planned
