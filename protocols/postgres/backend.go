@@ -23,6 +23,7 @@ type replyState struct {
 	drop    int     // bytes that are still to come and do not go out
 	inside  int     // bytes of a streamed message that are still to come, behind those
 	over    *over   // the limit that the current step reached, nil: none
+	defined bool    // something may have been defined in the transaction
 }
 
 // errUnexpected: an answer that no step expects. What follows cannot be
@@ -79,6 +80,9 @@ func (c *conn) farewell(err error) error {
 		_, _ = c.s.Client().Write(last.append(nil, "FATAL")) // it may be gone too
 	}
 	c.queue.end(nil)
+	if c.reply.defined {
+		c.announce(0)
+	}
 	c.interrupted()
 	return err
 }
@@ -87,6 +91,9 @@ func (c *conn) farewell(err error) error {
 func (c *conn) interrupted() {
 	var s step
 	for c.queue.peek(&s) {
+		if s.defines || c.reply.defined { // it may have been done
+			c.announce(0)
+		}
 		if s.statement {
 			c.reply.of(&s).status, c.reply.of(&s).code = "interrupted", ""
 			_ = c.respond(&s) // the journal's own recovery does the same
@@ -190,6 +197,9 @@ func (c *conn) walk(w *window) error {
 		}
 		if len(w.b)-w.i < n {
 			return nil
+		}
+		if r.defined || r.cur.defines {
+			c.announce(statusOf(typ, w.b[w.i:w.i+n]))
 		}
 		act, err := c.answer(typ, w.b[w.i:w.i+n])
 		if err == nil && r.over != nil {

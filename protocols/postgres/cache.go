@@ -16,6 +16,7 @@ type statement struct {
 	pieces      []piece // of an.SQL, where it has a shape's literals in it
 	exact       bool    // the shape says nothing: look the exact text up
 	copies      bool    // it may take COPY data from the client
+	defines     bool    // the catalog may be another one for other sessions once it has run
 }
 
 // appendSQL appends what is sent in place of the client's text.

@@ -56,7 +56,10 @@ type conn struct {
 
 	analyzer query.Analyzer // base, or one within the open transaction
 	base     query.Analyzer // of what is committed
+	apart    uint64         // not 0: analyzer is the session's own, of this version of base
 	release  func()
+	changes  *changes // of the database; nil: it is only observed
+	caught   uint64   // how many of them base is known to have seen
 
 	queue queue
 
@@ -86,6 +89,7 @@ func (c *conn) serve() error {
 	defer stop()
 	defer func() {
 		if c.release != nil {
+			c.leave()
 			c.release()
 		}
 	}()
@@ -130,6 +134,7 @@ func (c *conn) serve() error {
 		return err
 	}
 	defer c.p.forget(c)
+	c.changes = c.p.changesOf(c.pol.Resource, c.pol.Database)
 	_ = door.SetReadDeadline(time.Time{})
 	if c.ctx.Err() != nil {
 		_ = door.SetReadDeadline(time.Unix(1, 0))

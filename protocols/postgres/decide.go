@@ -126,6 +126,7 @@ func (c *conn) analyzeText(sql []byte, text string, sc *policy.Scope, simple boo
 	if sc.Opaque {
 		st.an = relayed(norm, sql, sc)
 		st.copies = slices.Contains(st.an.Commands, "copy")
+		st.defines = mayDefine(norm, st.an.Commands)
 		return st, nil
 	}
 	var err error
@@ -133,6 +134,7 @@ func (c *conn) analyzeText(sql []byte, text string, sc *policy.Scope, simple boo
 		SQL: text, Scope: sc, Simple: simple, ParamTypes: types, Masks: c.p.keys() != nil, Prepared: c.preparedAnalysis, Cursor: c.cursorAnalysis,
 	})
 	st.copies = err == nil && slices.Contains(st.an.Commands, "copy_from")
+	st.defines = err == nil && st.an.DDL
 	return st, err
 }
 
@@ -255,11 +257,19 @@ func (c *conn) refuseOpaque(simple bool, code, why, remedy string, sql, binds []
 	return c.refuse(simple, r)
 }
 
+// Why what is in a transaction can't be told that is not READ COMMITTED.
+const (
+	unseenReason = "another session has changed the catalog since this transaction began, which has changed it too"
+	unseenRemedy = "Roll back and begin again, or begin with ISOLATION LEVEL READ COMMITTED."
+)
+
 // refuseUnanalysed refuses a statement whose analysis failed.
 func (c *conn) refuseUnanalysed(simple bool, cause error, sql, binds []byte) error {
 	var end *ending
 	var set *unsafeSetting
 	switch {
+	case errors.Is(cause, query.ErrUnseen):
+		return c.refuseOpaque(simple, codeUnsupported, unseenReason, unseenRemedy, sql, binds)
 	case errors.As(cause, &end), c.ctx.Err() != nil, errors.Is(cause, context.Canceled):
 		return cause
 	case errors.As(cause, &set):

@@ -41,8 +41,8 @@ func lookUp[T any, P sized[T]](c *conn, s *space[T, P], name []byte) *T {
 // everything is relayed may it be used.
 func unknown(sc *policy.Scope) *prepared {
 	return &prepared{st: &statement{
-		copies: true,
-		an:     &query.Analysis{Commands: []string{"unknown"}, Writes: true, ScopeID: sc.ID},
+		copies: true, defines: true,
+		an: &query.Analysis{Commands: []string{"unknown"}, Writes: true, ScopeID: sc.ID},
 	}}
 }
 

@@ -47,6 +47,7 @@ func (c *conn) openAnalyzer() error {
 	a, release, err := c.p.o.Analyzer(c.ctx, c.pol.Resource, c.pol.Database)
 	if err == nil {
 		c.base, c.analyzer, c.release = a, a, release
+		c.use()
 	}
 	return err
 }
@@ -59,6 +60,17 @@ func (c *conn) analysis(scope string) error {
 	}
 	if c.would.asked {
 		return nil
+	}
+	if err := c.catchUp(); err != nil {
+		return err
+	}
+	if c.apart != 0 && c.apart != c.base.Version() {
+		if err := c.base.Refresh(c.ctx); err != nil {
+			return err
+		}
+		if c.ddl.seen == 0 {
+			c.outside()
+		}
 	}
 	d := &c.ddl
 	read := !d.unread && d.seen != 0 && d.seen == c.base.Version()
@@ -78,7 +90,8 @@ func (c *conn) analysis(scope string) error {
 	if err := c.base.Refresh(c.ctx); err != nil {
 		return err
 	}
-	c.analyzer, d.seen = c.base, 0
+	c.outside()
+	d.seen = 0
 	if idle {
 		*d = ddl{}
 		return nil
@@ -99,6 +112,17 @@ func (c *conn) analysis(scope string) error {
 		return err
 	}
 	return nil
+}
+
+// outside has the session analyse by what is committed: by an analyzer of its own
+// where it may have temporary relations, so that nothing that is kept outlives them.
+func (c *conn) outside() {
+	c.analyzer, c.apart = c.base, 0
+	if in, ok := c.base.(query.Insider); ok {
+		if a := in.Apart(); a != nil {
+			c.analyzer, c.apart = a, c.base.Version()
+		}
+	}
 }
 
 // reverts reports that a text may undo what its analysis relies on, and goes on. A

@@ -45,11 +45,12 @@ type Protocol struct {
 
 	mu      sync.Mutex
 	cancels map[cancelKey]*conn
+	changes map[databaseKey]*changes
 }
 
 // New returns a Protocol.
 func New(o Options) *Protocol {
-	p := &Protocol{o: o, cache: newCache(), cancels: map[cancelKey]*conn{}}
+	p := &Protocol{o: o, cache: newCache(), cancels: map[cancelKey]*conn{}, changes: map[databaseKey]*changes{}}
 	_, _ = rand.Read(p.mock[:])
 	return p
 }

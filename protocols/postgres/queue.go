@@ -49,6 +49,7 @@ type step struct {
 	asked     bool           // by us: the client does not see the answer
 	reading   *reading       // what we asked for; nil: a description
 	copies    bool           // it may start a COPY from the client
+	defines   bool           // it may change the catalog
 	voice     voice
 	mark      mark            // what it does to settings of our own
 	params    []uint32        // not nil: what the client is told of its parameters

@@ -91,6 +91,9 @@ func (c *conn) refusing(rules []string, reason, remedy string, rec policy.Record
 	case (an.Code == query.NoTable || an.Code == query.NoFunction || an.Code == query.NoType) && c.ddl.unseen():
 		// It may be one that this transaction made.
 		r.code = codeUnsupported
+		if c.ddl.seen == 0 && r.hint == "" {
+			r.hint = unseenRemedy
+		}
 	case an.Code != "":
 		r.code, r.message, r.hint, r.native, r.position = an.Code, an.Opaque, "", true, an.Position
 		r.late = an.Code != query.SyntaxError // the grammar comes first

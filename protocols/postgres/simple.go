@@ -114,6 +114,7 @@ func (c *conn) step(kind stepKind, st *statement, sc *policy.Scope, d policy.Dec
 func (c *conn) run(s *step, st *statement, d policy.Decision) error {
 	c.latest = d
 	c.ddl.note(st.an)
+	s.defines = st.defines
 	c.input = inputRecord{number: c.number, record: d.Record()}
 	err := c.push(s, d, c.msg)
 	if err == nil && s.left != nil && !s.copies {
@@ -153,6 +154,6 @@ func (c *conn) functionCall(body []byte) error {
 	c.ddl.open, c.ddl.unread, c.ddl.by = true, true, "" // it may do anything
 	return c.push(&step{
 		kind: stepFunction, statement: true, number: c.number, record: d.Record(), started: now,
-		sanitize: true, guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event,
+		sanitize: true, guard: protects(sc), analyzer: c.analyzer, event: c.pol.Event, defines: true,
 	}, d, c.msg)
 }

@@ -17,6 +17,24 @@ func (t *Type) passing() bool {
 	return strings.HasPrefix(t.Schema, "pg_temp") || strings.HasPrefix(t.Schema, "pg_toast")
 }
 
+// Apart returns the same under a version of its own, for a session of which
+// temporary relations may be; nil where none are anybody's.
+func (s *Snapshot) Apart() *Snapshot {
+	temp := false
+	for _, r := range s.ByOID {
+		temp = temp || r.Temp
+	}
+	for _, t := range s.TypeByOID {
+		temp = temp || strings.HasPrefix(t.Schema, "pg_temp")
+	}
+	if !temp {
+		return nil
+	}
+	out := *s
+	out.Version = versions.Add(1)
+	return &out
+}
+
 func lasting[T any](*T) bool { return false }
 
 // readDelta returns s with what has changed since, read in a transaction, and whether

@@ -44,6 +44,10 @@ type Insider interface {
 	// error means that the transaction's changes can't be told: statements that
 	// depend on them are to be refused.
 	Within(ctx context.Context, ask func(ctx context.Context, sql ...string) ([]Rows, error)) (Analyzer, error)
+	// Apart returns an Analyzer for a session that may have temporary relations: of
+	// the catalog as it is now, and of a Version that no analysis was made for. It is
+	// of no use when the Insider's own Version has changed. nil: there are none.
+	Apart() Analyzer
 }
 
 // ErrUnseen: within this transaction the catalog can't be seen as it is.

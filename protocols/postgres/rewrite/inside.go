@@ -28,7 +28,19 @@ func (a *Analyzer) Within(ctx context.Context, ask func(ctx context.Context, sql
 	}, nil
 }
 
-// inside is the catalog as an open transaction sees it.
+// Apart implements query.Insider.
+func (a *Analyzer) Apart() query.Analyzer {
+	s := a.o.Catalog.Snapshot().Apart()
+	if s == nil {
+		return nil
+	}
+	return &Analyzer{
+		o: Options{Parser: a.o.Parser, Catalog: inside{s, a.o.Catalog}}, outer: a,
+		bindings: map[string]*binding{}, pins: map[events.Field]pin{},
+	}
+}
+
+// inside is the catalog as an open transaction, or a session, sees it.
 type inside struct {
 	snap *catalog.Snapshot
 	base Catalog
