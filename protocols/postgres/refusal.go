@@ -91,7 +91,7 @@ func (c *conn) refusing(rules []string, reason, remedy string, rec policy.Record
 	case (an.Code == query.NoTable || an.Code == query.NoFunction || an.Code == query.NoType) && c.ddl.unseen():
 		// It may be one that this transaction made.
 		r.code = codeUnsupported
-		if c.ddl.seen == 0 && r.hint == "" {
+		if c.ddl.seen == 0 {
 			r.hint = unseenRemedy
 		}
 	case an.Code != "":
