@@ -15,7 +15,7 @@ import (
 // read are part of it, and do not change in a session that may need approvals.
 func TestApprovalOfReadings(t *testing.T) {
 	a := newAsking(t, "wait: retry")
-	const sql = "INSERT INTO public.asked VALUES (extract(month FROM DATE '01/02/2026')::int + 9600, 'approved')"
+	const sql = "INSERT INTO public.asked VALUES (extract(month FROM DATE '01/02/2026')::int + 77700, 'approved')"
 	american := connect(t, a.proxy, "options='-c datestyle=iso,mdy' default_query_exec_mode=simple_protocol")
 	_, err := american.Exec(t.Context(), sql)
 	id := refusedFor(t, err)
@@ -31,6 +31,7 @@ func TestApprovalOfReadings(t *testing.T) {
 		"SET datestyle = 'iso, dmy'", "SET LOCAL datestyle = 'dmy'", "SET TIME ZONE 'Asia/Tokyo'", "SET intervalstyle = iso_8601",
 		"SET lc_monetary = 'C'", "SET SESSION lc_numeric = 'C'", "SET lc_time = 'C'", "SET xmloption = document", "SET XML OPTION DOCUMENT",
 		"SELECT set_config('datestyle', 'iso, dmy', false)", "BEGIN; SET datestyle = 'dmy'; COMMIT",
+		"SET search_path = clinic", "SET LOCAL search_path = clinic", "SELECT set_config('search_path', 'clinic', false)", "SELECT pg_catalog.set_config('TimeZone', 'UTC', false)",
 	} {
 		var pe *pgconn.PgError
 		if _, err := american.Exec(t.Context(), change); !errors.As(err, &pe) || !strings.Contains(pe.Message, "sallyport: refused") {
@@ -45,7 +46,7 @@ func TestApprovalOfReadings(t *testing.T) {
 	if _, err := american.Exec(t.Context(), sql); err != nil {
 		t.Error(err)
 	}
-	if got := count(t, "SELECT string_agg(a::text, ' ') FROM public.asked WHERE a BETWEEN 9600 AND 9699"); got != "9601" {
+	if got := count(t, "SELECT string_agg(a::text, ' ') FROM public.asked WHERE a BETWEEN 77700 AND 77799"); got != "77701" {
 		t.Errorf("it put %s there", got)
 	}
 }

@@ -55,8 +55,9 @@ func (w *walker) set(s *pg.VariableSetStmt) {
 
 // freePath reports that search_path makes no difference: what a statement and the
 // bodies that are looked at name is all that bear it. Functions that are declared
-// were declared with the path that their sessions had.
-func (w *walker) freePath() bool { return len(w.scope.Functions) == 0 }
+// were declared with the path that their sessions had. What is approved is a text,
+// whose names must stand for the same when it runs.
+func (w *walker) freePath() bool { return len(w.scope.Functions) == 0 && !w.scope.Approves }
 
 // path refuses schemas by which a name of the server's own catalog would mean
 // something else.
@@ -105,7 +106,7 @@ func (w *walker) settingCall(names []string, f *pg.FuncCall) bool {
 		// A list, in which names may be quoted: those that are not are enough.
 		return w.freePath() && (value == "" || plainPath.MatchString(value)) && !strings.Contains(value, "pg_")
 	}
-	return query.SettingAllowed(name.Sval, value)
+	return query.SettingAllowed(name.Sval, value) && !(w.scope.Approves && query.Reads(name.Sval))
 }
 
 var plainPath = regexp.MustCompile(`^[a-z_][a-z0-9_]*( *, *[a-z_][a-z0-9_]*)*$`)
