@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	cel.dev/cel-go v0.33.2
+	codeberg.org/go-pdf/fpdf v0.11.1
 	github.com/aws/aws-sdk-go-v2 v1.48.0
 	github.com/beevik/etree v1.7.0
 	github.com/bradleyjkemp/sigma-go v0.6.6

@@ -1,0 +1,174 @@
+package report
+
+import (
+	"archive/zip"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// manifest lists the other files of a bundle as sha256sum(1) does.
+const manifest = "MANIFEST.sha256"
+
+// Write makes a report and writes its bundle to file, which must not be there
+// yet (mode 0600). Nothing is left of one that fails. It returns the report and
+// the SHA-256 of the bundle in hex.
+func Write(ctx context.Context, s Store, f Filter, program string, reads []Note, file string, now time.Time) (_ *Report, sum string, err error) {
+	scratch, err := os.MkdirTemp(filepath.Dir(file), ".report-*")
+	if err != nil {
+		return nil, "", fmt.Errorf("report: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	p := &proofs{dir: scratch, files: map[[2]string]*proofFile{}}
+	defer p.close()
+	r, err := Make(ctx, s, f, now, p.add)
+	if err != nil {
+		return nil, "", err
+	}
+	r.Program, r.Reads = program, append([]Note{}, reads...)
+	r.Controls = controls(r)
+	for i := range r.Chains {
+		if out := p.files[[2]string{r.Chains[i].Host, r.Chains[i].Chain}]; out != nil {
+			r.Chains[i].File = out.name
+		}
+	}
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, "", fmt.Errorf("report: %w", err)
+	}
+	defer func() {
+		if cerr := out.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("report: %w", cerr)
+		}
+		if err != nil {
+			os.Remove(file)
+		}
+	}()
+	if err := archive(out, r, p); err != nil {
+		return nil, "", fmt.Errorf("report: %s: %w", file, err)
+	}
+	h := sha256.New()
+	if _, err := out.Seek(0, io.SeekStart); err == nil {
+		_, err = io.Copy(h, out)
+	}
+	return r, hex.EncodeToString(h.Sum(nil)), cmp.Or(err, out.Sync())
+}
+
+func archive(w io.Writer, r *Report, p *proofs) error {
+	z := zip.NewWriter(w)
+	var list []string
+	add := func(name string, content io.Reader) error {
+		f, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: r.Made})
+		if err != nil {
+			return err
+		}
+		h := sha256.New()
+		if _, err := io.Copy(io.MultiWriter(f, h), content); err != nil {
+			return err
+		}
+		list = append(list, fmt.Sprintf("%x  %s\n", h.Sum(nil), name))
+		return nil
+	}
+	machines, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	page, err := HTML(r)
+	if err != nil {
+		return err
+	}
+	paper, err := PDF(r)
+	if err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		name string
+		b    []byte
+	}{{"README.txt", []byte(readme)}, {"report.json", append(machines, '\n')}, {"report.html", page}, {"report.pdf", paper}} {
+		if err := add(c.name, bytes.NewReader(c.b)); err != nil {
+			return err
+		}
+	}
+	for _, k := range p.order {
+		out := p.files[k]
+		if err := out.w.Flush(); err != nil {
+			return err
+		}
+		if _, err := out.f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		if err := add(out.name, out.f); err != nil {
+			return err
+		}
+	}
+	slices.Sort(list)
+	f, err := z.Create(manifest)
+	if err != nil {
+		return err
+	}
+	for _, l := range list {
+		if _, err := io.WriteString(f, l); err != nil {
+			return err
+		}
+	}
+	return z.Close()
+}
+
+const readme = `An auditor's bundle of sallyport
+
+report.html, report.pdf   for people
+report.json               the same, and more, for machines
+chain/NNN.jsonl           the chain of a host, record by record (report.json says which)
+MANIFEST.sha256           SHA-256 of these files
+
+Verify it offline
+
+1. The files are those that were made:
+
+     unzip bundle.zip -d bundle && cd bundle && sha256sum -c MANIFEST.sha256
+
+   The SHA-256 of the whole archive was printed when it was made, and stands on the
+   record of the recorder's store (sallyport verify --journal STORE/reads).
+
+2. The report is of the chain, and the chain is whole:
+
+     sallyport report verify bundle.zip
+
+   It recomputes the hash of every record whose content is in the bundle, follows
+   each chain from record to record, and looks up each access of report.json.
+
+   Without sallyport: each line of chain/NNN.jsonl is a record. "prev" must be the
+   "hash" of the line before, and "seq" one more. The hash of a line with a "payload" is
+
+     SHA-256( prev[32] | seq u64 | kind u8 | length u32, chain | length u32, protocol
+              | length u32, session | length u64, payload )
+
+   with integers in big-endian order; the chain's id is in report.json. Of other lines
+   the content is not here (transcripts, and what was not asked for): their hash is
+   proved by the line that follows them.
+
+3. The chain is the host's own: records of kind 10 are checkpoints. Their "message" is
+   a signed note over a record's number and hash; check it against the host's public
+   key, which was kept outside of the host.
+
+   What was left out of report.json together with its content here shows against the
+   archive's SHA-256 only (1.).
+
+4. The chain was not made anew: the last hash of each chain (report.json, "chains") must
+   be that of the host's journal, of a receipt, or of an earlier report.
+
+What the report does not say
+
+It tells of what went through sallyport. Of what went round it, it knows the attempts
+that the host saw (kind bypass). Statements have no literals and results no rows here:
+those are in the transcripts of the recorder's store (sallyport sessions show).
+`
