@@ -34,6 +34,7 @@ func PDF(r *Report) ([]byte, error) {
 		p.SetFont("Helvetica", "", 8)
 		p.CellFormat(0, 6, fmt.Sprintf("made %s, page %d", stamp(r.Made), p.PageNo()), "", 0, "C", false, 0, "")
 	})
+	p.SetAutoPageBreak(true, 12)
 	p.AddPage()
 	p.SetFont("Helvetica", "B", 16)
 	p.CellFormat(0, 10, "Accesses through sallyport", "", 1, "", false, 0, "")
