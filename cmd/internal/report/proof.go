@@ -26,13 +26,13 @@ func recordID(r *events.Record) string { return r.Chain + "-" + strconv.FormatUi
 // link is a line of a file of chain/: a record as it is hashed. Payload is there
 // for the events that the report speaks of; of the others only their hash is.
 type link struct {
-	Seq      uint64     `json:"seq"`
-	Kind     uint8      `json:"kind"`
-	Protocol string     `json:"protocol,omitempty"`
-	Session  string     `json:"session,omitempty"`
-	Prev     string     `json:"prev"`
-	Hash     string     `json:"hash"`
-	Payload  *string    `json:"payload,omitempty"` // JSON, as it was hashed
+	Seq      uint64  `json:"seq"`
+	Kind     uint8   `json:"kind"`
+	Protocol string  `json:"protocol,omitempty"`
+	Session  string  `json:"session,omitempty"`
+	Prev     string  `json:"prev"`
+	Hash     string  `json:"hash"`
+	Payload  *string `json:"payload,omitempty"` // JSON, as it was hashed
 }
 
 // proofs writes the chains to a scratch file each.
