@@ -3,11 +3,11 @@ package report
 import (
 	"archive/zip"
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -57,10 +57,13 @@ func Write(ctx context.Context, s Store, f Filter, program string, reads []Note,
 		return nil, "", fmt.Errorf("report: %s: %w", file, err)
 	}
 	h := sha256.New()
-	if _, err := out.Seek(0, io.SeekStart); err == nil {
+	if _, err = out.Seek(0, io.SeekStart); err == nil {
 		_, err = io.Copy(h, out)
 	}
-	return r, hex.EncodeToString(h.Sum(nil)), cmp.Or(err, out.Sync())
+	if err = errors.Join(err, out.Sync()); err != nil {
+		return nil, "", fmt.Errorf("report: %s: %w", file, err)
+	}
+	return r, hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func archive(w io.Writer, r *Report, p *proofs) error {
