@@ -192,13 +192,15 @@ func completeSession(cmd *cobra.Command, args []string, prefix string) ([]string
 }
 
 func sessionsShow() *cobra.Command {
-	var asJSON bool
+	var asJSON, follow bool
 	cmd := &cobra.Command{
 		Use:   "show SESSION",
 		Short: "Show who was connected and what each statement did",
 		Long: `Show a session: identity and how it was proved, destination, and each statement
 as it was sent, with the rule that decided, the verdict, what was masked, the
-rows that went out and how long it took. SESSION is an id or the beginning of one.`,
+rows that went out and how long it took. SESSION is an id or the beginning of one.
+With --follow each statement comes once its outcome is recorded, until the session
+is closed; with --json that is an object on a line.`,
 		Example:           `  sallyport sessions show 0198c2 --json | jq '.requests[] | select(.verdict == "block")'`,
 		Args:              exactlyOne("SESSION"),
 		ValidArgsFunction: completeSession,
@@ -212,6 +214,10 @@ rows that went out and how long it took. SESSION is an id or the beginning of on
 				if err != nil {
 					return err
 				}
+				if follow {
+					d.Requests = nil // they come
+					return followSession(ctx, cmd.OutOrStdout(), s, &d, asJSON)
+				}
 				if asJSON {
 					return printJSON(cmd.OutOrStdout(), d)
 				}
@@ -219,6 +225,7 @@ rows that went out and how long it took. SESSION is an id or the beginning of on
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&follow, "follow", false, "go on with what is said, until the session is closed")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -360,34 +367,4 @@ func maskedBy(q *recorder.Statement) []string {
 		out[i] += " (" + m + ")"
 	}
 	return out
-}
-
-func sessionsReplay() *cobra.Command {
-	var t render.Timing
-	cmd := &cobra.Command{
-		Use:   "replay SESSION",
-		Short: "Play a session as the agent saw it",
-		Long: `Play a session's transcript: each statement, and each row as the agent saw it,
-masked values included, in the timing of the original. What the recorded text
-could do to a terminal is shown instead of done.`,
-		Example: `  sallyport sessions replay 0198c2 --speed 10 --max-idle 1s
-  sallyport sessions replay 0198c2 --speed 0     # at once`,
-		Args:              exactlyOne("SESSION"),
-		ValidArgsFunction: completeSession,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if t.Speed < 0 || t.MaxIdle < 0 {
-				return configError(errors.New("--speed and --max-idle cannot be negative"))
-			}
-			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
-				x, err := s.Find(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				return render.Replay(ctx, cmd.OutOrStdout(), render.For(x.Protocol), s.Chunks(ctx, x), t)
-			})
-		},
-	}
-	cmd.Flags().Float64Var(&t.Speed, "speed", 1, "1: as it was, 2: twice as fast, 0: at once")
-	cmd.Flags().DurationVar(&t.MaxIdle, "max-idle", 2*time.Second, "longest pause (0: no limit)")
-	return cmd
 }

@@ -82,69 +82,6 @@ func (s *SQLite) Find(ctx context.Context, id string) (Session, error) {
 	return found[0], nil
 }
 
-// Show returns all that is recorded of a session, results apart.
-func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
-	d := Detail{Session: x, Requests: []Statement{}, Events: []Facts{}}
-	at := map[uint64]int{}
-	request := func(n uint64) *Statement {
-		i, ok := at[n]
-		if !ok {
-			i = len(d.Requests)
-			at[n] = i
-			d.Requests = append(d.Requests, Statement{Facts: Facts{Number: n}})
-		}
-		return &d.Requests[i]
-	}
-	for r, err := range s.of(ctx, x) {
-		if err != nil {
-			return d, fmt.Errorf("recorder: session %s: %w", x.ID, err)
-		}
-		if r.Kind == 0 {
-			cs, err := events.ParseChunks(nil, r.Payload)
-			if err != nil {
-				return d, fmt.Errorf("recorder: session %s, record %d: %w", x.ID, r.Seq, err)
-			}
-			for _, c := range cs {
-				switch c.Kind {
-				case events.ChunkStatement:
-					request(c.Number).Exact += string(c.Data)
-				case events.ChunkBinds:
-					q := request(c.Number)
-					q.Binds = append(q.Binds, string(c.Data))
-				}
-			}
-			continue
-		}
-		f, err := decode(&r)
-		if err != nil {
-			return d, fmt.Errorf("recorder: session %s, record %d: %w", x.ID, r.Seq, err)
-		}
-		if f.Who.Workload != "" || d.Proof == "" {
-			d.Identity = f.Who
-		}
-		switch r.Kind {
-		case events.Statement, events.Block:
-			q := request(f.Number)
-			if f.Status == "" { // else it tells its outcome
-				f.Rows, f.Bytes, f.Status, f.Duration, f.Detected = q.Rows, q.Bytes, q.Status, q.Duration, q.Detected
-			}
-			q.Facts, q.RecordedOnly = f, f.Status == "interrupted"
-		case events.Response:
-			q := request(f.Number)
-			q.Rows = count(q.Rows + count(f.Rows))
-			q.Bytes = count(q.Bytes + count(f.Bytes))
-			q.Status, q.Duration, q.RecordedOnly = f.Status, f.Duration, f.Status == "interrupted"
-			q.Detected = append(q.Detected, f.Detected...)
-			if q.Code == "" {
-				q.Code = f.Code
-			}
-		default:
-			d.Events = append(d.Events, f)
-		}
-	}
-	return d, nil
-}
-
 // Who returns who held a session and where, as told once the server's door was
 // open, or as far as it got.
 func (s *SQLite) Who(ctx context.Context, x Session) (who Identity, err error) {
@@ -168,8 +105,12 @@ func (s *SQLite) Who(ctx context.Context, x Session) (who Identity, err error) {
 
 // Chunks gives a session's transcript in order.
 func (s *SQLite) Chunks(ctx context.Context, x Session) iter.Seq2[events.Chunk, error] {
+	return chunksOf(s.of(ctx, x))
+}
+
+func chunksOf(records iter.Seq2[events.Record, error]) iter.Seq2[events.Chunk, error] {
 	return func(yield func(events.Chunk, error) bool) {
-		for r, err := range s.of(ctx, x) {
+		for r, err := range records {
 			var cs []events.Chunk
 			if err == nil {
 				if r.Kind != 0 {
@@ -192,6 +133,12 @@ func (s *SQLite) Chunks(ctx context.Context, x Session) iter.Seq2[events.Chunk, 
 
 // of gives a session's records, in the order of their chains.
 func (s *SQLite) of(ctx context.Context, x Session) iter.Seq2[events.Record, error] {
+	return s.behind(ctx, x, nil)
+}
+
+// behind gives those of a session's records that are behind the last that was
+// seen of their chain.
+func (s *SQLite) behind(ctx context.Context, x Session, seen map[string]uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		spans, err := s.spans(ctx, x)
 		if err != nil {
@@ -200,7 +147,7 @@ func (s *SQLite) of(ctx context.Context, x Session) iter.Seq2[events.Record, err
 		}
 		var read span // the block that was read last
 		for _, p := range spans {
-			from := max(p.first, 1)
+			from := max(p.first, seen[p.chain]+1)
 			if read.chain == p.chain {
 				from = max(from, read.last+1)
 			}
@@ -218,7 +165,7 @@ func (s *SQLite) of(ctx context.Context, x Session) iter.Seq2[events.Record, err
 					return
 				}
 				for i := range b.records {
-					if b.records[i].Session == x.ID && !yield(b.records[i], b.err) {
+					if b.records[i].Session == x.ID && b.records[i].Seq >= from && !yield(b.records[i], b.err) {
 						return
 					}
 				}

@@ -105,8 +105,32 @@ func TestReplayKeepsTheTiming(t *testing.T) {
 	if d := time.Since(start); d < 50*time.Millisecond {
 		t.Errorf("took %v: want at least 50ms", d)
 	}
+	w.Reset()
+	if err := Replay(context.Background(), &w, For("nothing known"), chunks, Timing{Speed: 1, Seek: time.Minute}); err != nil || w.String() != "> b\n" {
+		t.Errorf("from a minute on: %q %v", w.String(), err)
+	}
 	if d := (Timing{Speed: 1}).pause(at, at.Add(time.Hour)); d != time.Hour {
 		t.Errorf("original timing: %v", d)
+	}
+}
+
+// What is sought in the middle of a result has the names of its columns.
+func TestReplaySeeksIntoAResult(t *testing.T) {
+	at := time.Unix(1000, 0)
+	row := func(s string) []byte {
+		return frames(&pgproto3.DataRow{Values: [][]byte{[]byte(s)}}, &pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")})
+	}
+	chunks := iter.Seq2[events.Chunk, error](func(yield func(events.Chunk, error) bool) {
+		described := frames(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{Name: []byte("word"), DataTypeOID: 25}}})
+		_ = yield(events.Chunk{Kind: events.ChunkResult, Number: 1, Data: append(described, row("early")...), Time: at}, nil) &&
+			yield(events.Chunk{Kind: events.ChunkResult, Number: 1, Data: row("late"), Time: at.Add(time.Hour)}, nil)
+	})
+	var w bytes.Buffer
+	if err := Replay(context.Background(), &w, For("postgres"), chunks, Timing{Seek: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.String(); !strings.Contains(got, "late") || strings.Contains(got, "early") {
+		t.Errorf("%q", got)
 	}
 }
 

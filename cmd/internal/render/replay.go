@@ -48,6 +48,8 @@ func (plain) Render(w io.Writer, c events.Chunk) error {
 type Timing struct {
 	Speed   float64       // 1: as it was, 2: twice as fast; 0: at once
 	MaxIdle time.Duration // longest pause, before speeding up; 0: no limit
+	// Seek: what was said in so long a time from the first chunk on is not shown.
+	Seek time.Duration
 }
 
 // pause returns how long to wait between two moments of the recording.
@@ -64,10 +66,19 @@ func (t Timing) pause(from, to time.Time) time.Duration {
 
 // Replay renders a transcript with its timing until it or ctx ends.
 func Replay(ctx context.Context, w io.Writer, r Renderer, chunks iter.Seq2[events.Chunk, error], t Timing) error {
-	var last time.Time
+	var first, last time.Time
 	for c, err := range chunks {
 		if err != nil {
 			return err
+		}
+		if first.IsZero() {
+			first = c.Time
+		}
+		if c.Time.Sub(first) < t.Seek {
+			if err := r.Render(io.Discard, c); err != nil { // what follows may need it
+				return err
+			}
+			continue
 		}
 		if d := t.pause(last, c.Time); d > 0 {
 			select {

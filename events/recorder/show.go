@@ -1,0 +1,171 @@
+package recorder
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// Show returns all that is recorded of a session, results apart.
+func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
+	t := newTeller(x)
+	for r, err := range s.of(ctx, x) {
+		if err == nil {
+			_, err = t.take(&r)
+		}
+		if err != nil {
+			return t.Detail, fmt.Errorf("recorder: session %s: %w", x.ID, err)
+		}
+	}
+	return t.Detail, nil
+}
+
+// Watch calls f with each statement of a session once its outcome is recorded,
+// or it was refused, from the first one on, until the session is closed or ctx
+// ends. It looks for more each time that every has passed.
+func (s *SQLite) Watch(ctx context.Context, x Session, every time.Duration, f func(*Statement) error) error {
+	t := newTeller(x)
+	for r, err := range s.live(ctx, x, every) {
+		var done *Statement
+		if err == nil {
+			done, err = t.take(&r)
+		}
+		if err != nil {
+			return fmt.Errorf("recorder: session %s: %w", x.ID, err)
+		}
+		if done == nil {
+			continue
+		}
+		if err := f(done); err != nil {
+			return err
+		}
+		t.forget(done.Number)
+	}
+	return nil
+}
+
+// LiveChunks gives a session's transcript, and what is added to it, until the
+// session is closed or ctx ends.
+func (s *SQLite) LiveChunks(ctx context.Context, x Session, every time.Duration) iter.Seq2[events.Chunk, error] {
+	return chunksOf(s.live(ctx, x, every))
+}
+
+// live gives a session's records, and those that come behind them. What comes
+// late, in front of others of its chain, it does not give.
+func (s *SQLite) live(ctx context.Context, x Session, every time.Duration) iter.Seq2[events.Record, error] {
+	return func(yield func(events.Record, error) bool) {
+		seen := map[string]uint64{}
+		for {
+			closed := false
+			for r, err := range s.behind(ctx, x, seen) {
+				if err != nil && ctx.Err() != nil {
+					return
+				}
+				if !yield(r, err) || err != nil {
+					return
+				}
+				seen[r.Chain] = r.Seq
+				closed = closed || r.Kind == events.SessionClose
+			}
+			if closed {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(every):
+			}
+		}
+	}
+}
+
+// teller puts a session together from its records.
+type teller struct {
+	Detail
+	at map[uint64]int // of a statement's number in Requests
+}
+
+func newTeller(x Session) *teller {
+	return &teller{Detail: Detail{Session: x, Requests: []Statement{}, Events: []Facts{}}, at: map[uint64]int{}}
+}
+
+func (t *teller) request(n uint64) *Statement {
+	i, ok := t.at[n]
+	if !ok {
+		i = len(t.Requests)
+		t.at[n] = i
+		t.Requests = append(t.Requests, Statement{Facts: Facts{Number: n}})
+	}
+	return &t.Requests[i]
+}
+
+// forget drops a statement that was told; the others may change places.
+func (t *teller) forget(n uint64) {
+	i, ok := t.at[n]
+	if !ok {
+		return
+	}
+	last := len(t.Requests) - 1
+	t.Requests[i] = t.Requests[last]
+	t.at[t.Requests[i].Number] = i
+	t.Requests = t.Requests[:last]
+	delete(t.at, n)
+	t.Events = t.Events[:0]
+}
+
+// take adds a record, and returns the statement that it ends, nil for none.
+func (t *teller) take(r *events.Record) (done *Statement, err error) {
+	if r.Kind == 0 {
+		cs, err := events.ParseChunks(nil, r.Payload)
+		if err != nil {
+			return nil, fmt.Errorf("record %d: %w", r.Seq, err)
+		}
+		for _, c := range cs {
+			switch c.Kind {
+			case events.ChunkStatement:
+				t.request(c.Number).Exact += string(c.Data)
+			case events.ChunkBinds:
+				q := t.request(c.Number)
+				q.Binds = append(q.Binds, string(c.Data))
+			}
+		}
+		return nil, nil
+	}
+	f, err := decode(r)
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", r.Seq, err)
+	}
+	if f.Who.Workload != "" || t.Proof == "" {
+		t.Identity = f.Who
+	}
+	switch r.Kind {
+	case events.Statement, events.Block:
+		q := t.request(f.Number)
+		ended := f.Status != "" || r.Kind == events.Block
+		if f.Status == "" { // else it tells its outcome
+			f.Rows, f.Bytes, f.Status, f.Duration, f.Detected = q.Rows, q.Bytes, q.Status, q.Duration, q.Detected
+		}
+		q.Facts, q.RecordedOnly = f, f.Status == "interrupted"
+		if ended && f.Status != "suspended" {
+			return q, nil
+		}
+	case events.Response:
+		q := t.request(f.Number)
+		q.Rows = count(q.Rows + count(f.Rows))
+		q.Bytes = count(q.Bytes + count(f.Bytes))
+		q.Status, q.Duration, q.RecordedOnly = f.Status, f.Duration, f.Status == "interrupted"
+		q.Detected = append(q.Detected, f.Detected...)
+		if q.Code == "" {
+			q.Code = f.Code
+		}
+		if f.Status != "suspended" {
+			return q, nil
+		}
+	default:
+		t.Events = append(t.Events, f)
+	}
+	return nil, nil
+}
