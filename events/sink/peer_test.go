@@ -179,6 +179,8 @@ func (k *taken) add(uid string) {
 	}
 }
 
+func (k *taken) count(uid string) int { k.mu.Lock(); defer k.mu.Unlock(); return k.times[uid] }
+
 func (k *taken) list() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
