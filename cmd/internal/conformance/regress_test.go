@@ -114,3 +114,10 @@ func regress(t *testing.T, host, port string) (results, map[string]string) {
 	}
 	return out, files
 }
+
+func TestPlaced(t *testing.T) {
+	const said = "connection to server at \"127.0.0.1\", port 33239 failed\n 620448401733239439360000\n 33239\nDIR/x:33239"
+	if got := placed(strings.Replace(said, "DIR", "/tmp/d", 1), "/tmp/d", "33239"); got != "connection to server at \"127.0.0.1\", port PORT failed\n 620448401733239439360000\n 33239\nDIR/x:PORT" {
+		t.Error(got)
+	}
+}
