@@ -162,6 +162,7 @@ func masked() *policy.Scope {
 			"during": {Kind: "redact"}, "words": {Kind: "redact"}, "doc": {Kind: "redact"}, "spot": {Kind: "redact", Constant: "(0,0)"},
 		},
 		{Schema: "clinic", Name: "donors"}:   {"name": {Kind: "redact"}},
+		{Schema: "clinic", Name: "donated"}:  {"name": {Kind: "redact"}},
 		{Schema: "clinic", Name: "bands"}:    {"weight": {Kind: "null"}},
 		{Schema: "clinic", Name: "accounts"}: {"number": {Kind: "redact", Match: true}},
 	}}

@@ -169,6 +169,18 @@ func (w *walker) uses(u *usage, s *substitution, col string) bool {
 	return f != nil && f.reads(col)
 }
 
+// secured reports whether row security has a condition on a column: the server adds
+// it to the statement's own.
+func (b *binding) secured(t *telling) bool {
+	for _, e := range t.of.Policies {
+		cols := b.columnsOf(e)
+		if len(cols) == 0 || slices.ContainsFunc(cols, func(c string) bool { return slices.Contains(t.open, c) }) {
+			return true
+		}
+	}
+	return false
+}
+
 // looksUp reports whether stored values of a column are compared.
 func (w *walker) looksUp(s *substitution, col string) bool {
 	found := false
@@ -196,7 +208,7 @@ func (w *walker) unordered(s *substitution, inner *pg.SelectStmt) {
 	u := w.used()
 	for _, t := range all {
 		matched := func(col string) bool { return w.looksUp(s, col) }
-		if t.unknown || slices.ContainsFunc(t.open, func(col string) bool { return w.uses(u, s, col) }) ||
+		if t.unknown || w.b.secured(&t) || slices.ContainsFunc(t.open, func(col string) bool { return w.uses(u, s, col) }) ||
 			slices.ContainsFunc(t.protected, matched) && !(len(t.protected) == 1) {
 			if len(g.bases) > 0 {
 				inner.SortClause = append(inner.SortClause, sortBy(colRef("tableoid")))

@@ -35,6 +35,12 @@ func (w *walker) hideFromIndexes() {
 		}
 		hide := map[string]bool{}
 		for _, t := range all {
+			if w.b.secured(&t) {
+				r := x.guard.rel
+				w.refuse("row security of %s.%s could have rows of a write be found in the order of %s, which holds masked values", r.Schema, r.Name, t.index.Name)
+				w.remedy = "name one row by its key"
+				return
+			}
 			for _, c := range t.open {
 				hide[c] = true
 			}

@@ -152,6 +152,11 @@ INSERT INTO clinic.donors VALUES (1, 'Boston', 'CANARYDONOR2', 1), (2, 'Boston',
 CREATE VIEW clinic.v_donors AS SELECT id, town FROM clinic.donors;
 CREATE MATERIALIZED VIEW clinic.m_donors AS SELECT id, town, name FROM clinic.donors;
 CREATE INDEX ON clinic.m_donors (town, name);
+CREATE TABLE clinic.donated (id int PRIMARY KEY, town text, name text);
+CREATE INDEX ON clinic.donated (town, name);
+INSERT INTO clinic.donated SELECT id, town, name FROM clinic.donors;
+ALTER TABLE clinic.donated ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON clinic.donated USING (town = 'Boston');
 CREATE TABLE clinic.bands (id int, weight int, ward text) PARTITION BY RANGE (weight);
 CREATE TABLE clinic.bands_1 PARTITION OF clinic.bands FOR VALUES FROM (0) TO (70);
 CREATE TABLE clinic.bands_2 PARTITION OF clinic.bands FOR VALUES FROM (70) TO (1000);

@@ -18,6 +18,7 @@ UPDATE public.history SET old = p, olds = ARRAY[p] FROM clinic.patients p WHERE 
 UPDATE clinic.keywords SET "system_user" = 'A twin''s';
 UPDATE clinic.virtual SET secret = 'A twin''s'; -- since: 18
 UPDATE clinic.donors SET name = 'A twin''s ' || id;
+UPDATE clinic.donated SET name = 'A twin''s ' || id;
 UPDATE clinic.bands SET weight = 150 - weight WHERE id < 3;
 REFRESH MATERIALIZED VIEW clinic.m_patients;
 REFRESH MATERIALIZED VIEW clinic.m_donors;
