@@ -121,8 +121,13 @@ func (w *walker) with(c *pg.WithClause) (leave func()) {
 		if len(e.Aliascolnames) > 0 {
 			w.renamed = true
 		}
-		if e.SearchClause != nil || e.CycleClause != nil {
-			w.refuse("SEARCH and CYCLE are not understood")
+		if c := e.SearchClause; c != nil {
+			w.follows(c.SearchColList)
+		}
+		if c := e.CycleClause; c != nil {
+			w.follows(c.CycleColList)
+			w.expr(c.CycleMarkValue)
+			w.expr(c.CycleMarkDefault)
 		}
 		w.query(e.Ctequery)
 		if !c.Recursive {
@@ -130,6 +135,22 @@ func (w *walker) with(c *pg.WithClause) (leave func()) {
 		}
 	}
 	return leave
+}
+
+// follows walks the columns of a SEARCH or CYCLE clause, which makes new ones of them
+// and compares them with each other.
+func (w *walker) follows(columns []*pg.Node) {
+	names, ok := parts(columns)
+	if !ok {
+		w.refuse("SEARCH and CYCLE are not understood")
+		return
+	}
+	w.overloaded("=")
+	w.overloaded("<>")
+	w.every, w.renamed = true, true
+	for _, n := range names {
+		w.names[n], w.joins[n] = true, true
+	}
 }
 
 // targets walks a select list or a RETURNING list.

@@ -543,8 +543,10 @@ WITH RECURSIVE w AS (SELECT id, ssn, 1 AS n FROM clinic.patients WHERE id = 1 UN
 WITH RECURSIVE w (id, s) AS (VALUES (0, '') UNION ALL SELECT p.id, w.s || p.ssn FROM w JOIN clinic.patients p ON p.id = w.id + 1) SELECT s FROM w
 -- case: a recursive query with SEARCH
 -- since: 14
--- want: refused
 WITH RECURSIVE w (id, s) AS (SELECT id, ssn FROM clinic.patients WHERE id = 1 UNION ALL SELECT p.id, p.ssn FROM w JOIN clinic.patients p ON p.id = w.id + 1) SEARCH DEPTH FIRST BY s SET o SELECT o FROM w
+-- case: a recursive query with CYCLE
+-- since: 14
+WITH RECURSIVE w (id, s) AS (SELECT id, ssn FROM clinic.patients WHERE id = 1 UNION ALL SELECT p.id, p.ssn FROM w JOIN clinic.patients p ON p.id = w.id + 1) CYCLE s SET looped TO 'y' DEFAULT 'n' USING way SELECT looped, way FROM w
 -- case: WITH that is materialized
 WITH a AS MATERIALIZED (SELECT ssn FROM clinic.patients), b AS NOT MATERIALIZED (SELECT name FROM clinic.patients) SELECT * FROM a, b
 -- case: WITH in WITH
