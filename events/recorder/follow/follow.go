@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/transparency-dev/tessera"
@@ -46,6 +47,9 @@ const batch = 1024
 
 func init() { klog.StopFlushDaemon() } // nothing is buffered: see SetSlogLogger
 
+// said sets where Tessera's lines go, once: what ends slowly may still write some.
+var said sync.Once
+
 // Run writes what the source has until ctx ends, and returns nil then. Of
 // several processes with one folder one writes, the others wait for it to end. A
 // crash at any point leaves a log that goes on where it was: an entry's place is
@@ -57,7 +61,7 @@ func Run(ctx context.Context, src Source, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	klog.SetSlogLogger(o.Log)
+	said.Do(func() { klog.SetSlogLogger(o.Log) })
 	unlock, err := lock(ctx, o.Dir)
 	if err != nil || unlock == nil {
 		return err
