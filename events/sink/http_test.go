@@ -126,10 +126,10 @@ func TestSplunkRefusesOne(t *testing.T) {
 	}
 }
 
-// elastic is a bulk end point with a document for each id. The first time that
+// elastic is a bulk end point with a document for each id. The first two times that
 // it sees c1-3 it is too busy for it, and it never takes c1-5.
 func elastic(t *testing.T, k *taken) http.HandlerFunc {
-	var busy atomic.Bool
+	var busy atomic.Int64
 	return func(w http.ResponseWriter, r *http.Request) {
 		user, pw, _ := r.BasicAuth()
 		if r.URL.Path != "/_bulk" || r.Header.Get("Content-Type") != "application/x-ndjson" || user != "elastic" || pw != "pw" {
@@ -164,7 +164,7 @@ func elastic(t *testing.T, k *taken) http.HandlerFunc {
 			}
 			code, why := 201, ""
 			switch {
-			case id == "c1-3" && !busy.Swap(true):
+			case id == "c1-3" && busy.Add(1) <= 2:
 				code, why = 429, `,"error":{"type":"es_rejected_execution_exception","reason":"PLANTED"}`
 			case id == "c1-5":
 				code, why = 400, `,"error":{"type":"document_parsing_exception","reason":"PLANTED"}`
