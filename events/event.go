@@ -178,6 +178,14 @@ type Event struct {
 	WouldMasked   []Field  // that went out as they are stored
 	WouldFiltered []string // relations, schema.relation
 
+	// Whose rows went out: of Response and Subjects. A Response has the last of its
+	// statement's, and how many all its events name.
+	Subjects []Subject
+	Named    int64
+	// Untold is why it is not known of all rows whose they are, of Statement and
+	// Response; "" where it is, and where policy does not ask.
+	Untold string
+
 	// Outcome, of Response and SessionClose, and of a Statement that was answered
 	// before it was on the record: it has no Response.
 	Status   string        // "ok", "error", "interrupted", "skipped", ...

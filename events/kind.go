@@ -20,6 +20,7 @@ const (
 	Lifecycle        // guard up/down, daemon start/stop, policy reload
 	ApprovalRequest  // a request for approval, until it is decided
 	ApprovalDecision // a decision on it, and what became of what was approved
+	Subjects         // whose rows a Statement shows: appended before they go out
 )
 
 var kindNames = [...]string{
@@ -27,7 +28,7 @@ var kindNames = [...]string{
 	Statement: "statement", Response: "response", Login: "login",
 	Block: "block", Bypass: "bypass", Drift: "drift", Alarm: "alarm",
 	Checkpoint: "checkpoint", Lifecycle: "lifecycle",
-	ApprovalRequest: "approval.request", ApprovalDecision: "approval.decision",
+	ApprovalRequest: "approval.request", ApprovalDecision: "approval.decision", Subjects: "subjects",
 }
 
 // String returns the kind's published name, "" for an unknown kind.

@@ -114,6 +114,7 @@ func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 		Writes: r.Writes, Verdict: d.verdict, Rules: eval.Rules, Masks: kept,
 	}
 	r.masks(ev)
+	ev.Untold = r.Untold
 	if len(r.Commands) > 0 {
 		ev.Command = r.Commands[0]
 	}

@@ -135,6 +135,9 @@ type Request struct {
 	// Filtered are the relations of which the rewrite leaves rows out.
 	Filtered []Relation
 	Writes   bool // may change data
+	// Untold is why it can't be told of all rows that go out whose they are, "" where
+	// it can, or nothing asks.
+	Untold string
 	// Opaque is why the statement is not fully understood, "" when it is.
 	// Remedy, when set, goes to the client with it.
 	Opaque, Remedy string

@@ -43,6 +43,8 @@ type Scope struct {
 	Filters map[Relation][]Filter
 	// Detects is what is looked for by its form.
 	Detects []Detection
+	// Subjects maps relation -> whose its rows are.
+	Subjects map[Relation][]Subject
 	// Functions are those that policy declares harmless, "schema.name".
 	Functions map[string]bool
 	// Would is what it would be if the rules were enforced that only observe; nil:

@@ -80,6 +80,10 @@ type View struct {
 	WouldMasked   []string `json:"would_masked,omitempty"`
 	WouldFiltered []string `json:"would_filtered,omitempty"`
 
+	Subjects []string `json:"subjects,omitempty"`         // as events.ParseSubject reads them
+	Named    int64    `json:"subjects_named,omitempty"`   // in all events of the statement
+	Untold   string   `json:"subjects_unknown,omitempty"` // why not all are known
+
 	Status   string        `json:"status,omitempty"` // "ok", "error", "interrupted", ...
 	Rows     int64         `json:"rows,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`
@@ -250,6 +254,9 @@ type wire struct {
 		WouldReason       string             `json:"would_reason"`
 		WouldMasked       []string           `json:"would_masked"`
 		WouldFiltered     []string           `json:"would_filtered"`
+		Subjects          []string           `json:"subjects"`
+		Named             int64              `json:"subjects_named"`
+		Untold            string             `json:"subjects_unknown"`
 		Remedy            string             `json:"remedy"`
 		Approvals         []string           `json:"approvals"`
 		Approval          *Approval          `json:"approval"`
@@ -305,7 +312,7 @@ func Decode(b []byte) (View, error) {
 		Number: u.Statement, Command: u.Command, Normalized: w.Query.Text, Fingerprint: u.Fingerprint,
 		Literals: u.Literals, Writes: u.Writes, Verdict: u.Verdict, Rules: u.Rules, Reason: w.StatusDetail,
 		Remedy: u.Remedy, Code: w.StatusCode, Objects: u.Objects, Masked: u.Masked, Masks: u.Masks,
-		Approvals: u.Approvals, Approval: u.Approval, Revealed: u.Revealed, Justification: u.Justification,
+		Approvals: u.Approvals, Approval: u.Approval, Revealed: u.Revealed, Justification: u.Justification, Subjects: u.Subjects, Named: u.Named, Untold: u.Untold,
 		Would: u.Would, WouldRules: u.WouldRules, WouldReason: u.WouldReason, WouldMasked: u.WouldMasked, WouldFiltered: u.WouldFiltered,
 		Status: u.Outcome, Rows: u.Rows, Bytes: u.Bytes, BytesIn: u.BytesIn, Recorded: u.Recorded, Duration: u.Duration, Hash: u.Hash, Detected: u.Detected,
 		Message: w.Message, Source: u.Source, Transport: u.Transport, Truncated: m.Truncated,

@@ -302,6 +302,7 @@ func (e *enc) unmapped(ev *events.Event) {
 		e.fields(ev.Revealed)
 		e.str("justification", ev.Justification, capText)
 	}
+	e.subjects(ev)
 	e.str("remedy", ev.Remedy, capText)
 	e.list("approvals", ev.Approvals)
 	e.approval(ev.Approval)

@@ -20,6 +20,8 @@ type Glance struct {
 	Verdict string // of those that events names; "" for another
 	Rows    int64
 	Would   string // of those that events names; "" for another
+	// Named: it says whose rows went out.
+	Named bool
 }
 
 // Glancer reads Glances as Decode would, at a small part of its cost where
@@ -60,7 +62,7 @@ func (g *Glancer) Glance(session string, payload []byte) (Glance, error) {
 		g.shared[strings.Clone(session)] = bytes.Clone(part) // not all that they were read from
 		g.mu.Unlock()
 	}
-	return Glance{v.Kind, v.Time, v.Number, knownVerdict(v.Verdict), v.Rows, knownWould(v.Would)}, nil
+	return Glance{v.Kind, v.Time, v.Number, knownVerdict(v.Verdict), v.Rows, knownWould(v.Would), len(v.Subjects) > 0}, nil
 }
 
 // actorKey begins what Append writes of a session. It goes on into "unmapped",
@@ -254,7 +256,7 @@ func (s *scanner) query() bool {
 func ownMember(k string) bool {
 	switch k {
 	case "statement", "command", "fingerprint", "literals", "writes", "verdict", "rules", "objects", "masked", "masks", "revealed", "justification",
-		"would", "would_rules", "would_reason", "would_masked", "would_filtered", "remedy", "approvals", "outcome", "unplaced", "detected", "rows", "bytes", "bytes_in", "recorded", "duration_ns", "result_sha256":
+		"would", "would_rules", "would_reason", "would_masked", "would_filtered", "subjects", "subjects_named", "subjects_unknown", "remedy", "approvals", "outcome", "unplaced", "detected", "rows", "bytes", "bytes_in", "recorded", "duration_ns", "result_sha256":
 		return true
 	}
 	return false
@@ -267,8 +269,11 @@ func (s *scanner) own(k string) (ok bool) {
 		s.g.Number, ok = s.count()
 	case "rows":
 		s.g.Rows, ok = s.num()
-	case "bytes", "bytes_in", "recorded", "duration_ns":
+	case "bytes", "bytes_in", "recorded", "duration_ns", "subjects_named":
 		_, ok = s.num()
+	case "subjects":
+		ok = s.list()
+		s.g.Named = true
 	case "verdict":
 		var verdict string
 		verdict, ok = s.text()

@@ -24,7 +24,7 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 	f := Facts{
 		Time: v.Time, Kind: v.Kind, Number: v.Number, Command: v.Command, Text: v.Normalized,
 		Verdict: v.Verdict, Rules: v.Rules, Reason: v.Reason, Remedy: v.Remedy, Code: v.Code, Objects: v.Objects, Masked: v.Masked,
-		Masks: v.Masks, Revealed: v.Revealed, Why: v.Justification,
+		Masks: v.Masks, Revealed: v.Revealed, Why: v.Justification, Subjects: v.Subjects, Named: v.Named, Untold: v.Untold,
 		Would: v.Would, WouldRules: v.WouldRules, WouldReason: v.WouldReason, WouldMasked: v.WouldMasked, WouldFiltered: v.WouldFiltered,
 		Status: v.Status, Rows: v.Rows, Bytes: v.Bytes, Duration: v.Duration, Message: v.Message,
 		Who: Identity{

@@ -30,7 +30,10 @@ type Facts struct {
 	WouldMasked   []string  `json:"would_masked,omitempty"`
 	WouldFiltered []string  `json:"would_filtered,omitempty"`
 
-	Detected []string      `json:"detected,omitempty"` // "ssn x3 in clinic.notes.body"
+	Detected []string      `json:"detected,omitempty"`         // "ssn x3 in clinic.notes.body"
+	Subjects []string      `json:"subjects,omitempty"`         // whose rows went out: "patient:" and a keyed hash
+	Named    int64         `json:"subjects_named,omitempty"`   // of all events of the statement
+	Untold   string        `json:"subjects_unknown,omitempty"` // why not all are known
 	Status   string        `json:"status,omitempty"`
 	Rows     int64         `json:"rows,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`

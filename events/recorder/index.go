@@ -24,6 +24,7 @@ type sessionState struct {
 	verdict                           string
 
 	spans []span
+	seen  map[seen]bool // whose rows it was shown; not stored yet
 	moved bool
 }
 
@@ -86,6 +87,9 @@ func facts(glance *ocsf.Glancer, r *events.Record) (Facts, error) {
 		g, err := glance.Glance(r.Session, r.Payload)
 		if err != nil || g.Kind != r.Kind.String() {
 			return decode(r) // which says what is wrong
+		}
+		if g.Named {
+			return decode(r)
 		}
 		return Facts{Time: g.Time, Number: g.Number, Verdict: g.Verdict, Would: g.Would, Rows: g.Rows}, nil
 	}
@@ -159,7 +163,7 @@ func (a *adder) keep(s *sessionState) error {
 			return err
 		}
 	}
-	return nil
+	return a.keepSeen(s)
 }
 
 // at notes where one of the session's records is.
@@ -211,6 +215,9 @@ func (s *sessionState) note(r *events.Record, f *Facts) {
 		s.rows = min(s.rows+count(f.Rows), maxCount) // of one with its outcome
 	case events.Response:
 		s.rows = min(s.rows+count(f.Rows), maxCount)
+		s.sees(f)
+	case events.Subjects:
+		s.sees(f)
 	default:
 		return
 	}

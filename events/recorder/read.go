@@ -21,6 +21,9 @@ type Session struct {
 	Masked     int        `json:"masked"`  // statements
 	Refused    int        `json:"refused"` // blocked or denied
 	Rows       int64      `json:"rows"`
+	// Sightings are the statements that were shown rows of the subjects that were
+	// asked for; nil where none were.
+	Sightings []uint64 `json:"sightings,omitempty"`
 }
 
 // Statement is one request of a session, with what became of it.

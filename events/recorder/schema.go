@@ -117,6 +117,11 @@ CREATE INDEX sessions_workload ON sessions (workload, opened);
 CREATE INDEX sessions_actor ON sessions (actor, opened);
 CREATE INDEX sessions_principal ON sessions (principal, opened);
 CREATE INDEX sessions_resource ON sessions (resource, opened);
+`}, {sql: `
+CREATE TABLE subjects ( -- whose rows a statement was shown
+	name TEXT NOT NULL, key BLOB NOT NULL, session INTEGER NOT NULL, statement INTEGER NOT NULL,
+	PRIMARY KEY (name, key, session, statement)
+) STRICT, WITHOUT ROWID;
 `}}
 
 func migrate(db *sql.DB) error {

@@ -21,6 +21,10 @@ type Filter struct {
 	// or as the events have it, in any case of letters.
 	Table, Text string
 
+	// Subjects selects sessions that were shown rows of one of these, and lists their
+	// statements as Sightings. None: all sessions.
+	Subjects []events.Subject
+
 	After *Session // those behind this one in the list; nil: from the newest
 	Limit int      // newest first; 0: all
 }
@@ -60,6 +64,12 @@ func (s *SQLite) Sessions(ctx context.Context, f Filter) ([]Session, error) {
 
 // page lists by what has a column.
 func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int) ([]Session, error) {
+	seen := func(list []Session, err error) ([]Session, error) {
+		if err != nil || len(f.Subjects) == 0 {
+			return list, err
+		}
+		return list, s.sightings(ctx, list, f.Subjects)
+	}
 	where, args := []string{}, []any{}
 	and := func(cond string, with ...any) { where, args = append(where, cond), append(args, with...) }
 	for _, c := range [...]struct{ column, is string }{
@@ -68,6 +78,10 @@ func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int)
 		if c.is != "" {
 			and(c.column+" = ?", c.is)
 		}
+	}
+	if len(f.Subjects) > 0 {
+		cond, of := sight(f.Subjects)
+		and("id IN (SELECT session FROM subjects WHERE "+cond+")", of...)
 	}
 	if !f.Since.IsZero() {
 		and("opened >= ?", f.Since.UnixNano())
@@ -87,7 +101,7 @@ func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int)
 	}
 	const order = " ORDER BY opened DESC, id LIMIT ?"
 	if f.Identity == "" {
-		return s.sessions(ctx, strings.Join(append([]string{"WHERE true"}, where...), " AND ")+order, append(args, limit)...)
+		return seen(s.sessions(ctx, strings.Join(append([]string{"WHERE true"}, where...), " AND ")+order, append(args, limit)...))
 	}
 	// The newest of each column, by its index, and of these the newest.
 	var any3 []string
@@ -97,7 +111,7 @@ func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int)
 		any3 = append(any3, "SELECT id FROM (SELECT id FROM sessions WHERE "+cond+order+")")
 		all = append(append(append(all, f.Identity), args...), limit)
 	}
-	return s.sessions(ctx, "WHERE id IN ("+strings.Join(any3, " UNION ")+")"+order, append(all, limit)...)
+	return seen(s.sessions(ctx, "WHERE id IN ("+strings.Join(any3, " UNION ")+")"+order, append(all, limit)...))
 }
 
 // said reports whether statements of a session are as a filter wants them. What

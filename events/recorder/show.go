@@ -148,6 +148,7 @@ func (t *teller) take(r *events.Record) (done *Statement, err error) {
 		if f.Status == "" { // else it tells its outcome
 			f.Rows, f.Bytes, f.Status, f.Duration, f.Detected = q.Rows, q.Bytes, q.Status, q.Duration, q.Detected
 		}
+		f.Subjects, f.Named = append(q.Subjects, f.Subjects...), q.Named+f.Named
 		q.Facts, q.RecordedOnly = f, f.Status == "interrupted"
 		if ended && f.Status != "suspended" {
 			return q, nil
@@ -158,12 +159,16 @@ func (t *teller) take(r *events.Record) (done *Statement, err error) {
 		q.Bytes = count(q.Bytes + count(f.Bytes))
 		q.Status, q.Duration, q.RecordedOnly = f.Status, f.Duration, f.Status == "interrupted"
 		q.Detected = append(q.Detected, f.Detected...)
+		q.Subjects, q.Named = append(q.Subjects, f.Subjects...), q.Named+f.Named
 		if q.Code == "" {
 			q.Code = f.Code
 		}
 		if f.Status != "suspended" {
 			return q, nil
 		}
+	case events.Subjects:
+		q := t.request(f.Number)
+		q.Subjects = append(q.Subjects, f.Subjects...)
 	default:
 		t.Events = append(t.Events, f)
 	}

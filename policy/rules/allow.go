@@ -133,6 +133,10 @@ func (q *question) first(about func(*candidate) bool) *candidate {
 }
 
 func (q *question) grants(c *candidate) bool {
+	if c.named && q.req.Untold != "" {
+		q.nameless = c
+		return false
+	}
 	ok := q.ask(c, false).holds
 	if !ok && q.almost == nil {
 		q.almost = c
@@ -149,6 +153,11 @@ func on(o policy.Object) string {
 
 func (q *question) deny(command, what string) policy.Evaluation {
 	e := deny(fmt.Sprintf("no rule allows %s%s", command, what), askForRule)
+	if c := q.nameless; c != nil {
+		e.Reason += fmt.Sprintf("; rule %q asks whose rows go out, and that can't be told: %s", c.name, q.req.Untold)
+		e.Remedy = askForSubjects
+		return e
+	}
 	if c := q.almost; c != nil {
 		e.Reason += fmt.Sprintf("; the condition or an exception of rule %q forbids it", c.name)
 		if q.asked[c].failed {

@@ -47,6 +47,8 @@ type question struct {
 
 	asked  map[*candidate]answer
 	almost *candidate // would allow, but for its condition
+
+	nameless *candidate // would allow, but that subjects can't be told
 }
 
 // answer is what a candidate says of the request as a whole.
@@ -84,6 +86,9 @@ func (q *question) answer() policy.Evaluation {
 		return q.opaqueStatement()
 	}
 	if e, refused := q.clash(); refused {
+		return e
+	}
+	if e, refused := q.untold(); refused {
 		return e
 	}
 	e := q.allowed()

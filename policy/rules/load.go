@@ -20,9 +20,10 @@ const maxFile = 4 << 20
 
 // Policy is a set of rules. It is immutable and safe for concurrent use.
 type Policy struct {
-	rules   []*rule            // by name
-	literal map[string][]*rule // by each workload that they name, where they name nothing else
-	general []*rule            // the others
+	rules    []*rule            // by name
+	literal  map[string][]*rule // by each workload that they name, where they name nothing else
+	general  []*rule            // the others
+	subjects []*subject         // in the order of the files
 }
 
 // File is a policy file in memory; Name is for messages.
@@ -102,10 +103,12 @@ func Parse(files ...File) (*Policy, error) {
 	var errs []*Error
 	for _, f := range files {
 		r := &reader{file: f.Name}
-		p.rules = append(p.rules, r.rules(f.Data)...)
+		more, subjects := r.rules(f.Data)
+		p.rules, p.subjects = append(p.rules, more...), append(p.subjects, subjects...)
 		errs = append(errs, r.errs...)
 	}
 	errs = append(errs, p.names()...)
+	errs = append(errs, p.twice()...)
 	if len(errs) == 0 {
 		errs = p.conflicts()
 	}
@@ -118,13 +121,12 @@ func Parse(files ...File) (*Policy, error) {
 	return p, nil
 }
 
-// rules reads the rules of a file.
-func (r *reader) rules(b []byte) []*rule {
+// rules reads the rules of a file, and whose rows are whose.
+func (r *reader) rules(b []byte) (out []*rule, subjects []*subject) {
 	doc := r.document(b)
 	if doc == nil {
-		return nil
+		return nil, nil
 	}
-	var out []*rule
 	found := false
 	r.fields(doc, "a policy", []field{{"rules", func(n *yaml.Node) {
 		found = true
@@ -135,11 +137,11 @@ func (r *reader) rules(b []byte) []*rule {
 		for _, e := range n.Content {
 			out = append(out, r.rule(e))
 		}
-	}}})
+	}}, {"subjects", func(n *yaml.Node) { subjects = r.subjects(n) }}})
 	if !found && len(r.errs) == 0 {
 		r.bad(doc, "no rules: an empty policy would refuse everything")
 	}
-	return out
+	return out, subjects
 }
 
 // names refuses two rules of one name.

@@ -131,6 +131,9 @@ func (b *builder) unmask() {
 				b.scope.Masks[policy.Relation{Schema: f.Schema, Name: f.Relation}][f.Column] = m.mask
 			}
 			m.rules = append(m.rules, x.name)
+			if x.named && m.named == "" {
+				m.named = x.name
+			}
 		}
 		if some {
 			b.parts = append(b.parts, append([]byte("reveal"), x.digest[:]...))

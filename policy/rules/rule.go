@@ -42,6 +42,8 @@ type rule struct {
 
 	observe bool // what it would do is told, and not done
 
+	named bool // it must be told whose rows go out
+
 	record         *policy.Recording // nil: says nothing of it
 	reason, remedy string
 
@@ -90,6 +92,7 @@ func (r *reader) rule(n *yaml.Node) *rule {
 		take("justification", func(v *yaml.Node) { x.least = r.justification(v) }),
 		take("limits", func(v *yaml.Node) { x.limits = r.limits(v) }),
 		take("observe", func(v *yaml.Node) { x.observe = r.observes(v) }),
+		take("subjects", func(v *yaml.Node) { x.named = r.required(v) }),
 	}) {
 		return x
 	}
@@ -128,6 +131,9 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 	}
 	if x.effect != policy.EffectApprove {
 		useless("only a rule that asks for an approval has it", "approve")
+	}
+	if x.effect != policy.EffectReveal && x.effect != policy.EffectAllow {
+		useless("only a rule that allows or reveals asks whose rows go out", "subjects")
 	}
 	switch x.effect {
 	case policy.EffectAllow:

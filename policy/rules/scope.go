@@ -36,6 +36,7 @@ type masked struct {
 	match []policy.Limited // how often it may be looked up, by each rule
 	clash bool             // they disagree
 	clear bool             // it is revealed, by rules
+	named string           // one of them, which asks for subjects to be told
 }
 
 // candidate is a rule that can match a session.
@@ -81,6 +82,7 @@ func (p *Policy) scope(s *policy.Session, now time.Time, all bool) (sc *policy.S
 			}
 		}
 	}
+	b.named(p)
 	return b.finish(), observers
 }
 
@@ -254,7 +256,7 @@ func (b *builder) finish() *policy.Scope {
 	// What one person's statements leave in a session is there for the next
 	// one's: where many are served, all must be understood.
 	nothing := len(v.masks) == 0 && len(v.filter) == 0 && len(v.detect) == 0 && !b.timed && len(b.block) == 0 && len(b.ask) == 0 && !b.session.Identity.SpeaksFor
-	nothing = nothing && !slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.limits != nil })
+	nothing = nothing && len(b.scope.Subjects) == 0 && !slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.limits != nil })
 	v.opaque = nothing && slices.ContainsFunc(b.allow, func(c *candidate) bool { return c.everything() })
 	b.scope.Detects = v.detect
 	b.scope.Static, b.scope.Opaque, b.scope.Rules = b.static, v.opaque, v

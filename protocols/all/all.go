@@ -23,6 +23,8 @@ type Host struct {
 	Digest func(b []byte) events.Digest
 	// Keys returns what keyed masks are made with at this moment, nil for nothing.
 	Keys func() *mask.Keys
+	// Subjects returns what subjects are named by at this moment, nil for nothing.
+	Subjects func() *events.SubjectKey
 }
 
 type entry struct {
@@ -33,7 +35,7 @@ type entry struct {
 var table = map[string]entry{
 	"postgres": {
 		make: func(h Host) protocols.Protocol {
-			return postgres.New(postgres.Options{Analyzer: h.Analyzer, Digest: h.Digest, Keys: h.Keys})
+			return postgres.New(postgres.Options{Analyzer: h.Analyzer, Digest: h.Digest, Keys: h.Keys, Subjects: h.Subjects})
 		},
 		secure: postgres.Secure,
 	},

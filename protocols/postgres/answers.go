@@ -62,9 +62,14 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 		if r.cur.asked {
 			return dropped, nil
 		}
+		act := passed
 		if typ == 'T' && len(r.cur.origins) > 0 {
-			return c.attributed(msg), nil
+			act = c.attributed(msg)
 		}
+		if typ == 'T' && len(r.cur.subjects) > 0 {
+			act = c.bare(msg, act)
+		}
+		return act, nil
 	case 'G':
 		if !r.cur.copies {
 			return 0, errUnexpected
@@ -118,7 +123,7 @@ func (r *replyState) commandComplete(body []byte) {
 func (c *conn) checkRow(body []byte) error {
 	r := &c.reply
 	s := &r.cur
-	if s.guard == nil && s.search == nil || s.analyzer == nil {
+	if s.guard == nil && s.search == nil && len(s.subjects) == 0 || s.analyzer == nil {
 		return nil
 	}
 	outputs := s.outputs
@@ -133,6 +138,12 @@ func (c *conn) checkRow(body []byte) error {
 		format := m.int16()
 		if m.bad {
 			break
+		}
+		if i < len(s.subjects) {
+			if !addedTo(&s.subjects[i], name, oid) {
+				return c.disagree("column %d of its result is not the one that says whose its rows are", i+1)
+			}
+			continue
 		}
 		if len(outputs) > 0 && outputs[0].Index == i {
 			o := &outputs[0]
@@ -159,6 +170,10 @@ func (c *conn) checkRow(body []byte) error {
 	if len(s.outputs) > 0 && (n != s.width || len(outputs) > 0) {
 		return c.disagree("its result has %d columns, and not %d", n, s.width)
 	}
+	if n < len(s.subjects) {
+		return c.disagree("its result has %d columns, and does not say whose its rows are", n)
+	}
+	r.layout.subjects, r.layout.subjectKey = s.subjects, c.p.subjectKey()
 	r.layout.known(s, n)
 	return nil
 }

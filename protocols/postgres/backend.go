@@ -120,7 +120,9 @@ func (c *conn) pass() error {
 // write gives the client what was walked and not yet written.
 func (c *conn) write(w *window) (err error) {
 	if b := w.walked(); len(b) > 0 {
-		err = c.tell(b)
+		if err = c.tellSubjects(&c.reply.cur, 0); err == nil {
+			err = c.tell(b)
+		}
 	}
 	w.written()
 	return err

@@ -44,7 +44,7 @@ func (c *conn) analyze(sql []byte, sc *policy.Scope, simple bool, types []uint32
 	c.key = c.key[:0]
 	c.key = binary.BigEndian.AppendUint64(c.key, version)
 	c.key = append(binary.BigEndian.AppendUint32(c.key, uint32(len(sc.ID))), sc.ID...)
-	c.key = append(c.key, b2i(simple)|b2i(sc.Opaque)<<1|b2i(c.p.keys() != nil)<<2, byte(len(types)), byte(len(types)>>8))
+	c.key = append(c.key, b2i(simple)|b2i(sc.Opaque)<<1|b2i(c.p.keys() != nil)<<2|b2i(c.p.subjectKey() != nil)<<3, byte(len(types)), byte(len(types)>>8))
 	for _, t := range types {
 		c.key = binary.BigEndian.AppendUint32(c.key, t)
 	}
@@ -131,7 +131,8 @@ func (c *conn) analyzeText(sql []byte, text string, sc *policy.Scope, simple boo
 	}
 	var err error
 	st.an, err = c.analyzer.Analyze(c.ctx, query.Input{
-		SQL: text, Scope: sc, Simple: simple, ParamTypes: types, Masks: c.p.keys() != nil, Prepared: c.preparedAnalysis, Cursor: c.cursorAnalysis,
+		SQL: text, Scope: sc, Simple: simple, ParamTypes: types, Masks: c.p.keys() != nil, Subjects: c.p.subjectKey() != nil,
+		Prepared: c.preparedAnalysis, Cursor: c.cursorAnalysis,
 	})
 	st.copies = err == nil && slices.Contains(st.an.Commands, "copy_from")
 	st.defines = err == nil && st.an.DDL
@@ -210,7 +211,7 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 	c.req = policy.Request{
 		Kind: kind, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
-		Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
+		Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 		Would: c.would.take(),
 	}
 	c.mayAsk(sc, an)

@@ -263,7 +263,7 @@ func (c *conn) bind(body []byte) error {
 	}
 	port.looked, port.cover = kind == policy.StatementReq, d.Under()
 	b, at := begin(c.msg[:0], 'B')
-	c.msg = finish(append(b, body...), at)
+	c.msg = finish(append(b, withFormats(body, formats, len(st.an.Subjects))...), at)
 	s := c.step(stepBind, st, sc, d, now)
 	s.change = change{kind: ofPortal, name: port.name, port: port}
 	return c.push(s, d, c.msg)
@@ -435,7 +435,7 @@ func (c *conn) execute(body []byte) error {
 	if err != nil || !d.Allowed() {
 		return c.refuse(false, c.refused(d, err, st.an))
 	}
-	if len(st.an.Outputs) > 0 || searches(sc, st.an) != nil {
+	if len(st.an.Outputs)+len(st.an.Subjects) > 0 || searches(sc, st.an) != nil {
 		if err := c.askColumns(name, st, sc, d); err != nil {
 			return err
 		}

@@ -149,6 +149,7 @@ func open(t testing.TB, pol string, o protocoltest.Options) *proxy {
 		Analyzer: func(context.Context, string, string) (query.Analyzer, func(), error) { return an, func() {}, nil },
 		Digest:   digest,
 		Keys:     func() *mask.Keys { return maskingKeys },
+		Subjects: func() *events.SubjectKey { return subjectKey },
 	})
 	o.Engine, o.Server = engine(t, pol), server.Addr
 	return &proxy{Passage: protocoltest.Open(t, o), t: t}
@@ -157,6 +158,15 @@ func open(t testing.TB, pol string, o protocoltest.Options) *proxy {
 // maskingKeys are those of all proxies here.
 var maskingKeys = func() *mask.Keys {
 	k, err := mask.ParseKeys([]byte("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"))
+	if err != nil {
+		panic(err)
+	}
+	return k
+}()
+
+// subjectKey is that of all proxies here.
+var subjectKey = func() *events.SubjectKey {
+	k, err := events.ParseSubjectKey([]byte("202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"))
 	if err != nil {
 		panic(err)
 	}

@@ -39,16 +39,22 @@ func (c *conn) askColumns(portal []byte, st *statement, sc *policy.Scope, d poli
 // is to be said of what was masked at the source.
 func (s *step) shows(an *query.Analysis) {
 	s.outputs, s.origins, s.width = an.Outputs, an.Origins, an.Width
+	s.subjects, s.untold = an.Subjects, an.Untold
 }
 
 // changes reports whether rows of the result may have to be changed.
-func (s *step) changes() bool { return len(s.outputs) > 0 || s.search != nil }
+func (s *step) changes() bool {
+	return len(s.outputs) > 0 || s.search != nil || len(s.subjects) > 0
+}
 
 // layout is where masks go in the rows of a statement's result.
 type layout struct {
 	number  uint64 // of the statement; 0: nothing is known
 	width   int
 	columns []shown // in order
+
+	subjects   []query.Subject // columns in front of all others, which do not go out
+	subjectKey *events.SubjectKey
 
 	keys    *mask.Keys // that maskers were made with
 	maskers map[field]*mask.Masker
@@ -79,7 +85,7 @@ type field struct {
 const maxMaskers = 256
 
 // begin forgets the result before.
-func (l *layout) begin() { l.number, l.columns = 0, l.columns[:0] }
+func (l *layout) begin() { l.number, l.columns, l.subjects = 0, l.columns[:0], nil }
 
 // show adds a column.
 func (l *layout) show(keys *mask.Keys, o *query.Output, binary bool) {
@@ -116,7 +122,7 @@ func (c *conn) maskRow(w *window, typ byte, n int) (more bool, err error) {
 	if typ != 'D' || r.layout.number != r.cur.number || r.cur.number == 0 {
 		return false, c.disagree("a row came before it was known what is in it")
 	}
-	if len(r.layout.columns) == 0 {
+	if len(r.layout.columns)+len(r.layout.subjects) == 0 {
 		return false, c.stream(w, n)
 	}
 	msg := w.b[w.i:]
@@ -164,8 +170,11 @@ func (l *layout) prefix(msg []byte, n int) (prefix, drop int, err error) {
 	if int(binary.BigEndian.Uint16(msg[headLen:])) != l.width {
 		return 0, 0, errRowWidth
 	}
-	end := &l.columns[len(l.columns)-1]
-	last := end.index
+	last, drops := len(l.subjects)-1, false
+	if n := len(l.columns); n > 0 {
+		end := &l.columns[n-1]
+		last, drops = end.index, end.scrub == nil
+	}
 	for i := 0; ; i++ {
 		if n-at < 4 {
 			return 0, 0, errRowSize
@@ -178,7 +187,7 @@ func (l *layout) prefix(msg []byte, n int) (prefix, drop int, err error) {
 		switch {
 		case size < -1, size > n-at:
 			return 0, 0, errRowSize
-		case i == last && size > mask.MaxValue && end.scrub == nil:
+		case i == last && size > mask.MaxValue && drops:
 			return at, size, nil
 		case size > 0:
 			at += size
@@ -194,13 +203,24 @@ func (l *layout) prefix(msg []byte, n int) (prefix, drop int, err error) {
 func (l *layout) append(dst, prefix []byte, n, drop int, o *outcome) []byte {
 	begin, from, at := len(dst), 0, headLen+2
 	columns := l.columns
+	if len(l.subjects) > 0 {
+		dst = append(dst, prefix[:at]...)
+		binary.BigEndian.PutUint16(dst[begin+headLen:], uint16(l.width-len(l.subjects)))
+		from = at
+	}
 	for i := 0; at < len(prefix); i++ {
 		size := int(int32(binary.BigEndian.Uint32(prefix[at:])))
 		next := at + 4
 		if size > 0 && next < len(prefix) { // else it is left out
 			next += size
 		}
-		if columns[0].index == i {
+		switch {
+		case i < len(l.subjects):
+			if size >= 0 {
+				o.subjects.saw(l.subjectKey, l.subjects[i].Name, prefix[at+4:next])
+			}
+			from = next
+		case columns[0].index == i:
 			if size >= 0 {
 				dst = append(dst, prefix[from:at]...)
 				dst = columns[0].append(dst, prefix[at+4:next], size, o)

@@ -26,6 +26,9 @@ type Options struct {
 	// Keys returns what keyed masks are made with at this moment; nil, or what
 	// it returns is nil: their columns are redacted.
 	Keys func() *mask.Keys
+	// Subjects returns what subjects are named by at this moment; nil, or what it
+	// returns is nil: none are.
+	Subjects func() *events.SubjectKey
 }
 
 // keys returns what keyed masks are made with, nil for nothing.

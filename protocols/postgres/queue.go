@@ -42,14 +42,16 @@ type step struct {
 	rewritten bool          // the server's positions are those of another text
 	guard     *policy.Scope // nil: nothing is protected
 	analyzer  query.Analyzer
-	origins   []query.Origin // of its result, to be told of
-	outputs   []query.Output // of its result, to be masked
-	width     int            // columns of that result
-	search    *search        // for what its rows hold; nil: nothing
-	asked     bool           // by us: the client does not see the answer
-	reading   *reading       // what we asked for; nil: a description
-	copies    bool           // it may start a COPY from the client
-	defines   bool           // it may change the catalog
+	origins   []query.Origin  // of its result, to be told of
+	outputs   []query.Output  // of its result, to be masked
+	width     int             // columns of that result
+	subjects  []query.Subject // columns of that result that the client is not shown
+	untold    string          // why it is not known of all of its rows whose they are
+	search    *search         // for what its rows hold; nil: nothing
+	asked     bool            // by us: the client does not see the answer
+	reading   *reading        // what we asked for; nil: a description
+	copies    bool            // it may start a COPY from the client
+	defines   bool            // it may change the catalog
 	voice     voice
 	mark      mark            // what it does to settings of our own
 	params    []uint32        // not nil: what the client is told of its parameters

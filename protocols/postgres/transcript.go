@@ -53,12 +53,14 @@ type outcome struct {
 	copied   int         // COPYs that began
 	form     *scrub.Copy // of the latest
 	first    bool        // its next message is its first
+	subjects subjects
 }
 
 // reset begins the outcome of another statement.
 func (o *outcome) reset(number uint64) {
-	h := o.hash
-	*o = outcome{number: number, status: "ok", hash: h}
+	h, s := o.hash, o.subjects
+	s.reset()
+	*o = outcome{number: number, status: "ok", hash: h, subjects: s}
 }
 
 // account takes note of bytes of a statement's result that are about to go
@@ -95,14 +97,18 @@ func (c *conn) account(s *step, b []byte) error {
 // respond appends a statement's outcome. Bind and the Execute that goes with
 // it have one.
 func (c *conn) respond(s *step) error {
-	if c.ended.Swap(s.number) == s.number {
-		return nil
-	}
 	o := c.reply.of(s)
+	if c.ended.Swap(s.number) == s.number {
+		return c.tellSubjects(s, 0)
+	}
+	if err := c.tellSubjects(s, events.MaxResponseSubjects); err != nil {
+		return err
+	}
 	e := &c.reply.event
 	*e = events.Event{
 		Kind: events.Response, Session: s.event, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code, Reason: o.reason,
 		Rows: o.rows, Bytes: o.bytes, Recorded: o.recorded, Detected: o.detected,
+		Subjects: o.subjects.fresh, Named: o.subjects.named, Untold: s.untold,
 	}
 	if o.rows == 0 {
 		e.Rows = o.changed
@@ -111,7 +117,12 @@ func (c *conn) respond(s *step) error {
 	if o.begun {
 		o.hash.Sum(e.Hash[:0])
 	}
-	return c.s.Event(e)
+	if len(o.subjects.fresh) == 0 {
+		return c.s.Event(e)
+	}
+	err := c.s.Before(e)
+	o.subjects.fresh = o.subjects.fresh[:0]
+	return err
 }
 
 // skipped records that a statement was not run.

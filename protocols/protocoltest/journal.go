@@ -71,6 +71,7 @@ func (j *Journal) Append(e *events.Event) (events.Ticket, error) {
 	c.Rules, c.Masked, c.Objects = slices.Clone(e.Rules), slices.Clone(e.Masked), slices.Clone(e.Objects)
 	c.Masks, c.Detected, c.Revealed = slices.Clone(e.Masks), slices.Clone(e.Detected), slices.Clone(e.Revealed)
 	c.Literals, c.Normalized = slices.Clone(e.Literals), strings.Clone(e.Normalized)
+	c.Subjects = slices.Clone(e.Subjects)
 	j.events = append(j.events, c)
 	j.check(&c)
 	return events.NewTicket(j, uint64(len(j.events))), nil

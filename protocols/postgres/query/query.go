@@ -67,6 +67,9 @@ type Input struct {
 	// Masks says that the caller masks what Analysis.Outputs names. Where it does
 	// not, these columns are redacted in the statement.
 	Masks bool
+	// Subjects says that the caller takes the columns that Analysis.Subjects names off
+	// the result. Where it does not, nobody is named.
+	Subjects bool
 	// Prepared returns the analysis of a prepared statement of the session by
 	// its name (SQL PREPARE and protocol Parse share one name space), nil
 	// when there is none. Cursor does the same for open cursors and portals.
@@ -118,6 +121,14 @@ type Analysis struct {
 	// Origins are columns of the result, of Width, that the statement shows masked and
 	// that a client would take for columns of a relation. In order.
 	Origins []Origin
+
+	// Subjects are columns in front of those of the result, in order, that say whose its
+	// rows are: they go on the record, hashed, and not to the client. Outputs, Origins
+	// and Width count them.
+	Subjects []Subject
+	// Untold is why it can't be told of all rows that go out whose they are; "" where
+	// it can, or policy does not ask.
+	Untold string
 
 	// Copies is how each COPY to the client that it holds writes its rows.
 	Copies []scrub.Copy

@@ -165,6 +165,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		w.finish()
 		w.target.check(w)
 		w.storesNothingRevealed()
+		w.overlooked()
 		unknown = unknown || w.unknown
 		an.take(w, masked, in.SQL)
 		maps.Copy(filtered, w.filtered)
@@ -209,6 +210,12 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool, sql string) {
 	an.changed = an.changed || w.changed
 	an.Copies = append(an.Copies, w.copies...)
 	an.Outputs, an.Origins, an.Width = w.outputs, w.origins, w.width // of the only statement
+	an.Subjects = w.sights.shown
+	if why := w.sights.untold(); an.Untold == "" || why == "" {
+		an.Untold += why
+	} else {
+		an.Untold += "; " + why
+	}
 	an.Lookups += w.lookups
 	an.Local = an.Local || w.local
 	an.ByValue = an.ByValue || w.byValue

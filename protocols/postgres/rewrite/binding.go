@@ -57,6 +57,8 @@ type binding struct {
 
 	rowTypes map[uint32]*guard // row types of relations with protected columns
 
+	subjects map[uint32][]subjectKey // whose the rows of relations are
+
 	mu     sync.Mutex
 	guards map[uint32]*guard
 	bodies map[uint32]*body // of functions
@@ -67,6 +69,7 @@ type binding struct {
 func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Scope) (*binding, error) {
 	b := &binding{a: a, snap: s, scope: sc, guards: map[uint32]*guard{}, bodies: map[uint32]*body{}, rowTypes: map[uint32]*guard{}, own: map[uint32]map[string]*protection{}, filters: map[uint32]*rowFilter{}, hidden: map[uint32]string{}}
 	b.filterRows()
+	b.bindSubjects()
 	prot := map[uint32]map[string]*protection{}
 	refused := map[uint32]string{}
 	for name, cols := range sc.Masks {

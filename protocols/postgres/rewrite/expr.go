@@ -210,6 +210,7 @@ func (w *walker) funcCall(n *pg.Node, f *pg.FuncCall) {
 	if w.settingCall(names, f) {
 		return
 	}
+	w.callsAggregate(f, names)
 	w.calledAt = f.Location
 	replace := w.function(names)
 	w.calledAt = -1

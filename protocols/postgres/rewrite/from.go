@@ -74,6 +74,7 @@ func (w *walker) rangeVar(n *pg.Node, v *pg.RangeVar, sample *pg.RangeTableSampl
 		w.aliasColumns(v.Alias)
 	}
 	w.addItem(goesBy, it)
+	w.sight(v, rels)
 	w.cond.read = append(w.cond.read, rels...)
 	if g.filter != nil && sample != nil {
 		w.refuse("TABLESAMPLE of %s.%s, of which rows are filtered, is not understood", g.rel.Schema, g.rel.Name)

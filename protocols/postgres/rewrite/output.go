@@ -125,6 +125,7 @@ func (w *walker) spellOut(s *pg.SelectStmt) {
 			_, is := w.b.output(l.guard, c)
 			found = found || is
 		}
+		found = found || w.in.Subjects && w.hidesKey(l.guard)
 	}
 	if !ok || !found {
 		return

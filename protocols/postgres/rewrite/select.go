@@ -10,6 +10,8 @@ import (
 func (w *walker) query(n *pg.Node) {
 	defer w.leave()
 	defer w.within()()
+	w.sights.level++
+	defer func() { w.sights.level-- }()
 	if !w.enter() {
 		return
 	}

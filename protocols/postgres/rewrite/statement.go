@@ -26,7 +26,7 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 		w.match(x.SelectStmt)
 		if w.outermost {
 			w.root = x.SelectStmt
-			if w.in.Masks {
+			if w.in.Masks || w.in.Subjects {
 				w.spellOut(x.SelectStmt)
 			}
 		}
@@ -107,6 +107,8 @@ func (w *walker) inner(n *pg.Node, an *analysis, params []*pg.TypeName, outermos
 	i.finish()
 	i.target.check(i)
 	w.absorb(i)
+	i.overlooked()
+	w.sights.tell(&i.sights)
 	return i
 }
 
@@ -150,11 +152,15 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 	for _, r := range p.Filtered {
 		w.filtered[r] = true
 	}
-	if len(p.Outputs) > 0 && !w.outermost {
-		w.refuse("%s %q has columns that are masked on output", what, name)
+	if len(p.Outputs)+len(p.Subjects) > 0 && !w.outermost {
+		w.refuse("%s %q has columns that are masked on output, or say whose its rows are", what, name)
 		w.remedy = "run it alone in its message"
 	}
 	w.outputs, w.origins, w.width = p.Outputs, p.Origins, p.Width
+	w.sights.told, w.sights.shown = true, p.Subjects
+	if p.Untold != "" {
+		w.sights.why = []string{p.Untold}
+	}
 	w.looked(p.Matched, p.Lookups)
 	w.writes = w.writes || p.Writes
 	w.sanitize = w.sanitize || p.Sanitize
@@ -165,7 +171,7 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 func (w *walker) analysisOf(i *walker) *query.Analysis {
 	return &query.Analysis{
 		Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
-		Matched: sorted(i.matched), Lookups: i.lookups,
+		Matched: sorted(i.matched), Lookups: i.lookups, Subjects: i.sights.shown, Untold: i.sights.untold(),
 		Outputs: i.outputs, Origins: i.origins, Width: i.width, Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
 	}
 }

@@ -29,6 +29,7 @@ func (w *walker) finish() {
 	}
 	defer w.allLifted()
 	if len(w.subs) == 0 {
+		w.subjects()
 		return
 	}
 	for _, n := range systemColumns {
@@ -43,6 +44,7 @@ func (w *walker) finish() {
 	}
 	w.output()
 	w.describe()
+	w.subjects()
 	for _, s := range w.subs {
 		if !w.needed(s) {
 			continue
@@ -156,6 +158,7 @@ func (w *walker) substitute(s *substitution) {
 			w.masked[f] = true
 		}
 	}
+	inner.TargetList = append(inner.TargetList, s.keys...)
 	v := &pg.RangeVar{Schemaname: s.guard.rel.Schema, Relname: s.guard.rel.Name, Inh: s.v.Inh, Relpersistence: "p"}
 	from := &pg.Node{Node: &pg.Node_RangeVar{RangeVar: v}}
 	if f := s.guard.filter; f != nil {

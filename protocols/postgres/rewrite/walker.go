@@ -54,6 +54,7 @@ type walker struct {
 	origins   []query.Origin
 	width     int
 	copies    []scrub.Copy
+	sights    sightings
 
 	ctes   []string           // in scope, innermost last
 	items  map[string][]*item // range items by the name they go by
@@ -108,6 +109,7 @@ type substitution struct {
 	sample *pg.RangeTableSample
 	guard  *guard
 	plain  map[string]bool // columns that are masked on output
+	keys   []*pg.Node      // columns besides, which say whose rows they are
 }
 
 func newWalker(b *binding, in *query.Input) *walker {

@@ -106,6 +106,7 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 		w.aliasColumns(v.Alias)
 	}
 	w.addItem(name, it)
+	w.sight(v, rels)
 	return rels
 }
 

@@ -1,0 +1,107 @@
+package events
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"sync"
+)
+
+// Subject says whose row went out, without telling: a patient, as policy calls it,
+// and the keyed hash of what the patient goes by in the store.
+type Subject struct {
+	Name string // as policy has it
+	Key  [16]byte
+}
+
+// String returns name:hex, as events have it.
+func (s Subject) String() string { return s.Name + ":" + hex.EncodeToString(s.Key[:]) }
+
+// ParseSubject is the inverse of String.
+func ParseSubject(text string) (s Subject, err error) {
+	i := len(text) - 2*len(s.Key) - 1
+	if i < 1 || text[i] != ':' {
+		return Subject{}, errors.New("events: a subject is a name, a colon and 32 hexadecimal digits")
+	}
+	b, err := hex.DecodeString(text[i+1:])
+	if err != nil {
+		return Subject{}, fmt.Errorf("events: subject: %w", err)
+	}
+	s.Name = text[:i]
+	copy(s.Key[:], b)
+	return s, nil
+}
+
+// How many subjects one event names at most. A statement's others are in events of
+// kind Subjects.
+const (
+	MaxResponseSubjects = 32
+	MaxSubjects         = 512
+)
+
+// Bounds of the key, in bytes.
+const (
+	minSubjectKey = 32
+	maxSubjectKey = 64
+)
+
+// SubjectKey makes Subjects. All hosts of a deployment have the same one, so that
+// whoever has it finds a subject in the evidence of all of them. It is safe for
+// concurrent use.
+type SubjectKey struct{ macs sync.Pool }
+
+// ParseSubjectKey reads a key file: 64 to 128 hexadecimal digits, and white space
+// around them. It clears b. Errors hold nothing of the key.
+func ParseSubjectKey(b []byte) (*SubjectKey, error) {
+	defer clear(b)
+	from, to := 0, len(b)
+	for from < to && space(b[from]) {
+		from++
+	}
+	for to > from && space(b[to-1]) {
+		to--
+	}
+	digits := b[from:to]
+	bad := fmt.Errorf("a subject key is %d to %d hexadecimal digits: make one with openssl rand -hex %d", 2*minSubjectKey, 2*maxSubjectKey, minSubjectKey)
+	if n := len(digits); n < 2*minSubjectKey || n > 2*maxSubjectKey || n%2 != 0 {
+		return nil, bad
+	}
+	key := make([]byte, len(digits)/2)
+	if _, err := hex.Decode(key, digits); err != nil {
+		clear(key)
+		return nil, bad // the error quotes the key
+	}
+	seen := map[byte]bool{}
+	for _, c := range key {
+		seen[c] = true
+	}
+	if len(seen) < 8 { // of 32 random bytes, about 30 differ
+		clear(key)
+		return nil, errors.New("the subject key is not random: make one with openssl rand -hex 32")
+	}
+	k := &SubjectKey{}
+	k.macs.New = func() any { return hmac.New(sha256.New, key) }
+	return k, nil
+}
+
+func space(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+// Subject returns who goes by value, in the form in which the store prints it as
+// text: the first half of HMAC-SHA-256 over "sallyport subject 1", the name and the
+// value, with a NUL behind the first two.
+func (k *SubjectKey) Subject(name string, value []byte) Subject {
+	m := k.macs.Get().(hash.Hash)
+	m.Reset()
+	m.Write([]byte("sallyport subject 1\x00"))
+	m.Write([]byte(name))
+	m.Write([]byte{0})
+	m.Write(value)
+	var sum [sha256.Size]byte
+	s := Subject{Name: name}
+	copy(s.Key[:], m.Sum(sum[:0]))
+	k.macs.Put(m)
+	return s
+}
