@@ -13,3 +13,16 @@ type Subject struct {
 func (s Subject) Field(of Relation) events.Field {
 	return events.Field{Schema: of.Schema, Relation: of.Name, Column: s.Column}
 }
+
+// owned reports whether one of the objects is a relation whose rows are somebody's.
+func (s *Scope) owned(objects []Object) bool {
+	if s == nil || len(s.Subjects) == 0 {
+		return false
+	}
+	for i := range objects {
+		if s.Subjects[Relation{Schema: objects[i].Schema, Name: objects[i].Name}] != nil {
+			return true
+		}
+	}
+	return false
+}

@@ -134,7 +134,7 @@ func (d *daemon) begin(in inherited) error {
 		return err
 	}
 	s, err := prepare(b, d.proving, nil)
-	clear(b.MaskingKey)
+	b.wipeKeys()
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (d *daemon) begin(in inherited) error {
 	d.restoreCounts(s.cfg.State)
 	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed
 	digest := newDigester(d.evidence.journal.LiteralKey())
-	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum, Keys: d.keys})
+	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum, Keys: d.keys, Subjects: d.subjectKey})
 	d.sessions.begin(s.cfg.Limits, d.log)
 	if d.leaves, err = newLeaves(s.cfg, in.signer); err != nil {
 		return err
@@ -331,7 +331,7 @@ func (d *daemon) ready(file int) (*setting, error) {
 		return nil, err
 	}
 	s, err := prepare(b, d.proving, d.setting.Load())
-	clear(b.MaskingKey)
+	b.wipeKeys()
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
@@ -32,10 +33,11 @@ type setting struct {
 	logins    *saml.Logins // one for all settings of a daemon
 	saml      map[string][]byte
 	binder    intercept.Binder
-	speaker   *identity.Binder  // the same: proves what clients send in band
-	passwords map[string]string // by password_file, or secret_file
-	secrets   map[string][]byte // of accounts, until they are in force
-	keys      *mask.Keys        // of keyed masks; nil: the policy has none
+	speaker   *identity.Binder   // the same: proves what clients send in band
+	passwords map[string]string  // by password_file, or secret_file
+	secrets   map[string][]byte  // of accounts, until they are in force
+	keys      *mask.Keys         // of keyed masks; nil: the policy has none
+	subjects  *events.SubjectKey // that subjects are named by; nil: the policy has none
 
 	vaultRoots *x509.CertPool       // nil: the system's
 	upstreams  map[string]*upstream // by resource
@@ -56,6 +58,9 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 	}
 	s.engine = pol
 	if s.keys, err = maskingKeys(cfg, b.MaskingKey, pol); err != nil {
+		return nil, configError(err)
+	}
+	if s.subjects, err = subjectKey(cfg, b.SubjectKey, pol); err != nil {
 		return nil, configError(err)
 	}
 	s.policySum = sumOf(b.Policy)

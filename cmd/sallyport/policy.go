@@ -121,6 +121,14 @@ func checkPolicy(cmd *cobra.Command, args []string, o *explainOptions) (*checkRe
 			return rep, badPolicy(err)
 		}
 	}
+	if cfg != nil && cfg.SubjectKey() == nil {
+		if err := p.NeedsSubjectKey(); err != nil {
+			for e := range policyErrors(err) {
+				rep.Errors = append(rep.Errors, e)
+			}
+			return rep, badPolicy(err)
+		}
+	}
 	rep.Good, rep.Rules = true, p.Rules()
 	if cfg != nil {
 		rep.Warnings = append(rep.Warnings, p.Unmatched(namesOf(cfg))...)

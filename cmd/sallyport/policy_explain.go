@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -107,6 +108,7 @@ type explanation struct {
 	Would     string   `json:"would,omitempty"`    // "would-mask by names: clinic.patients.name", and does not
 	Detects   []string `json:"detects,omitempty"`  // "identifiers in notes: ssn, email"
 	Filtered  []string `json:"filtered,omitempty"` // "clinic.visits: clinic_id = '7'"
+	Subjects  []string `json:"subjects,omitempty"` // "patient", "not known of all: ..."
 	Limits    []string `json:"limits,omitempty"`   // "reads: 100 rows a statement"
 	Rewritten string   `json:"rewritten,omitempty"`
 	Relayed   bool     `json:"relayed,omitempty"` // byte for byte, without an analysis
@@ -246,6 +248,21 @@ func (x *explanation) masks(sc *policy.Scope, an *query.Analysis) {
 	}
 }
 
+// names tells whose rows go on the record.
+func (x *explanation) names(an *query.Analysis) {
+	if !x.runs() {
+		return
+	}
+	for _, s := range an.Subjects {
+		if !slices.Contains(x.Subjects, s.Name) {
+			x.Subjects = append(x.Subjects, s.Name)
+		}
+	}
+	if an.Untold != "" {
+		x.Subjects = append(x.Subjects, "not known of "+an.Untold)
+	}
+}
+
 // detects tells what is looked for in the result.
 func (x *explanation) detects(sc *policy.Scope, an *query.Analysis) {
 	for i := range sc.Detects {
@@ -304,6 +321,7 @@ func (x *explanation) print(w io.Writer) error {
 	line("filters", x.Filtered...)
 	line("observes", x.Would)
 	line("detects", x.Detects...)
+	line("subjects", x.Subjects...)
 	line("limits", x.Limits...)
 	line("records", x.Record)
 	switch {

@@ -106,13 +106,14 @@ func (q *inquiry) statement(ctx context.Context, s *policy.Session, now time.Tim
 		return nil, err
 	}
 	an, err := a.analyzer.Analyze(ctx, query.Input{
-		SQL: sql, Scope: sc, Simple: simple, Masks: q.cfg.MaskingKey() != nil,
+		SQL: sql, Scope: sc, Simple: simple, Subjects: q.cfg.SubjectKey() != nil, Masks: q.cfg.MaskingKey() != nil,
 		Prepared: func(name string) *query.Analysis { return q.prepared[name] },
 		Cursor:   func(name string) *query.Analysis { return q.cursors[name] },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the statement cannot be analysed: %w", err)
 	}
+	r.Untold = an.Untold
 	r.Filtered, r.Matched, r.Lookups = an.Filtered, an.Matched, an.Lookups
 	r.Commands, r.Objects, r.Masked, r.Writes, r.Opaque, r.Remedy = an.Commands, an.Objects, an.Masked, an.Writes, an.Opaque, an.Remedy
 	r.Normalized = normalized(sql)
@@ -124,6 +125,7 @@ func (q *inquiry) statement(ctx context.Context, s *policy.Session, now time.Tim
 	x.shown(sc, an)
 	x.reveals(p, s, now, an)
 	x.detects(sc, an)
+	x.names(an)
 	x.Warnings = a.warnings(sc)
 	if x.runs() {
 		q.names(an)

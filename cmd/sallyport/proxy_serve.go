@@ -73,7 +73,7 @@ func (o *proxyOptions) open(cfg *config.Config, log *slog.Logger) (_ *proxy, err
 		return nil, configError(err)
 	}
 	s, err := prepare(b, func(*config.Config) (intercept.Prover, identity.Attester, error) { return prover, nil, nil }, nil)
-	clear(b.MaskingKey)
+	b.wipeKeys()
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func newPortDaemon(s *setting, state string, log *slog.Logger) (_ *daemon, err e
 		return err
 	}
 	digest := newDigester(kept.LiteralKey())
-	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum, Keys: d.keys})
+	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum, Keys: d.keys, Subjects: d.subjectKey})
 	d.sessions.begin(s.cfg.Limits, log)
 	d.metrics.placed.Set(0)
 	d.metrics.journal(kept.Stats)

@@ -42,7 +42,7 @@ func (l *loader) reload() {
 func (l *loader) send(cfg *config.Config, b *bundle) error {
 	f, err := b.seal()
 	wipe(b.Secrets)
-	clear(b.MaskingKey)
+	b.wipeKeys()
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type bundle struct {
 	TLS         map[string][]byte // files of resources[].tls, by their names
 	Secrets     map[string][]byte // files of accounts, by their names
 	MaskingKey  []byte            // file of masking.key_file; nil where none is configured
+	SubjectKey  []byte            // file of evidence.subject_key_file; nil where none is configured
 	SAML        map[string][]byte // files of identity.saml, by their names
 	Credentials []byte            // evidence.nats.credentials
 	RecorderKey ed25519.PublicKey // nil where none is configured
@@ -55,13 +56,19 @@ func gather(cfg *config.Config) (*bundle, error) {
 	if b.Secrets, err = readSecrets(cfg); err != nil {
 		errs = append(errs, err)
 	}
-	if f := cfg.MaskingKey(); f != nil {
-		path, err := f.Where(os.Getenv)
+	for _, k := range []struct {
+		file *config.SecretFile
+		into *[]byte
+	}{{cfg.MaskingKey(), &b.MaskingKey}, {cfg.SubjectKey(), &b.SubjectKey}} {
+		if k.file == nil {
+			continue
+		}
+		path, err := k.file.Where(os.Getenv)
 		if err == nil {
-			b.MaskingKey, err = readFile(path, maxSecret)
+			*k.into, err = readFile(path, maxSecret)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", f.At, err))
+			errs = append(errs, fmt.Errorf("%s: %w", k.file.At, err))
 		}
 	}
 	for i, r := range cfg.Resources {
@@ -99,6 +106,12 @@ func gather(cfg *config.Config) (*bundle, error) {
 		}
 	}
 	return b, errors.Join(errs...)
+}
+
+// wipeKeys clears the keys of masks and subjects.
+func (b *bundle) wipeKeys() {
+	clear(b.MaskingKey)
+	clear(b.SubjectKey)
 }
 
 // readPolicy reads a file, or those of a folder that rules.Load would take.

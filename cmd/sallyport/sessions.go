@@ -63,17 +63,27 @@ func sessionsLs() *cobra.Command {
 	var f recorder.Filter
 	var since, until, after string
 	var asJSON bool
+	var who subjectFlags
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List sessions, newest first",
 		Long: `List sessions, newest first. Filters that are given must all hold; --table and
 --text read what was said in each session that the others leave, and --text takes
 the statements as they were sent. The next page of a list begins --after the last
-session of the one before.`,
+session of the one before.
+
+With --subject NAME=VALUE only those that were shown rows of somebody, as policy
+names whose rows are whose, and which of their statements were. The record has
+keyed hashes only: --subject-key names the file of the key that the hosts have
+(evidence.subject_key_file), and may be given again for keys that they had before.
+VALUE is what the database prints, such as 123 or a uuid in small letters. What
+policy could not tell whose it was is not found: such statements say so in
+sallyport sessions show.`,
 		Example: `  sallyport sessions ls --workload billing-agent --verdict block
   sallyport sessions ls --identity dr.grey --since 720h --until 24h --table patients
   sallyport sessions ls --limit 100 --after 0198c2d1-77aa-7c3e-b0f2-6d1f3a5c9e10
   sallyport sessions ls --verdict would-mask
+  sallyport sessions ls --subject patient=123 --subject-key /etc/sallyport/subjects.key
   sallyport sessions ls --since 2026-01-31T08:00:00Z --json | jq '.[].session'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -98,6 +108,10 @@ session of the one before.`,
 			default:
 				return configError(fmt.Errorf("--verdict %q: must be allow, mask, block, deny, observed, would-block, would-hold, would-mask or would-filter", f.Verdict))
 			}
+			var err error
+			if f.Subjects, err = who.subjects(); err != nil {
+				return configError(err)
+			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
 				if after != "" {
 					x, err := s.Find(ctx, after)
@@ -113,7 +127,7 @@ session of the one before.`,
 				if asJSON {
 					return printJSON(cmd.OutOrStdout(), list)
 				}
-				return listSessions(cmd.OutOrStdout(), list)
+				return listSessions(cmd.OutOrStdout(), list, f.Subjects != nil)
 			})
 		},
 	}
@@ -129,6 +143,7 @@ session of the one before.`,
 	fl.StringVar(&f.Table, "table", "", "only with a statement that touches this relation, with or without its schema")
 	fl.StringVar(&f.Text, "text", "", "only with a statement that has this in it")
 	fl.StringVar(&after, "after", "", "only what comes behind this session in the list")
+	who.add(cmd)
 	fl.IntVar(&f.Limit, "limit", 0, "at most so many (0: all)")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"allow", "mask", "block", "deny", "observed", "would-block", "would-hold", "would-mask", "would-filter"}, cobra.ShellCompDirectiveNoFileComp))
@@ -154,16 +169,22 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-func listSessions(w io.Writer, list []recorder.Session) error {
+// listSessions prints a line for each; seen: with the statements that were shown rows of
+// who was asked for.
+func listSessions(w io.Writer, list []recorder.Session, seen bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SESSION\tOPENED\tLASTED\tWORKLOAD\tACTOR\tFOR\tRESOURCE\tSTATEMENTS\tMASKED\tREFUSED\tROWS")
+	title := "SESSION\tOPENED\tLASTED\tWORKLOAD\tACTOR\tFOR\tRESOURCE\tSTATEMENTS\tMASKED\tREFUSED\tROWS"
+	if seen {
+		title += "\tSEEN BY"
+	}
+	fmt.Fprintln(t, title)
 	for _, s := range list {
 		lasted := "open"
 		if s.Closed != nil {
 			lasted = s.Closed.Sub(s.Opened).Round(time.Millisecond).String()
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\n", render.Line(s.ID), s.Opened.Local().Format(time.DateTime), lasted,
-			dash(s.Workload), dash(s.Actor), dash(s.Principal), dash(s.Resource), s.Statements, s.Masked, s.Refused, s.Rows)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d%s\n", render.Line(s.ID), s.Opened.Local().Format(time.DateTime), lasted,
+			dash(s.Workload), dash(s.Actor), dash(s.Principal), dash(s.Resource), s.Statements, s.Masked, s.Refused, s.Rows, sightings(&s, seen))
 	}
 	return t.Flush()
 }
@@ -341,6 +362,8 @@ func showStatement(b *strings.Builder, q *recorder.Statement) {
 	put("revealed", strings.Join(q.Revealed, ", "))
 	put("because", q.Why)
 	put("would", wouldBe(&q.Facts))
+	put("subjects", subjectsOf(q))
+	put("not told", q.Untold)
 	put("detected", strings.Join(q.Detected, ", "))
 	put("code", q.Code)
 	switch {

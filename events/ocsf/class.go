@@ -49,6 +49,8 @@ func activity(ev *events.Event) id {
 		return id{3, "Connect"}
 	case events.SessionClose:
 		return id{other, "Disconnect"}
+	case events.Subjects:
+		return id{other, "Subjects"}
 	case events.Alarm, events.Drift:
 		return id{1, "Create"}
 	case events.Bypass:

@@ -60,7 +60,9 @@ func examples() []*events.Event {
 			Kind: events.Response, Time: at, Session: s, Number: 1, Status: "ok", Rows: 1, Bytes: 64, Duration: 1500 * time.Microsecond,
 			Recorded: 64, Hash: [32]byte{0xaa},
 			Detected: []events.Detection{{Column: 2, Field: events.Field{Schema: "public", Relation: "patients", Column: "note"}, Kind: "email", Count: 3}},
+			Subjects: []events.Subject{{Name: "patient", Key: [16]byte{0xb0, 0x0c, 15: 1}}}, Named: 513, Untold: "public.visits: in a query within another",
 		},
+		{Kind: events.Subjects, Time: at, Session: s, Number: 1, Subjects: []events.Subject{{Name: "patient", Key: [16]byte{15: 7}}, {Name: "patient", Key: [16]byte{15: 8}}}},
 		{
 			Kind: events.Block, Time: at, Session: s, Number: 2, Command: "delete", Normalized: "delete from patients", Fingerprint: 7, Writes: true,
 			Verdict: events.Blocked, Rules: []string{"no-destruction"}, Reason: "agents may not delete patients", Remedy: "ask the data steward",
@@ -169,6 +171,10 @@ func TestDecodeReadsBack(t *testing.T) {
 		}
 		if e.Process != nil {
 			want.Process = *e.Process
+		}
+		want.Named, want.Untold = e.Named, e.Untold
+		for _, of := range e.Subjects {
+			want.Subjects = append(want.Subjects, of.String())
 		}
 		if e.Fingerprint != 0 {
 			want.Fingerprint = fmt.Sprintf("%016x", e.Fingerprint)

@@ -158,7 +158,7 @@ func (c *Config) SecretFiles() (out []SecretFile) {
 
 // broker fills in what accounts have by default, and where secrets are.
 func (c *Config) broker() {
-	files := []*string{&c.Masking.KeyFile}
+	files := []*string{&c.Masking.KeyFile, &c.Evidence.SubjectKeyFile}
 	for i := range c.Resources {
 		r := &c.Resources[i]
 		if len(r.Accounts) > 0 {

@@ -172,6 +172,16 @@ type Evidence struct {
 	Recorder string  `yaml:"recorder_key"` // public key file that receipts are checked with; "" keeps everything
 	// Heartbeat is how often it is put on the record that this host is at work.
 	Heartbeat time.Duration `yaml:"heartbeat"`
+
+	SubjectKeyFile string `yaml:"subject_key_file"` // of the key that subjects are named by; "": a policy may name none
+}
+
+// SubjectKey is the file of the key that subjects are named by, nil where there is none.
+func (c *Config) SubjectKey() *SecretFile {
+	if c.Evidence.SubjectKeyFile == "" {
+		return nil
+	}
+	return &SecretFile{c.Evidence.SubjectKeyFile, c.At("evidence", "subject_key_file")}
 }
 
 // Journal is the local durable log.

@@ -2,6 +2,8 @@ package stand
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -32,8 +34,10 @@ func (s *Stand) configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	password, key := filepath.Join(s.Dir, "catalog.password"), filepath.Join(s.Dir, "recorder.pub")
-	if err := errors.Join(give(password, User{}, []byte(s.PG.catalog+"\n")), os.WriteFile(key, pub, 0o644), s.WritePolicy(s.o.Policy)); err != nil {
+	password, key, subjects := filepath.Join(s.Dir, "catalog.password"), filepath.Join(s.Dir, "recorder.pub"), filepath.Join(s.Dir, "subjects.key")
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	if err := errors.Join(give(password, User{}, []byte(s.PG.catalog+"\n")), give(subjects, User{}, []byte(hex.EncodeToString(secret))), os.WriteFile(key, pub, 0o644), s.WritePolicy(s.o.Policy)); err != nil {
 		return err
 	}
 	var ports [3]uint16
@@ -53,7 +57,7 @@ func (s *Stand) configure(ctx context.Context) error {
 		}},
 		Identity: config.Identity{Issuers: []config.Issuer{{URL: s.OIDC.Issuer, Audience: Audience, Skew: time.Second}}},
 		Limits:   config.Limits{Sessions: 5000, Drain: 5 * time.Second},
-		Evidence: config.Evidence{Recorder: key, NATS: config.NATS{Listen: loopback(ports[2])}},
+		Evidence: config.Evidence{Recorder: key, SubjectKeyFile: subjects, NATS: config.NATS{Listen: loopback(ports[2])}},
 	}
 	if s.o.Mode == "host" {
 		s.Cfg.Interception.Exempt = config.ExemptPaths(exemptCgroup)
