@@ -364,3 +364,67 @@ func TestInterruptedIsWhatIsRecorded(t *testing.T) {
 		t.Errorf("%+v, %v", d.Requests, err)
 	}
 }
+
+// Who saw somebody is found by the key that hosts have, in all records of a session,
+// and by no other.
+func TestSubjects(t *testing.T) {
+	key := func(b string) *events.SubjectKey {
+		k, err := events.ParseSubjectKey([]byte(strings.Repeat(b, 4)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	k, another := key("00112233445566778"), key("8899aabbccddeeff0")
+	of := func(k *events.SubjectKey, ids ...int) (out []events.Subject) {
+		for _, id := range ids {
+			out = append(out, k.Subject("patient", fmt.Append(nil, id)))
+		}
+		return out
+	}
+	s := open(t, t.TempDir())
+	h := newHost("c1")
+	seeing := func(id string, number uint64, before, last []events.Subject) {
+		x := newSession(id)
+		h.tell(events.Event{Kind: events.Statement, Session: x, Number: number, Command: "select", Normalized: "select", Verdict: events.Allow, Untold: "clinic.notes: in a set operation"})
+		if before != nil {
+			h.tell(events.Event{Kind: events.Subjects, Session: x, Number: number, Subjects: before})
+		}
+		h.tell(events.Event{Kind: events.Response, Session: x, Number: number, Status: "ok", Rows: 3, Subjects: last, Named: int64(len(before) + len(last)), Untold: "clinic.notes: in a set operation"})
+	}
+	seeing("aaa-1", 1, nil, of(k, 1))
+	seeing("aaa-1", 2, of(k, 2, 3), of(k, 4))
+	add(t, s, messages("h1", h.All())...)
+	seeing("aaa-1", 3, nil, of(k, 2))
+	seeing("bbb-1", 7, nil, of(k, 2, 5))
+	seeing("ccc-1", 1, nil, nil)
+	add(t, s, messages("h1", h.All())...) // the first again, too
+	for _, c := range []struct {
+		of   []events.Subject
+		want string
+	}{
+		{of(k, 1), "aaa-1 [1]"}, {of(k, 2), "bbb-1 [7] aaa-1 [2 3]"}, {of(k, 3), "aaa-1 [2]"}, {of(k, 4), "aaa-1 [2]"},
+		{of(k, 5, 1), "bbb-1 [7] aaa-1 [1]"}, {of(k, 6), ""}, {of(another, 1, 2, 3), ""}, {of(another, 1), ""},
+		{append(of(another, 2), of(k, 5)...), "bbb-1 [7]"}, {[]events.Subject{k.Subject("doctor", []byte("1"))}, ""},
+	} {
+		found, err := s.Sessions(t.Context(), recorder.Filter{Subjects: c.of})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, x := range found {
+			got = append(got, fmt.Sprint(x.ID, " ", x.Sightings))
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%v: %v, and not %q", c.of, got, c.want)
+		}
+	}
+	x, err := s.Find(t.Context(), "aaa-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Show(t.Context(), x)
+	if err != nil || len(d.Requests) != 3 || len(d.Requests[1].Subjects) != 3 || d.Requests[1].Named != 3 || d.Requests[1].Untold != "clinic.notes: in a set operation" || len(d.Events) != 0 {
+		t.Errorf("%+v %v", d, err)
+	}
+}

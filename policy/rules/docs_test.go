@@ -32,7 +32,7 @@ func TestManualExamples(t *testing.T) {
 		switch {
 		case strings.HasPrefix(text, "policy:"):
 			continue // a table of tests
-		case !strings.HasPrefix(text, "rules:"):
+		case !strings.HasPrefix(text, "rules:") && !strings.Contains(text, "\nrules:"):
 			text = "rules:\n" + text
 		}
 		if _, err := rules.Parse(rules.File{Name: "example", Data: []byte(text)}); err != nil {
