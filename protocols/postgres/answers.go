@@ -79,6 +79,9 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 		if err := c.copyOut(msg[headLen:]); err != nil {
 			return 0, err
 		}
+		if len(r.cur.subjects) > 0 {
+			return c.bareCopyOut(msg)
+		}
 	case 'C':
 		r.layout.begin()
 		r.commandComplete(msg[headLen:])
@@ -173,7 +176,12 @@ func (c *conn) checkRow(body []byte) error {
 	if n < len(s.subjects) {
 		return c.disagree("its result has %d columns, and does not say whose its rows are", n)
 	}
-	r.layout.subjects, r.layout.subjectKey = s.subjects, c.p.subjectKey()
+	if len(s.subjects) > 0 {
+		if r.layout.subjectKey = c.p.subjectKey(); r.layout.subjectKey == nil {
+			return c.disagree("there is no key any more to name whose its rows are")
+		}
+		r.layout.subjects = s.subjects
+	}
 	r.layout.known(s, n)
 	return nil
 }

@@ -124,15 +124,17 @@ func (o *outcome) detect(d events.Detection) {
 // copyOut notes how the COPY that begins writes its rows.
 func (c *conn) copyOut(body []byte) error {
 	r := &c.reply
-	s := r.cur.search
-	if s == nil {
+	s, forms := r.cur.search, r.cur.forms
+	if s != nil {
+		forms = s.copies
+	} else if len(r.cur.subjects) == 0 {
 		return nil
 	}
 	o := r.of(&r.cur)
-	if o.copied >= len(s.copies) {
+	if o.copied >= len(forms) {
 		return c.disagree("a COPY that was not analysed")
 	}
-	o.form, o.first = &s.copies[o.copied], true
+	o.form, o.first = &forms[o.copied], true
 	o.copied++
 	if len(body) == 0 || (body[0] == 1) != (o.form.Format == scrub.CopyBinary) {
 		return c.disagree("COPY in another format")
@@ -162,16 +164,26 @@ func (c *conn) scrubCopy(w *window, n int) (more bool, err error) {
 		return false, err
 	}
 	w.collect()
-	s := r.layout.scrubbers.get(r.cur.search.kinds(events.Field{}), "")
+	data := msg[headLen:n]
+	if len(r.cur.subjects) > 0 {
+		if data, err = c.bareCopy(data, o); err != nil {
+			return false, err
+		}
+	}
 	at := len(w.out)
-	out, err := s.Rows(append(w.out, 'd', 0, 0, 0, 0), msg[headLen:n], o.form, o.first)
-	if err != nil {
-		return false, c.disagree("%w", err)
+	out := append(w.out, 'd', 0, 0, 0, 0)
+	if r.cur.search == nil {
+		out = append(out, data...)
+	} else {
+		s := r.layout.scrubbers.get(r.cur.search.kinds(events.Field{}), "")
+		if out, err = s.Rows(out, data, o.form, o.first); err != nil {
+			return false, c.disagree("%w", err)
+		}
+		o.found(s, 0, events.Field{})
 	}
 	w.out = out
 	o.first = false
 	binary.BigEndian.PutUint32(w.out[at+1:], uint32(len(w.out)-at-1))
-	o.found(s, 0, events.Field{})
 	w.skip(n)
 	return false, nil
 }

@@ -40,6 +40,9 @@ func (c *conn) askColumns(portal []byte, st *statement, sc *policy.Scope, d poli
 func (s *step) shows(an *query.Analysis) {
 	s.outputs, s.origins, s.width = an.Outputs, an.Origins, an.Width
 	s.subjects, s.untold = an.Subjects, an.Untold
+	if len(an.Subjects) > 0 {
+		s.forms = an.Copies
+	}
 }
 
 // changes reports whether rows of the result may have to be changed.

@@ -7,6 +7,7 @@ import (
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/postgres/scrub"
 )
 
 // stepKind says which answers a step may have.
@@ -46,6 +47,7 @@ type step struct {
 	outputs   []query.Output  // of its result, to be masked
 	width     int             // columns of that result
 	subjects  []query.Subject // columns of that result that the client is not shown
+	forms     []scrub.Copy    // of each COPY that says whose its rows are
 	untold    string          // why it is not known of all of its rows whose they are
 	search    *search         // for what its rows hold; nil: nothing
 	asked     bool            // by us: the client does not see the answer

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -48,6 +49,53 @@ func (c *conn) bare(msg []byte, act action) action {
 	binary.BigEndian.PutUint32(rest[1:], uint32(len(rest)-1))
 	r.buf = rest
 	return replaced
+}
+
+// bareCopyOut takes the columns that were added off a CopyOutResponse.
+func (c *conn) bareCopyOut(msg []byte) (action, error) {
+	r := &c.reply
+	k := len(r.cur.subjects)
+	m := cursor{b: msg[headLen:]}
+	format, n := m.byte(), m.int16()
+	formats := m.take(2 * n)
+	if !m.end() || n <= k {
+		return 0, c.disagree("COPY has %d columns, and does not say whose its rows are", n)
+	}
+	if r.layout.subjectKey = c.p.subjectKey(); r.layout.subjectKey == nil {
+		return 0, c.disagree("there is no key any more to name whose its rows are")
+	}
+	b, at := begin(r.buf[:0], 'H')
+	b = binary.BigEndian.AppendUint16(append(b, format), uint16(n-k))
+	r.buf = finish(append(b, formats[2*k:]...), at)
+	return replaced, nil
+}
+
+// bareCopy takes the columns that were added off the rows of one message of COPY's
+// data. What it returns is good until the next.
+func (c *conn) bareCopy(data []byte, o *outcome) ([]byte, error) {
+	r := &c.reply
+	out, err := o.form.Cut(o.cut[:0], data, len(r.cur.subjects), o.first, func(i int, value []byte) bool {
+		s := &r.cur.subjects[i]
+		if o.first && string(value) == s.As { // the header
+			return true
+		}
+		if len(value) == 0 || value[0] != 'k' {
+			return false
+		}
+		if len(value) == 1 { // NULL
+			return true
+		}
+		key, err := hex.AppendDecode(nil, value[1:])
+		if err == nil {
+			o.subjects.saw(r.layout.subjectKey, s.Name, key)
+		}
+		return err == nil
+	})
+	if err != nil {
+		return nil, c.disagree("%w", err)
+	}
+	o.cut = thrift(out)
+	return out, nil
 }
 
 // maxRemembered bounds the subjects of a statement that are not named twice. Beyond it

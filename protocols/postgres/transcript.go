@@ -54,6 +54,7 @@ type outcome struct {
 	form     *scrub.Copy // of the latest
 	first    bool        // its next message is its first
 	subjects subjects
+	cut      []byte // of COPY's data, used again
 }
 
 // reset begins the outcome of another statement.

@@ -36,6 +36,9 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	w.byValue = w.byValue || len(c.Options) > 0
 	if c.Query != nil {
 		w.cond.top = c.Query.GetSelectStmt()
+		if w.in != nil && w.in.Subjects && len(w.b.subjects) > 0 {
+			w.spellOut(c.Query.GetSelectStmt())
+		}
 		w.query(c.Query)
 		return
 	}
@@ -43,7 +46,7 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	if g == nil {
 		return
 	}
-	if !g.replaced() {
+	if !g.replaced() && !w.tellsCopied(rels) {
 		w.read(rels)
 		w.use(g)
 		return

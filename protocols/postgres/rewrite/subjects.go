@@ -206,6 +206,8 @@ type outlet struct {
 	from  map[*pg.RangeVar]bool
 	names map[string]int // that items of its FROM clause go by
 	added []*pg.Node
+
+	copies bool // rows go out as data of COPY
 }
 
 // outlet finds where the rows of the statement go out.
@@ -223,6 +225,8 @@ func (w *walker) outlet() *outlet {
 	case *pg.Node_SelectStmt:
 		o.query = x.SelectStmt
 		o.ofSelect(x.SelectStmt)
+	case *pg.Node_CopyStmt:
+		o.ofCopy(x.CopyStmt)
 	case *pg.Node_InsertStmt:
 		o.ofWrite(x.InsertStmt.Relation, &x.InsertStmt.ReturningList, nil)
 	case *pg.Node_UpdateStmt:
@@ -244,6 +248,20 @@ func (o *outlet) ofSelect(s *pg.SelectStmt) {
 		o.why = "an aggregate puts rows together"
 	}
 	o.items(s.FromClause)
+}
+
+func (o *outlet) ofCopy(c *pg.CopyStmt) {
+	s := c.Query.GetSelectStmt()
+	switch {
+	case c.IsFrom || s == nil:
+		o.why = "its rows do not go out as they are"
+		return
+	case len(o.w.copies) != 1 || !o.w.copies[0].Leads() || s.Larg == nil && len(s.TargetList) == 0:
+		o.why = "the form of COPY leaves no room for whose they are"
+		return
+	}
+	o.query, o.copies = s, true
+	o.ofSelect(s)
 }
 
 func (o *outlet) ofWrite(target *pg.RangeVar, returning *[]*pg.Node, from []*pg.Node) {
@@ -321,7 +339,11 @@ func (o *outlet) show(ref sighting, k subjectKey) (why string) {
 		column = as // of the sub-select, which would not have it
 		sub.keys = append(sub.keys, target(as, colRef(k.Column)))
 	}
-	o.added = append(o.added, target(as, textOf(colRef(name, column))))
+	value := textOf(colRef(name, column))
+	if o.copies {
+		value = digits(value)
+	}
+	o.added = append(o.added, target(as, value))
 	w.sights.shown = append(w.sights.shown, query.Subject{Name: k.Name, As: as})
 	return ""
 }
@@ -407,6 +429,25 @@ func textOf(n *pg.Node) *pg.Node {
 	return &pg.Node{Node: &pg.Node_TypeCast{TypeCast: &pg.TypeCast{
 		Arg: n, TypeName: &pg.TypeName{Names: strs("pg_catalog", "text"), Typemod: -1},
 	}}}
+}
+
+// digits returns pg_catalog.concat('k', encode(convert_to(n, 'UTF8'), 'hex')): letters
+// and digits that no format of COPY quotes or escapes, and never NULL.
+func digits(n *pg.Node) *pg.Node {
+	call := func(name string, args ...*pg.Node) *pg.Node {
+		return &pg.Node{Node: &pg.Node_FuncCall{FuncCall: &pg.FuncCall{
+			Funcname: strs("pg_catalog", name), Args: args, Funcformat: pg.CoercionForm_COERCE_EXPLICIT_CALL,
+		}}}
+	}
+	text := func(s string) *pg.Node {
+		return &pg.Node{Node: &pg.Node_AConst{AConst: &pg.A_Const{Val: &pg.A_Const_Sval{Sval: &pg.String{Sval: s}}}}}
+	}
+	return call("concat", text("k"), call("encode", call("convert_to", n, text("UTF8")), text("hex")))
+}
+
+// tellsCopied reports that a COPY of a relation must say whose its rows are.
+func (w *walker) tellsCopied(rels []*catalog.Relation) bool {
+	return w.in != nil && w.in.Subjects && len(rels) == 1 && rels[0].Kind == 'r' && w.b.subjects[rels[0].OID] != nil
 }
 
 // substitutionOf is the sub-select that takes the place of a reference, nil for none.
