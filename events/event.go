@@ -178,8 +178,8 @@ type Event struct {
 	WouldMasked   []Field  // that went out as they are stored
 	WouldFiltered []string // relations, schema.relation
 
-	// Whose rows went out: of Response and Subjects. A Response has the last of its
-	// statement's, and how many all its events name.
+	// Whose rows went out: of Subjects, and of what tells an outcome. An outcome
+	// has the last of its statement's, and how many all its events name.
 	Subjects []Subject
 	Named    int64
 	// Untold is why it is not known of all rows whose they are, of Statement and

@@ -13,7 +13,7 @@ func (s *Session) Before(e *events.Event) error {
 		return err
 	}
 	s.mu.Lock()
-	if t.Seq() > s.written.Seq() {
+	if t.After(s.written) {
 		s.written = t
 	}
 	s.mu.Unlock()

@@ -134,6 +134,7 @@ func (k *kept) with(o *events.Event) *events.Event {
 	e.Status, e.Rows, e.Bytes, e.BytesIn = o.Status, o.Rows, o.Bytes, o.BytesIn
 	e.Duration, e.Recorded, e.Hash, e.Detected = o.Duration, o.Recorded, o.Hash, o.Detected
 	e.Code, e.Reason, e.Message = o.Code, o.Reason, o.Message
+	e.Subjects, e.Named = o.Subjects, o.Named
 	return e
 }
 

@@ -250,6 +250,7 @@ func TestOneRecordTellsAll(t *testing.T) {
 	outcome := map[string]bool{
 		"Code": true, "Reason": true, "Status": true, "Rows": true, "Bytes": true, "BytesIn": true, "Duration": true, "Recorded": true,
 		"Hash": true, "Detected": true, "Message": true,
+		"Subjects": true, "Named": true,
 	}
 	st, re, want := &events.Event{}, &events.Event{}, &events.Event{}
 	text := []byte("select $1")
@@ -282,6 +283,8 @@ func TestOneRecordTellsAll(t *testing.T) {
 				*p = []events.Digest{{byte(i)}}
 			case *[]events.Detection:
 				*p = []events.Detection{{Kind: f.Name}}
+			case *[]events.Subject:
+				*p = []events.Subject{{Name: f.Name}}
 			case *[32]byte:
 				p[0] = byte(i)
 			case *netip.AddrPort:

@@ -213,6 +213,7 @@ func (s *sessionState) note(r *events.Record, f *Facts) {
 	case events.Statement, events.Block:
 		s.decided(f)
 		s.rows = min(s.rows+count(f.Rows), maxCount) // of one with its outcome
+		s.sees(f)
 	case events.Response:
 		s.rows = min(s.rows+count(f.Rows), maxCount)
 		s.sees(f)

@@ -122,6 +122,7 @@ CREATE TABLE subjects ( -- whose rows a statement was shown
 	name TEXT NOT NULL, key BLOB NOT NULL, session INTEGER NOT NULL, statement INTEGER NOT NULL,
 	PRIMARY KEY (name, key, session, statement)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX subjects_session ON subjects (session);
 `}}
 
 func migrate(db *sql.DB) error {

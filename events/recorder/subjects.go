@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"sallyport.dev/sallyport/events"
@@ -37,6 +38,33 @@ func (a *adder) keepSeen(s *sessionState) error {
 	}
 	clear(s.seen)
 	return nil
+}
+
+// misnames holds whose rows a session is listed to have been shown against its records.
+func (l *listing) misnames(t *tally, id int64) (what, is, says string, err error) {
+	rows, err := l.seen.QueryContext(l.ctx, id)
+	if err != nil {
+		return "", "", "", err
+	}
+	defer rows.Close()
+	listed := 0
+	for rows.Next() {
+		var x seen
+		var key []byte
+		var n int64
+		if err := rows.Scan(&x.Name, &key, &n); err != nil {
+			return "", "", "", err
+		}
+		x.number = uint64(n)
+		if copy(x.Key[:], key); len(key) != len(x.Key) || !t.seen[x] {
+			return "a subject of statement " + strconv.FormatUint(x.number, 10), x.Name, "", rows.Err()
+		}
+		listed++
+	}
+	if listed != len(t.seen) {
+		return "subjects", strconv.Itoa(listed), strconv.Itoa(len(t.seen)), rows.Err()
+	}
+	return "", "", "", rows.Err()
 }
 
 // sight is the condition that a session was shown rows of one of some subjects.

@@ -32,6 +32,7 @@ type listing struct {
 	ctx     context.Context
 	row     *sql.Stmt
 	place   *sql.Stmt
+	seen    *sql.Stmt
 	open    map[string]*tally // those of the host that have records to come
 	checked idSet             // rows that were held against records
 }
@@ -41,6 +42,9 @@ func newListing(ctx context.Context, tx *sql.Tx) (l *listing, err error) {
 	if l.row, err = tx.PrepareContext(ctx, sessionRow); err != nil {
 		return nil, err
 	}
+	if l.seen, err = tx.PrepareContext(ctx, `SELECT name, key, statement FROM subjects WHERE session = ?`); err != nil {
+		return l, err
+	}
 	l.place, err = tx.PrepareContext(ctx, `SELECT EXISTS (SELECT 1 FROM spans WHERE session = s.id AND chain = ?3 AND first <= ?4 AND last >= ?5),
 		(SELECT coalesce(max(last), 0) FROM spans WHERE session = s.id AND chain = ?3), (SELECT count(DISTINCT chain) FROM spans WHERE session = s.id)
 		FROM sessions s WHERE host = ?1 AND session = ?2`)
@@ -48,7 +52,7 @@ func newListing(ctx context.Context, tx *sql.Tx) (l *listing, err error) {
 }
 
 func (l *listing) close() {
-	for _, st := range []*sql.Stmt{l.row, l.place} {
+	for _, st := range []*sql.Stmt{l.row, l.place, l.seen} {
 		if st != nil {
 			st.Close()
 		}
@@ -123,11 +127,18 @@ func (l *listing) rest(w *walker, all bool) error {
 func (l *listing) judge(w *walker, t *tally) error {
 	delete(l.open, t.session)
 	var row sessionState
-	if err := row.scan(l.row.QueryRowContext(l.ctx, t.host, t.session)); err != nil {
+	err := row.scan(l.row.QueryRowContext(l.ctx, t.host, t.session))
+	if err != nil {
 		return err
 	}
 	l.checked.add(row.id)
-	if what, is, says := t.differs(&row); what != "" {
+	what, is, says := t.differs(&row)
+	if what == "" {
+		if what, is, says, err = l.misnames(t, row.id); err != nil {
+			return err
+		}
+	}
+	if what != "" {
 		w.bad(t.first, "misstated", "the list has its session %s with %s %q, its records say %q", t.session, what, is, says)
 	}
 	return nil

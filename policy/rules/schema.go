@@ -25,7 +25,7 @@ func Schema() []byte {
 	b, err := json.MarshalIndent(form{
 		"$schema": "https://json-schema.org/draft/2020-12/schema",
 		"title":   "A policy of sallyport", "type": "object",
-		"properties": form{"rules": form{"type": "array", "minItems": 1, "items": form{"$ref": "#/$defs/rule"}}},
+		"properties": form{"rules": form{"type": "array", "minItems": 1, "items": form{"$ref": "#/$defs/rule"}}, "subjects": subjectsForm()},
 		"required":   []string{"rules"}, "additionalProperties": false,
 		"$defs": form{"rule": ruleForm(), "identity": identityForm(), "condition": conditionForm()},
 	}, "", "  ")
@@ -33,6 +33,16 @@ func Schema() []byte {
 		panic(err) // of maps and texts: it can't fail
 	}
 	return append(b, '\n')
+}
+
+// subjectsForm says whose the rows of relations are.
+func subjectsForm() form {
+	return about("Whose the rows of relations are.", form{"type": "array", "minItems": 1, "items": mapping(map[string]form{
+		"relation": about("schema.relation, a table or a view.", textForm),
+		"key":      about("The column that says whose a row is.", textForm),
+		"name":     about("What it names.", form{"type": "string", "pattern": subjectForm.String()}),
+		"resource": about("Where; everywhere if it is left out.", resourceForm()),
+	}, form{"required": []string{"relation", "key", "name"}})})
 }
 
 var (
@@ -86,6 +96,7 @@ func ruleMembers() map[string]form {
 		"justification": about("Characters that a justification has at least.", number(1, mostJustification)),
 		"approve":       about("Who may approve a statement, what of it, and for how long.", approveForm()),
 		"observe":       about("What the rule would do is told in events, and not done.", form{"const": true}),
+		"subjects":      about("That it must be told whose rows go out.", form{"const": "required"}),
 		"limits":        about("How much the rule lets through.", limitsForm()),
 	}
 }

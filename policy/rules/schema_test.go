@@ -152,7 +152,7 @@ func TestSchemaRefuses(t *testing.T) {
 func TestSchemaTakesTheManual(t *testing.T) {
 	texts := []string{read(t, "../../docs/policy.example.yaml")}
 	for _, m := range yamlBlock.FindAllStringSubmatch(read(t, manual), -1) {
-		if text := m[1]; strings.HasPrefix(text, "rules:") {
+		if text := m[1]; strings.HasPrefix(text, "rules:") || strings.Contains(text, "\nrules:") {
 			texts = append(texts, text)
 		} else if !strings.HasPrefix(text, "policy:") {
 			texts = append(texts, "rules:\n"+text)
