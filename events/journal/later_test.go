@@ -289,7 +289,7 @@ func TestOneRecordTellsAll(t *testing.T) {
 				p[0] = byte(i)
 			case *netip.AddrPort:
 				*p = netip.MustParseAddrPort("192.0.2.1:1")
-			case *events.Kind, *events.Verdict, **events.Session, **events.Process:
+			case *events.Kind, *events.Verdict, *events.Would, **events.Session, **events.Process, **events.Approval:
 			default:
 				t.Fatalf("no value for %s: %T", f.Name, p)
 			}
