@@ -297,5 +297,8 @@ func (c *conn) parameterStatus(msg []byte) (action, error) {
 	c.settings.note(string(name), string(value))
 	c.readings.note(string(name), string(value))
 	c.unsafe.Store(c.settings.problem())
+	if c.reply.have && c.reply.cur.reading != nil { // of our own: 18 reports search_path, which is put back
+		return dropped, nil
+	}
 	return c.scrubLast(msg, headLen+len(name)+1)
 }
