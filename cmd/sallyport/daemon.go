@@ -21,6 +21,7 @@ import (
 	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/intercept/tlsport"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/approval"
 	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/protocols"
 	"sallyport.dev/sallyport/protocols/all"
@@ -41,11 +42,14 @@ type daemon struct {
 	brokers   brokers
 	logins    keptLogins
 	counts    keptCounts
-	analyzers *analyzers
-	leaves    *tlsport.Leaves  // nil: agents have no TLS
-	unsecured unsecured        // workloads that did not come in by TLS
-	spiffe    *spiffe.Sessions // nil: no agent is asked
-	attestor  *spiffe.Attestor // its own
+	approvals *approval.Book
+
+	approvalsLog *approvalsLog
+	analyzers    *analyzers
+	leaves       *tlsport.Leaves  // nil: agents have no TLS
+	unsecured    unsecured        // workloads that did not come in by TLS
+	spiffe       *spiffe.Sessions // nil: no agent is asked
+	attestor     *spiffe.Attestor // its own
 
 	setting atomic.Pointer[setting]
 	names   names.Map // what DNS names lead to, by the loader's latest word; of obey alone
@@ -154,6 +158,9 @@ func (d *daemon) begin(in inherited) error {
 	}
 	d.gate = policy.NewGate(s.engine, d.events, time.Now)
 	d.restoreCounts(s.cfg.State)
+	if err := d.openApprovals(s.cfg.State); err != nil {
+		return err
+	}
 	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed
 	digest := newDigester(d.evidence.journal.LiteralKey())
 	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum, Keys: d.keys, Subjects: d.subjectKey})
@@ -210,6 +217,7 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go d.keepCounts(ctx)
+	go d.sweepApprovals(ctx)
 	go d.watchJournal(ctx)
 	go d.recheck(ctx)
 	var why error
@@ -286,6 +294,8 @@ func (d *daemon) follow(o *order, fds []int) error {
 		return d.learnSecrets(fds[0])
 	case doLogin:
 		d.login(o, fds)
+	case doApprovals:
+		d.answerApprovals(o, fds)
 	case doNote:
 		return d.line.answer(verdictOf(doNote, d.recordNote(o.Text)))
 	case doListen:

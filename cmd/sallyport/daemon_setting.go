@@ -29,6 +29,7 @@ type setting struct {
 	policySum string // of the policy's text: which one was in force
 	resources *routes
 	verifier  identity.Verifier
+	approvers identity.Verifier
 	people    *saml.Verifier
 	logins    *saml.Logins // one for all settings of a daemon
 	saml      map[string][]byte
@@ -84,6 +85,9 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 		s.verifier = old.verifier
 	} else if s.verifier, err = verifier(cfg, s.passwords); err != nil {
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("identity", "issuers"), err))
+	}
+	if s.approvers, err = approvers(&cfg.Approvals); err != nil {
+		return nil, configError(fmt.Errorf("%s: %w", cfg.At("approvals", "issuers"), err))
 	}
 	if err := s.believePeople(b.SAML, old); err != nil {
 		return nil, configError(err)

@@ -45,6 +45,8 @@ func (l *loader) talk(t *privsep.Talk) {
 		err = l.handOver(t, m)
 	case m.Do == sayLogin:
 		err = l.relayLogin(t, m)
+	case m.Do == sayApprovals:
+		err = l.relayApprovals(t, m)
 	case m.Do == sayDown:
 		err = l.takeDown(t, m)
 	default:

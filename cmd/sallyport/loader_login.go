@@ -12,6 +12,9 @@ import (
 // end one, with the browser's answer in a memory file.
 const sayLogin = "login"
 
+// sayApprovals has the daemon answer a question about approvals.
+const sayApprovals = doApprovals
+
 const (
 	maxAsking = 32                     // logins that wait for the daemon
 	loginTime = bindTime + time.Second // that the daemon has
@@ -41,15 +44,33 @@ func (l *loader) relayLogin(t *privsep.Talk, m privsep.Message) error {
 	case len(w.waiting) >= maxAsking:
 		return errors.New("too many logins are asked for at once: try again")
 	}
+	return l.relay(t, order{Do: doLogin, Text: m.Text}, m.FDs)
+}
+
+// relayApprovals passes a question about approvals on, which is in a descriptor, as
+// its answer will be.
+func (l *loader) relayApprovals(t *privsep.Talk, m privsep.Message) error {
+	switch {
+	case len(m.FDs) != 2:
+		return errors.New("what is asked is not understood: the running sallyport is of another version")
+	case len(l.logins.waiting) >= maxAsking:
+		return errors.New("too much is asked at once: try again")
+	}
+	return l.relay(t, order{Do: doApprovals}, m.FDs)
+}
+
+// relay gives the daemon an order whose answer is for who asks.
+func (l *loader) relay(t *privsep.Talk, o order, fds []int) error {
+	w := &l.logins
 	w.last++
-	id := strconv.FormatUint(w.last, 10)
-	if err := l.line.write(order{Do: doLogin, ID: id, Text: m.Text}, m.FDs); err != nil {
+	o.ID = strconv.FormatUint(w.last, 10)
+	if err := l.line.write(o, fds); err != nil {
 		return err
 	}
 	if w.waiting == nil {
 		w.waiting = map[string]asking{}
 	}
-	w.waiting[id] = asking{t, time.Now().Add(loginTime)}
+	w.waiting[o.ID] = asking{t, time.Now().Add(loginTime)}
 	return nil
 }
 
@@ -65,7 +86,7 @@ func (l *loader) loginAnswered(v verdict) {
 	for k, x := range v.Terms {
 		size += len(k) + len(x)
 	}
-	say := privsep.Message{Do: sayLogin, Terms: v.Terms}
+	say := privsep.Message{Do: v.To, Terms: v.Terms}
 	switch {
 	case v.Err != "":
 		say = privsep.Message{Do: sayRefused, Text: v.Err}

@@ -309,7 +309,7 @@ func (l *loader) await(said <-chan privsep.Message, do string, limit time.Durati
 			switch {
 			case !ok:
 				return v, errors.New("the daemon is gone")
-			case v.To == doLogin:
+			case v.To == doLogin || v.To == doApprovals:
 				letGo(v.fds)
 				l.loginAnswered(v)
 			case v.To != do:

@@ -62,7 +62,7 @@ func (l *loader) answered(v verdict) error {
 		l.rereadSecrets()
 		return nil
 	}
-	if v.To == doLogin {
+	if v.To == doLogin || v.To == doApprovals {
 		l.loginAnswered(v)
 		return nil
 	}

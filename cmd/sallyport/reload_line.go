@@ -24,21 +24,22 @@ type order struct {
 	Do    string
 	Text  string   `json:",omitempty"`
 	Names []string `json:",omitempty"` // of the descriptors that go along, or of what is meant
-	ID    string   `json:",omitempty"` // of doLogin, for its answer
+	ID    string   `json:",omitempty"` // of doLogin and doApprovals, for the answer
 }
 
 const (
-	doPrepare = "prepare" // with the bundle's descriptor; answered
-	doCommit  = "commit"
-	doAbort   = "abort"   // forget what was prepared; Text says why
-	doRefused = "refused" // the loader itself refused a reload; Text says why
-	doAlarm   = "alarm"   // Text is for the record
-	doSwept   = "swept"   // Text is a redirect.Bypass, for the record
-	doHealth  = "health"  // Text is figures, for the metrics
-	doSecrets = "secrets" // with the descriptor of what the files of accounts hold now; the daemon asks for it by a verdict
-	doNames   = "names"   // with the descriptor of a names.Map: what DNS names lead to
-	doLogin   = "login"   // a person logs in: with nothing a login begins at the provider in Text, with a descriptor its answer is in there; answered, in any order
-	doNote    = "note"    // Text is a note; answered once it is durable on the record
+	doPrepare   = "prepare" // with the bundle's descriptor; answered
+	doCommit    = "commit"
+	doAbort     = "abort"     // forget what was prepared; Text says why
+	doRefused   = "refused"   // the loader itself refused a reload; Text says why
+	doAlarm     = "alarm"     // Text is for the record
+	doSwept     = "swept"     // Text is a redirect.Bypass, for the record
+	doHealth    = "health"    // Text is figures, for the metrics
+	doSecrets   = "secrets"   // with the descriptor of what the files of accounts hold now; the daemon asks for it by a verdict
+	doNames     = "names"     // with the descriptor of a names.Map: what DNS names lead to
+	doLogin     = "login"     // a person logs in: with nothing a login begins at the provider in Text, with a descriptor its answer is in there; answered, in any order
+	doApprovals = "approvals" // with the descriptors of a question about approvals and of its answer; answered, in any order
+	doNote      = "note"      // Text is a note; answered once it is durable on the record
 
 	doListen   = "listen"   // with listeners, each by its name (see passageName)
 	doUnlisten = "unlisten" // the named listeners are closed
@@ -57,7 +58,7 @@ type verdict struct {
 	Names  []string `json:",omitempty"` // of the descriptors that go along
 	More   bool     `json:",omitempty"` // another verdict belongs to the same answer
 
-	ID    string            `json:",omitempty"` // of the order doLogin
+	ID    string            `json:",omitempty"` // of the order
 	Terms map[string]string `json:",omitempty"` // what came of it, for who logs in
 
 	fds []int // whoever reads the verdict closes them
@@ -178,6 +179,8 @@ func (o *order) fits(fds int) error {
 		want = 1
 	case doLogin:
 		want = min(fds, 1)
+	case doApprovals:
+		want = 2
 	case doListen, doAdopt:
 		want = len(o.Names)
 	}

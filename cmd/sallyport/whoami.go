@@ -136,7 +136,15 @@ func askPassage(ctx context.Context, to netip.AddrPort) (*believed, error) {
 func (d *daemon) answerWhoami(f *intercept.Flow) {
 	_ = f.Conn.SetReadDeadline(time.Now().Add(questionTime))
 	q := make([]byte, len(whoamiQuestion))
-	if _, err := io.ReadFull(f.Conn, q); err != nil || string(q) != whoamiQuestion {
+	if _, err := io.ReadFull(f.Conn, q); err != nil {
+		return
+	}
+	switch string(q) {
+	case whoamiQuestion:
+	case ownWait, ownWithdraw:
+		d.answerOwn(f, string(q))
+		return
+	default:
 		return
 	}
 	ctx, cancel := context.WithTimeout(d.sessions.draining(), bindTime)

@@ -53,7 +53,7 @@ func examples() []*events.Event {
 			Fingerprint: 0x0123456789abcdef, Literals: []events.Digest{{1, 2, 3, 4, 5, 6, 7, 8}}, Verdict: events.Mask,
 			Rules: []string{"mask-direct-identifiers"}, Objects: []string{"public.patients"}, Masked: masked, Masks: []string{"partial", "year"},
 			Revealed: []events.Field{{Schema: "public", Relation: "patients", Column: "mrn"}}, Justification: "verify who calls",
-			Approvals: []string{"ap-7ck3n2v5q4hz6w8x2m9d"},
+			Approvals: []string{"ap-7ck3n2v5q4hz6w2x2m7d"},
 			Would:     events.WouldMask, WouldRules: []string{"emails"}, WouldMasked: []events.Field{{Schema: "public", Relation: "patients", Column: "email"}},
 		},
 		{
@@ -92,7 +92,7 @@ func examples() []*events.Event {
 }
 
 func approvalOf(a events.Approval) *events.Approval {
-	a.ID, a.Rule, a.Covers, a.Uses = "ap-7ck3n2v5q4hz6w8x2m9d", "deletes need a lead", "statement", 1
+	a.ID, a.Rule, a.Covers, a.Uses = "ap-7ck3n2v5q4hz6w2x2m7d", "deletes need a lead", "statement", 1
 	a.Digest, a.Policy = strings.Repeat("0f", 32), strings.Repeat("1e", 32)
 	a.Workload, a.Actor, a.Principal, a.Resource, a.Database = "billing", "bot-7", "alice", "clinic", "clinic"
 	a.Session = "s-1"

@@ -105,6 +105,7 @@ func (c *checker) config(cfg *Config) {
 	}
 	c.nats(&cfg.Evidence.NATS)
 	c.limits(&cfg.Limits)
+	c.approvals(&cfg.Approvals)
 }
 
 func (c *checker) nats(n *NATS) {

@@ -40,6 +40,7 @@ type Config struct {
 	Evidence     Evidence     `yaml:"evidence"`
 	Masking      Masking      `yaml:"masking"`
 	Limits       Limits       `yaml:"limits"`
+	Approvals    Approvals    `yaml:"approvals"`
 	Vault        *Vault       `yaml:"vault"` // that accounts come from
 
 	Path string `yaml:"-"` // of the file itself
@@ -324,6 +325,7 @@ func (c *Config) defaults() error {
 		def(&is.Skew, 30*time.Second)
 		def(&is.OfflineGrace, time.Hour)
 	}
+	c.Approvals.defaults()
 	files := c.Identity.saml()
 	def(&c.Identity.Recheck, 30*time.Second)
 	def(&c.Identity.ExpiredGrace, 5*time.Minute)

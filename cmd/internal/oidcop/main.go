@@ -3,7 +3,7 @@
 // loopback only. It stands in a module of its own, so that its dependencies
 // are none of sallyport's.
 //
-//	oidcop serve  --listen 127.0.0.1:0 --client agent-a:SECRET [--life 5m] [--alg RS256] [--device ID]
+//	oidcop serve  --listen 127.0.0.1:0 --client agent-a:SECRET [--life 5m] [--alg RS256] [--device ID] [--people ID]
 //	oidcop token  --issuer URL --client agent-a --secret SECRET [--audience sallyport] [--for alice:SECRET] [--life 5m] [--out FILE]
 //	oidcop rotate --issuer URL [--withdraw]
 //	oidcop approve --issuer URL --code CODE [--subject alice]
@@ -57,9 +57,10 @@ func serveCmd(ctx context.Context, args []string) error {
 	life := fs.Duration("life", 5*time.Minute, "longest life of a token")
 	alg := fs.String("alg", "RS256", "signature algorithm: RS256 or ES256")
 	device := fs.String("device", "", "id of a client without a secret that people log in with, by device code")
+	people := fs.String("people", "", "id of a client without a secret that people log in with, by code flow with PKCE")
 	fs.Var(clients, "client", "ID:SECRET of a client or service user; repeat")
 	_ = fs.Parse(args)
-	return serve(ctx, *listen, *alg, *device, *life, clients, os.Stdout)
+	return serve(ctx, *listen, *alg, *device, *people, *life, clients, os.Stdout)
 }
 
 func tokenCmd(ctx context.Context, args []string) error {

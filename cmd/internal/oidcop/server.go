@@ -16,7 +16,7 @@ import (
 const rotatePath = "/-/rotate"
 
 // serve runs the provider until ctx ends.
-func serve(ctx context.Context, listen, alg, device string, life time.Duration, clients map[string]string, out io.Writer) error {
+func serve(ctx context.Context, listen, alg, device, people string, life time.Duration, clients map[string]string, out io.Writer) error {
 	if len(clients) == 0 {
 		return fmt.Errorf("no clients: give --client ID:SECRET")
 	}
@@ -32,9 +32,9 @@ func serve(ctx context.Context, listen, alg, device string, life time.Duration, 
 	if err != nil {
 		return err
 	}
-	store.device = device
+	store.device, store.people = device, people
 	issuer := "http://" + ln.Addr().String()
-	config := &op.Config{AuthMethodPost: true, DeviceAuthorization: deviceConfig}
+	config := &op.Config{AuthMethodPost: true, CodeMethodS256: true, DeviceAuthorization: deviceConfig}
 	if _, err := rand.Read(config.CryptoKey[:]); err != nil {
 		return err
 	}
@@ -52,6 +52,10 @@ func serve(ctx context.Context, listen, alg, device string, life time.Duration, 
 		fmt.Fprintln(w, "{}")
 	})
 	mux.HandleFunc("POST "+devicePath, store.approve)
+	back := op.AuthCallbackURL(provider)
+	mux.HandleFunc("GET "+personPath, func(w http.ResponseWriter, r *http.Request) {
+		store.arrive(func(ctx context.Context, id string) string { return back(op.ContextWithIssuer(ctx, issuer), id) })(w, r)
+	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(ctx, func() { srv.Close() })
 	fmt.Fprintln(out, "ready", issuer)

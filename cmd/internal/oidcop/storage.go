@@ -32,14 +32,16 @@ type storage struct {
 	life    time.Duration
 	clients map[string]string
 	device  string // client that people log in with, "" for none
+	people  string // ... with a browser
 
 	mu      sync.Mutex
 	keys    []key // the last one signs
 	devices map[string]*asked
+	visits  visits
 }
 
 func newStorage(alg jose.SignatureAlgorithm, life time.Duration, clients map[string]string) (*storage, error) {
-	s := &storage{alg: alg, life: life, clients: clients, devices: map[string]*asked{}}
+	s := &storage{alg: alg, life: life, clients: clients, devices: map[string]*asked{}, visits: visits{map[string]*visit{}, map[string]*visit{}, map[string][]string{}}}
 	return s, s.rotate(false)
 }
 
@@ -106,6 +108,9 @@ func (s *storage) SignatureAlgorithms(context.Context) ([]jose.SignatureAlgorith
 func (s *storage) GetClientByClientID(_ context.Context, id string) (op.Client, error) {
 	if id != "" && id == s.device {
 		return deviceClient{client{id: id}}, nil
+	}
+	if id != "" && id == s.people {
+		return personClient{client{id: id}}, nil
 	}
 	if s.clients[id] == "" {
 		return nil, errors.New("unknown client")

@@ -40,17 +40,6 @@ func same(s []string) []string { return s }
 // unused refuses the parts of op.Storage that belong to logins of people.
 type unused struct{}
 
-func (unused) CreateAuthRequest(context.Context, *oidc.AuthRequest, string) (op.AuthRequest, error) {
-	return nil, errUnused
-}
-
-func (unused) AuthRequestByID(context.Context, string) (op.AuthRequest, error) { return nil, errUnused }
-
-func (unused) AuthRequestByCode(context.Context, string) (op.AuthRequest, error) {
-	return nil, errUnused
-}
-func (unused) SaveAuthCode(context.Context, string, string) error { return errUnused }
-func (unused) DeleteAuthRequest(context.Context, string) error    { return errUnused }
 func (unused) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest, string) (string, string, time.Time, error) {
 	return "", "", time.Time{}, errUnused
 }
@@ -62,10 +51,6 @@ func (unused) TerminateSession(context.Context, string, string) error          {
 func (unused) RevokeToken(context.Context, string, string, string) *oidc.Error { return errUnused }
 func (unused) GetRefreshTokenInfo(context.Context, string, string) (string, string, error) {
 	return "", "", op.ErrInvalidRefreshToken
-}
-
-func (unused) SetUserinfoFromScopes(context.Context, *oidc.UserInfo, string, string, []string) error {
-	return errUnused
 }
 
 func (unused) SetUserinfoFromToken(context.Context, *oidc.UserInfo, string, string, string) error {

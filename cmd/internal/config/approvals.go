@@ -1,0 +1,50 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// Approvals says who can prove that they approve statements.
+type Approvals struct {
+	Issuers []ApprovalIssuer `yaml:"issuers"`
+}
+
+// ApprovalIssuer is an OpenID Connect issuer that approvers log in at.
+type ApprovalIssuer struct {
+	URL        string        `yaml:"url"`        // exactly as in the iss claim
+	Client     string        `yaml:"client"`     // public, of sallyport approvals; the audience of its ID tokens
+	Algorithms []string      `yaml:"algorithms"` // signature algorithms; default RS256, ES256
+	Skew       time.Duration `yaml:"skew"`       // accepted clock skew
+	Scopes     []string      `yaml:"scopes"`     // that are asked for, besides openid
+}
+
+func (a *Approvals) defaults() {
+	for i := range a.Issuers {
+		is := &a.Issuers[i]
+		if len(is.Algorithms) == 0 {
+			is.Algorithms = []string{"RS256", "ES256"}
+		}
+		def(&is.Skew, 30*time.Second)
+	}
+}
+
+func (c *checker) approvals(a *Approvals) {
+	seen := map[string]bool{}
+	for i := range a.Issuers {
+		is := &a.Issuers[i]
+		at := func(msg string, key string) { c.bad(msg, "approvals", "issuers", i, key) }
+		if u, err := url.Parse(is.URL); err != nil || u.Host == "" || !slices.Contains([]string{"https", "http"}, u.Scheme) || seen[is.URL] {
+			at(fmt.Sprintf("url %q: must be the issuer's URL (https; http only on loopback), once", is.URL), "url")
+		}
+		seen[is.URL] = true
+		if is.Client == "" {
+			at("client: required: the client that is registered there for approvals", "client")
+		}
+		if is.Skew < 0 || is.Skew > time.Minute {
+			at(fmt.Sprintf("skew %s: must be between 0 and 1m", is.Skew), "skew")
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/intercept/identity/oidc"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/approval"
+)
+
+// decideTime is how long an approver has for the login.
+const decideTime = 5 * time.Minute
+
+func approvalsDecide(verb, short string) *cobra.Command {
+	var why, issuer string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   verb + " REQUEST --why TEXT",
+		Short: short,
+		Long: short + `.
+
+It shows the request and prints an address for a browser of this machine, where you
+log in at your issuer. Your ID token carries a digest of the request as it is shown,
+of the decision and of the reason: the running sallyport verifies it. The reason stands
+in the record, with your name.`,
+		Example:           fmt.Sprintf("  sudo sallyport approvals %s ap-7ck3n2v5q4hz6w2x2m7d --why \"ticket 4711, agreed with ward 3\"", verb),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeApproval,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := approval.CheckWhy(why); err != nil {
+				return configError(fmt.Errorf("--why: %w", err))
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return decideApproval(ctx, cmd, args[0], verb, why, issuer, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&why, "why", "", "the reason, for the record")
+	cmd.Flags().StringVar(&issuer, "issuer", "", "issuer to log in at; needed where several may vouch for you")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	_ = cmd.MarkFlagRequired("why")
+	_ = cmd.RegisterFlagCompletionFunc("why", cobra.NoFileCompletions)
+	_ = cmd.RegisterFlagCompletionFunc("issuer", cobra.NoFileCompletions)
+	return cmd
+}
+
+func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issuer string, asJSON bool) error {
+	a, err := askApprovals(cmd, &approvalAsk{Do: "show", ID: id})
+	if err != nil {
+		return err
+	}
+	e := &a.Entries[0]
+	// What is signed is what is shown.
+	if err := showApproval(cmd.ErrOrStderr(), e); err != nil {
+		return err
+	}
+	is, err := approverIssuer(a.Issuers, e, issuer)
+	if err != nil {
+		return err
+	}
+	nonce, err := approval.Nonce(&e.Subject, verb, why)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, decideTime)
+	defer cancel()
+	login := oidc.CodeLogin{Client: is.Client, Scopes: is.Scopes, Nonce: nonce, Tell: func(uri string) error {
+		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "\nto %s, open %s\nin a browser of this machine, and log in\n", verb, render.Line(uri))
+		return err
+	}}
+	token, err := login.IDToken(ctx, oidc.Issuer{URL: is.URL, Audience: is.Client, Algorithms: is.Algorithms, Skew: is.Skew})
+	if err != nil {
+		return err
+	}
+	done, err := askApprovals(cmd, &approvalAsk{Do: verb, ID: id, Why: why, Token: token})
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), done.Entries[0])
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", render.Line(id), render.Line(done.Entries[0].State))
+	return err
+}
+
+// approverIssuer finds where an approver logs in: at an issuer of those who may.
+func approverIssuer(all []config.ApprovalIssuer, e *approval.Entry, want string) (*config.ApprovalIssuer, error) {
+	var found []*config.ApprovalIssuer
+	for i := range all {
+		is := &all[i]
+		if slices.ContainsFunc(e.By, func(a policy.Approver) bool { return a.Issuer == is.URL }) && (want == "" || want == is.URL) {
+			found = append(found, is)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return nil, fmt.Errorf("nobody can prove that they may approve this: the issuer that rule %q names is not among approvals.issuers of the configuration", render.Line(e.Rule))
+	}
+	return nil, configError(fmt.Errorf("several issuers may vouch for an approver: choose one with --issuer"))
+}

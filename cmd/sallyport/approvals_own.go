@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/intercept/redirect"
+	"sallyport.dev/sallyport/policy"
+)
+
+// An agent asks about its own requests where it asks who it is (see whoami): who
+// asks is proved as for any connection of its process.
+const (
+	ownWait     = "ap-see " // before an ID and a line's end
+	ownWithdraw = "ap-end "
+)
+
+// ownID is of an approval's ID.
+var ownID = regexp.MustCompile(`^ap-[a-z2-7]{20}$`)
+
+const ownIDLength = 23
+
+// ownAnswer is how a request stands to who made it.
+type ownAnswer struct {
+	State string    `json:"state,omitempty"`
+	Until time.Time `json:"until,omitzero"`
+	Why   string    `json:"why,omitempty"`
+	Error string    `json:"error,omitempty"`
+}
+
+// answerOwn answers the rest of such a question, q.
+func (d *daemon) answerOwn(f *intercept.Flow, q string) {
+	rest := make([]byte, ownIDLength+1)
+	if _, err := io.ReadFull(f.Conn, rest); err != nil || rest[ownIDLength] != '\n' || !ownID.Match(rest[:ownIDLength]) || d.approvals == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(d.sessions.draining(), bindTime)
+	defer cancel()
+	peer := f.Peer
+	defer d.released(&peer)
+	d.hold.RLock()
+	id, err := d.setting.Load().binder.Look(ctx, &peer)
+	d.hold.RUnlock()
+	a := ownAnswer{}
+	if err == nil {
+		a, err = d.own(q, string(rest[:ownIDLength]), &policy.Session{Identity: id})
+	}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	_ = f.Conn.SetDeadline(time.Now().Add(refuseTime))
+	_ = json.NewEncoder(f.Conn).Encode(&a)
+}
+
+func (d *daemon) own(q, id string, s *policy.Session) (a ownAnswer, err error) {
+	st, err := d.approvals.Own(id, s)
+	if err == nil && q == ownWithdraw {
+		if err = d.approvals.Withdraw(id, "its agent withdrew it"); err == nil {
+			st, err = d.approvals.Own(id, s)
+		}
+	}
+	return ownAnswer{State: st.State.String(), Until: st.Until, Why: st.Why}, err
+}
+
+// askOwn asks the passage that this process is turned into.
+func askOwn(ctx context.Context, q, id string) (a ownAnswer, err error) {
+	d := net.Dialer{Timeout: canaryTime}
+	for range 5 {
+		for _, to := range redirect.Canaries {
+			var c net.Conn
+			if c, err = d.DialContext(ctx, "tcp", to.String()); err != nil {
+				if to.Addr().Is6() && noIPv6(err) {
+					continue
+				}
+				err = fmt.Errorf("this process is not turned into a passage: %w", err)
+				continue
+			}
+			_ = c.SetDeadline(time.Now().Add(bindTime + canaryTime))
+			_, err = io.WriteString(c, q+id+"\n")
+			var all []byte
+			if err == nil {
+				all, err = io.ReadAll(io.LimitReader(c, maxAnswer))
+			}
+			c.Close()
+			said, ok := strings.CutPrefix(string(all), redirect.CanarySong)
+			switch {
+			case err != nil:
+			case !ok:
+				err = errors.New("this process is not turned into a passage: somebody else answers")
+			case said == "":
+				err = errUnasked // on a busy host the question may come too late
+			case json.Unmarshal([]byte(said), &a) != nil:
+				return a, errors.New("the passage's answer is not understood: the running sallyport is of another version")
+			default:
+				return a, nil
+			}
+		}
+	}
+	return a, &exitError{code: 1, err: err, hint: "start it in a guarded cgroup (sallyport exec), while sallyport runs"}
+}
+
+func checkOwnID(id string) error {
+	if !ownID.MatchString(id) {
+		return configError(fmt.Errorf("request %q: write the ID that the refusal has, like ap-7ck3n2v5q4hz6w2x2m7d", id))
+	}
+	return nil
+}
+
+func approvalsWait() *cobra.Command {
+	var limit time.Duration
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "wait REQUEST",
+		Short: "Wait until a request of one's own is decided",
+		Long: `Waits until a request for approval is decided, that this agent has made for the
+same person. It needs no privilege: it must be started where the agent is guarded, as
+sallyport whoami must, with the same token.
+
+Exit codes: 0 approved, 1 anything else.`,
+		Example: `  sallyport approvals wait ap-7ck3n2v5q4hz6w2x2m7d --timeout 10m && psql -f delete.sql`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkOwnID(args[0]); err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			if limit > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, limit)
+				defer cancel()
+			}
+			for {
+				a, err := askOwn(ctx, ownWait, args[0])
+				if ctx.Err() != nil {
+					return fmt.Errorf("%s is not decided in time", args[0])
+				}
+				if err != nil {
+					return err
+				}
+				if a.Error != "" || a.State != policy.Awaited.String() {
+					return a.tell(cmd.OutOrStdout(), args[0], asJSON, policy.Approved.String())
+				}
+				if !pause(ctx, 500*time.Millisecond) {
+					return fmt.Errorf("%s is not decided in time", args[0])
+				}
+			}
+		},
+	}
+	cmd.Flags().DurationVar(&limit, "timeout", 0, "wait at most so long (0: until the request ends)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func approvalsWithdraw() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "withdraw REQUEST",
+		Short:   "End a request of one's own that is not decided yet",
+		Example: `  sallyport approvals withdraw ap-7ck3n2v5q4hz6w2x2m7d`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkOwnID(args[0]); err != nil {
+				return err
+			}
+			a, err := askOwn(cmd.Context(), ownWithdraw, args[0])
+			if err != nil {
+				return err
+			}
+			return a.tell(cmd.OutOrStdout(), args[0], asJSON, policy.Withdrawn.String())
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// tell prints it, and fails where it is not what is wanted.
+func (a *ownAnswer) tell(w io.Writer, id string, asJSON bool, want string) error {
+	if a.Error != "" && !asJSON {
+		return errors.New(render.Line(a.Error))
+	}
+	var err error
+	if asJSON {
+		err = printJSON(w, a)
+	} else {
+		text := id + " is " + a.State
+		if a.Why != "" {
+			text += ": " + a.Why
+		}
+		_, err = fmt.Fprintln(w, render.Line(text))
+	}
+	if err == nil && a.State != want {
+		err = fmt.Errorf("%s is not %s", id, want)
+	}
+	return err
+}
