@@ -298,4 +298,3 @@ func TestApprovalsLog(t *testing.T) {
 		t.Error("it goes on behind a failed write")
 	}
 }
-
