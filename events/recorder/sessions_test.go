@@ -403,9 +403,16 @@ func TestSubjects(t *testing.T) {
 		of   []events.Subject
 		want string
 	}{
-		{of(k, 1), "aaa-1 [1]"}, {of(k, 2), "bbb-1 [7] aaa-1 [2 3]"}, {of(k, 3), "aaa-1 [2]"}, {of(k, 4), "aaa-1 [2]"},
-		{of(k, 5, 1), "bbb-1 [7] aaa-1 [1]"}, {of(k, 6), ""}, {of(another, 1, 2, 3), ""}, {of(another, 1), ""},
-		{append(of(another, 2), of(k, 5)...), "bbb-1 [7]"}, {[]events.Subject{k.Subject("doctor", []byte("1"))}, ""},
+		{of(k, 1), "aaa-1 [1]"},
+		{of(k, 2), "bbb-1 [7] aaa-1 [2 3]"},
+		{of(k, 3), "aaa-1 [2]"},
+		{of(k, 4), "aaa-1 [2]"},
+		{of(k, 5, 1), "bbb-1 [7] aaa-1 [1]"},
+		{of(k, 6), ""},
+		{of(another, 1, 2, 3), ""},
+		{of(another, 1), ""},
+		{append(of(another, 2), of(k, 5)...), "bbb-1 [7]"},
+		{[]events.Subject{k.Subject("doctor", []byte("1"))}, ""},
 	} {
 		found, err := s.Sessions(t.Context(), recorder.Filter{Subjects: c.of})
 		if err != nil {
