@@ -260,9 +260,12 @@ func TestSubjectsByDriver(t *testing.T) {
 		mode pgx.QueryExecMode
 		ids  []any
 	}{
-		{"FETCH 2 FROM c", simple, []any{2, 3}}, {"FETCH ALL FROM c", described, []any{4, 9}},
-		{"EXECUTE x ('Austin')", simple, []any{3}}, {"EXECUTE x ('Austin')", described, []any{3}},
-		{"FETCH 1 FROM b", simple, []any{1}}, {"FETCH 1 FROM b", described, []any{2}},
+		{"FETCH 2 FROM c", simple, []any{2, 3}},
+		{"FETCH ALL FROM c", described, []any{4, 9}},
+		{"EXECUTE x ('Austin')", simple, []any{3}},
+		{"EXECUTE x ('Austin')", described, []any{3}},
+		{"FETCH 1 FROM b", simple, []any{1}},
+		{"FETCH 1 FROM b", described, []any{2}},
 	} {
 		rows, err := tx.Query(ctx, f.sql, f.mode)
 		if err != nil {
