@@ -35,7 +35,7 @@ var names = map[events.Kind]string{
 	events.Response: "Statement ended", events.Login: "Login decided", events.Block: "Statement refused",
 	events.Bypass: "Bypass attempted", events.Drift: "Policy and catalog disagree", events.Alarm: "Alarm",
 	events.Checkpoint: "Chain signed", events.Lifecycle: "Lifecycle",
-	events.ApprovalRequest: "Approval requested", events.ApprovalDecision: "Approval decided",
+	events.Subjects: "Subjects of rows named", events.ApprovalRequest: "Approval requested", events.ApprovalDecision: "Approval decided",
 }
 
 // CEF returns an event in the Common Event Format, version 0 (ArcSight

@@ -156,7 +156,7 @@ func categorize(e *Event) (kind string, category, types []string) {
 			t = []string{"change"}
 		}
 		return "event", []string{"database"}, append(t, "allowed")
-	case events.Response:
+	case events.Response, events.Subjects:
 		return "event", []string{"database"}, []string{"info"}
 	case events.Bypass:
 		return "alert", []string{"network", "intrusion_detection"}, []string{"connection", "denied"}
