@@ -20,8 +20,8 @@ var blank [frameHead + frameMeta]byte
 func (j *Journal) Append(e *events.Event) (events.Ticket, error) {
 	unsynced := e.Session != nil && e.Session.Unsynced // nobody waits for a sync
 	if e.Later && e.Kind == events.Statement && e.Session != nil && (unsynced || j.busy()) {
-		if size := keptSize(e); size <= maxHeld {
-			return j.later(e, size)
+		if t, kept, err := j.later(e); kept || err != nil {
+			return t, err
 		}
 	}
 	seq, err := j.append(e, false)
@@ -59,11 +59,12 @@ func (j *Journal) append(e *events.Event, force bool) (uint64, error) {
 			return 0, err
 		}
 	}
-	return j.put(e, e.Number, force)
+	return j.put(e, e.Number, e.Kind, force)
 }
 
-// put makes a record of an event; number is what its frame says. mu is held.
-func (j *Journal) put(e *events.Event, number uint64, force bool) (uint64, error) {
+// put makes a record of an event; number is what its frame says, as what it needs
+// room as. mu is held.
+func (j *Journal) put(e *events.Event, number uint64, as events.Kind, force bool) (uint64, error) {
 	s := e.Session
 	b, pre, plen := j.begin(e.Kind, s.Protocol, s.ID)
 	j.uid = append(append(j.uid[:0], j.chain...), '-')
@@ -72,7 +73,7 @@ func (j *Journal) put(e *events.Event, number uint64, force bool) (uint64, error
 	b = j.o.Encode(b, unsafe.String(&j.uid[0], len(j.uid)), e)
 	size := len(b) - len(j.pending)
 	if !force {
-		if err := j.admit(e.Kind, s.ID, e.Number, size); err != nil {
+		if err := j.admit(as, s.ID, e.Number, size); err != nil {
 			return 0, err
 		}
 	}
@@ -241,7 +242,7 @@ func (j *Journal) refuses(outcome bool) error {
 // it.
 func (j *Journal) admit(k events.Kind, session string, number uint64, size int) error {
 	buffer, budget := int64(j.o.BufferBytes), j.o.MaxBytes
-	need := j.used + j.holding + int64(size) + j.intents.reserved + room(k, size)
+	need := j.used + j.holding + j.deferred + int64(size) + j.intents.reserved + room(k, size)
 	if outcome(k) {
 		// Its own room, and that of alarms.
 		buffer *= 4
@@ -253,8 +254,8 @@ func (j *Journal) admit(k events.Kind, session string, number uint64, size int) 
 	case need > budget:
 		return fmt.Errorf("%w: %d of %d bytes are used and %d are kept for outcomes: is the recorder reachable? (evidence.journal.max_bytes)",
 			events.ErrFull, j.used, j.o.MaxBytes, j.intents.reserved)
-	case j.buffered+j.holding+int64(size) > buffer:
-		return fmt.Errorf("%w: %d bytes wait for the disk", events.ErrFull, j.buffered+j.holding)
+	case j.buffered+j.holding+j.deferred+int64(size) > buffer:
+		return fmt.Errorf("%w: %d bytes wait for the disk", events.ErrFull, j.buffered+j.holding+j.deferred)
 	}
 	return nil
 }

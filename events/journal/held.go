@@ -100,7 +100,7 @@ func (j *Journal) join(c *events.Chunk) (seq uint64, joined bool, err error) {
 func (j *Journal) let(h *held) error {
 	waited := h.waits
 	if waited {
-		if err := j.letStatement(h, &h.statement.e, h.statement.e.Number); err != nil {
+		if err := j.letStatement(h); err != nil {
 			return err
 		}
 	}

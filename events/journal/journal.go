@@ -82,8 +82,10 @@ type Journal struct {
 	pending  []byte
 	buffered int64            // bytes in pending and in out
 	held     map[string]*held // by session
-	holding  int64            // room of what is held
-	used     int64            // bytes of all segments and of what is buffered
+	holding  int64            // room of pieces that are held
+	deferred int64            // of statements that are held
+	measured []byte
+	used     int64 // bytes of all segments and of what is buffered
 	intents  intents
 	segments []*segment // oldest first; the last one is written
 	uid      []byte
@@ -352,7 +354,7 @@ func (j *Journal) Stats() Stats {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := Stats{
-		Used: j.used, Reserved: j.intents.reserved, Max: j.o.MaxBytes, Buffered: j.buffered + j.holding,
+		Used: j.used, Reserved: j.intents.reserved, Max: j.o.MaxBytes, Buffered: j.buffered + j.holding + j.deferred,
 		Appended: j.seq, Durable: j.durable.Load(), Segments: len(j.segments),
 	}
 	if t := j.trouble.Load(); t != nil {

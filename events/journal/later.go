@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"unsafe"
@@ -17,27 +18,38 @@ const answered = 1 << 63
 func (j *Journal) busy() bool { return j.syncing.Load() || int(j.crowd.Load()) >= j.o.Together }
 
 // later keeps a statement for as long as nobody waits for it: its outcome may
-// come until then.
-func (j *Journal) later(e *events.Event, size int) (events.Ticket, error) {
+// come until then. It reports false where there is no room for what waits.
+func (j *Journal) later(e *events.Event) (t events.Ticket, kept bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.refuses(false); err != nil {
-		return events.Ticket{}, err
+		return t, false, err
 	}
 	h := j.of(e.Session)
 	if err := j.let(h); err != nil {
-		return events.Ticket{}, err
+		return t, false, err
 	}
-	if err := j.admit(e.Kind, h.id, e.Number, size); err != nil {
-		return events.Ticket{}, err
+	size := j.size(e)
+	// Few wait, so that the buffer is there for what does not.
+	if j.deferred+int64(size) > int64(j.o.BufferBytes)/8 || size > maxHeld || j.admit(e.Kind, h.id, e.Number, size) != nil {
+		return t, false, nil
 	}
 	h.statement.keep(e)
-	h.statement.room = int64(size) + room(e.Kind, size)
-	j.holding += h.statement.room
-	h.waits, h.old = true, false
+	h.statement.size, h.statement.room = int64(size), room(e.Kind, size)
+	j.keep(h)
+	h.old = false
 	h.became.Store(0)
 	j.linger()
-	return events.LaterTicket(h, j.seq), nil
+	return events.LaterTicket(h, j.seq), true, nil
+}
+
+// size is what an event's record takes, or a little more. mu is held.
+func (j *Journal) size(e *events.Event) int {
+	const uid = "ffffffffffffffffffffffffffffffff-18446744073709551615"
+	j.measured = j.o.Encode(j.measured[:0], uid, e)
+	r := events.Record{Chain: j.chain, Kind: e.Kind, Protocol: e.Session.Protocol, Session: e.Session.ID}
+	// What of the session becomes known meanwhile is told too.
+	return frameHead + frameMeta + len(r.Append(nil)) + len(j.measured) + 512
 }
 
 // answers reports whether e is the outcome of the statement that waits.
@@ -46,25 +58,49 @@ func (h *held) answers(e *events.Event) bool {
 }
 
 // answer makes one record of the statement that waits and its outcome, and one
-// of the pieces behind it. mu is held.
+// of the pieces behind it. Where they have no room together each has the one that was
+// kept for it. mu is held.
 func (j *Journal) answer(h *held, outcome *events.Event) (uint64, error) {
-	if err := j.letStatement(h, h.statement.with(outcome), outcome.Number|answered); err != nil {
-		return 0, err
+	j.release(h)
+	seq, err := j.put(h.statement.with(outcome), outcome.Number|answered, events.Response, false)
+	if err != nil {
+		j.keep(h)
+		if err := j.let(h); err != nil {
+			return 0, err
+		}
+		return j.put(outcome, outcome.Number, outcome.Kind, false)
 	}
-	return h.last, j.let(h)
+	h.is(seq)
+	return seq, j.let(h)
 }
 
-// letStatement makes the statement's record. Its room was kept. mu is held.
-func (j *Journal) letStatement(h *held, e *events.Event, number uint64) error {
-	j.holding -= h.statement.room
-	h.waits = false
-	seq, err := j.put(e, number, true)
+// letStatement makes the statement's record, in the room that was kept. mu is held.
+func (j *Journal) letStatement(h *held) error {
+	j.release(h)
+	seq, err := j.put(&h.statement.e, h.statement.e.Number, events.Statement, true)
 	if err != nil {
 		return err
 	}
-	h.last = seq
-	h.became.Store(seq)
+	h.is(seq)
 	return nil
+}
+
+func (j *Journal) keep(h *held) {
+	j.deferred += h.statement.size
+	j.intents.reserved += h.statement.room
+	h.waits = true
+}
+
+func (j *Journal) release(h *held) {
+	j.deferred -= h.statement.size
+	j.intents.reserved -= h.statement.room
+	h.waits = false
+}
+
+// is notes the record that the statement has become.
+func (h *held) is(seq uint64) {
+	h.last = max(h.last, seq)
+	h.became.Store(seq)
 }
 
 // WaitDurable implements events.Waiter for the latest statement of a session.
@@ -87,7 +123,7 @@ func (h *held) WaitWritten(uint64) error {
 }
 
 // Durable implements events.Waiter: what waits has no number yet, and what does
-// not is told by the one it has.
+// not is told by the one it has. Of pieces behind it only Written is asked.
 func (h *held) Durable() uint64 {
 	if seq := h.became.Load(); seq > 0 && h.j.durable.Load() >= seq {
 		return math.MaxUint64
@@ -105,8 +141,9 @@ func (h *held) settle() (last uint64, err error) {
 
 // kept is a copy of a statement's event that holds nothing of the caller's.
 type kept struct {
-	e        events.Event
-	room     int64
+	e, whole events.Event
+	size     int64 // of its record, at most
+	room     int64 // for its outcome
 	text     []byte
 	literals []events.Digest
 	names    []string
@@ -128,23 +165,14 @@ func (k *kept) keep(e *events.Event) {
 	k.e.Masked, k.e.Revealed = k.fields[:len(e.Masked):len(e.Masked)], k.fields[len(e.Masked):]
 }
 
-// with returns the statement with its outcome.
+// with returns the statement with its outcome, until the next call.
 func (k *kept) with(o *events.Event) *events.Event {
-	e := &k.e
+	k.whole = k.e
+	e := &k.whole
 	e.Status, e.Rows, e.Bytes, e.BytesIn = o.Status, o.Rows, o.Bytes, o.BytesIn
 	e.Duration, e.Recorded, e.Hash, e.Detected = o.Duration, o.Recorded, o.Hash, o.Detected
-	e.Code, e.Reason, e.Message = o.Code, o.Reason, o.Message
 	e.Subjects, e.Named = o.Subjects, o.Named
+	e.Code, e.Reason, e.Message = cmp.Or(o.Code, e.Code), cmp.Or(o.Reason, e.Reason), cmp.Or(o.Message, e.Message)
+	e.Untold = cmp.Or(o.Untold, e.Untold)
 	return e
-}
-
-// keptSize is about what a statement's record takes, and rather more.
-func keptSize(e *events.Event) int {
-	n := 6<<10 + 2*len(e.Normalized) + 24*len(e.Literals)
-	for _, names := range [...][]string{e.Rules, e.Objects, e.Masks} {
-		for _, s := range names {
-			n += 2*len(s) + 16
-		}
-	}
-	return n + 256*(len(e.Masked)+len(e.Revealed))
 }

@@ -346,3 +346,85 @@ func TestUnsyncedSessionsWaitForNoSync(t *testing.T) {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
+
+// Many that wait at once take no more of the buffer than their records do, and what
+// finds no room to wait does not wait.
+func TestManyStatementsWait(t *testing.T) {
+	const sessions = 5000
+	for name, o := range map[string]journal.Options{"roomy": {Together: -1}, "tight": {Together: -1, BufferBytes: 256 << 10}} {
+		t.Run(name, func(t *testing.T) {
+			o.FS = newDisk()
+			j, err := journal.Open("memory", options(o))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer j.Close()
+			for n := range sessions {
+				tk, err := j.Append(unhurried(session(fmt.Sprint("s-", n)), 1))
+				if n%50 == 0 { // the disk keeps up
+					wait(t, must(t)(j.Append(event(events.Alarm, nil, 0))))
+				}
+				if err != nil || tk.Zero() {
+					t.Fatalf("statement %d: %v", n, err)
+				}
+			}
+			for n := range sessions {
+				if n%50 == 0 {
+					wait(t, must(t)(j.Append(event(events.Alarm, nil, 0))))
+				}
+				if _, err := j.Append(event(events.Response, session(fmt.Sprint("s-", n)), 1)); err != nil {
+					t.Fatalf("outcome %d: %v", n, err)
+				}
+			}
+			wait(t, must(t)(j.Append(event(events.Alarm, nil, 0))))
+			if st := j.Stats(); st.Reserved != 0 || st.Buffered != 0 {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
+// What waits never takes the room of outcomes, however much longer its record is than
+// what it tells, and whatever its outcome tells.
+func TestRoomOfStatementsThatWait(t *testing.T) {
+	for _, outcome := range []string{"", strings.Repeat("\x01", 4000)} {
+		j, err := journal.Open(t.TempDir(), options(journal.Options{MaxBytes: 4 << 20, Together: -1}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		// Writes under way, up to where no more fit beside what waits.
+		writer, waiter := session("w"), session("r")
+		var writes, waits uint64
+		for err == nil {
+			writes++
+			if _, err = j.Append(statement(writer, writes, strings.Repeat("\x01", 200))); err == nil && writes%40 == 0 {
+				waits++
+				e := unhurried(session(fmt.Sprint("r-", waits)), 1)
+				e.Normalized = strings.Repeat("\x01", 5000)
+				e.WouldReason = strings.Repeat("\x01", 1000)
+				_, err = j.Append(e)
+			}
+		}
+		if !errors.Is(err, events.ErrFull) || writes < 100 {
+			t.Fatalf("after %d: %v", writes, err)
+		}
+		for n := range waits {
+			re := event(events.Response, session(fmt.Sprint("r-", n+1)), 1)
+			re.Message = outcome
+			// One that tells more than was foreseen may find no room; others do.
+			if _, err := j.Append(re); err != nil && outcome == "" {
+				t.Fatalf("outcome of what waited, %d: %v", n, err)
+			}
+		}
+		for n := range writes - 1 {
+			if _, err := j.Append(event(events.Response, writer, n+1)); err != nil {
+				t.Fatalf("outcome of write %d of %d: %v", n+1, writes-1, err)
+			}
+		}
+		must(t)(j.Append(event(events.SessionClose, waiter, 0)))
+		if st := j.Stats(); st.Used > st.Max {
+			t.Errorf("%+v", st)
+		}
+	}
+}

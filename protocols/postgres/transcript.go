@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"crypto/sha256"
+	"errors"
 	"hash"
 	"time"
 
@@ -102,9 +103,7 @@ func (c *conn) respond(s *step) error {
 	if c.ended.Swap(s.number) == s.number {
 		return c.tellSubjects(s, 0)
 	}
-	if err := c.tellSubjects(s, events.MaxResponseSubjects); err != nil {
-		return err
-	}
+	untold := c.tellSubjects(s, events.MaxResponseSubjects)
 	e := &c.reply.event
 	*e = events.Event{
 		Kind: events.Response, Session: s.event, Time: time.Now(), Number: s.number, Status: o.status, Code: o.code, Reason: o.reason,
@@ -117,6 +116,10 @@ func (c *conn) respond(s *step) error {
 	e.Duration = e.Time.Sub(s.started)
 	if o.begun {
 		o.hash.Sum(e.Hash[:0])
+	}
+	if untold != nil { // what has run has its outcome all the same, and its room
+		e.Status, e.Subjects, e.Untold = "interrupted", nil, "the record had no room for whose rows these are"
+		return errors.Join(untold, c.s.Event(e))
 	}
 	if len(o.subjects.fresh) == 0 {
 		return c.s.Event(e)
