@@ -161,7 +161,7 @@ func newSinkMetrics(reg *prometheus.Registry) *sinkMetrics {
 	of := []string{"sink"}
 	m := &sinkMetrics{
 		events:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_sink_events_total", Help: "Events that their target has taken."}, of),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_sink_refused_total", Help: "Events that their target will not take, and that were written down."}, of),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_sink_refused_total", Help: "Events that their target will not take, or that are not what their host may publish, and that were written down."}, of),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_sink_retries_total", Help: "Batches that were not taken as a whole, and are sent again."}, of),
 		lag:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_sink_lag_messages", Help: "Messages of the stream that are not delivered yet."}, of),
 		last:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_sink_last_delivery_seconds", Help: "When a target last took something, in seconds since 1970."}, of),

@@ -89,14 +89,15 @@ func TestSink(t *testing.T) {
 	})
 	out := filepath.Join(dir, "events.jsonl")
 	until(t, func() bool { return strings.Count(read(out), "\n") == 20 })
-	res, err := http.Get("http://" + metrics + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if b, _ := io.ReadAll(res.Body); !strings.Contains(string(b), `sallyport_sink_events_total{sink="archive"} 20`) {
-		t.Errorf("%s", b)
-	}
+	until(t, func() bool { // the file has them first
+		res, err := http.Get("http://" + metrics + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		return strings.Contains(string(b), `sallyport_sink_events_total{sink="archive"} 20`)
+	})
 	stop()
 
 	store := filepath.Join(dir, "store")

@@ -106,7 +106,7 @@ func (d *delivery) refuse(rs []Refusal) error {
 		if err := d.rejected.add(r.Event.UID, r.Event.Host, r.Event.JSON, r.Why); err != nil {
 			return err
 		}
-		d.log.Error("an event was refused by its target, and written down", "event", r.Event.UID, "file", d.rejected.file, "error", r.Why)
+		d.log.Error("an event was refused, and written down", "event", r.Event.UID, "file", d.rejected.file, "error", r.Why)
 	}
 	if d.hooks.Refused != nil {
 		d.hooks.Refused(len(rs))

@@ -8,6 +8,7 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,18 +25,25 @@ type Event struct {
 	Host string // that NATS holds the publisher to
 	Kind events.Kind
 	View ocsf.View
-	JSON []byte // as published: one line
+	JSON []byte // as published: one line, which says no other host's name
 }
 
-// newEvent reads a record. It fails for one that is damaged, or that this
-// program cannot read.
+// newEvent reads a record. It fails for one that is damaged, that this program
+// cannot read, or that passes itself off as another host's: the payload is the
+// host's own bytes, and NATS holds the host to the subject only.
 func newEvent(host string, r *events.Record) (Event, error) {
 	e := Event{UID: r.Chain + "-" + strconv.FormatUint(r.Seq, 10), Host: host, Kind: r.Kind, JSON: r.Payload}
 	if !r.Intact() {
 		return e, errors.New("its hash is not that of its content")
 	}
+	if bytes.ContainsFunc(r.Payload, func(c rune) bool { return c < ' ' }) { // a second line would be an event of its own
+		return e, errors.New("it holds control characters, which no event does")
+	}
 	var err error
 	if e.View, err = ocsf.Decode(r.Payload); err != nil {
+		return e, err
+	}
+	if err := heldTo(host, r.Payload); err != nil {
 		return e, err
 	}
 	if e.View.Kind != r.Kind.String() {
