@@ -25,7 +25,10 @@ const (
 // openApprovals has the gate ask people. What was kept and can't be read is not
 // approved any more.
 func (d *daemon) openApprovals(state string) error {
-	o := approval.Options{Now: time.Now, Tell: d.tellApproval}
+	o := approval.Options{
+		Now: time.Now, Tell: d.tellApproval,
+		Claims: func() []string { return d.setting.Load().cfg.Approvals.Claims() },
+	}
 	log, records, err := openApprovals(state)
 	var book *approval.Book
 	if err == nil {
@@ -124,7 +127,7 @@ func (d *daemon) approvalsAsked(from, to *os.File) error {
 		a.Entries = []approval.Entry{e}
 	case approval.Approve, approval.Deny, approval.Revoke:
 		var p *approval.Proof
-		if p, err = proofOf(ctx, set.approvers, q.Token); err == nil {
+		if p, err = proofOf(ctx, set, q.Token); err == nil {
 			e, err = d.approvals.Decide(q.ID, q.Do, q.Why, p)
 			a.Entries = []approval.Entry{e}
 		}
@@ -143,13 +146,13 @@ func (d *daemon) approvalsAsked(from, to *os.File) error {
 }
 
 // proofOf verifies an approver's token.
-func proofOf(ctx context.Context, v identity.Verifier, raw string) (*approval.Proof, error) {
-	t, err := v.Verify(ctx, raw, "")
+func proofOf(ctx context.Context, s *setting, raw string) (*approval.Proof, error) {
+	t, err := s.approvers.Verify(ctx, raw, "")
 	if err != nil {
 		return nil, fmt.Errorf("the approver is not proved: %w", err)
 	}
 	return &approval.Proof{
 		Issuer: t.Issuer, Subject: t.Subject, Claims: t.Claims, Issued: t.Issued, Token: raw,
-		Acting: len(t.Actors) > 0 || t.Cert != nil,
+		Acting: len(t.Actors) > 0 || t.Cert != nil, Person: s.cfg.Approvals.Person(t.Issuer),
 	}, nil
 }

@@ -84,6 +84,8 @@ type Book struct {
 	log  Log
 	now  func() time.Time
 	tell func(*events.Event) error
+	// claims are those by which people are named.
+	claims func() []string
 
 	mu    sync.Mutex
 	last  time.Time // the clock's furthest: set back it lets nothing live again
@@ -104,12 +106,14 @@ type Options struct {
 	// Tell records a step; it is durable when it returns nil. What can't be
 	// recorded does not happen.
 	Tell func(*events.Event) error
+	// Claims are those by which issuers of approvers name people; nil is none.
+	Claims func() []string
 }
 
 // Open makes a Book of the records that its log has kept. An error means that they
 // are not understood: nothing of them may be used.
 func Open(records [][]byte, log Log, o Options) (*Book, error) {
-	b := &Book{log: log, now: o.Now, tell: o.Tell, byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
+	b := &Book{log: log, now: o.Now, tell: o.Tell, claims: o.Claims, byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
 	for i, r := range records {
 		if err := b.replay(r); err != nil {
 			return nil, fmt.Errorf("record %d of approvals: %w", i+1, err)
@@ -182,6 +186,9 @@ func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
 	s, err := subject(a, newID(), key)
 	if err != nil {
 		return nil, err
+	}
+	if b.claims != nil {
+		s.Who.Known = knownOf(a.Request.Session, b.claims())
 	}
 	e := &entry{Subject: *s, left: a.Uses, ends: s.Until, decided: make(chan struct{})}
 	e.size = e.weigh()
@@ -292,10 +299,14 @@ func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	if !e.live(now) || e.state == policy.Denied || e.state == policy.Approved && verb != Revoke {
 		return Entry{}, fmt.Errorf("request %s is %s: there is nothing to decide any more", id, b.stateOf(e, now))
 	}
-	if verb != Revoke && slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Issuer == p.Issuer && d.Subject == p.Subject }) {
+	person, err := p.person()
+	if err != nil {
+		return Entry{}, err
+	}
+	if verb != Revoke && slices.ContainsFunc(e.decisions, func(d Decision) bool { return samePerson(d.Subject, d.Person, p.Subject, person) }) {
 		return Entry{}, errors.New("you have decided about this request already: somebody else must")
 	}
-	d := Decision{Verb: verb, Why: why, Issuer: p.Issuer, Subject: p.Subject, At: now, Token: p.Token}
+	d := Decision{Verb: verb, Why: why, Issuer: p.Issuer, Subject: p.Subject, Person: person, At: now, Token: p.Token}
 	step := map[string]string{Approve: "approved", Deny: "denied", Revoke: "revoked"}[verb]
 	if step == "" {
 		return Entry{}, fmt.Errorf("%q is no decision: approve, deny or revoke", verb)

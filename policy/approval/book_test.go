@@ -54,6 +54,7 @@ type world struct {
 	steps  []string
 	events []events.Approval
 	deaf   atomic.Bool // nothing can be recorded
+	claims []string    // that name people
 }
 
 var start = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
@@ -68,7 +69,7 @@ func newWorld(t testing.TB) *world {
 // open is what a restart does.
 func (w *world) open() {
 	w.t.Helper()
-	b, err := approval.Open(slices.Clone(w.disk.records), &w.disk, approval.Options{Now: w.clock, Tell: w.tell})
+	b, err := approval.Open(slices.Clone(w.disk.records), &w.disk, approval.Options{Now: w.clock, Tell: w.tell, Claims: func() []string { return w.claims }})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -23,6 +23,8 @@ type Proof struct {
 	Issued          time.Time
 	Acting          bool   // somebody acts for the subject
 	Token           string // as it was verified
+	// Person is the claim by which the issuer's people are told apart; "" is sub.
+	Person string
 }
 
 // Decision is one that was taken, with its proof.
@@ -31,6 +33,7 @@ type Decision struct {
 	Why     string    `json:"why"`
 	Issuer  string    `json:"issuer"`
 	Subject string    `json:"subject"`
+	Person  string    `json:"person,omitempty"` // by the claim that names people there
 	At      time.Time `json:"at"`
 	Token   string    `json:"token"` // whose nonce is Nonce
 }
@@ -76,18 +79,6 @@ func (p *Proof) proves(s *Subject, verb, why string, now time.Time) error {
 		return errors.New("the token is of somebody who acts for another: an approver decides in person")
 	}
 	return fourEyes(&s.Who, p)
-}
-
-// fourEyes refuses whoever has to do with the request: the requester, the agent,
-// and whom they act for, whichever of the workloads of theirs asks. A name counts
-// by whatever issuer, for one person may be known to several.
-func fourEyes(w *Who, p *Proof) error {
-	for _, name := range append([]string{w.Subject, w.Principal, w.Workload, w.SPIFFE}, w.Actors...) {
-		if name != "" && name == p.Subject {
-			return errors.New("who asks, and whom it is for, can't approve: somebody else must")
-		}
-	}
-	return nil
 }
 
 // may reports whether a token is of one who may approve.

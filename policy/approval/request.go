@@ -49,6 +49,8 @@ type Who struct {
 	Principal       string   `json:"principal,omitempty"`
 	PrincipalIssuer string   `json:"principal_issuer,omitempty"`
 	Proof           string   `json:"proof,omitempty"`
+	// Known is what their tokens say besides: it tells people apart.
+	Known []Known `json:"known,omitempty"`
 }
 
 // same reports that two are the same parties by the same issuers; how they were

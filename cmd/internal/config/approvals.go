@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Approvals says who can prove that they approve statements.
@@ -19,6 +21,25 @@ type ApprovalIssuer struct {
 	Algorithms []string      `yaml:"algorithms"` // signature algorithms; default RS256, ES256
 	Skew       time.Duration `yaml:"skew"`       // accepted clock skew
 	Scopes     []string      `yaml:"scopes"`     // that are asked for, besides openid
+	Person     string        `yaml:"person"`     // claim that is the same for a person in whatever token; default sub
+}
+
+// Person is the claim by which an issuer's people are told apart.
+func (a *Approvals) Person(issuer string) string {
+	for i := range a.Issuers {
+		if a.Issuers[i].URL == issuer {
+			return a.Issuers[i].Person
+		}
+	}
+	return ""
+}
+
+// Claims are all such claims.
+func (a *Approvals) Claims() (out []string) {
+	for i := range a.Issuers {
+		out = append(out, a.Issuers[i].Person)
+	}
+	return out
 }
 
 func (a *Approvals) defaults() {
@@ -28,6 +49,7 @@ func (a *Approvals) defaults() {
 			is.Algorithms = []string{"RS256", "ES256"}
 		}
 		def(&is.Skew, 30*time.Second)
+		def(&is.Person, "sub")
 	}
 }
 
@@ -42,6 +64,9 @@ func (c *checker) approvals(a *Approvals) {
 		seen[is.URL] = true
 		if is.Client == "" {
 			at("client: required: the client that is registered there for approvals", "client")
+		}
+		if len(is.Person) > 128 || strings.ContainsFunc(is.Person, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
+			at(fmt.Sprintf("person %q: must be the name of a claim, like oid", is.Person), "person")
 		}
 		if is.Skew < 0 || is.Skew > time.Minute {
 			at(fmt.Sprintf("skew %s: must be between 0 and 1m", is.Skew), "skew")

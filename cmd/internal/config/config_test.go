@@ -121,6 +121,7 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		"issuer twice":     {small + `    - {url: "https://issuer.example", audience: b}` + "\n", []string{`9: issuer "https://issuer.example": is listed twice`}},
 		"audience":         {replaced("audience: sallyport", "audience: ''"), []string{"8: audience: required"}},
 		"algorithm":        {replaced("audience: sallyport", "audience: a, algorithms: [HS256]"), []string{`8: algorithm "HS256": use an asymmetric`}},
+		"approvals person": {small + "approvals: {issuers: [{url: \"https://p\", client: c, person: \"o id\"}]}\n", []string{`9: person "o id": must be the name of a claim`}},
 		"skew":             {replaced("audience: sallyport", "audience: a, skew: 1h"), []string{"8: skew 1h0m0s"}},
 		"workload": {small + "  workloads:\n    - name: a\n      issuer: x\n      token_file: t\n    - name: a\n", []string{
 			"10: subjects:", "10: match:", `11: issuer "x" is not among`, "12: token_file: must be an absolute path", `13: workload name "a"`,

@@ -1,0 +1,120 @@
+package approval
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"sallyport.dev/sallyport/policy"
+)
+
+// subClaim is the claim that names a person where nothing else is configured. Where
+// it is pairwise (OpenID Connect Core 1.0, section 8.1), it names the same person
+// otherwise to each client, and tells nobody apart.
+const subClaim = "sub"
+
+// maxPerson is the size of a claim that may name a person, in bytes.
+const maxPerson = 512
+
+// Known is what one token of the requester's says of whom it names, by claims that
+// issuers of approvers name people by.
+type Known struct {
+	Issuer string            `json:"issuer"`
+	Claims map[string]string `json:"claims,omitempty"`
+}
+
+// personOf returns who claims name by one of them, "" where they do not.
+func personOf(claims map[string]any, name string) string {
+	if v, ok := claims[name+"_verified"].(bool); ok && !v {
+		return "" // an address that anybody may have written there
+	}
+	vs := values(claims[name])
+	if len(vs) != 1 || len(vs[0]) > maxPerson {
+		return ""
+	}
+	return strings.TrimSpace(vs[0])
+}
+
+// knownOf is what a session's tokens say of people by the claims names.
+func knownOf(s *policy.Session, names []string) (out []Known) {
+	add := func(issuer string, claims map[string]any) {
+		k := Known{Issuer: issuer, Claims: map[string]string{}}
+		for _, n := range names {
+			if p := personOf(claims, n); n != subClaim && p != "" {
+				k.Claims[n] = p
+			}
+		}
+		out = append(out, k)
+	}
+	id := &s.Identity
+	if len(names) == 0 {
+		return nil
+	}
+	if id.Subject != "" {
+		add(id.Issuer, id.Claims)
+	}
+	if id.Person != nil {
+		add(id.Person.Issuer, id.Person.Claims)
+	}
+	return out
+}
+
+// person is who a proof names, besides its subject: "" where that is all.
+func (p *Proof) person() (string, error) {
+	if p.Person == "" || p.Person == subClaim {
+		return "", nil
+	}
+	who := personOf(p.Claims, p.Person)
+	if who == "" {
+		return "", fmt.Errorf("the token does not say who you are: it has no claim %q that can be relied on, by which approvals.issuers[].person names people; have the issuer put it in ID tokens (a scope may be needed)", p.Person)
+	}
+	return who, nil
+}
+
+var errOwn = errors.New("who asks, and whom it is for, can't approve: somebody else must")
+
+// fourEyes refuses whoever has to do with the request: the requester, the agent,
+// and whom they act for, whichever of the workloads of theirs asks. A name counts
+// by whatever issuer and in whatever case, for one person may be known to several.
+func fourEyes(w *Who, p *Proof) error {
+	person, err := p.person()
+	if err != nil {
+		return err
+	}
+	names := append([]string{w.Subject, w.Principal, w.Workload, w.SPIFFE}, w.Actors...)
+	for _, k := range w.Known {
+		names = slices.AppendSeq(names, maps.Values(k.Claims))
+	}
+	for _, name := range names {
+		if samePerson(name, "", p.Subject, person) {
+			return errOwn
+		}
+	}
+	if person == "" {
+		return nil
+	}
+	// By the approver's own issuer their subjects may differ though they are one:
+	// each token must say who it is of.
+	told := true
+	for _, issuer := range []string{w.Issuer, w.PrincipalIssuer} {
+		if issuer == p.Issuer {
+			told = told && slices.ContainsFunc(w.Known, func(k Known) bool { return k.Issuer == issuer })
+		}
+	}
+	for _, k := range w.Known {
+		told = told && (k.Issuer != p.Issuer || k.Claims[p.Person] != "")
+	}
+	if !told {
+		return fmt.Errorf("it can't be told that you are somebody else than who asks: a token of theirs, of your issuer, has no claim %q; have the issuer put it in the tokens of agents and people too, and ask again", p.Person)
+	}
+	return nil
+}
+
+// samePerson reports that two may be one: that they have a name in common. It is ""
+// where there is none.
+func samePerson(a, b, x, y string) bool {
+	same := func(n, m string) bool { return n != "" && strings.EqualFold(n, m) }
+	return same(a, x) || same(a, y) || same(b, x) || same(b, y)
+}

@@ -1,0 +1,113 @@
+package approval_test
+
+import (
+	"strings"
+	"testing"
+
+	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/approval"
+)
+
+// Where subjects are pairwise, the same person has another one for each client:
+// the claim that names people tells that who asks is who approves.
+func TestFourEyesByPerson(t *testing.T) {
+	w := newWorld(t)
+	w.claims = []string{"sub", "email"}
+	w.open()
+	const people = "https://people"
+	q := func(issuer string, claims map[string]any, change ...func(*intercept.Identity)) []policy.Asked {
+		return asked(rule(), func(a *policy.Asked) {
+			id := &a.Request.Session.Identity
+			*id = intercept.Identity{Workload: "billing", Issuer: issuer, Subject: "pairwise-of-the-agent", Actors: []string{"bot-7"}, Claims: claims, Proof: "oidc"}
+			for _, c := range change {
+				c(id)
+			}
+		})
+	}
+	alice := map[string]any{"email": "Alice@Example.com"}
+	loggedIn := func(claims map[string]any) func(*intercept.Identity) {
+		return func(id *intercept.Identity) {
+			id.Actors, id.Person = nil, &intercept.Person{Issuer: people, Subject: "pairwise-of-the-login", Claims: claims}
+		}
+	}
+	for name, c := range map[string]struct {
+		asked    []policy.Asked
+		approver any
+		want     string // in the error; "": it is approved
+	}{
+		"herself":                 {q(people, alice), "alice@example.com", "somebody else"},
+		"herself, elsewhere":      {q("https://id", alice), "alice@example.com", "somebody else"},
+		"herself, logged in":      {q("https://id", nil, loggedIn(alice)), "alice@example.com", "somebody else"},
+		"another":                 {q(people, alice), "lee@example.com", ""},
+		"another, logged in":      {q("https://id", nil, loggedIn(alice)), "lee@example.com", ""},
+		"nobody":                  {q(people, alice), nil, `"email"`},
+		"two":                     {q(people, alice), []any{"lee@example.com", "alice@example.com"}, `"email"`},
+		"the requester is hidden": {q(people, nil), "lee@example.com", `have the issuer put it`},
+		"the login is hidden":     {q("https://id", alice, loggedIn(nil)), "lee@example.com", `have the issuer put it`},
+		"of another issuer":       {q("https://id", nil), "lee@example.com", ""},
+		"a subject that is hers":  {q("https://id", nil, func(i *intercept.Identity) { i.Subject = "ALICE@example.com" }), "alice@example.com", "somebody else"},
+		"not verified": {
+			q(people, map[string]any{"email": "bob@example.com", "email_verified": false}), "lee@example.com",
+			`have the issuer put it`,
+		},
+	} {
+		state, id := w.consume(c.asked)
+		if state != "pending" {
+			t.Fatal(name, state)
+		}
+		err := w.approve(id, func(p *approval.Proof) {
+			p.Subject, p.Person, p.Claims["email"] = "pairwise-of-the-approver", "email", c.approver
+		})
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = w.Withdraw(id, "the next")
+		if err == nil {
+			w.pass(rule().Grant)
+		}
+	}
+	// A subject that is an address counts in whatever case.
+	_, id := w.consume(q("https://id", nil, func(i *intercept.Identity) { i.Subject = "Lee@Example.com" }))
+	if err := w.approve(id, func(p *approval.Proof) { p.Subject = "lee@example.com" }); err == nil {
+		t.Error("whom it is for approves")
+	}
+}
+
+// One person counts once, by however many issuers and subjects.
+func TestCountIsOfPeople(t *testing.T) {
+	w := newWorld(t)
+	two := rule(func(a *policy.Approval) {
+		a.Count = 2
+		other := a.By[0]
+		other.Issuer = "https://other"
+		a.By = append(a.By, other)
+	})
+	_, id := w.consume(asked(two))
+	by := func(issuer, subject, email string) error {
+		return w.approve(id, func(p *approval.Proof) {
+			p.Issuer, p.Subject = issuer, subject
+			if email != "" {
+				p.Person, p.Claims["email"] = "email", email
+			}
+		})
+	}
+	if err := by("https://people", "lee", "lee@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][3]string{{"https://people", "lee"}, {"https://other", "lee"}, {"https://other", "u-77", "Lee@example.com"}, {"https://other", "lee@example.com"}} {
+		if err := by(c[0], c[1], c[2]); err == nil || !strings.Contains(err.Error(), "already") {
+			t.Errorf("%v counts again: %v", c, err)
+		}
+	}
+	w.open() // and after a restart
+	if err := by("https://other", "u-77", "Lee@example.com"); err == nil {
+		t.Error("they count again")
+	}
+	if err := by("https://other", "u-78", "may@example.com"); err != nil {
+		t.Error(err)
+	}
+	if state, _ := w.consume(asked(two)); state != "runs" {
+		t.Error(state)
+	}
+}
