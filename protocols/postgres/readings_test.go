@@ -31,6 +31,8 @@ func TestApprovalOfReadings(t *testing.T) {
 		"SET datestyle = 'iso, dmy'", "SET LOCAL datestyle = 'dmy'", "SET TIME ZONE 'Asia/Tokyo'", "SET intervalstyle = iso_8601",
 		"SET lc_monetary = 'C'", "SET SESSION lc_numeric = 'C'", "SET lc_time = 'C'", "SET xmloption = document", "SET XML OPTION DOCUMENT",
 		"SELECT set_config('datestyle', 'iso, dmy', false)", "BEGIN; SET datestyle = 'dmy'; COMMIT",
+		"SET extra_float_digits = -15", "SET extra_float_digits = '0'", "SET bytea_output = escape", "SET xmlbinary = hex", "SET quote_all_identifiers = on",
+		"SET gin_fuzzy_search_limit = 1", "SET seed = 0.5",
 		"SET search_path = clinic", "SET LOCAL search_path = clinic", "SELECT set_config('search_path', 'clinic', false)", "SELECT pg_catalog.set_config('TimeZone', 'UTC', false)",
 	} {
 		var pe *pgconn.PgError
@@ -38,7 +40,7 @@ func TestApprovalOfReadings(t *testing.T) {
 			t.Errorf("%s: %v", change, err)
 		}
 	}
-	for _, harmless := range []string{"RESET datestyle", "SET datestyle TO DEFAULT", "SET statement_timeout = 0", "RESET ALL"} {
+	for _, harmless := range []string{"RESET datestyle", "SET datestyle TO DEFAULT", "SET statement_timeout = 0", "SET extra_float_digits = 3", "RESET ALL"} {
 		if _, err := american.Exec(t.Context(), harmless); err != nil {
 			t.Errorf("%s: %v", harmless, err)
 		}

@@ -48,11 +48,12 @@ func SettingAllowed(name, value string) bool {
 	return ok && (may == nil || may(value))
 }
 
-// Reads reports whether a setting says how the texts of values are understood: of
-// dates, times, intervals, amounts of money, numbers by a pattern, XML.
+// Reads reports whether a setting says what values and texts are to each other, or
+// which rows there are: what a condition comes to may depend on it.
 func Reads(name string) bool {
 	switch strings.ToLower(name) {
-	case "datestyle", "intervalstyle", "timezone", "lc_monetary", "lc_numeric", "lc_time", "xmloption":
+	case "datestyle", "intervalstyle", "timezone", "lc_monetary", "lc_numeric", "lc_time", "xmloption", "xmlbinary",
+		"extra_float_digits", "bytea_output", "quote_all_identifiers", "gin_fuzzy_search_limit", "transform_null_equals", "array_nulls", "seed":
 		return true
 	}
 	return false

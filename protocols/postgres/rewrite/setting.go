@@ -35,7 +35,7 @@ func (w *walker) set(s *pg.VariableSetStmt) {
 		w.remedy = "have the administrator set it for the role or the database"
 		return
 	}
-	if changes := s.Kind == pg.VariableSetKind_VAR_SET_VALUE || s.Kind == pg.VariableSetKind_VAR_SET_CURRENT; changes && w.b.scope.Approves && query.Reads(name) {
+	if changes := s.Kind == pg.VariableSetKind_VAR_SET_VALUE || s.Kind == pg.VariableSetKind_VAR_SET_CURRENT; changes && w.b.scope.Approves && query.Reads(name) && !exact(name, s.Args) {
 		w.refuse("setting %s may not be changed where statements need approvals: what was approved must mean the same when it runs", s.Name)
 		w.remedy = "set it when you connect (options, PGTZ, PGDATESTYLE), or have the administrator set it for the role"
 		return
@@ -51,6 +51,16 @@ func (w *walker) set(s *pg.VariableSetStmt) {
 			w.refuse("setting %s may not be set to this value", s.Name)
 		}
 	}
+}
+
+// exact reports the values of extra_float_digits that all mean the same, from
+// PostgreSQL 12 on, its default among them: pgjdbc sets one in each session.
+func exact(name string, args []*pg.Node) bool {
+	if name != "extra_float_digits" || len(args) != 1 {
+		return false
+	}
+	v := args[0].GetAConst().GetIval().GetIval()
+	return v >= 1 && v <= 3
 }
 
 // freePath reports that search_path makes no difference: what a statement and the
