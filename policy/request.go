@@ -127,7 +127,10 @@ type Request struct {
 	Literals    []events.Digest
 
 	Objects []Object
-	Masked  []events.Field // protected fields that the rewrite masks
+	// Kin are relations whose rows are, in part, rows of Objects, by inheritance and
+	// partitions, up and down: a rule that takes away from these takes away.
+	Kin    []Object
+	Masked []events.Field // protected fields that the rewrite masks
 	// Matched are those of them that are compared by their stored values, with
 	// Lookups values in all.
 	Matched []events.Field

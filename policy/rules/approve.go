@@ -230,7 +230,7 @@ func (q *question) asking(e *policy.Evaluation) {
 // is told as for a rule that blocks: what may be meant is.
 func (q *question) touches(c *candidate) string {
 	r := q.req
-	for _, o := range r.Objects {
+	for _, o := range q.reached() {
 		if slices.ContainsFunc(c.relations, func(rel relation) bool { return rel.mayMatch(o) }) {
 			if w := c.hit(q.wordsOn(o)); w != "" {
 				return w

@@ -29,7 +29,7 @@ func (q *question) blocked() (policy.Evaluation, bool) {
 			}
 		}
 	}
-	for _, o := range r.Objects {
+	for _, o := range q.reached() {
 		ws := q.wordsOn(o)
 		check := func(c *candidate) bool {
 			for _, rel := range c.relations {
@@ -62,6 +62,14 @@ func (q *question) blocked() (policy.Evaluation, bool) {
 		}
 	}
 	return policy.Evaluation{}, false
+}
+
+// reached is what a request touches, and what that is a part of or made of.
+func (q *question) reached() []policy.Object {
+	if r := q.req; len(r.Kin) > 0 {
+		return append(r.Objects[:len(r.Objects):len(r.Objects)], r.Kin...)
+	}
+	return q.req.Objects
 }
 
 // words are the commands that a request is, for rules that block: its own,

@@ -96,6 +96,7 @@ type Analysis struct {
 
 	Commands []string // lower-case, one per statement: "select", "copy_to", "begin", ...
 	Objects  []policy.Object
+	Kin      []policy.Object // relations that have rows of Objects as their own, or give them theirs
 	Masked   []events.Field
 	// Matched are fields that are compared by their stored values, with Lookups
 	// values in all each time that it runs.

@@ -198,6 +198,11 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool, sql string) {
 	an.Commands = append(an.Commands, w.commands...)
 	for _, o := range w.objects {
 		an.object(o)
+		w.eachKin(o, func(k policy.Object) {
+			if !slices.Contains(an.Kin, k) {
+				an.Kin = append(an.Kin, k)
+			}
+		})
 	}
 	for f := range w.masked {
 		masked[f] = true
