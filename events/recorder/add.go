@@ -70,6 +70,11 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 	// The transaction as a whole ends with ctx; to watch it at each statement
 	// takes a goroutine each time.
 	a := newAdder(context.WithoutCancel(ctx), tx, &s.glance, now)
+	// A trigger that somebody made meanwhile could take away what is stored.
+	if err := checkLayout(a.ctx, tx); err != nil {
+		a.end()
+		return nil, fmt.Errorf("recorder: store: %w", err)
+	}
 	a.logged = true
 	return a, nil
 }
@@ -101,7 +106,7 @@ func (a *adder) commit() (heads []Head, err error) {
 		if !c.moved {
 			continue
 		}
-		if err := a.exec(`UPDATE chains SET head_seq = ?, head_hash = ?, proved_seq = ?, proved_hash = ? WHERE host = ? AND chain = ?`,
+		if err := a.store(`UPDATE chains SET head_seq = ?, head_hash = ?, proved_seq = ?, proved_hash = ? WHERE host = ? AND chain = ?`,
 			c.last, c.lastHash[:], c.Seq, c.Hash[:], c.Host, c.Chain); err != nil {
 			return nil, fmt.Errorf("recorder: store: %w", err)
 		}
@@ -142,6 +147,29 @@ func (a *adder) exec(query string, args ...any) error {
 	}
 	_, err = st.ExecContext(a.ctx, args...)
 	return err
+}
+
+// store is exec of what writes one row, no less.
+func (a *adder) store(query string, args ...any) error {
+	st, err := a.prepared(query)
+	if err != nil {
+		return err
+	}
+	res, err := st.ExecContext(a.ctx, args...)
+	if err != nil {
+		return err
+	}
+	return stored(res)
+}
+
+func stored(res sql.Result) error {
+	switch n, err := res.RowsAffected(); {
+	case err != nil:
+		return err
+	case n != 1:
+		return fmt.Errorf("a row was written %d times: somebody edited the store", n)
+	}
+	return nil
 }
 
 // one reads one row; sql.ErrNoRows where there is none.
@@ -311,7 +339,7 @@ func (a *adder) insert(c *chainState, rs []events.Record) error {
 
 func (a *adder) write(c *chainState, rs []events.Record) error {
 	heads, bodies := a.w.block(rs)
-	if err := a.exec(`INSERT INTO blocks VALUES (?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, rs[len(rs)-1].Seq, heads, bodies); err != nil {
+	if err := a.store(`INSERT INTO blocks VALUES (?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, rs[len(rs)-1].Seq, heads, bodies); err != nil {
 		return err
 	}
 	return a.leaf(c.Host, c.Chain, rs[0].Seq, 0)
@@ -355,5 +383,5 @@ func (a *adder) newChain(host string, r *events.Record) error {
 		return err
 	}
 	var zero [32]byte
-	return a.exec(`INSERT INTO chains VALUES (?,?,0,?,0,?,?)`, host, r.Chain, zero[:], zero[:], a.now.UnixNano())
+	return a.store(`INSERT INTO chains VALUES (?,?,0,?,0,?,?)`, host, r.Chain, zero[:], zero[:], a.now.UnixNano())
 }

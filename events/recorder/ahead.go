@@ -127,7 +127,7 @@ func (a *adder) keepWaiting(c *chainState) error {
 			rs = append(rs, c.wait[n].Record)
 		}
 		heads, bodies := a.w.block(rs)
-		if err := a.exec(`INSERT INTO ahead VALUES (?,?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, n, c.wait[0].arrived, heads, bodies); err != nil {
+		if err := a.store(`INSERT INTO ahead VALUES (?,?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, n, c.wait[0].arrived, heads, bodies); err != nil {
 			return err
 		}
 		c.wait = c.wait[n:]

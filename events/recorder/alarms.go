@@ -99,7 +99,7 @@ func (a *adder) note(host string, r *events.Record, payload []byte, what, detail
 	body := sha256.Sum256(payload)
 	x := Alarm{ID: a.lastAlarm.id + 1, Time: unixNano(a.now.UnixNano()), Host: host, Chain: r.Chain, Seq: r.Seq, What: what, Detail: detail}
 	link := x.link(a.lastAlarm.link, r.Hash, body)
-	if err := a.exec(`INSERT INTO alarms VALUES (?,?,?,?,?,?,?,?,?,?,?)`, x.ID, a.now.UnixNano(), host, r.Chain, int64(r.Seq), what, detail, r.Hash[:], bytes(payload), body[:], link[:]); err != nil {
+	if err := a.store(`INSERT INTO alarms VALUES (?,?,?,?,?,?,?,?,?,?,?)`, x.ID, a.now.UnixNano(), host, r.Chain, int64(r.Seq), what, detail, r.Hash[:], bytes(payload), body[:], link[:]); err != nil {
 		return err
 	}
 	*a.lastAlarm = alarmEnd{x.ID, link}
@@ -128,7 +128,7 @@ func (a *adder) keepAlarms() error {
 	if a.lastAlarm == nil {
 		return nil
 	}
-	if err := a.exec(`UPDATE ends SET alarm = ?, alarm_link = ?`, a.lastAlarm.id, a.lastAlarm.link[:]); err != nil {
+	if err := a.store(`UPDATE ends SET alarm = ?, alarm_link = ?`, a.lastAlarm.id, a.lastAlarm.link[:]); err != nil {
 		return err
 	}
 	return a.leaf("", "", 0, a.lastAlarm.id)
@@ -209,7 +209,7 @@ func verifyAlarms(ctx context.Context, tx *sql.Tx, expect *AlarmHead) (AlarmHead
 			found = fault(&a, end.id+1, "removed", "the next is this record's, %d", a.ID)
 		case sum != link || len(h) != 32 || len(b) != 32 || len(l) != 32:
 			found = fault(&a, a.ID, "changed", "its hash is not that of its content")
-		case len(payload) > 0 && sha256.Sum256(payload) != body:
+		case sha256.Sum256(payload) != body: // where there was too much to keep, that of nothing
 			found = fault(&a, a.ID, "changed", "the record that it holds is another")
 		case expect != nil && expect.ID == a.ID && expect.Hash != hex.EncodeToString(link[:]):
 			found = fault(&a, a.ID, "changed", "its hash is %x, and was noted as %s", link, expect.Hash)

@@ -1,6 +1,11 @@
 package recorder
 
-import "sallyport.dev/sallyport/events"
+import (
+	"context"
+	"time"
+
+	"sallyport.dev/sallyport/events"
+)
 
 // The form of a stored block, for tests that edit a store as an insider would.
 
@@ -10,3 +15,22 @@ var ReadBlock = readBlock
 
 // Schema1 is what the first version made.
 var Schema1 = migrations[0].sql
+
+// AddAfter is Add in a transaction that was edited first.
+func (s *SQLite) AddAfter(ctx context.Context, edit string, batch []Message) error {
+	a, err := s.begin(ctx, time.Now())
+	if err != nil {
+		return err
+	}
+	defer a.end()
+	if _, err := a.tx.ExecContext(ctx, edit); err != nil {
+		return err
+	}
+	for i := range batch {
+		if err := a.add(&batch[i]); err != nil {
+			return err
+		}
+	}
+	_, err = a.commit()
+	return err
+}

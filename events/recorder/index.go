@@ -148,18 +148,21 @@ func (a *adder) keep(s *sessionState) error {
 		if err != nil {
 			return err
 		}
+		if err := stored(res); err != nil {
+			return err
+		}
 		if s.id, err = res.LastInsertId(); err != nil {
 			return err
 		}
 	} else if s.moved {
-		if err := a.exec(`UPDATE sessions SET protocol = ?, resource = ?, destination = ?, workload = ?, actor = ?, principal = ?, user = ?, db = ?,
+		if err := a.store(`UPDATE sessions SET protocol = ?, resource = ?, destination = ?, workload = ?, actor = ?, principal = ?, user = ?, db = ?,
 			opened = ?, closed = ?, status = ?, statements = ?, masked = ?, refused = ?, rows = ?, verdicts = ?, number = ?, verdict = ? WHERE id = ?`,
 			append(row, s.id)...); err != nil {
 			return err
 		}
 	}
 	for _, p := range s.spans {
-		if err := a.exec(`INSERT INTO spans VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`, s.id, p.chain, p.first, p.last); err != nil {
+		if err := a.store(`INSERT INTO spans VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`, s.id, p.chain, p.first, p.last); err != nil {
 			return err
 		}
 	}

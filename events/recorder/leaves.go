@@ -155,7 +155,7 @@ func (a *adder) leaf(host, chain string, first uint64, alarm int64) error {
 	if !a.logged {
 		return nil
 	}
-	return a.exec(`INSERT INTO leaves (host, chain, first, alarm) VALUES (?,?,?,?)`, host, chain, int64(first), alarm)
+	return a.store(`INSERT INTO leaves (host, chain, first, alarm) VALUES (?,?,?,?)`, host, chain, int64(first), alarm)
 }
 
 // leavesOf3 gives what a store of schema 3 holds its place in the log.

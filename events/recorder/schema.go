@@ -125,7 +125,9 @@ CREATE TABLE subjects ( -- whose rows a statement was shown
 CREATE INDEX subjects_session ON subjects (session);
 `}}
 
-func migrate(db *sql.DB) error {
+// migrate brings a store to the newest schema. Unless check, where there is one,
+// takes the result, nothing is changed.
+func migrate(db *sql.DB, check func(*sql.Tx) error) error {
 	tx, err := db.Begin() // immediate: two recorders that start together take turns
 	if err != nil {
 		return err
@@ -151,6 +153,11 @@ func migrate(db *sql.DB) error {
 			}
 		}
 		if _, err := tx.Exec(`INSERT INTO migrations VALUES (?, ?)`, v+1, time.Now().UnixNano()); err != nil {
+			return err
+		}
+	}
+	if check != nil {
+		if err := check(tx); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func Open(dir string) (*SQLite, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(4)
-	if err := migrate(db); err != nil {
+	if err := migrate(db, func(tx *sql.Tx) error { return checkLayout(context.Background(), tx) }); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("recorder: store %s: %w", file, err)
 	}

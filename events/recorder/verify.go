@@ -21,8 +21,8 @@ type Fault struct {
 	Seq   uint64 `json:"seq"`
 	// What: removed, changed, reordered, inserted, cut (removed from the end),
 	// hidden (not among its session's records), misstated (its session's line in
-	// the list is not what the records say), or invented (a line without records;
-	// Chain is "").
+	// the list is not what the records say), invented (a line without records;
+	// Chain is ""), or altered (the store's file; Host is "" too).
 	What   string `json:"what"`
 	Detail string `json:"detail"`
 }
@@ -47,7 +47,7 @@ type ChainReport struct {
 // Report is the result of Verify. It is sound when there are no Faults.
 type Report struct {
 	Chains []ChainReport `json:"chains"`
-	Faults []Fault       `json:"faults"` // the first of each chain, of the alarms, of the list of sessions and of the log
+	Faults []Fault       `json:"faults"` // the first of the file, of each chain, of the alarms, of the list of sessions and of the log
 	Alarms []Alarm       `json:"alarms"` // raised while recording: the newest thousand
 	Alarm  AlarmHead     `json:"alarm"`  // the newest: its id is how many there are
 	Log    *LogReport    `json:"log,omitempty"`
@@ -68,7 +68,8 @@ const reportedAlarms = 1000
 // host's journal, a receipt) show a chain that was cut, or made anew.
 //
 // It holds the list of sessions against the records, and the alarms against
-// each other.
+// each other. Before that the file: of one with another schema than its own, or
+// whose indexes lie, what it answers means nothing, and no more is read.
 func Verify(ctx context.Context, s *SQLite, noted Noted) (Report, error) {
 	rep := Report{Faults: []Fault{}}
 	expect := noted.Heads
@@ -78,6 +79,13 @@ func Verify(ctx context.Context, s *SQLite, noted Noted) (Report, error) {
 		return rep, fmt.Errorf("recorder: verify: %w", err)
 	}
 	defer tx.Rollback()
+	switch f, err := verifyFile(ctx, tx); {
+	case err != nil:
+		return rep, fmt.Errorf("recorder: verify: %w", err)
+	case f != nil:
+		rep.Faults = append(rep.Faults, *f)
+		return rep, nil
+	}
 	ends, err := chainEnds(ctx, tx)
 	if err != nil {
 		return rep, fmt.Errorf("recorder: verify: %w", err)

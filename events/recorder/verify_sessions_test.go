@@ -106,6 +106,7 @@ func TestVerifyFollowsTheAlarms(t *testing.T) {
 		{`UPDATE alarms SET detail = '' WHERE id = 2`, "11 changed", "11 changed"},
 		{`UPDATE alarms SET host = 'h2' WHERE id = 2`, "11 changed", "11 changed"},
 		{`UPDATE alarms SET payload = x'00' WHERE id = 2`, "11 changed", "11 changed"},
+		{`UPDATE alarms SET payload = x'' WHERE id = 2`, "11 changed", "11 changed"},
 		{`UPDATE alarms SET time = time + 1 WHERE id = 2`, "11 changed", "11 changed"},
 		{`UPDATE alarms SET id = 9 WHERE id = 4; UPDATE alarms SET id = 4 WHERE id = 3; UPDATE alarms SET id = 3 WHERE id = 9`, "13 changed", "13 changed"},
 		{`INSERT INTO alarms SELECT 5, time, host, chain, 77, what, detail, hash, payload, body, link FROM alarms WHERE id = 4`, "77 inserted", "77 inserted"},
