@@ -61,7 +61,7 @@ func TestVerifyHoldsTheFile(t *testing.T) {
 		edits []string
 		says  string
 	}{
-		"sound": {nil, ""},
+		"sound":                                 {nil, ""},
 		"an index that was hidden from an edit": {hide("subjects_session", `DELETE FROM subjects`), "not sound in itself"},
 		"an index without rows": {[]string{
 			`DROP INDEX sessions_workload`,
