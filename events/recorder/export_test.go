@@ -34,3 +34,12 @@ func (s *SQLite) AddAfter(ctx context.Context, edit string, batch []Message) err
 	_, err = a.commit()
 	return err
 }
+
+// StatementWatcher is what Watch does with the records and looks.
+type StatementWatcher = watcher
+
+var NewStatementWatcher = newWatcher
+
+func (w *watcher) Take(r *events.Record) error { return w.take(r) }
+func (w *watcher) Looked(last bool) error      { return w.looked(last) }
+func (w *watcher) Held() int                   { return len(w.Requests) + len(w.at) }

@@ -27,35 +27,80 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 // or it was refused, from the first one on, until the session is closed or ctx
 // ends. It looks for more each time that every has passed.
 func (s *SQLite) Watch(ctx context.Context, x Session, every time.Duration, f func(*Statement) error) error {
-	t := newTeller(x)
-	for r, err := range s.live(ctx, x, every) {
-		var done *Statement
+	w := newWatcher(x, f)
+	for r, err := range s.live(ctx, x, every, w.looked) {
 		if err == nil {
-			done, err = t.take(&r)
+			err = w.take(&r)
 		}
 		if err != nil {
-			return fmt.Errorf("recorder: session %s: %w", x.ID, err)
-		}
-		if done == nil {
-			continue
-		}
-		if err := f(done); err != nil {
 			return err
 		}
-		t.forget(done.Number)
 	}
+	return nil
+}
+
+// watcher tells statements as they are done. The text of one that is recorded
+// together with its outcome comes behind it: so it is told at the session's next
+// event, or when one more look has found none.
+type watcher struct {
+	*teller
+	f     func(*Statement) error
+	done  uint64 // a statement's number
+	waits bool   // done is not told yet
+	looks int    // since it was done
+}
+
+func newWatcher(x Session, f func(*Statement) error) *watcher {
+	return &watcher{teller: newTeller(x), f: f}
+}
+
+func (w *watcher) take(r *events.Record) error {
+	if r.Kind != 0 && r.Kind != events.Subjects {
+		if err := w.tell(); err != nil {
+			return err
+		}
+	}
+	done, err := w.teller.take(r)
+	if err != nil {
+		return fmt.Errorf("recorder: session %s: %w", w.ID, err)
+	}
+	if done != nil {
+		w.done, w.waits, w.looks = done.Number, true, 0
+	}
+	return nil
+}
+
+// looked is called when all that there is was taken, last when there will be no more.
+func (w *watcher) looked(last bool) error {
+	w.looks++
+	if w.looks < 2 && !last {
+		return nil
+	}
+	return w.tell()
+}
+
+func (w *watcher) tell() error {
+	if !w.waits {
+		return nil
+	}
+	w.waits = false
+	if err := w.f(w.request(w.done)); err != nil {
+		return err
+	}
+	w.forget(w.done)
 	return nil
 }
 
 // LiveChunks gives a session's transcript, and what is added to it, until the
 // session is closed or ctx ends.
 func (s *SQLite) LiveChunks(ctx context.Context, x Session, every time.Duration) iter.Seq2[events.Chunk, error] {
-	return chunksOf(s.live(ctx, x, every))
+	return chunksOf(s.live(ctx, x, every, func(bool) error { return nil }))
 }
 
 // live gives a session's records, and those that come behind them. What comes
-// late, in front of others of its chain, it does not give.
-func (s *SQLite) live(ctx context.Context, x Session, every time.Duration) iter.Seq2[events.Record, error] {
+// late, in front of others of its chain, it does not give. It calls looked when it
+// has given all that there is.
+func (s *SQLite) live(ctx context.Context, x Session, every time.Duration, looked func(last bool) error) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		seen := map[string]uint64{}
 		for {
@@ -69,6 +114,10 @@ func (s *SQLite) live(ctx context.Context, x Session, every time.Duration) iter.
 				}
 				seen[r.Chain] = r.Seq
 				closed = closed || r.Kind == events.SessionClose
+			}
+			if err := looked(closed); err != nil {
+				yield(events.Record{}, err)
+				return
 			}
 			if closed {
 				return
@@ -85,7 +134,8 @@ func (s *SQLite) live(ctx context.Context, x Session, every time.Duration) iter.
 // teller puts a session together from its records.
 type teller struct {
 	Detail
-	at map[uint64]int // of a statement's number in Requests
+	at   map[uint64]int // of a statement's number in Requests
+	told idSet          // numbers of those that were forgotten
 }
 
 func newTeller(x Session) *teller {
@@ -113,6 +163,7 @@ func (t *teller) forget(n uint64) {
 	t.at[t.Requests[i].Number] = i
 	t.Requests = t.Requests[:last]
 	delete(t.at, n)
+	t.told.add(int64(n))
 	t.Events = t.Events[:0]
 }
 
@@ -124,6 +175,9 @@ func (t *teller) take(r *events.Record) (done *Statement, err error) {
 			return nil, fmt.Errorf("record %d: %w", r.Seq, err)
 		}
 		for _, c := range cs {
+			if t.told.has(int64(c.Number)) {
+				continue
+			}
 			switch c.Kind {
 			case events.ChunkStatement:
 				t.request(c.Number).Exact += string(c.Data)
@@ -167,6 +221,9 @@ func (t *teller) take(r *events.Record) (done *Statement, err error) {
 			return q, nil
 		}
 	case events.Subjects:
+		if t.told.has(int64(f.Number)) {
+			break
+		}
 		q := t.request(f.Number)
 		q.Subjects = append(q.Subjects, f.Subjects...)
 	default:
