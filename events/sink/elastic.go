@@ -103,6 +103,7 @@ func (e *elastic) judge(batch []Event, r *reply) (a Answer) {
 	if err := json.Unmarshal(r.body, &said); err != nil || len(said.Items) != len(batch) {
 		return failed(batch, 0, errors.New("its answer is not that of a bulk request of this size"))
 	}
+	took := 0
 	for i := range batch {
 		item, ok := said.Items[i]["create"]
 		if !ok || item.ID != "" && item.ID != batch[i].UID {
@@ -110,11 +111,19 @@ func (e *elastic) judge(batch []Event, r *reply) (a Answer) {
 		}
 		switch {
 		case item.Status == http.StatusOK, item.Status == http.StatusCreated, item.Status == http.StatusConflict: // it is there
+			took++
 		case item.Status == http.StatusBadRequest && !item.ofIndex():
 			a.Refused = append(a.Refused, Refusal{batch[i], item.err()})
 		default:
 			a.Again, a.Err = append(a.Again, batch[i]), item.err()
 		}
+	}
+	switch { // one event is at fault only where others are taken
+	case took > 0 || len(a.Refused) == 0:
+	case len(a.Again) == 0:
+		return Answer{TooMuch: true, Err: a.Refused[0].Why}
+	default:
+		return failed(batch, 0, a.Err)
 	}
 	return a
 }

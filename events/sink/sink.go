@@ -64,11 +64,12 @@ type Target interface {
 // Answer is what became of a batch. Zero: the target has all of it.
 type Answer struct {
 	Again   []Event       // not taken, and may be later: see Err
-	Refused []Refusal     // never will be taken
+	Refused []Refusal     // never will be taken, though others are or would be
 	Err     error         // why there is something to send again
 	After   time.Duration // that the target asked to wait; 0: it did not say
 	// TooMuch: nothing was taken because of something in the batch, or its size;
-	// half of it may be. Err says what.
+	// half of it may be. Err says what. An event that is too much alone is refused
+	// where the target takes another one, and waits where it takes none.
 	TooMuch bool
 }
 
