@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -78,25 +80,50 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 }
 
 func reportVerify() *cobra.Command {
-	return &cobra.Command{
+	var sum string
+	cmd := &cobra.Command{
 		Use:   "verify FILE",
 		Short: "Verify a bundle offline",
 		Long: `Hold the files of a bundle against its manifest, follow each chain from record to
-record, recompute the hash of every record whose content is there, and look up what
-the report says in them.
+record, recompute the hash of every record whose content is there, and make the
+report again of them: report.json, report.html, report.pdf and README.txt must be
+the same, byte by byte. It takes the version that made the bundle.
+
+The chains do not prove when and by what the bundle was made, what it was asked
+for, alarms, faults and reads of the store, and that nothing was left out together
+with its content: only the archive's SHA-256 covers that. It is printed; --sha256
+requires it.
 
 Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 		Example: `  sallyport report verify november.zip`,
 		Args:    exactlyOne("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := report.Check(args[0])
+			if b, err := hex.DecodeString(sum); cmd.Flags().Changed("sha256") && (err != nil || len(b) != sha256.Size) {
+				return configError(fmt.Errorf("--sha256 %q: give 64 hexadecimal digits", sum))
+			}
+			c, err := report.Check(args[0], sum)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "sound: %d records follow each other, %d of them were recomputed, and they say all %d things that the report says\n", c.Records, c.Proved, c.Claims)
+			end := "is the one that was asked for"
+			if sum == "" {
+				end = "must be the one that is on the record of the store (--sha256 requires it)"
+			}
+			if _, err = fmt.Fprintf(cmd.OutOrStdout(), `%d records follow each other, %d of them were recomputed, and all %d things that the report says were made again of them
+SHA-256 %s
+not proved by the chains: when and by what it was made, what it was asked for, alarms, faults and reads, and that nothing was left out together with its content. For that the SHA-256 %s
+`, c.Records, c.Proved, c.Claims, c.SHA256, end); err != nil {
+				return err
+			}
+			if c.Faults > 0 {
+				return fmt.Errorf("the evidence was not sound when the bundle was made: report.json names %d faults", c.Faults)
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "sound")
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&sum, "sha256", "", "the archive's SHA-256, as it was printed when it was made")
+	return cmd
 }
 
 func reportTime(flag, s string) (time.Time, error) {
@@ -127,7 +154,7 @@ func makeReport(ctx context.Context, cmd *cobra.Command, s *recorder.SQLite, sto
 	if err := reads.note(ctx, "read", what); err != nil {
 		return err
 	}
-	r, sum, err := report.Write(ctx, &reportStore{s}, f, "sallyport "+cmd.Root().Version, before, out, time.Now())
+	r, sum, err := report.Write(ctx, &reportStore{s}, report.Given{Made: time.Now(), Program: "sallyport " + cmd.Root().Version, Filter: f, Reads: before}, out)
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,7 @@ func reportEvents() []*events.Event {
 			Kind: events.Statement, Time: at(2), Session: a, Number: 1, Command: "select", Normalized: "select name, ssn from patients where id = $1", Verdict: events.Mask,
 			Rules: []string{"mask-ids"}, Objects: []string{"public.patients"}, Masked: ssn, Masks: []string{"partial"},
 		},
+		{Kind: events.Subjects, Time: at(2), Session: a, Number: 1, Subjects: []events.Subject{{Name: "patient"}}},
 		{Kind: events.Response, Time: at(2), Session: a, Number: 1, Status: "ok", Rows: 7, Bytes: 700},
 		{
 			Kind: events.Statement, Time: at(3), Session: a, Number: 2, Command: "select", Normalized: "select ssn from patients", Verdict: events.Allow,
@@ -55,6 +56,7 @@ func reportEvents() []*events.Event {
 		{Kind: events.SessionOpen, Time: at(6), Session: b},
 		{Kind: events.Statement, Time: at(7), Session: b, Number: 1, Command: "update", Normalized: "update visits set note = $1", Writes: true, Verdict: events.Allow, Rules: []string{"triage"}, Objects: []string{"public.visits"}},
 		{Kind: events.Response, Time: at(7), Session: b, Number: 1, Status: "ok", Rows: 1},
+		{Kind: events.ApprovalRequest, Time: at(7), Approval: &events.Approval{ID: "a-1", Step: "requested", Rule: "big-reads", Workload: "billing-agent", Session: "s-a"}},
 		{Kind: events.Bypass, Time: at(8), Message: "a packet went round the passage and was dropped"},
 		{Kind: events.Statement, Time: at(24 * 60), Session: a, Number: 4, Command: "select", Normalized: "select 'the next day'", Verdict: events.Allow, Objects: []string{"public.patients"}},
 	}
@@ -62,6 +64,12 @@ func reportEvents() []*events.Event {
 
 // reportStore0 makes a recorder's store of a host's journal.
 func reportStore0(t *testing.T) (dir string) {
+	t.Helper()
+	return reportStoreOf(t, "h1")
+}
+
+// reportStoreOf is one to which another host publishes that journal.
+func reportStoreOf(t *testing.T, host string) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "store")
 	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Host: "h1", Encode: ocsf.Append, Revive: ocsf.Revive})
@@ -90,7 +98,7 @@ func reportStore0(t *testing.T) (dir string) {
 			t.Fatal(err)
 		}
 		rec.Payload = bytes.Clone(rec.Payload)
-		batch = append(batch, recorder.Message{Host: "h1", Record: rec})
+		batch = append(batch, recorder.Message{Host: host, Record: rec})
 	}
 	s, err := recorder.Open(dir)
 	if err != nil {
@@ -292,29 +300,36 @@ func TestReportThatWasEdited(t *testing.T) {
 	} {
 		changed := maps.Clone(files)
 		edit(changed)
-		file := filepath.Join(dir, "edited.zip")
-		w, err := os.Create(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z := zip.NewWriter(w)
-		for _, n := range slices.Sorted(maps.Keys(changed)) {
-			f, err := z.Create(n)
-			if err == nil {
-				_, err = io.WriteString(f, changed[n])
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := z.Close(); err != nil {
-			t.Fatal(err)
-		}
-		w.Close()
-		if _, err := report.Check(file); err == nil {
+		file := zipped(t, changed)
+		if _, err := report.Check(file, ""); err == nil {
 			t.Errorf("%s: it passes", name)
 		}
 	}
+}
+
+// zipped makes a bundle of files.
+func zipped(t *testing.T, files map[string]string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "edited.zip")
+	w, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	z := zip.NewWriter(w)
+	for _, n := range slices.Sorted(maps.Keys(files)) {
+		f, err := z.Create(n)
+		if err == nil {
+			_, err = io.WriteString(f, files[n])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func replace(f map[string]string, name, from, to string) {

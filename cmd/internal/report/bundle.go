@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 )
 
 // manifest lists the other files of a bundle as sha256sum(1) does.
@@ -22,7 +21,7 @@ const manifest = "MANIFEST.sha256"
 // Write makes a report and writes its bundle to file, which must not be there
 // yet (mode 0600). Nothing is left of one that fails. It returns the report and
 // the SHA-256 of the bundle in hex.
-func Write(ctx context.Context, s Store, f Filter, program string, reads []Note, file string, now time.Time) (_ *Report, sum string, err error) {
+func Write(ctx context.Context, s Store, g Given, file string) (_ *Report, sum string, err error) {
 	scratch, err := os.MkdirTemp(filepath.Dir(file), ".report-*")
 	if err != nil {
 		return nil, "", fmt.Errorf("report: %w", err)
@@ -30,16 +29,9 @@ func Write(ctx context.Context, s Store, f Filter, program string, reads []Note,
 	defer os.RemoveAll(scratch)
 	p := &proofs{dir: scratch, files: map[[2]string]*proofFile{}}
 	defer p.close()
-	r, err := Make(ctx, s, f, now, p.add)
+	r, err := Make(ctx, s, g, p.add)
 	if err != nil {
 		return nil, "", err
-	}
-	r.Program, r.Reads = program, append([]Note{}, reads...)
-	r.Controls = controls(r)
-	for i := range r.Chains {
-		if out := p.files[[2]string{r.Chains[i].Host, r.Chains[i].Chain}]; out != nil {
-			r.Chains[i].File = out.name
-		}
 	}
 	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -66,6 +58,29 @@ func Write(ctx context.Context, s Store, f Filter, program string, reads []Note,
 	return r, hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// form is a file of a bundle that is made from the report.
+type form struct {
+	name    string
+	content []byte
+}
+
+// forms makes them; of the same report they are the same, byte by byte.
+func forms(r *Report) ([]form, error) {
+	machines, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	page, err := HTML(r)
+	if err != nil {
+		return nil, err
+	}
+	paper, err := PDF(r)
+	if err != nil {
+		return nil, err
+	}
+	return []form{{"report.json", append(machines, '\n')}, {"README.txt", []byte(readme)}, {"report.html", page}, {"report.pdf", paper}}, nil
+}
+
 func archive(w io.Writer, r *Report, p *proofs) error {
 	z := zip.NewWriter(w)
 	var list []string
@@ -81,23 +96,12 @@ func archive(w io.Writer, r *Report, p *proofs) error {
 		list = append(list, fmt.Sprintf("%x  %s\n", h.Sum(nil), name))
 		return nil
 	}
-	machines, err := json.MarshalIndent(r, "", "  ")
+	made, err := forms(r)
 	if err != nil {
 		return err
 	}
-	page, err := HTML(r)
-	if err != nil {
-		return err
-	}
-	paper, err := PDF(r)
-	if err != nil {
-		return err
-	}
-	for _, c := range []struct {
-		name string
-		b    []byte
-	}{{"README.txt", []byte(readme)}, {"report.json", append(machines, '\n')}, {"report.html", page}, {"report.pdf", paper}} {
-		if err := add(c.name, bytes.NewReader(c.b)); err != nil {
+	for _, c := range made {
+		if err := add(c.name, bytes.NewReader(c.content)); err != nil {
 			return err
 		}
 	}
@@ -147,7 +151,13 @@ Verify it offline
      sallyport report verify bundle.zip
 
    It recomputes the hash of every record whose content is in the bundle, follows
-   each chain from record to record, and looks up each access of report.json.
+   each chain from record to record, and makes report.json, report.html, report.pdf
+   and this file of them again: they must be the same. It takes the version that made
+   the bundle ("program" in report.json).
+
+   With --sha256 HEX the archive must have that SHA-256. Only it covers what the chains
+   do not prove: when and by what this was made, what it was asked for, alarms, faults
+   and reads, and that nothing was left out together with its content.
 
    Without sallyport: each line of chain/NNN.jsonl is a record. "prev" must be the
    "hash" of the line before, and "seq" one more. The hash of a line with a "payload" is
@@ -162,9 +172,6 @@ Verify it offline
 3. The chain is the host's own: records of kind 10 are checkpoints. Their "message" is
    a signed note over a record's number and hash; check it against the host's public
    key, which was kept outside of the host.
-
-   What was left out of report.json together with its content here shows against the
-   archive's SHA-256 only (1.).
 
 4. The chain was not made anew: the last hash of each chain (report.json, "chains") must
    be that of the host's journal, of a receipt, or of an earlier report.

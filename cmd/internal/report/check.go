@@ -2,215 +2,167 @@ package report
 
 import (
 	"archive/zip"
-	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"os"
 	"strings"
 
 	"sallyport.dev/sallyport/events"
-	"sallyport.dev/sallyport/events/ocsf"
 )
 
-// most bounds what is read of one file of a bundle that somebody sends.
-const most = 4 << 30
+// ErrNoOutcome is what Check says of a bundle with an access whose outcome is in
+// no record there. Nothing tells it from one whose outcome was taken out, except
+// the archive's SHA-256.
+var ErrNoOutcome = errors.New("no outcome is in the bundle")
 
 // Checked is what Check found.
 type Checked struct {
-	Records int // whose links were followed
-	Proved  int // whose hash was recomputed
-	Claims  int // accesses, refusals, approvals and notes that are in a proved record
+	SHA256  string // of the archive, hex
+	Records int    // whose links were followed
+	Proved  int    // whose hash was recomputed
+	Claims  int    // accesses, refusals, approvals and notes that were made again of them
+	Faults  int    // of the store, as the report says: what is not sound in it
 }
 
-// Check verifies a bundle offline: its files against the manifest, each chain
-// from record to record, and what report.json says against the records.
-func Check(file string) (c Checked, err error) {
-	z, err := zip.OpenReader(file)
+// Check verifies a bundle offline: its files against the manifest, each chain from
+// record to record, and the report by making it again of the chains, in all its
+// forms. With want, the archive must have this SHA-256 (hex). Only that covers what
+// is Given, and what was left out together with its content.
+func Check(file, want string) (c Checked, err error) {
+	bad := func(err error) (Checked, error) { return c, fmt.Errorf("report: %s: %w", file, err) }
+	in, err := os.Open(file)
 	if err != nil {
-		return c, fmt.Errorf("report: %s: %w", file, err)
+		return c, fmt.Errorf("report: %w", err)
 	}
-	defer z.Close()
-	if err := files(&z.Reader); err != nil {
-		return c, fmt.Errorf("report: %s: %w", file, err)
+	defer in.Close()
+	h := sha256.New()
+	size, err := io.Copy(h, in)
+	if err != nil {
+		return bad(err)
 	}
-	var r Report
-	if err := read(&z.Reader, "report.json", func(in io.Reader) error { return json.NewDecoder(in).Decode(&r) }); err != nil {
-		return c, fmt.Errorf("report: %s: report.json: %w", file, err)
+	if c.SHA256 = hex.EncodeToString(h.Sum(nil)); want != "" && !strings.EqualFold(want, c.SHA256) {
+		return bad(fmt.Errorf("its SHA-256 is %s, not the one that was asked for", c.SHA256))
 	}
-	proved := provedEvents{map[string]ocsf.View{}, map[key]outcome{}}
-	for _, ch := range r.Chains {
-		if ch.File == "" {
-			if ch.Records > 0 {
-				return c, fmt.Errorf("report: chain %s of %s is not in the bundle", ch.Chain, ch.Host)
-			}
-			continue
+	z, err := zip.NewReader(in, size)
+	if err != nil {
+		return bad(err)
+	}
+	files, err := unpack(z)
+	if err != nil {
+		return bad(err)
+	}
+	said, err := files.held("report.json")
+	if err != nil {
+		return bad(err)
+	}
+	var given struct {
+		Given
+		Chains []Chain `json:"chains"`
+	}
+	if err := json.Unmarshal(said, &given); err != nil {
+		return bad(fmt.Errorf("report.json: %w", err))
+	}
+	g, err := given.normal()
+	if err != nil {
+		return bad(err)
+	}
+	m := newMaker(g)
+	for i := range given.Chains {
+		name := chainFile(i + 1)
+		if err := files.read(name, func(in io.Reader) error { return follow(in, &given.Chains[i], &c, m) }); err != nil {
+			return bad(err)
 		}
-		if err := read(&z.Reader, ch.File, func(in io.Reader) error { return follow(in, &ch, &c, proved) }); err != nil {
-			return c, fmt.Errorf("report: %s: %w", ch.File, err)
+	}
+	m.finish()
+	made, err := forms(m.Report)
+	if err != nil {
+		return bad(err)
+	}
+	for _, f := range made {
+		is, err := files.held(f.name)
+		if err != nil {
+			return bad(err)
+		}
+		if !bytes.Equal(is, f.content) {
+			return bad(fmt.Errorf("%s: line %d is not what the chains say (the bundle says that it was made by %q: verify with that version)", f.name, differ(is, f.content), g.Program))
 		}
 	}
-	if c.Claims, err = claims(&r, proved); err != nil {
-		return c, fmt.Errorf("report: report.json: %w", err)
+	if len(files) != len(made)+len(m.Chains)+1 {
+		return bad(errors.New("it has files that are of no report"))
 	}
+	for i := range m.Accesses {
+		if a := &m.Accesses[i]; a.Outcome == "" && want == "" {
+			return bad(fmt.Errorf("access %s: %w: it had not ended when the bundle was made, or its outcome was taken out; only the archive's SHA-256 tells (--sha256)", a.Record, ErrNoOutcome))
+		}
+	}
+	c.Faults = len(m.Faults)
+	c.Claims = len(m.Accesses) + len(m.Refused) + len(m.Approvals) + len(m.Policies) + len(m.Hosts)
 	return c, nil
 }
 
-// provedEvents are those of records whose hash was recomputed.
-type provedEvents struct {
-	events   map[string]ocsf.View // by their ids
-	outcomes map[key]outcome      // of statements
+// differ is the first line, from 1, in which two texts that differ do.
+func differ(a, b []byte) int {
+	i := 0
+	for i < min(len(a), len(b)) && a[i] == b[i] {
+		i++
+	}
+	return 1 + bytes.Count(a[:i], []byte("\n"))
 }
 
-type outcome struct{ rows, bytes int64 }
-
-func read(z *zip.Reader, name string, f func(io.Reader) error) error {
-	in, err := z.Open(name)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	return f(io.LimitReader(in, most))
-}
-
-// files holds the files against the manifest: none is missing, changed or added.
-func files(z *zip.Reader) error {
-	want := map[string]string{}
-	err := read(z, manifest, func(in io.Reader) error {
-		s := bufio.NewScanner(in)
-		for s.Scan() {
-			sum, name, ok := strings.Cut(s.Text(), "  ")
-			if !ok {
-				return errors.New("a line that is none of sha256sum")
-			}
-			want[name] = sum
-		}
-		return s.Err()
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", manifest, err)
-	}
-	seen := map[string]bool{}
-	for _, f := range z.File {
-		if f.Name == manifest && !seen[f.Name] {
-			seen[f.Name] = true
-			continue
-		}
-		sum, ok := want[f.Name]
-		if !ok || seen[f.Name] || !fs.ValidPath(f.Name) {
-			return fmt.Errorf("%q is not in %s", f.Name, manifest)
-		}
-		seen[f.Name] = true
-		h := sha256.New()
-		if err := read(z, f.Name, func(in io.Reader) error { _, err := io.Copy(h, in); return err }); err != nil {
-			return err
-		}
-		if hex.EncodeToString(h.Sum(nil)) != sum {
-			return fmt.Errorf("%s was changed", f.Name)
-		}
-	}
-	for name := range want {
-		if !seen[name] {
-			return fmt.Errorf("%s is missing", name)
-		}
-	}
-	return nil
-}
-
-// follow reads a chain, and notes the events that it proves by their ids.
-func follow(in io.Reader, ch *Chain, c *Checked, proved provedEvents) error {
-	d := json.NewDecoder(in)
-	var seq uint64
-	prev, last := strings.Repeat("0", 64), ""
-	for d.More() {
+// follow reads a chain, and has m make its part of the report of it.
+func follow(in io.Reader, ch *Chain, c *Checked, m *maker) error {
+	lines := eachLine(in)
+	faults := len(m.Faults)
+	var last events.Record
+	for lines.Scan() {
 		var l link
-		if err := d.Decode(&l); err != nil {
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			return fmt.Errorf("record %d: %w", last.Seq+1, err)
+		}
+		r := events.Record{Chain: ch.Chain, Seq: l.Seq, Kind: events.Kind(l.Kind), Protocol: l.Protocol, Session: l.Session}
+		if l.Payload != nil {
+			r.Payload = []byte(*l.Payload)
+		}
+		if !digest(&r.Prev, l.Prev) || !digest(&r.Hash, l.Hash) {
+			return fmt.Errorf("record %d has no hash", last.Seq+1)
+		}
+		b, err := line(&r, l.Payload != nil)
+		if err != nil {
 			return err
+		}
+		switch {
+		case r.Seq != last.Seq+1:
+			return fmt.Errorf("record %d is missing", last.Seq+1)
+		case r.Prev != last.Hash:
+			return fmt.Errorf("record %d does not follow record %d", r.Seq, last.Seq)
+		case !bytes.Equal(b, lines.Bytes()):
+			return fmt.Errorf("record %d is not written as we write it", r.Seq)
+		case l.Payload != nil && r.Sum() != r.Hash:
+			return fmt.Errorf("record %d was changed", r.Seq)
 		}
 		c.Records++
-		seq++
-		switch {
-		case l.Seq != seq:
-			return fmt.Errorf("record %d is missing", seq)
-		case l.Prev != prev:
-			return fmt.Errorf("record %d does not follow record %d", seq, seq-1)
-		}
-		prev, last = l.Hash, l.Hash
+		last = events.Record{Seq: r.Seq, Hash: r.Hash}
+		m.link(ch.Host, &r)
 		if l.Payload == nil {
 			continue
 		}
-		r := events.Record{Chain: ch.Chain, Seq: l.Seq, Kind: events.Kind(l.Kind), Protocol: l.Protocol, Session: l.Session, Payload: []byte(*l.Payload)}
-		if _, err := hex.Decode(r.Prev[:], []byte(l.Prev)); err != nil {
-			return err
-		}
-		if sum := r.Sum(); hex.EncodeToString(sum[:]) != l.Hash {
-			return fmt.Errorf("record %d was changed", seq)
-		}
 		c.Proved++
-		if v, err := ocsf.Decode(r.Payload); err == nil {
-			proved.events[recordID(&r)] = v
-			if r.Kind == events.Response || r.Kind == events.Statement {
-				k := key{ch.Host, v.Session, v.Number}
-				o := proved.outcomes[k]
-				proved.outcomes[k] = outcome{o.rows + max(v.Rows, 0), o.bytes + max(v.Bytes, 0)}
-			}
+		if !m.record(ch.Host, &r) {
+			return fmt.Errorf("record %d is not one that the report speaks of", r.Seq)
+		}
+		if len(m.Faults) > faults {
+			return fmt.Errorf("record %d is of another host than the chain", r.Seq)
 		}
 	}
-	if seq != ch.Last || last != ch.Hash {
-		return fmt.Errorf("it ends with record %d, the report says %d with another hash", seq, ch.Last)
-	}
-	return nil
+	return lines.Err()
 }
 
-// claims looks up what a report says in what is proved.
-func claims(r *Report, proved provedEvents) (n int, err error) {
-	for _, list := range [][]Access{r.Accesses, r.Refused} {
-		for i := range list {
-			a := &list[i]
-			v, ok := proved.events[a.Record]
-			if !ok {
-				return n, fmt.Errorf("access %s is in no record", a.Record)
-			}
-			if !v.Time.Equal(a.Time) || v.Session != a.Session || v.Number != a.Statement || v.Verdict != a.Verdict || v.Workload != a.Workload ||
-				v.Actor != a.Agent || v.Principal != a.Principal || v.Normalized != a.Query || strings.Join(v.Objects, " ") != strings.Join(a.Relations, " ") ||
-				strings.Join(v.Masked, " ") != strings.Join(a.Masked, " ") || strings.Join(v.Revealed, " ") != strings.Join(a.Revealed, " ") || v.Justification != a.Justification {
-				return n, fmt.Errorf("access %s is not what its record says", a.Record)
-			}
-			if o := proved.outcomes[key{a.Host, a.Session, a.Statement}]; v.Kind == events.Statement.String() && (o != outcome{a.Rows, a.Bytes}) {
-				return n, fmt.Errorf("the outcome of access %s is not what its records say", a.Record)
-			}
-			n++
-		}
-	}
-	listed := map[string]bool{}
-	for _, list := range [][]Access{r.Accesses, r.Refused} {
-		for i := range list {
-			listed[list[i].Record] = true
-		}
-	}
-	for id, v := range proved.events {
-		if (v.Kind == events.Statement.String() || v.Kind == events.Block.String()) && !listed[id] {
-			return n, fmt.Errorf("record %s is of an access that is left out", id)
-		}
-	}
-	for i := range r.Approvals {
-		a := &r.Approvals[i]
-		if v, ok := proved.events[a.Record]; !ok || v.Approval == nil || *v.Approval != a.Approval {
-			return n, fmt.Errorf("approval %s is not what its record says", a.Record)
-		}
-		n++
-	}
-	for _, list := range [][]Note{r.Policies, r.Hosts} {
-		for _, note := range list {
-			v, ok := proved.events[note.Record]
-			if !ok || v.Message != note.Text {
-				return n, fmt.Errorf("note %s is not what its record says", note.Record)
-			}
-			n++
-		}
-	}
-	return n, nil
+func digest(to *[32]byte, s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && copy(to[:], b) == len(to) && len(b) == len(to)
 }

@@ -35,14 +35,18 @@ func controls(r *Report) []Control {
 			noOutcome++
 		}
 	}
+	records := uint64(0)
+	for i := range r.Chains {
+		records += r.Chains[i].Records
+	}
 	sound := "every record of the store is there, unchanged and in its place"
 	if !r.Sound {
-		sound = fmt.Sprintf("NOT SOUND: %d chains have a fault", len(r.Faults))
+		sound = fmt.Sprintf("NOT SOUND: %d faults", len(r.Faults))
 	}
 	n := func(format string, a ...any) string { return fmt.Sprintf(format, a...) }
 	return []Control{
 		{"45 CFR 164.312(a)(1)", "Access control", n("%d statements ran under rules that allowed them, %d of them with fields masked, %d with fields shown in clear by a rule and a justification; %d were refused; %d of %d logins were refused", len(r.Accesses), masked, revealed, len(r.Refused), r.LoginsRefused, r.Logins), "accesses, refused, policies"},
-		{"45 CFR 164.312(b)", "Audit controls", n("%d events of %d chains were examined; %d accesses have no complete outcome on the record", r.records, len(r.Chains), noOutcome), "chains, accesses"},
+		{"45 CFR 164.312(b)", "Audit controls", n("%d records of %d chains were examined; %d accesses have no complete outcome on the record", records, len(r.Chains), noOutcome), "chains, accesses"},
 		{"45 CFR 164.312(c)(1)", "Integrity", n("%d statements could change data, and each is named; of the evidence itself: %s", writes, sound), "accesses (writes), faults, chain/"},
 		{"45 CFR 164.312(d)", "Person or entity authentication", n("how the identities of sessions were proved: %s", counts(r.Proofs)), "proofs, accesses (proof)"},
 		{"45 CFR 164.312(e)(1)", "Transmission security", n("how the doors of sessions were secured: %s", counts(r.Transport)), "transport"},

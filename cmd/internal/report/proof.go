@@ -17,9 +17,12 @@ type Chain struct {
 	Chain   string `json:"chain"`
 	Records uint64 `json:"records"` // in the store
 	Last    uint64 `json:"last"`
-	Hash    string `json:"hash"`           // of the last record, hex
-	File    string `json:"file,omitempty"` // in the bundle
+	Hash    string `json:"hash"` // of the last record, hex
+	File    string `json:"file"` // in the bundle
 }
+
+// chainFile names the file of the n-th chain, from 1.
+func chainFile(n int) string { return fmt.Sprintf("chain/%03d.jsonl", n) }
 
 func recordID(r *events.Record) string { return r.Chain + "-" + strconv.FormatUint(r.Seq, 10) }
 
@@ -33,6 +36,17 @@ type link struct {
 	Prev     string  `json:"prev"`
 	Hash     string  `json:"hash"`
 	Payload  *string `json:"payload,omitempty"` // JSON, as it was hashed
+}
+
+// line writes a record as a line of its chain's file.
+func line(r *events.Record, spoken bool) ([]byte, error) {
+	l := link{Seq: r.Seq, Kind: uint8(r.Kind), Prev: hex.EncodeToString(r.Prev[:]), Hash: hex.EncodeToString(r.Hash[:])}
+	if spoken {
+		text := string(r.Payload)
+		l.Protocol, l.Session, l.Payload = r.Protocol, r.Session, &text
+	}
+	b, err := json.Marshal(&l)
+	return append(b, '\n'), err
 }
 
 // proofs writes the chains to a scratch file each.
@@ -56,18 +70,13 @@ func (p *proofs) add(host string, r *events.Record, spoken bool) error {
 		if err != nil {
 			return err
 		}
-		out = &proofFile{fmt.Sprintf("chain/%03d.jsonl", len(p.files)+1), f, bufio.NewWriterSize(f, 64<<10)}
+		out = &proofFile{chainFile(len(p.files) + 1), f, bufio.NewWriterSize(f, 64<<10)}
 		p.files[k] = out
 		p.order = append(p.order, k)
 	}
-	l := link{Seq: r.Seq, Kind: uint8(r.Kind), Prev: hex.EncodeToString(r.Prev[:]), Hash: hex.EncodeToString(r.Hash[:])}
-	if spoken {
-		text := string(r.Payload)
-		l.Protocol, l.Session, l.Payload = r.Protocol, r.Session, &text
-	}
-	b, err := json.Marshal(&l)
+	b, err := line(r, spoken)
 	if err == nil {
-		_, err = out.w.Write(append(b, '\n'))
+		_, err = out.w.Write(b)
 	}
 	return err
 }

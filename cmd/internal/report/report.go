@@ -9,9 +9,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/ocsf"
@@ -29,16 +32,23 @@ type Filter struct {
 	Resource  string `json:"resource,omitempty"`
 }
 
-// Report is what a bundle says; report.json is its form for machines.
-type Report struct {
-	Made    time.Time `json:"made"`
-	Program string    `json:"program"`
-	Filter  Filter    `json:"filter"`
+// Given is what a report has beside what the chains say. A bundle's own chains
+// can't prove it: only the archive's SHA-256 covers it.
+type Given struct {
+	Made    time.Time        `json:"made"`
+	Program string           `json:"program"`
+	Filter  Filter           `json:"filter"`
+	Faults  []recorder.Fault `json:"faults"`
+	Alarms  []recorder.Alarm `json:"alarms"` // raised by the recorder in that time
+	Reads   []Note           `json:"reads"`  // who read the evidence before
+}
 
-	Sound  bool             `json:"sound"` // every record of the store is there, unchanged
-	Faults []recorder.Fault `json:"faults"`
-	Alarms []recorder.Alarm `json:"alarms"` // raised by the recorder in that time
-	Chains []Chain          `json:"chains"`
+// Report is what a bundle says; report.json is its form for machines. All but
+// what is given is made from the chains, so that Check can make it again.
+type Report struct {
+	Given
+	Sound  bool    `json:"sound"` // every record of the store is there, unchanged: there are no faults
+	Chains []Chain `json:"chains"`
 
 	Accesses   []Access   `json:"accesses"` // that ran
 	Refused    []Access   `json:"refused"`
@@ -47,13 +57,11 @@ type Report struct {
 	Principals []Sum      `json:"principals"`
 	Policies   []Note     `json:"policies"` // in force, and when they came
 	Hosts      []Note     `json:"hosts"`    // what else was on the record of them
-	Reads      []Note     `json:"reads"`    // who read the evidence before
 	Controls   []Control  `json:"controls"`
 
 	Logins, LoginsRefused int            `json:"-"`
 	Proofs                map[string]int `json:"proofs"`    // how sessions were proved
 	Transport             map[string]int `json:"transport"` // of sessions: how their doors were secured
-	records               int
 }
 
 // Access is a statement, with what became of it.
@@ -125,37 +133,28 @@ type Store interface {
 	Records(ctx context.Context, f func(host string, r *events.Record) error) error
 }
 
-// Make reads the store. What it holds of records beside the events is passed to
-// proof, record by record, with the payload of those that the report speaks of.
-func Make(ctx context.Context, s Store, f Filter, now time.Time, proof func(host string, r *events.Record, spoken bool) error) (*Report, error) {
+// Make reads the store, of which g says the time and what to select. What it holds
+// of records beside the events is passed to proof, record by record, with whether
+// the report speaks of it.
+func Make(ctx context.Context, s Store, g Given, proof func(host string, r *events.Record, spoken bool) error) (*Report, error) {
 	rep, err := s.Verify(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m := &maker{
-		Report: &Report{
-			Made: now.UTC(), Filter: f, Sound: len(rep.Faults) == 0, Faults: rep.Faults, Proofs: map[string]int{}, Transport: map[string]int{},
-			Alarms: []recorder.Alarm{}, Accesses: []Access{}, Refused: []Access{}, Approvals: []Approval{}, Policies: []Note{}, Hosts: []Note{}, Reads: []Note{}, Chains: []Chain{},
-		},
-		open: map[key]at{}, inForce: map[string]Note{},
-	}
+	g.Faults = rep.Faults
 	for _, a := range rep.Alarms {
-		if !a.Time.Before(f.From) && a.Time.Before(f.To) {
-			m.Alarms = append(m.Alarms, a)
+		if !a.Time.Before(g.Filter.From) && a.Time.Before(g.Filter.To) {
+			g.Alarms = append(g.Alarms, a)
 		}
 	}
+	if g, err = g.normal(); err != nil {
+		return nil, err
+	}
+	m := newMaker(g)
 	// A recorder may be at work: the chains end with what is read here.
 	if err := s.Records(ctx, func(host string, r *events.Record) error {
-		if n := len(m.Chains); n == 0 || m.Chains[n-1].Chain != r.Chain || m.Chains[n-1].Host != host {
-			m.Chains = append(m.Chains, Chain{Host: host, Chain: r.Chain})
-		}
-		c := &m.Chains[len(m.Chains)-1]
-		c.Records, c.Last, c.Hash = c.Records+1, r.Seq, hex.EncodeToString(r.Hash[:])
-		spoken, err := m.record(host, r)
-		if err != nil {
-			return err
-		}
-		return proof(host, r, spoken)
+		m.link(host, r)
+		return proof(host, r, m.record(host, r))
 	}); err != nil {
 		return nil, err
 	}
@@ -163,69 +162,121 @@ func Make(ctx context.Context, s Store, f Filter, now time.Time, proof func(host
 	return m.Report, nil
 }
 
+// normal is what is read back of g once it is written as JSON, where what is no
+// UTF-8 is another text: all forms of a report are made of the same.
+func (g Given) normal() (out Given, err error) {
+	g.Made, g.Faults, g.Alarms, g.Reads = g.Made.UTC(), append([]recorder.Fault{}, g.Faults...), append([]recorder.Alarm{}, g.Alarms...), append([]Note{}, g.Reads...)
+	b, err := json.Marshal(&g)
+	if err == nil {
+		err = json.Unmarshal(b, &out)
+	}
+	if err != nil {
+		return out, fmt.Errorf("report: %w", err)
+	}
+	return out, nil
+}
+
 type key struct {
 	host, session string
 	number        uint64
 }
 
-// at is where an access stands.
-type at struct{ list, i int }
+// at is where an access stands in Accesses.
+type at int
 
 type maker struct {
 	*Report
 	open    map[key]at
 	inForce map[string]Note // the policy of each host before the time
+	named   *Chain          // the last one with a fault of ours
+}
+
+func newMaker(g Given) *maker {
+	return &maker{
+		Report: &Report{
+			Given: g, Proofs: map[string]int{}, Transport: map[string]int{}, Chains: []Chain{},
+			Accesses: []Access{}, Refused: []Access{}, Approvals: []Approval{}, Policies: []Note{}, Hosts: []Note{},
+		},
+		open: map[key]at{}, inForce: map[string]Note{},
+	}
+}
+
+// link notes that r is the next record of its chain.
+func (m *maker) link(host string, r *events.Record) {
+	if n := len(m.Chains); n == 0 || m.Chains[n-1].Chain != r.Chain || m.Chains[n-1].Host != host {
+		m.Chains = append(m.Chains, Chain{Host: host, Chain: r.Chain, File: chainFile(n + 1)})
+	}
+	c := &m.Chains[len(m.Chains)-1]
+	c.Records, c.Last, c.Hash = c.Records+1, r.Seq, hex.EncodeToString(r.Hash[:])
+}
+
+// misstated names the first record of a chain whose event no host of ours wrote.
+func (m *maker) misstated(host string, r *events.Record, detail string) {
+	if m.named == nil || m.named.Host != host || m.named.Chain != r.Chain {
+		m.named = &Chain{Host: host, Chain: r.Chain}
+		m.Faults = append(m.Faults, recorder.Fault{Host: host, Chain: r.Chain, Seq: r.Seq, What: "misstated", Detail: detail})
+	}
 }
 
 // record takes one in, and tells whether the report speaks of it.
-func (m *maker) record(host string, r *events.Record) (bool, error) {
+func (m *maker) record(host string, r *events.Record) bool {
 	if r.Kind == 0 {
-		return false, nil
+		return false
 	}
 	v, err := ocsf.Decode(r.Payload)
 	if err != nil { // the recorder has raised an alarm for it
-		return false, nil
+		return false
+	}
+	if !utf8.Valid(r.Payload) {
+		m.misstated(host, r, "its event is not in UTF-8: no host of ours writes that")
+		return false
+	}
+	if v.Host != host && v.Host != "" && v.Host != "unknown" { // what ocsf writes of one without a name
+		m.misstated(host, r, "its event names another host: "+v.Host)
 	}
 	uid := recordID(r)
-	m.records++
 	policy := r.Kind == events.Lifecycle && (v.Status == "start" || v.Status == "reload")
 	if policy && v.Time.Before(m.Filter.From) {
 		m.inForce[host] = Note{uid, v.Time, host, v.Status, v.Message}
-		return true, nil
+		return true
 	}
-	if r.Kind == events.Response {
-		return m.outcome(host, &v), nil
+	switch r.Kind {
+	case events.Response:
+		return m.outcome(host, &v)
+	case events.Subjects:
+		_, ok := m.open[key{host, v.Session, v.Number}]
+		return ok
 	}
 	if v.Time.Before(m.Filter.From) || !v.Time.Before(m.Filter.To) {
-		return false, nil
+		return false
 	}
 	switch r.Kind {
 	case events.Statement, events.Block:
 		if !m.Filter.selects(&v) {
-			return false, nil
+			return false
 		}
 		m.access(host, uid, r.Kind, &v)
-		return true, nil
+		return true
 	case events.Login, events.SessionOpen:
-		return m.session(r.Kind, &v), nil
+		return m.session(r.Kind, &v)
 	case events.ApprovalRequest, events.ApprovalDecision:
 		if v.Approval == nil || !m.Filter.approval(v.Approval) {
-			return false, nil
+			return false
 		}
 		m.Approvals = append(m.Approvals, Approval{uid, v.Time, host, *v.Approval})
-		return true, nil
+		return true
 	case events.Checkpoint:
-		return true, nil // what ties the chain to the host's key
+		return true // what ties the chain to the host's key
 	}
 	if policy {
 		m.Policies = append(m.Policies, Note{uid, v.Time, host, v.Status, v.Message})
-		return true, nil
+		return true
 	}
 	if r.Kind != events.SessionClose && v.Status != "heartbeat" && v.Session == "" {
 		m.Hosts = append(m.Hosts, Note{uid, v.Time, host, strings.TrimSuffix(v.Kind+" "+v.Status, " "), v.Message})
-		return true, nil
+		return true
 	}
-	return false, nil
+	return false
 }
 
 func (m *maker) session(k events.Kind, v *ocsf.View) bool {
@@ -263,7 +314,7 @@ func (m *maker) access(host, uid string, k events.Kind, v *ocsf.View) {
 		return
 	}
 	m.Accesses = append(m.Accesses, a)
-	m.open[key{host, v.Session, v.Number}] = at{0, len(m.Accesses) - 1}
+	m.open[key{host, v.Session, v.Number}] = at(len(m.Accesses) - 1)
 }
 
 // outcome adds what a response tells to its statement.
@@ -272,7 +323,7 @@ func (m *maker) outcome(host string, v *ocsf.View) bool {
 	if !ok {
 		return false
 	}
-	a := &m.Accesses[p.i]
+	a := &m.Accesses[p]
 	a.Outcome, a.Rows, a.Bytes = v.Status, a.Rows+max(v.Rows, 0), a.Bytes+max(v.Bytes, 0)
 	return true
 }
@@ -302,15 +353,22 @@ func (f *Filter) approval(a *ocsf.Approval) bool {
 }
 
 func (m *maker) finish() {
-	byTime := func(a, b Access) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Record, b.Record)) }
+	m.Sound = len(m.Faults) == 0
+	byTime := func(a, b Access) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Record, b.Record), cmp.Compare(a.Host, b.Host))
+	}
 	slices.SortFunc(m.Accesses, byTime)
 	slices.SortFunc(m.Refused, byTime)
-	slices.SortFunc(m.Approvals, func(a, b Approval) int { return a.Time.Compare(b.Time) })
+	slices.SortFunc(m.Approvals, func(a, b Approval) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Record, b.Record), cmp.Compare(a.Host, b.Host))
+	})
 	for _, n := range m.inForce {
 		m.Policies = append(m.Policies, n)
 	}
 	for _, l := range [][]Note{m.Policies, m.Hosts} {
-		slices.SortFunc(l, func(a, b Note) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Record, b.Record)) })
+		slices.SortFunc(l, func(a, b Note) int {
+			return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Record, b.Record), cmp.Compare(a.Host, b.Host))
+		})
 	}
 	m.Identities = m.sums(func(a *Access) string { return cmp.Or(a.Workload, a.Agent) })
 	m.Principals = m.sums(func(a *Access) string { return a.Principal })
