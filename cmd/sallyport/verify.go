@@ -42,7 +42,9 @@ the recorder's alarms against each other.
 With --log-key what is stored is held against the transparency log, whose
 checkpoint must be signed by that key, and by each --witness-key: so the first
 record that is not what was logged is named although whole chains were computed
-anew. --export is a copy that sallyport-recorder made, and needs nothing else.
+anew, by anybody who has neither the log's key nor, where you ask for witnesses,
+theirs. Who has all the keys that you ask for can make the log anew as well.
+--export is a copy that sallyport-recorder made, and needs nothing else.
 
 A chain that somebody made anew as a whole, with all hashes, is sound in itself:
 keep the output of --json elsewhere and give it to the next run as --expect.
@@ -169,7 +171,7 @@ func printReport(w io.Writer, rep *recorder.Report) error {
 		}
 	}
 	for _, a := range rep.Alarms {
-		fmt.Fprintf(w, "alarm %s: %s: host %s, chain %s, record %d: %s\n", a.Time.Local().Format("2006-01-02 15:04:05"), a.What,
+		fmt.Fprintf(w, "alarm %s: %s: host %s, chain %s, record %d: %s\n", a.Time.Local().Format("2006-01-02 15:04:05"), render.Line(a.What),
 			render.Line(a.Host), render.Line(a.Chain), a.Seq, render.Line(a.Detail))
 	}
 	if n := rep.Alarm.ID - int64(len(rep.Alarms)); n > 0 {

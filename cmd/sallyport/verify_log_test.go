@@ -74,3 +74,18 @@ func TestVerifyExport(t *testing.T) {
 		}
 	}
 }
+
+// What the store says of an alarm does nothing to a terminal, and promises have their condition.
+func TestVerifyPrintsPlainText(t *testing.T) {
+	var out strings.Builder
+	a := recorder.Alarm{What: "late\x1b[2J\nsound: every record", Host: "h\x1b", Detail: "d\x1b"}
+	if err := printReport(&out, &recorder.Report{Alarms: []recorder.Alarm{a}, Alarm: recorder.AlarmHead{ID: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 2 {
+		t.Errorf("%q", got)
+	}
+	if help := verifyCmd().Long; !strings.Contains(help, "neither the log's key nor") {
+		t.Error(help)
+	}
+}

@@ -19,8 +19,8 @@ var ErrBehind = errors.New("the transparency log does not have all that is store
 
 // Export makes a copy of a store and its log, in a folder that is not there yet,
 // at a moment when the log has all of it. Until it is done recorders wait; the
-// messages stay where they are. keys are those of the log.
-func Export(ctx context.Context, dir, to string, keys tlog.Keys, wait time.Duration) error {
+// messages stay where they are. One that fails leaves nothing. keys are those of the log.
+func Export(ctx context.Context, dir, to string, keys tlog.Keys, wait time.Duration) (err error) {
 	db, err := connect(storeFile(dir), "mode=rw&_txlock=immediate")
 	if err != nil {
 		return err
@@ -41,6 +41,11 @@ func Export(ctx context.Context, dir, to string, keys tlog.Keys, wait time.Durat
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return fmt.Errorf("recorder: export: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(to))
+		}
+	}()
 	if err := tlog.Copy(LogFolder(dir), LogFolder(to)); err != nil {
 		return fmt.Errorf("recorder: export: %w", err)
 	}

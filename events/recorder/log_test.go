@@ -7,8 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -414,5 +416,37 @@ func TestWitness(t *testing.T) {
 	}
 	if _, err := verifyLogged(t, dir, recorder.Logged{Keys: both}); err == nil {
 		t.Error("a log that was made anew has the witness's signature")
+	}
+}
+
+// An export that fails leaves no folder that could be taken for one, and may be
+// tried again; what is there already stays.
+func TestExportThatFailsLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	add(t, s, messages("h1", chain("c1", 10).All())...)
+	logAll(t, dir, s, follow.Options{})
+	export := filepath.Join(t.TempDir(), "export")
+	tiles := filepath.Join(recorder.LogFolder(dir), "tile")
+	if err := os.Rename(tiles, tiles+"s"); err != nil {
+		t.Fatal(err)
+	}
+	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second); err == nil {
+		t.Fatal("an export without the log's tiles")
+	}
+	if _, err := os.Stat(export); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is there: %v", err)
+	}
+	if err := os.Rename(tiles+"s", tiles); err != nil {
+		t.Fatal(err)
+	}
+	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	if rep := verify(t, export); len(rep.Faults) > 0 || len(rep.Chains) != 1 {
+		t.Errorf("%+v", rep)
 	}
 }

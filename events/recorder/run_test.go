@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,12 +99,21 @@ func process(t *testing.T, s *jetstream.Server, dir string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	sc := bufio.NewScanner(out)
-	sc.Scan()
+	stored := make(chan bool, 1)
 	go func() {
+		sc := bufio.NewScanner(out)
+		stored <- sc.Scan()
 		for sc.Scan() {
 		}
 	}()
+	select {
+	case ok := <-stored:
+		if !ok {
+			t.Fatal("a recorder ended and stored nothing")
+		}
+	case <-time.After(60 * time.Second):
+		t.Fatal("a recorder stores nothing")
+	}
 	return cmd
 }
 
@@ -139,11 +149,32 @@ func feed(c *chaintest.Chain, n int, pause time.Duration) {
 	}
 }
 
+// feeding feeds until it is stopped: there is something for each recorder, however
+// fast the one before it was, or slow to start.
+func feeding(c *chaintest.Chain) (stop func()) {
+	end, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for pause := 200 * time.Microsecond; ; {
+			select {
+			case <-end:
+				return
+			default:
+			}
+			feed(c, 10, pause)
+			if c.Last() > 6000 {
+				pause = 10 * time.Millisecond
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(end); <-done })
+}
+
 func TestExactlyOnceThroughKills(t *testing.T) {
 	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
 	startShipper(t, s, &jetstream.Shipper{}, c)
-	done := make(chan struct{})
-	go func() { defer close(done); feed(c, 6000, 200*time.Microsecond) }()
+	stop := feeding(c)
+	defer stop()
 	for range 4 {
 		p := process(t, s, dir)
 		time.Sleep(60 * time.Millisecond)
@@ -151,31 +182,20 @@ func TestExactlyOnceThroughKills(t *testing.T) {
 		p.Wait()
 	}
 	process(t, s, dir)
-	<-done
+	stop()
+	feed(c, 500, 100*time.Microsecond)
 	complete(t, dir, c)
 }
 
 func TestTwoRecordersOfOneStore(t *testing.T) {
 	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
 	startShipper(t, s, &jetstream.Shipper{}, c)
-	both, done := make(chan struct{}), make(chan struct{})
-	go func() { // there is something for the second, however fast the first is
-		defer close(done)
-		for {
-			select {
-			case <-both:
-				return
-			default:
-				feed(c, 10, 100*time.Microsecond)
-			}
-		}
-	}()
+	stop := feeding(c)
+	defer stop()
+	process(t, s, dir) // each has stored something
 	process(t, s, dir)
-	process(t, s, dir)
-	close(both)
-	<-done
+	stop()
 	feed(c, 500, 100*time.Microsecond)
-	time.Sleep(100 * time.Millisecond)
 	complete(t, dir, c)
 }
 
