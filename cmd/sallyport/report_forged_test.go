@@ -2,7 +2,10 @@ package main
 
 import (
 	"archive/zip"
+	"bytes"
+	"compress/flate"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -233,5 +236,35 @@ func TestReportThatIsTooMuch(t *testing.T) {
 		if _, err := report.Check(file, ""); err == nil || !strings.Contains(err.Error(), "more in it than is looked at") {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// A file that says it is smaller than it is does not pass, whatever of it is read.
+func TestReportWithMoreInIt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "more.zip")
+	w, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	z := zip.NewWriter(w)
+	var packed bytes.Buffer
+	d, err := flate.NewWriter(&packed, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	f, err := z.CreateRaw(&zip.FileHeader{Name: "MANIFEST.sha256", Method: zip.Deflate, UncompressedSize64: 10, CompressedSize64: uint64(packed.Len())})
+	if err == nil {
+		_, err = f.Write(packed.Bytes())
+	}
+	if err = errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := report.Check(file, ""); !errors.Is(err, zip.ErrFormat) {
+		t.Error(err)
 	}
 }
