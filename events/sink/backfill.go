@@ -17,9 +17,10 @@ type Stored struct {
 
 // Backfill hands on what a store holds, of events from from until before to,
 // with the ids that they have when they come from the stream. It returns how
-// many the sink was for.
+// many the sink was for. What is refused stands in a file of backfills: the sink
+// may run meanwhile.
 func Backfill(ctx context.Context, k *Config, t Target, state string, records iter.Seq2[Stored, error], from, to time.Time, log *slog.Logger) (n int, err error) {
-	rej, err := openRejected(state, k.Name)
+	rej, err := openRejected(state, k.Name+".backfill")
 	if err != nil {
 		return 0, err
 	}

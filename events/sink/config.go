@@ -149,7 +149,7 @@ func (c *check) settings(s *Settings) {
 	if len(s.Sinks) == 0 {
 		c.bad("sinks: name at least one", "sinks")
 	}
-	names := map[string]bool{}
+	names, files := map[string]bool{}, map[string]string{}
 	for i := range s.Sinks {
 		k := &s.Sinks[i]
 		if !ValidName.MatchString(k.Name) || names[k.Name] {
@@ -157,6 +157,17 @@ func (c *check) settings(s *Settings) {
 		}
 		names[k.Name] = true
 		c.sink(k, i)
+		if k.File == nil || k.File.Path == "" {
+			continue
+		}
+		path := resolved(k.File.Path)
+		if other := files[path]; other != "" {
+			c.bad(fmt.Sprintf("path: sink %q writes it already", other), "sinks", i, "file", "path")
+		}
+		if s.State != "" && filepath.Dir(path) == resolved(s.State) && strings.HasSuffix(path, rejectedEnd) {
+			c.bad("path: events are written there that a target refuses", "sinks", i, "file", "path")
+		}
+		files[path] = k.Name
 	}
 }
 
@@ -294,6 +305,17 @@ func (c *check) resolve(p *string) {
 	if *p != "" && !filepath.IsAbs(*p) {
 		*p = filepath.Join(c.dir, *p)
 	}
+}
+
+// resolved is the path without links, as far as there is something at it.
+func resolved(path string) string {
+	if p, err := filepath.EvalSymlinks(path); err == nil {
+		return p
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path))
+	}
+	return filepath.Clean(path)
 }
 
 func def[T comparable](p *T, v T) {

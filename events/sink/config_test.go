@@ -36,6 +36,8 @@ func TestConfigErrorsHaveLines(t *testing.T) {
 		"metrics":   {"metrics: 0.0.0.0:9\n" + head + "  file: {path: x}\n", "sinks.yaml:1: metrics \"0.0.0.0:9\": must be a loopback"},
 		"syntax":    {head + "  file: {path: x\n", "sinks.yaml:"},
 		"two files": {head + "  file: {path: x}\n---\nstate: s\n", "more than one document"},
+		"one file":  {head + "  file: {path: out/x}\n- name: b\n  file:\n    path: out/../out/x\n", "sinks.yaml:7: path: sink \"a\" writes it already"},
+		"refused":   {head + "  file:\n    path: s/a.rejected.jsonl\n", "sinks.yaml:5: path: events are written there"},
 		"user":      {head + "  elasticsearch: {url: https://x, user: u}\n", "give user and password_file"},
 	} {
 		_, err := sink.Parse([]byte(c[0]), filepath.Join(dir, "sinks.yaml"))

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // File of a sink of JSON lines. Path is required.
@@ -32,18 +34,40 @@ func newFile(o File) (*lines, error) {
 	return l, l.open()
 }
 
-// openLines opens a file to append lines. A last line without its end is what
+// openLines opens a file to append lines, which nobody else then does: two that
+// cut, move and append at once lose each other's. A last line without its end is what
 // a crash left of a write that was never acknowledged: it is cut, and comes again.
 func openLines(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := cutTail(f); err != nil {
+	if err = lock(f, path); err == nil {
+		err = cutTail(f)
+	}
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return f, nil
+}
+
+// lock takes the file that stands at path for as long as f is open.
+func lock(f *os.File, path string) error {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return errors.New("another sink, run or backfill writes it: stop that first")
+		}
+		return fmt.Errorf("lock: %w", err)
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(mine, there) {
+		return errors.New("it was moved aside meanwhile")
+	}
+	return nil
 }
 
 func cutTail(f *os.File) error {
@@ -144,13 +168,13 @@ func (l *lines) write(b []byte) error {
 
 // rotate moves the file aside under the time, and begins another.
 func (l *lines) rotate() error {
+	aside := l.Path + "." + time.Now().UTC().Format("20060102T150405.000000000Z")
+	if err := os.Rename(l.Path, aside); err != nil { // while the lock is held
+		return err
+	}
 	err := l.f.Close()
 	l.f = nil
 	if err != nil {
-		return err
-	}
-	aside := l.Path + "." + time.Now().UTC().Format("20060102T150405.000000000Z")
-	if err := os.Rename(l.Path, aside); err != nil {
 		return err
 	}
 	if err := l.open(); err != nil {

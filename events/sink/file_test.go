@@ -211,3 +211,47 @@ func TestBackfill(t *testing.T) {
 	}
 	untilFile(t, s.Sinks[0].File.Path, uids(60)[10:40])
 }
+
+// Two that write one file would lose each other's lines: the second is refused,
+// also after the file was moved aside, and when the first is gone it goes on.
+func TestAFileHasOneWriter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "it")
+	s := load(t, "  file: {path: events.jsonl, max_bytes: 65536}\n")
+	stop := w.runSink(t, s, sink.Hooks{})
+	refused := func() {
+		t.Helper()
+		target, err := sink.Open(&s.Sinks[0])
+		if err == nil {
+			target.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "another sink, run or backfill writes it") {
+			t.Errorf("a second writer: %v", err)
+		}
+	}
+	refused()
+	w.add(100)
+	if n := untilFile(t, s.Sinks[0].File.Path, uids(100)); n < 2 {
+		t.Errorf("%d files", n)
+	}
+	refused()
+	stop()
+	target, err := sink.Open(&s.Sinks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	// The file of refused events has one, too.
+	backfill := func(records func(func(sink.Stored, error) bool)) error {
+		_, err := sink.Backfill(t.Context(), &s.Sinks[0], target, s.State, records, start, start.Add(time.Hour), nil)
+		return err
+	}
+	none := func(func(sink.Stored, error) bool) {}
+	if err := backfill(func(func(sink.Stored, error) bool) {
+		if err := backfill(none); err == nil || !strings.Contains(err.Error(), "writes it") {
+			t.Errorf("a second backfill: %v", err)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
+}

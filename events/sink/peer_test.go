@@ -3,6 +3,7 @@ package sink_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -135,8 +136,7 @@ func (w *world) runSink(t *testing.T, s *sink.Settings, hooks sink.Hooks) (stop 
 		Config: s.Sinks[0], Target: target, Conn: w.dial(t, jetstream.RoleSink), State: s.State, Hooks: hooks,
 		Pause: time.Millisecond, Limit: 2 * time.Second,
 	}
-	t.Cleanup(func() { target.Close() })
-	return run(t, k.Run)
+	return run(t, func(ctx context.Context) error { return errors.Join(k.Run(ctx), target.Close()) })
 }
 
 func rejectedOf(t *testing.T, s *sink.Settings) (uids []string) {

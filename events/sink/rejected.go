@@ -16,6 +16,9 @@ type rejected struct {
 	f    *os.File
 }
 
+// rejectedEnd follows a sink's name.
+const rejectedEnd = ".rejected.jsonl"
+
 // diskError: a refused event could not be written down. It is not acknowledged.
 type diskError struct{ error }
 
@@ -25,7 +28,7 @@ func openRejected(dir, name string) (*rejected, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("sink %s: state folder: %w", name, err)
 	}
-	file := filepath.Join(dir, name+".rejected.jsonl")
+	file := filepath.Join(dir, name+rejectedEnd)
 	f, err := openLines(file)
 	if err != nil {
 		return nil, fmt.Errorf("sink %s: refused events: %w", name, err)
