@@ -249,6 +249,9 @@ func (c *check) syslog(s *Syslog, i int) {
 	if err != nil || host == "" || port == "" {
 		c.bad(fmt.Sprintf("address %q: must be host:port, such as siem.example.org:6514", s.Address), "sinks", i, "syslog", "address")
 	}
+	if (s.Transport == "tcp" || s.Transport == "udp") && !isLoopback(host) && !s.Insecure {
+		c.bad(s.Transport+" is in clear, and for loopback only: use transport: tls, or say insecure: true", "sinks", i, "syslog", "transport")
+	}
 	c.oneOf(s.Transport, []string{"tls", "tcp", "udp"}, i, "syslog", "transport")
 	c.oneOf(s.Format, []string{"cef", "json"}, i, "syslog", "format")
 	if s.Facility < 1 || s.Facility > 23 {

@@ -32,6 +32,8 @@ func TestConfigErrorsHaveLines(t *testing.T) {
 		"required":  {head + "  webhook:\n    url: https://x.example.org\n", "secret_file: required"},
 		"transport": {head + "  syslog:\n    address: a:514\n    transport: dtls\n", "sinks.yaml:6: transport \"dtls\": must be one of tls, tcp, udp"},
 		"address":   {head + "  syslog:\n    address: a\n", "sinks.yaml:5: address \"a\""},
+		"tcp":       {head + "  syslog:\n    address: siem.example.org:514\n    transport: tcp\n", "sinks.yaml:6: tcp is in clear, and for loopback only"},
+		"udp":       {head + "  syslog:\n    address: 192.0.2.1:514\n    transport: udp\n", "sinks.yaml:6: udp is in clear, and for loopback only"},
 		"format":    {head + "  file:\n    path: x\n    format: leef\n", "sinks.yaml:6: format \"leef\""},
 		"metrics":   {"metrics: 0.0.0.0:9\n" + head + "  file: {path: x}\n", "sinks.yaml:1: metrics \"0.0.0.0:9\": must be a loopback"},
 		"syntax":    {head + "  file: {path: x\n", "sinks.yaml:"},
@@ -66,6 +68,20 @@ func TestKeysOfOthersAreRefused(t *testing.T) {
 		if err := os.Chmod(file, 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Syslog in clear over a network is for who says so; the key of its client is
+// held as others are.
+func TestSyslogInClear(t *testing.T) {
+	load(t, "  syslog: {address: 'siem.example.org:514', transport: tcp, insecure: true}\n")
+	load(t, "  syslog: {address: 'localhost:514', transport: udp}\n")
+	s := load(t, "  syslog: {address: 'siem.example.org:6514', cert: secret, key: token}\n")
+	if err := os.Chmod(s.Sinks[0].Syslog.Key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sink.Open(&s.Sinks[0]); err == nil || !strings.Contains(err.Error(), "anybody may read or write it") {
+		t.Errorf("a key that anybody may read: %v", err)
 	}
 }
 

@@ -88,9 +88,9 @@ func (e *elastic) Send(ctx context.Context, batch []Event) Answer {
 	}
 	switch {
 	case r.status == http.StatusRequestEntityTooLarge, r.status == http.StatusBadRequest:
-		return Answer{TooMuch: true, Err: r.err("")}
+		return Answer{TooMuch: true, Err: r.err()}
 	case !r.ok():
-		return failed(batch, r.after, r.err(""))
+		return failed(batch, r.after, r.err())
 	}
 	return e.judge(batch, &r)
 }

@@ -60,10 +60,17 @@ func (h *hec) header() http.Header {
 }
 
 type hecAnswer struct {
-	Text string          `json:"text"`
 	Code int             `json:"code"`
 	Ack  *int64          `json:"ackId"`
 	Acks map[string]bool `json:"acks"`
+}
+
+// err names a collector's code: its text may repeat what it was sent.
+func (a *hecAnswer) err(r *reply) error {
+	if a.Code == 0 {
+		return r.err()
+	}
+	return fmt.Errorf("%w, code %d", r.err(), a.Code)
 }
 
 // ofEvent are the codes that speak of what was sent; the others are of the
@@ -100,9 +107,9 @@ func (h *hec) Send(ctx context.Context, batch []Event) Answer {
 	bad := json.Unmarshal(r.body, &a)
 	switch {
 	case r.status == http.StatusRequestEntityTooLarge, r.status == http.StatusBadRequest && ofEvent[a.Code]:
-		return Answer{TooMuch: true, Err: r.err(a.Text)}
+		return Answer{TooMuch: true, Err: a.err(&r)}
 	case !r.ok():
-		return failed(batch, r.after, r.err(a.Text))
+		return failed(batch, r.after, a.err(&r))
 	case bad != nil || a.Code != 0: // a proxy's answer, or half a word
 		return failed(batch, 0, errors.New("its answer is not that of a collector"))
 	case h.Acks:
@@ -126,7 +133,7 @@ func (h *hec) indexed(ctx context.Context, id *int64) error {
 		}
 		var a hecAnswer
 		if err := json.Unmarshal(r.body, &a); !r.ok() || err != nil {
-			return fmt.Errorf("the state of its acknowledgement: %w", r.err(a.Text))
+			return fmt.Errorf("the state of its acknowledgement: %w", a.err(&r))
 		}
 		if a.Acks[key] {
 			return nil

@@ -95,13 +95,10 @@ func (p *poster) post(ctx context.Context, method, path string, header http.Head
 
 func (r *reply) ok() bool { return r.status >= 200 && r.status < 300 }
 
-// err says what the target said. Targets repeat what they were sent, and a log
-// is no place for it: only what the caller took out of the answer is told.
-func (r *reply) err(what string) error {
-	if what != "" {
-		what = ": " + clean(what, 300)
-	}
-	return fmt.Errorf("it answered %d %s%s", r.status, http.StatusText(r.status), what)
+// err says what the target answered, in its status only: targets repeat what they
+// were sent, and a log is no place for it.
+func (r *reply) err() error {
+	return fmt.Errorf("it answered %d %s", r.status, http.StatusText(r.status))
 }
 
 // retryAfter reads the header (RFC 9110, 10.2.3): seconds, or a date.
@@ -149,14 +146,22 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// secret reads a key from a file that others can't read.
-func secret(file string) (string, error) {
+// private refuses a file that anybody may read or write.
+func private(file string) error {
 	fi, err := os.Stat(file)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if fi.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("%s: anybody may read or write it: chmod o= it", file)
+		return fmt.Errorf("%s: anybody may read or write it: chmod o= it", file)
+	}
+	return nil
+}
+
+// secret reads a key from a file that others can't read.
+func secret(file string) (string, error) {
+	if err := private(file); err != nil {
+		return "", err
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {

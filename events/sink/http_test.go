@@ -126,6 +126,23 @@ func TestSplunkRefusesOne(t *testing.T) {
 	}
 }
 
+// What a collector says of an event repeats it, and stands in no log.
+func TestSplunkAnswersAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	var k taken
+	p := newPeer(t, splunk(t, &k, false), status(400, `{"text":"PLANTED","code":7}`), status(503, `{"text":"PLANTED","code":9}`))
+	w := newWorld(t, "it")
+	said := make(chan string, 100)
+	w.runSink(t, load(t, "  splunk: {url: "+p.URL+", token_file: token}\n"), sink.Hooks{Retry: func(err error) { said <- err.Error() }})
+	w.add(1)
+	k.until(t, uids(1))
+	for range 2 {
+		if s := <-said; strings.Contains(s, "PLANTED") || !strings.Contains(s, ", code ") {
+			t.Error(s)
+		}
+	}
+}
+
 // elastic is a bulk end point with a document for each id. The first two times that
 // it sees c1-3 it is too busy for it, and it never takes c1-5.
 func elastic(t *testing.T, k *taken) http.HandlerFunc {
@@ -289,8 +306,10 @@ func TestATargetThatIsAway(t *testing.T) {
 	w.runSink(t, other, sink.Hooks{})
 	w.add(30)
 	near.until(t, uids(30))
-	for calls.Load() == 0 {
-		time.Sleep(time.Millisecond)
+	for end := time.Now().Add(wait); calls.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it was not tried")
+		}
 	}
 	if len(far.list()) > 0 {
 		t.Fatal("it is not away")

@@ -24,6 +24,7 @@ type Syslog struct {
 	Address   string `yaml:"address"`   // host:port
 	Transport string `yaml:"transport"` // "tls" (default), "tcp", "udp"
 	Format    string `yaml:"format"`    // of the message: "cef" (default) or "json", the published event
+	Insecure  bool   `yaml:"insecure"`  // tcp or udp to another host than this, in clear
 	Facility  int    `yaml:"facility"`  // default 13, log audit
 	MaxBytes  int    `yaml:"max_bytes"` // of a message; longer CEF is cut; default 8192, over UDP 2048
 	CA        string `yaml:"ca"`        // PEM of the server's authority; default: the system's
@@ -68,6 +69,9 @@ func newSyslog(o Syslog) (*syslog, error) {
 		return nil, err
 	}
 	if o.Cert != "" {
+		if err := private(o.Key); err != nil {
+			return nil, err
+		}
 		c, err := tls.LoadX509KeyPair(o.Cert, o.Key)
 		if err != nil {
 			return nil, err

@@ -201,9 +201,14 @@ func TestSyslogThroughFaults(t *testing.T) {
 			s := load(t, fmt.Sprintf("  syslog: {address: %q, transport: %s, format: %s}\n", l.Addr(), way.transport, way.format))
 			w.runSink(t, s, sink.Hooks{})
 			w.add(80)
-			for end := time.Now().Add(wait); conns.Load() < 4 && time.Now().Before(end); { // an end shows to who sends
-				time.Sleep(10 * time.Millisecond)
-				w.add(1)
+			// An end shows to who sends; each connection has its own time.
+			for n := int64(1); n <= 4; n++ {
+				for end := time.Now().Add(wait); conns.Load() < n; time.Sleep(10 * time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatalf("%d connections", conns.Load())
+					}
+					w.add(1)
+				}
 			}
 			k.until(t, uids(80))
 			w.acknowledged(t)

@@ -74,9 +74,9 @@ func (w *webhook) Send(ctx context.Context, batch []Event) Answer {
 	case r.ok():
 		return Answer{}
 	case r.status == http.StatusBadRequest, r.status == http.StatusRequestEntityTooLarge, r.status == http.StatusUnprocessableEntity:
-		return Answer{TooMuch: true, Err: r.err("")}
+		return Answer{TooMuch: true, Err: r.err()}
 	}
-	return failed(batch, r.after, r.err(""))
+	return failed(batch, r.after, r.err())
 }
 
 // Close implements Target.
