@@ -38,6 +38,7 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 			return x, errors.New("it executes what was prepared before anything asked for an approval: prepare it again")
 		}
 		x.Names = append(x.Names, text)
+		x.Names = p.appendTypes(x.Names)
 	}
 	for _, p := range w.c.fetched {
 		switch {
@@ -46,7 +47,7 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 		case p.stmt == nil:
 			x.Names = append(x.Names, p.origin)
 		default:
-			x.Names = append(x.Names, p.stmt.sql, fmt.Sprintf("bound with %x", p.binds))
+			x.Names = append(x.Names, p.exact()...)
 		}
 	}
 	if w.binds == nil {
@@ -86,6 +87,23 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 		return x, malformed('B')
 	}
 	return x, nil
+}
+
+// appendTypes appends the types that were declared of a statement's parameters.
+func (p *prepared) appendTypes(names []string) []string {
+	if len(p.types) == 0 {
+		return names
+	}
+	return append(names, fmt.Sprintf("with parameters of the types %d", p.types))
+}
+
+// exact is what a portal is: its text, and what that is bound with.
+func (p *portal) exact() []string {
+	names := p.stmt.appendTypes([]string{p.stmt.sql})
+	if len(p.digests) > 0 {
+		names = append(names, fmt.Sprintf("bound with %x", p.binds))
+	}
+	return names
 }
 
 // mayAsk has the request c.req say what an approval of it would be of. Where no

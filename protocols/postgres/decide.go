@@ -164,11 +164,34 @@ func (c *conn) cursorAnalysis(name string) *query.Analysis {
 	if c.would.asked {
 		return c.would.cursors[name]
 	}
-	if p := c.portalNamed([]byte(name)); p != nil && !c.ofAnother(p) {
-		c.fetched = append(c.fetched, p)
-		return p.st.an
+	p := c.portalNamed([]byte(name))
+	if p == nil || c.ofAnother(p) {
+		return nil
 	}
-	return nil
+	if p.stmt != nil && !planned(p.st.an) {
+		return &query.Analysis{
+			ScopeID: p.st.an.ScopeID,
+			Opaque:  "it is bound to what is looked up, or planned, when its first row is taken",
+			Remedy:  "execute it with an Execute message",
+		}
+	}
+	c.fetched = append(c.fetched, p)
+	return p.st.an
+}
+
+// planned reports that a portal has the plan it was bound with: what it does is what
+// was analysed then. The server runs all other commands as it finds things at the
+// first row (PORTAL_UTIL_SELECT in pquery.c), EXECUTE and FETCH by what their names
+// stand for then.
+func planned(an *query.Analysis) bool {
+	if an.Local || len(an.Commands) == 0 {
+		return false
+	}
+	switch an.Commands[0] {
+	case "select", "insert", "update", "delete", "merge":
+		return true
+	}
+	return false
 }
 
 // maxDigests bounds the literals that an event tells of.

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -262,11 +264,31 @@ func (c *conn) bind(body []byte) error {
 		return c.refuse(false, c.refused(d, err, st.an))
 	}
 	port.looked, port.cover = kind == policy.StatementReq, d.Under()
+	if st.an.Local {
+		port.means = c.meanings()
+	}
 	b, at := begin(c.msg[:0], 'B')
 	c.msg = finish(append(b, withFormats(body, formats, len(st.an.Subjects))...), at)
 	s := c.step(stepBind, st, sc, d, now)
 	s.change = change{kind: ofPortal, name: port.name, port: port}
 	return c.push(s, d, c.msg)
+}
+
+// meanings are the analyses of what the latest text that was analysed names in the
+// session. They are the same ones as long as the names stand for the same.
+func (c *conn) meanings() (out []*query.Analysis) {
+	add := func(an *query.Analysis) {
+		if !slices.Contains(out, an) { // a text may be analysed twice
+			out = append(out, an)
+		}
+	}
+	for _, p := range c.named {
+		add(p.st.an)
+	}
+	for _, p := range c.fetched {
+		add(p.st.an)
+	}
+	return out
 }
 
 // recordDecided puts what an event tells of into the transcript.
@@ -409,7 +431,7 @@ func (c *conn) execute(body []byte) error {
 	if st.an.ScopeID != sc.ID {
 		return c.stale(p.stmt, p.binds)
 	}
-	if st.an.Local {
+	if p.stmt != nil && !planned(st.an) {
 		var err error
 		if st, err = c.fresh(p.stmt, sc); err != nil {
 			c.number++
@@ -417,6 +439,11 @@ func (c *conn) execute(body []byte) error {
 		} else if st == nil {
 			return c.stale(p.stmt, p.binds)
 		}
+	}
+	if st.an.Local && st.an.Opaque == "" && !slices.Equal(p.means, c.meanings()) {
+		// Rows that it has left are of what was named before, and so are their columns.
+		c.number++
+		return c.refuseOpaque(false, codeUnsupported, "what it names has changed since it was bound", "Bind it again.", bytesOf(p.stmt.sql), p.binds)
 	}
 	kind, started := policy.StatementReq, now
 	if p.number == c.number && p.number > 0 {
@@ -445,9 +472,11 @@ func (c *conn) execute(body []byte) error {
 	c.fetched = append(c.fetched, p)
 	s := c.marked(c.step(stepExecute, st, sc, d, started), st)
 	if sc.Approves {
-		p.cover = d.Under()
+		if !st.an.Local { // what its text names may be another thing the next time
+			p.cover = d.Under()
+		}
 		if p.stmt != nil && s.change.kind == bySQL {
-			s.change.text = p.stmt.sql
+			s.change.text = strings.Join(p.exact(), "\n")
 		}
 	}
 	return c.run(s, st, d)

@@ -46,6 +46,8 @@ type portal struct {
 	who     string           // whom it was opened for; see Session.Principal
 	origin  string           // of a cursor of SQL: as prepared has it
 	cover   *policy.Cover    // approvals that it was opened under; nil: none
+
+	means []*query.Analysis // of a text that is Local: what it named when it was bound
 }
 
 // change is what a step does to the name space: it gives one name of the

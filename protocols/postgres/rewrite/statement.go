@@ -138,6 +138,9 @@ func (w *walker) absorb(i *walker) {
 // absorbAnalysis takes over what was known of a named statement or cursor.
 func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 	if p.Opaque != "" {
+		if w.opaque == "" {
+			w.remedy = p.Remedy
+		}
 		w.refuse("%s %q: %s", what, name, p.Opaque)
 	} else if p.ScopeID != w.scope.ID {
 		w.refuse("%s %q was made before the policy changed", what, name)
@@ -260,7 +263,7 @@ func (w *walker) declare(s *pg.DeclareCursorStmt, an *analysis) {
 }
 
 // fetch: an open cursor keeps the plan that it was opened with, whatever
-// becomes of the catalog.
+// becomes of the catalog. Portals of the protocol that do not are opaque.
 func (w *walker) fetch(s *pg.FetchStmt, an *analysis) {
 	if p := w.named("cursor", query.NoCursor, s.Portalname, an.Declares, an.Closes, w.in.Cursor); p != nil {
 		w.absorbAnalysis("cursor", s.Portalname, p)
