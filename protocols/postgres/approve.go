@@ -97,7 +97,7 @@ func (p *prepared) appendTypes(names []string) []string {
 	return append(names, fmt.Sprintf("with parameters of the types %d", p.types))
 }
 
-// exact is what a portal is: its text, and what that is bound with.
+// exact is what a portal of the protocol is: its text, and what that is bound with.
 func (p *portal) exact() []string {
 	names := p.stmt.appendTypes([]string{p.stmt.sql})
 	if len(p.digests) > 0 {

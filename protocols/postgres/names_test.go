@@ -68,7 +68,7 @@ func TestNames(t *testing.T) {
 			q("PREPARE " + long[1:] + "é AS SELECT a FROM m0"), closing('S', long[1:]), parse(long[1:], "SELECT a FROM m1"), sync_, q("EXECUTE " + long[1:] + "é"),
 		}, 3, "PREPARE " + long[1:] + "é AS SELECT a FROM m0 | prepare [public.m0] ok\nEXECUTE " + long[1:] + "é | select [public.m1] ok\n"},
 		{"EXECUTE runs what its name stands for by then", maskPolicy, []message{
-			parse("s", "SELECT a FROM m0"), parse("x", "EXECUTE s"), bind("x", "x"), closing('S', "s"), parse("s", "SELECT a FROM m1"), execute("x"), sync_,
+			parse("s", "SELECT a FROM m0"), parse("x", "EXECUTE s"), closing('S', "s"), parse("s", "SELECT a FROM m1"), bind("x", "x"), execute("x"), sync_,
 		}, 1, "EXECUTE s | select [public.m1] ok\n"},
 		{"... and is a write if that is one", maskPolicy, []message{
 			parse("s", "SELECT a FROM m0"), parse("x", "EXECUTE s"), closing('S', "s"), parse("s", "INSERT INTO t3 VALUES (77)"), bind("x", "x"), execute("x"), sync_,

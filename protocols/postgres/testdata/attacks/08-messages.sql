@@ -171,6 +171,49 @@
 > bind - e text
 > execute - 0
 > sync
+-- case: FETCH of a portal of EXECUTE whose statement is replaced
+-- want: refused
+> query "PREPARE q AS SELECT 'x'"
+> query "BEGIN"
+> parse - "EXECUTE q"
+> bind p - text
+> sync
+> query "DEALLOCATE q"
+> query "PREPARE q AS SELECT ssn FROM clinic.patients"
+> query "FETCH ALL FROM p"
+-- case: MOVE of a portal of EXECUTE whose statement is replaced
+-- want: refused
+-- says: MOVE 3
+> query "PREPARE q AS SELECT 'x'"
+> query "BEGIN"
+> parse - "EXECUTE q"
+> bind p - text
+> sync
+> query "DEALLOCATE q"
+> query "PREPARE q AS SELECT generate_series(1, 3)"
+> query "MOVE ALL FROM p"
+-- case: FETCH of a portal of FETCH whose cursor is replaced
+-- want: refused
+> query "BEGIN"
+> query "DECLARE c CURSOR FOR SELECT 'x'"
+> parse - "FETCH ALL FROM c"
+> bind p - text
+> sync
+> query "CLOSE c"
+> query "DECLARE c CURSOR FOR SELECT ssn FROM clinic.patients"
+> query "FETCH ALL FROM p"
+-- case: the rest of a portal of EXECUTE whose statement is replaced
+-- want: refused
+> query "PREPARE q AS SELECT ssn FROM clinic.patients"
+> query "BEGIN"
+> parse - "EXECUTE q"
+> bind p - text
+> execute p 1
+> sync
+> query "DEALLOCATE q"
+> query "PREPARE q AS SELECT 'x' AS ssn"
+> execute p 0
+> sync
 -- case: a call of query_to_xml by its number
 -- want: refused
 > call 2924 "SELECT ssn FROM clinic.patients" "t" "t" "x"
