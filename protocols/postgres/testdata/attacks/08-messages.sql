@@ -190,7 +190,7 @@
 > bind p - text
 > sync
 > query "DEALLOCATE q"
-> query "PREPARE q AS SELECT generate_series(1, 3)"
+> query "PREPARE q AS SELECT generate_series(1, 3)::text"
 > query "MOVE ALL FROM p"
 -- case: FETCH of a portal of FETCH whose cursor is replaced
 -- want: refused
