@@ -196,8 +196,9 @@ func missing(r *Request, eval *Evaluation) (out []*Approval) {
 
 // approve settles what an evaluation that asks for approvals comes to: with them
 // it is what it would be without the rules that ask, else a refusal. Where it
-// waits, everything is evaluated again afterwards.
-func (g *Gate) approve(ctx context.Context, r *Request, eval Evaluation) (Evaluation, *Cover, error) {
+// waits, everything is evaluated again afterwards. engine is the one that held before
+// the evaluation: by another nothing was approved.
+func (g *Gate) approve(ctx context.Context, r *Request, engine *Engine, eval Evaluation) (Evaluation, *Cover, error) {
 	held := map[string]bool{}
 	for {
 		need := missing(r, &eval)
@@ -207,7 +208,6 @@ func (g *Gate) approve(ctx context.Context, r *Request, eval Evaluation) (Evalua
 		if r.Kind == PrepareReq {
 			return changed, nil, nil // it was opened when nothing asked
 		}
-		engine := g.engine.Load()
 		now := g.now()
 		if left := g.allowance(r, eval.Limits, now); left != nil {
 			if o := left.reached(r.Lookups); o != nil { // nobody is asked for what could not run
@@ -250,6 +250,7 @@ func (g *Gate) approve(ctx context.Context, r *Request, eval Evaluation) (Evalua
 			return e, nil, nil
 		}
 		r.Now = g.now()
+		engine = g.engine.Load()
 		eval = g.evaluate(r, r.Now)
 	}
 }
@@ -318,6 +319,17 @@ func (g *Gate) consume(ctx context.Context, r *Request, need []*Approval, now ti
 	return g.approvals.Consume(ctx, asked)
 }
 
+// cancelledLate is why a client waited no more, at the last moment: what done()
+// itself ends has no cause.
+func cancelledLate(wait context.Context) error {
+	for _, end := range []error{ErrCancelled, ErrHungUp, ErrClosing} {
+		if errors.Is(context.Cause(wait), end) {
+			return end
+		}
+	}
+	return nil
+}
+
 // hold waits with the client. It returns nil where there may be a decision, or
 // that none came in time; and why the client waits no more.
 func (g *Gate) hold(ctx context.Context, r *Request, a *Approval, open *Standing, now time.Time) error {
@@ -328,11 +340,15 @@ func (g *Gate) hold(ctx context.Context, r *Request, a *Approval, open *Standing
 	wait, done := r.OnHold(ctx, Held{ID: open.ID, Rule: a.Rule, Until: until})
 	// What is left of the wait, by a clock that nobody sets.
 	limited, cancel := context.WithTimeout(wait, until.Sub(now))
-	err := g.approvals.Wait(limited, open.ID)
+	_ = g.approvals.Wait(limited, open.ID) // how it stands is asked again
 	cancel()
+	// A client that cancelled wants it no more, though it was approved meanwhile.
 	end := context.Cause(wait)
 	done()
-	if err == nil || end == nil {
+	if end == nil {
+		end = cancelledLate(wait)
+	}
+	if end == nil {
 		return nil
 	}
 	if errors.Is(end, ErrCancelled) || errors.Is(end, ErrHungUp) {

@@ -83,11 +83,12 @@ func (g *Gate) Undecoded(s *Session) bool { return g.Scope(s).Undecoded }
 // runs nothing, or only what has one.
 func (g *Gate) Decide(ctx context.Context, r *Request) (Decision, error) {
 	now := g.now()
+	engine := g.engine.Load()
 	eval := g.evaluate(r, now)
 	under := r.Under
 	if eval.Effect == EffectApprove {
 		var err error
-		if eval, under, err = g.approve(ctx, r, eval); err != nil {
+		if eval, under, err = g.approve(ctx, r, engine, eval); err != nil {
 			return Decision{}, err
 		}
 		now = g.now()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
@@ -120,17 +122,29 @@ func showApproval(w io.Writer, e *approval.Entry) error {
 	line("rule", "%s", e.Rule)
 	line("reason", "%s", e.Reason)
 	line("covers", "%s, %s", e.Covers, usesText(e))
-	for n, vs := range e.Free {
-		line("free", "$%d may be any of %q", n, vs)
+	for _, n := range slices.Sorted(maps.Keys(e.Free)) {
+		line("free", "$%d may be any of %q", n, e.Free[n])
 	}
+	line("people", "%d must approve", e.Count)
 	line("workload", "%s", e.Who.Workload)
-	line("actor", "%s", strings.Join(slices.Concat(e.Who.Actors, []string{e.Who.Subject}), " for "))
-	line("for", "%s", e.Who.Principal)
+	line("SPIFFE ID", "%s", e.Who.SPIFFE)
+	line("actor", "%s, of %s", strings.Join(slices.Concat(e.Who.Actors, []string{e.Who.Subject}), " for "), e.Who.Issuer)
+	if e.Who.Principal != "" {
+		line("for", "%s, of %s", e.Who.Principal, e.Who.PrincipalIssuer)
+	}
+	for _, k := range e.Who.Known {
+		for _, name := range slices.Sorted(maps.Keys(k.Claims)) {
+			line("known as", "%s %s, of %s", name, k.Claims[name], k.Issuer)
+		}
+	}
 	line("proof", "%s", e.Who.Proof)
 	line("resource", "%s, database %s, user %s", e.Where.Resource, e.Where.Database, e.Where.User)
 	line("does", "%s", strings.Join(e.What.Commands, ", "))
 	line("reaches", "%s", strings.Join(e.What.Objects, ", "))
 	line("masked", "%s", strings.Join(e.What.Masked, ", "))
+	for _, s := range e.What.Settings {
+		line("setting", "%s", s)
+	}
 	line("it says", "%s (not proved)", strings.TrimSpace(fmt.Sprintf("%s %s", e.Says.Application, e.Says.Justification)))
 	for _, d := range e.Decisions {
 		line(d.Verb, "by %s of %s at %s: %s", d.Subject, d.Issuer, d.At.Local().Format(time.RFC3339), d.Why)
@@ -139,22 +153,37 @@ func showApproval(w io.Writer, e *approval.Entry) error {
 		return err
 	}
 	if e.What.Text != "" {
-		fmt.Fprintf(w, "\n%s\n", render.Text(e.What.Text))
+		fmt.Fprintf(w, "\n%s", barred(e.What.Text))
 	}
 	for i, n := range e.What.Names {
-		fmt.Fprintf(w, "\nname %d stands for\n%s\n", i+1, render.Text(n))
+		fmt.Fprintf(w, "\nname %d stands for\n%s", i+1, barred(n))
 	}
+	if len(e.What.Parameters) > 0 {
+		fmt.Fprintln(w)
+	}
+	types := pgtype.NewMap()
 	for i, p := range e.What.Parameters {
-		v := render.Line(string(p.Value))
+		kind := fmt.Sprintf("type %d", p.Type)
+		if p.Type == 0 {
+			kind = "type that the server finds"
+		} else if t, ok := types.TypeForOID(p.Type); ok && e.Where.Protocol == "postgres" {
+			kind = t.Name
+		}
 		switch {
 		case p.Null:
-			v = "NULL"
+			fmt.Fprintf(w, "$%d (%s) is NULL\n", i+1, kind)
 		case p.Binary:
-			v = fmt.Sprintf("%x (binary)", p.Value)
+			fmt.Fprintf(w, "$%d (%s, binary, hex) | %x\n", i+1, kind, p.Value)
+		default:
+			fmt.Fprintf(w, "$%d (%s, text) | %s\n", i+1, kind, render.Line(string(p.Value)))
 		}
-		fmt.Fprintf(w, "$%d = %s\n", i+1, v)
 	}
 	return nil
+}
+
+// barred is an agent's text, in which no line can be taken for one of ours.
+func barred(s string) string {
+	return "| " + strings.ReplaceAll(render.Text(s), "\n", "\n| ") + "\n"
 }
 
 func usesText(e *approval.Entry) string {

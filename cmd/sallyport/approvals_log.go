@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"sallyport.dev/sallyport/policy/approval"
 )
 
 // approvalsLog is what is approved, in the daemon's own folder: one record a line,
@@ -48,15 +50,19 @@ func openApprovals(state string) (*approvalsLog, [][]byte, error) {
 func parseApprovals(b []byte) (records [][]byte, err error) {
 	rest, ok := bytes.CutPrefix(b, []byte(approvalsHead))
 	if !ok {
-		return nil, errors.New("it is not a log of approvals")
+		return nil, fmt.Errorf("%w: it is none", approval.ErrDamaged)
 	}
 	for n := 1; len(rest) > 0; n++ {
 		line, more, whole := bytes.Cut(rest, []byte("\n"))
 		if !whole {
 			return records, nil
 		}
-		if len(line) < checksumLength+1 || line[checksumLength] != ' ' || string(line[:checksumLength]) != checksum(line[checksumLength+1:]) {
-			return nil, fmt.Errorf("record %d is damaged", n)
+		bad := len(line) < checksumLength+1 || line[checksumLength] != ' ' || string(line[:checksumLength]) != checksum(line[checksumLength+1:])
+		switch {
+		case bad && len(more) == 0:
+			return records, nil // torn when the power went: nobody was told that it is kept
+		case bad:
+			return nil, fmt.Errorf("%w: record %d does not have its checksum", approval.ErrDamaged, n)
 		}
 		records = append(records, line[checksumLength+1:])
 		rest = more

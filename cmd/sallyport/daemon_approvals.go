@@ -34,6 +34,10 @@ func (d *daemon) openApprovals(state string) error {
 	if err == nil {
 		book, err = approval.Open(records, log, o)
 	}
+	if err != nil && !errors.Is(err, approval.ErrDamaged) {
+		// The disk's fault: nothing of what was approved is lost.
+		return fmt.Errorf("%s can't be opened: make room, or mend the disk, and start again: %w", log.path, err)
+	}
 	if err != nil {
 		d.alarms.raise("approvals", "what was approved before can't be read, and does not hold any more: "+err.Error())
 		if err := log.setAside(); err != nil {
@@ -48,15 +52,23 @@ func (d *daemon) openApprovals(state string) error {
 	return nil
 }
 
-// tellApproval records a step, durably.
-func (d *daemon) tellApproval(e *events.Event) error {
-	t, err := d.events.Append(e)
-	if err != nil {
-		return err
-	}
+// tellApproval records steps, durably.
+func (d *daemon) tellApproval(steps ...*events.Event) error {
 	ctx, cancel := context.WithTimeout(context.Background(), approvalTime)
 	defer cancel()
-	return t.Wait(ctx)
+	tickets := make([]events.Ticket, len(steps))
+	for i, e := range steps {
+		var err error
+		if tickets[i], err = d.events.Append(e); err != nil {
+			return err
+		}
+	}
+	for _, t := range tickets {
+		if err := t.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweepApprovals ends what nobody decided in time.

@@ -36,7 +36,7 @@ const (
 	// What has ended is still there for a while, to be asked about.
 	keptEnded = 1_000
 	keptFor   = time.Hour
-	// compactAt is the size of a log that is written anew.
+	// compactAt is the least size of a log that is written anew.
 	compactAt = 64 << 20
 )
 
@@ -83,7 +83,7 @@ func (e *entry) live(now time.Time) bool {
 type Book struct {
 	log  Log
 	now  func() time.Time
-	tell func(*events.Event) error
+	tell func(...*events.Event) error
 	// claims are those by which people are named.
 	claims func() []string
 
@@ -95,6 +95,8 @@ type Book struct {
 	ended []*entry // oldest first
 	held  map[string]*share
 	all   share
+	// compactAt is the size of the log from which on it is written anew.
+	compactAt int64
 }
 
 // share is what is there of one workload.
@@ -103,20 +105,23 @@ type share struct{ n, bytes int }
 // Options of a Book.
 type Options struct {
 	Now func() time.Time
-	// Tell records a step; it is durable when it returns nil. What can't be
+	// Tell records steps; they are durable when it returns nil. What can't be
 	// recorded does not happen.
-	Tell func(*events.Event) error
+	Tell func(...*events.Event) error
 	// Claims are those by which issuers of approvers name people; nil is none.
 	Claims func() []string
 }
 
-// Open makes a Book of the records that its log has kept. An error means that they
-// are not understood: nothing of them may be used.
+// ErrDamaged: the records of a log are not understood, and nothing of them may be used.
+var ErrDamaged = errors.New("the log of approvals is damaged")
+
+// Open makes a Book of the records that its log has kept. Another error than
+// ErrDamaged is of the disk: the records are good.
 func Open(records [][]byte, log Log, o Options) (*Book, error) {
 	b := &Book{log: log, now: o.Now, tell: o.Tell, claims: o.Claims, byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
 	for i, r := range records {
 		if err := b.replay(r); err != nil {
-			return nil, fmt.Errorf("record %d of approvals: %w", i+1, err)
+			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, i+1, err)
 		}
 	}
 	b.mu.Lock()
@@ -183,22 +188,25 @@ func (e *entry) standing() *policy.Standing {
 // ask makes a request that waits. mu is held.
 func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
 	a.Now = now
-	s, err := subject(a, newID(), key)
+	var claims []string
+	if b.claims != nil {
+		claims = b.claims()
+	}
+	s, err := subject(a, newID(), key, claims)
 	if err != nil {
 		return nil, err
 	}
-	if b.claims != nil {
-		s.Who.Known = knownOf(a.Request.Session, b.claims())
-	}
 	e := &entry{Subject: *s, left: a.Uses, ends: s.Until, decided: make(chan struct{})}
-	e.size = e.weigh()
+	if e.size, err = e.weigh(); err != nil {
+		return nil, err
+	}
 	if before := b.byKey[key]; before != nil {
-		if err := b.expire(before, now); err != nil {
+		if err := b.expire(now, before); err != nil {
 			return nil, err
 		}
 	}
 	if now.Sub(b.swept) >= time.Second {
-		if err := b.sweep(now); err != nil {
+		if _, err := b.sweep(now); err != nil {
 			return nil, err
 		}
 	}
@@ -216,15 +224,10 @@ func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
 
 func newID() string { return "ap-" + strings.ToLower(rand.Text())[:20] }
 
-func (e *entry) weigh() int {
-	n := 1024 + len(e.What.Text) + len(e.Says.Justification)
-	for _, p := range e.What.Parameters {
-		n += 64 + len(p.Value)
-	}
-	for _, x := range e.What.Names {
-		n += len(x)
-	}
-	return n + 64*len(e.What.Objects)
+// weigh is about the size of an entry, here and in the log.
+func (e *entry) weigh() (int, error) {
+	b, err := encode(&e.Subject)
+	return 1024 + len(b), err
 }
 
 func (b *Book) share(workload string) *share {
@@ -338,7 +341,8 @@ func (b *Book) List(all bool) []Entry {
 	for _, e := range b.byID {
 		if all || e.live(now) && e.state != policy.Denied {
 			v := e.view()
-			v.State, v.What.Parameters, v.What.Names = b.stateOf(e, now).String(), nil, nil
+			v.State = b.stateOf(e, now).String()
+			v.What.Text, v.What.Parameters, v.What.Names, v.What.Settings = "", nil, nil, nil
 			out = append(out, v)
 		}
 	}
@@ -388,9 +392,15 @@ func (b *Book) Own(id string, s *policy.Session) (policy.Standing, error) {
 	return st, nil
 }
 
-// Sweep ends what nobody decided or used in time.
+// Sweep ends what nobody decided or used in time, some at once: between, others
+// may ask and decide.
 func (b *Book) Sweep() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.sweep(b.clock())
+	for {
+		b.mu.Lock()
+		more, err := b.sweep(b.clock())
+		b.mu.Unlock()
+		if err != nil || !more {
+			return err
+		}
+	}
 }

@@ -55,6 +55,7 @@ type world struct {
 	events []events.Approval
 	deaf   atomic.Bool // nothing can be recorded
 	claims []string    // that name people
+	waits  int         // for the record
 }
 
 var start = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
@@ -69,7 +70,12 @@ func newWorld(t testing.TB) *world {
 // open is what a restart does.
 func (w *world) open() {
 	w.t.Helper()
-	b, err := approval.Open(slices.Clone(w.disk.records), &w.disk, approval.Options{Now: w.clock, Tell: w.tell, Claims: func() []string { return w.claims }})
+	w.openAt(&w.disk)
+}
+
+func (w *world) openAt(log approval.Log) {
+	w.t.Helper()
+	b, err := approval.Open(slices.Clone(w.disk.records), log, approval.Options{Now: w.clock, Tell: w.tell, Claims: func() []string { return w.claims }})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -78,14 +84,17 @@ func (w *world) open() {
 
 func (w *world) clock() time.Time     { return time.Unix(0, w.now.Load()) }
 func (w *world) pass(d time.Duration) { w.now.Add(int64(d)) }
-func (w *world) tell(e *events.Event) error {
+func (w *world) tell(all ...*events.Event) error {
 	if w.deaf.Load() {
 		return errors.New("the journal is full")
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.steps = append(w.steps, e.Approval.Step)
-	w.events = append(w.events, *e.Approval)
+	for _, e := range all {
+		w.steps = append(w.steps, e.Approval.Step)
+		w.events = append(w.events, *e.Approval)
+	}
+	w.waits++
 	return nil
 }
 
@@ -329,7 +338,7 @@ func TestRestart(t *testing.T) {
 	for i := range w.disk.records {
 		cut := slices.Clone(w.disk.records)
 		cut[i] = cut[i][:len(cut[i])/2]
-		if _, err := approval.Open(cut, &disk{}, approval.Options{Now: w.clock, Tell: w.tell}); err == nil {
+		if _, err := approval.Open(cut, &disk{}, approval.Options{Now: w.clock, Tell: w.tell}); !errors.Is(err, approval.ErrDamaged) {
 			t.Errorf("record %d was cut, and nobody noticed", i)
 		}
 	}

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ const (
 
 // write makes a change durable and then has it count. mu is held.
 func (b *Book) write(c *change) error {
-	r, err := json.Marshal(c)
+	r, err := encode(c)
 	if err == nil {
 		err = b.log.Append(r)
 	}
@@ -49,10 +50,20 @@ func (b *Book) write(c *change) error {
 	if err := b.apply(c); err != nil {
 		return err
 	}
-	if b.log.Size() > compactAt {
+	if b.log.Size() > b.compactAt {
 		return b.compact()
 	}
 	return nil
+}
+
+// encode is JSON for the log, in one line: what is needed in HTML only is not
+// escaped, and not six times longer.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // replay is apply for what a log has kept.
@@ -96,7 +107,10 @@ func (b *Book) put(c *change) error {
 	if c.Do == doKeep {
 		e.state, e.left, e.ends, e.seen, e.end, e.decisions = c.State, c.Left, c.Ends, c.Seen, c.Why, c.Decisions
 	}
-	e.size = e.weigh()
+	var err error
+	if e.size, err = e.weigh(); err != nil {
+		return err
+	}
 	if before := b.byKey[s.Key]; before != nil {
 		b.finish(before, before.state)
 	}
@@ -200,36 +214,58 @@ func (b *Book) forget() {
 	b.ended = b.ended[1:]
 }
 
-// sweep ends what is over, and forgets what ended long ago. mu is held.
-func (b *Book) sweep(now time.Time) error {
+// sweepBatch is how many requests are ended at once, with one wait for the disk.
+const sweepBatch = 250
+
+// sweep ends what is over, and forgets what ended long ago. It returns whether there
+// is more of it. mu is held.
+func (b *Book) sweep(now time.Time) (more bool, err error) {
 	b.swept = now
+	var over []*entry
 	for _, e := range b.byKey {
-		if err := b.expire(e, now); err != nil {
-			return err
+		if e.live(now) {
+			continue
 		}
+		if len(over) == sweepBatch {
+			more = true
+			break
+		}
+		over = append(over, e)
+	}
+	if err := b.expire(now, over...); err != nil {
+		return false, err
 	}
 	for len(b.ended) > 0 && now.Sub(b.ended[0].ends) > keptFor {
 		b.forget()
 	}
-	return nil
+	return more, nil
 }
 
-// expire ends an entry whose time is over. mu is held.
-func (b *Book) expire(e *entry, now time.Time) error {
-	kind := events.ApprovalRequest
-	switch {
-	case e.live(now):
-		return nil
-	case e.state == policy.Denied:
-		b.finish(e, policy.Denied) // which is on the record
-		return nil
-	case e.state == policy.Approved:
-		kind = events.ApprovalDecision
+// expire ends those entries whose time is over. mu is held.
+func (b *Book) expire(now time.Time, all ...*entry) error {
+	var ids []string
+	var steps []*events.Event
+	for _, e := range all {
+		kind := events.ApprovalRequest
+		switch {
+		case e.live(now):
+			continue
+		case e.state == policy.Denied:
+			b.finish(e, policy.Denied) // which is on the record
+			continue
+		case e.state == policy.Approved:
+			kind = events.ApprovalDecision
+		}
+		ids = append(ids, e.ID)
+		steps = append(steps, stepOf(kind, "expired", e, now, e.left, nil))
 	}
-	if err := b.step(kind, "expired", e, now, e.left, nil); err != nil {
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := b.record(steps...); err != nil {
 		return err
 	}
-	return b.write(&change{Do: doEnd, IDs: []string{e.ID}, State: policy.Expired, At: now})
+	return b.write(&change{Do: doEnd, IDs: ids, State: policy.Expired, At: now})
 }
 
 // compact writes the log anew, with what may still matter. mu is held.
@@ -237,7 +273,7 @@ func (b *Book) compact() error {
 	var out [][]byte
 	for _, e := range b.byKey {
 		s := e.Subject
-		r, err := json.Marshal(&change{
+		r, err := encode(&change{
 			Do: doKeep, At: b.last, Subject: &s, State: e.state, Left: e.left, Ends: e.ends, Seen: e.seen, Why: e.end, Decisions: e.decisions,
 		})
 		if err != nil {
@@ -249,11 +285,24 @@ func (b *Book) compact() error {
 	if err := b.log.Replace(out); err != nil {
 		return fmt.Errorf("what is approved can't be kept: %w", err)
 	}
+	// What is held may be as much as that for long: each write again would take seconds.
+	b.compactAt = max(compactAt, 2*b.log.Size())
 	return nil
 }
 
 // step puts a step on the record. mu is held.
 func (b *Book) step(kind events.Kind, step string, e *entry, now time.Time, left int, d *Decision) error {
+	return b.record(stepOf(kind, step, e, now, left, d))
+}
+
+func (b *Book) record(steps ...*events.Event) error {
+	if err := b.tell(steps...); err != nil {
+		return fmt.Errorf("%w: %w", policy.ErrUnrecorded, err)
+	}
+	return nil
+}
+
+func stepOf(kind events.Kind, step string, e *entry, now time.Time, left int, d *Decision) *events.Event {
 	a := &events.Approval{
 		ID: e.ID, Step: step, Rule: e.Rule, Digest: e.Key, Policy: e.Policy, Covers: e.Covers, Until: e.ends, Uses: left,
 		Workload: e.Who.Workload, Actor: e.Who.actor(), Principal: e.Who.Principal, Resource: e.Where.Resource, Database: e.Where.Database, Session: e.Where.Session,
@@ -264,10 +313,7 @@ func (b *Book) step(kind events.Kind, step string, e *entry, now time.Time, left
 			a.Proof = "oidc+nonce"
 		}
 	}
-	if err := b.tell(&events.Event{Kind: kind, Time: now, Status: step, Rules: []string{e.Rule}, Approval: a}); err != nil {
-		return fmt.Errorf("%w: %w", policy.ErrUnrecorded, err)
-	}
-	return nil
+	return &events.Event{Kind: kind, Time: now, Status: step, Rules: []string{e.Rule}, Approval: a}
 }
 
 func (w *Who) actor() string {

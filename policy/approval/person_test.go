@@ -111,3 +111,13 @@ func TestCountIsOfPeople(t *testing.T) {
 		t.Error(state)
 	}
 }
+
+// The list has nothing of what is to run.
+func TestListHoldsNoData(t *testing.T) {
+	w := newWorld(t)
+	w.consume(asked(rule()))
+	l := w.List(true)
+	if len(l) != 1 || l[0].What.Text != "" || l[0].What.Parameters != nil {
+		t.Errorf("%+v", l)
+	}
+}

@@ -189,7 +189,7 @@ func parameter(h hash.Hash, a *policy.Asked, i int) {
 }
 
 // subject makes what is asked for; what it keeps is its own.
-func subject(a *policy.Asked, id, key string) (*Subject, error) {
+func subject(a *policy.Asked, id, key string, claims []string) (*Subject, error) {
 	r := a.Request
 	s := r.Session
 	shown := len(r.Text) + len(s.Justification()) + len(s.Application)
@@ -214,6 +214,7 @@ func subject(a *policy.Asked, id, key string) (*Subject, error) {
 		What:  What{Text: string([]byte(r.Text)), Names: slices.Clone(a.Exact.Names), Settings: slices.Clone(a.Exact.Settings), Commands: slices.Clone(r.Commands), Writes: r.Writes},
 		Says:  Says{Justification: s.Justification(), Application: s.Application},
 	}
+	out.Who.Known = knownOf(s, claims)
 	if s.Event != nil {
 		out.Where.Session = s.Event.ID
 	}
@@ -226,7 +227,18 @@ func subject(a *policy.Asked, id, key string) (*Subject, error) {
 	for _, f := range r.Masked {
 		out.What.Masked = append(out.What.Masked, f.String())
 	}
-	return out, nil
+	return canonical(out)
+}
+
+// canonical is a Subject as it is read from the log again: what is no UTF-8 in it is
+// replaced, so that its Digest is the same after a restart.
+func canonical(s *Subject) (*Subject, error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	out := &Subject{}
+	return out, json.Unmarshal(b, out)
 }
 
 // Digest is of all that an approver is shown: SHA-256 of its JSON, as Go's encoder

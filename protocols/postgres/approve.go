@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -53,7 +54,30 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 	if w.binds == nil {
 		return x, nil
 	}
-	m := cursor{b: w.binds}
+	x.Parameters, err = bound(w.binds, w.types)
+	return x, err
+}
+
+// boundText has parameters as an approver reads them; others have another text.
+func boundText(ps []policy.Parameter) string {
+	b := []byte("bound with")
+	for i, p := range ps {
+		b = fmt.Appendf(b, "\n$%d, declared type %d: ", i+1, p.Type)
+		switch {
+		case p.Null:
+			b = append(b, "NULL"...)
+		case p.Binary:
+			b = fmt.Appendf(b, "binary %x", p.Value)
+		default:
+			b = strconv.AppendQuote(b, string(p.Value))
+		}
+	}
+	return string(b)
+}
+
+// bound returns the parameters of a Bind's body.
+func bound(binds []byte, types []uint32) (out []policy.Parameter, err error) {
+	m := cursor{b: binds}
 	m.str()
 	m.str()
 	formats := make([]int16, 0, 8)
@@ -63,8 +87,8 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 	n := m.count()
 	for i := range n {
 		var p policy.Parameter
-		if i < len(w.types) {
-			p.Type = w.types[i]
+		if i < len(types) {
+			p.Type = types[i]
 		}
 		switch len(formats) {
 		case 0:
@@ -72,7 +96,7 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 			p.Binary = formats[0] == 1
 		default:
 			if i >= len(formats) {
-				return x, malformed('B')
+				return nil, malformed('B')
 			}
 			p.Binary = formats[i] == 1
 		}
@@ -81,12 +105,12 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 		} else {
 			p.Null = true
 		}
-		x.Parameters = append(x.Parameters, p)
+		out = append(out, p)
 	}
 	if m.bad {
-		return x, malformed('B')
+		return nil, malformed('B')
 	}
-	return x, nil
+	return out, nil
 }
 
 // appendTypes appends the types that were declared of a statement's parameters.
@@ -101,7 +125,11 @@ func (p *prepared) appendTypes(names []string) []string {
 func (p *portal) exact() []string {
 	names := p.stmt.appendTypes([]string{p.stmt.sql})
 	if len(p.digests) > 0 {
-		names = append(names, fmt.Sprintf("bound with %x", p.binds))
+		text := fmt.Sprintf("bound with %x", p.binds)
+		if with, err := bound(p.binds, p.stmt.types); err == nil {
+			text = boundText(with)
+		}
+		names = append(names, text)
 	}
 	return names
 }

@@ -55,8 +55,12 @@ const approvePolicy = maskPolicy + `
 func newAsking(t *testing.T, wait string) *asking {
 	t.Helper()
 	p := start(t, strings.ReplaceAll(approvePolicy, "WAIT", wait))
-	book, err := approval.Open(nil, &kept{}, approval.Options{Now: time.Now, Tell: func(e *events.Event) error {
-		_, err := p.Journal.Append(e)
+	book, err := approval.Open(nil, &kept{}, approval.Options{Now: time.Now, Tell: func(all ...*events.Event) (err error) {
+		for _, e := range all {
+			if _, err = p.Journal.Append(e); err != nil {
+				break
+			}
+		}
 		return err
 	}})
 	if err != nil {
@@ -297,7 +301,7 @@ func TestApprovalInTransactions(t *testing.T) {
 	}
 	var id string
 	for _, e := range a.book.List(false) {
-		if e.What.Text == "COPY public.asked FROM STDIN" {
+		if x, err := a.book.Show(e.ID); err == nil && x.What.Text == "COPY public.asked FROM STDIN" {
 			id = e.ID
 		}
 	}
