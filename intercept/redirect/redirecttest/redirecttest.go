@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,14 +108,21 @@ func Cgroup(t testing.TB) string {
 	return path
 }
 
-// Port returns a port for a passage: free, and outside the range that the
-// kernel gives to clients.
+// given are the ports that Port has returned: a test that asks twice, for a passage
+// and for what listens beside it, must have two.
+var given sync.Map
+
+// Port returns a port for a passage: free, outside the range that the kernel gives to
+// clients, and another each time.
 func Port(t testing.TB) uint16 {
 	t.Helper()
 	var b [2]byte
 	for range 100 {
 		rand.Read(b[:])
 		port := 15000 + int(b[0])<<5 + int(b[1])>>3
+		if _, again := given.LoadOrStore(port, true); again {
+			continue
+		}
 		l, err := net.ListenTCP("tcp", &net.TCPAddr{Port: port})
 		if err == nil {
 			l.Close()
