@@ -46,10 +46,10 @@ func (j *Journal) later(e *events.Event) (t events.Ticket, kept bool, err error)
 // size is what an event's record takes, or a little more. mu is held.
 func (j *Journal) size(e *events.Event) int {
 	const uid = "ffffffffffffffffffffffffffffffff-18446744073709551615"
-	j.measured = j.o.Encode(j.measured[:0], uid, e)
 	r := events.Record{Chain: j.chain, Kind: e.Kind, Protocol: e.Session.Protocol, Session: e.Session.ID}
+	j.measured = j.o.Encode(r.Append(j.measured[:0]), uid, e)
 	// What of the session becomes known meanwhile is told too.
-	return frameHead + frameMeta + len(r.Append(nil)) + len(j.measured) + 512
+	return frameHead + frameMeta + len(j.measured) + 512
 }
 
 // answers reports whether e is the outcome of the statement that waits.

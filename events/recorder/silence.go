@@ -19,24 +19,7 @@ type Watcher interface {
 }
 
 // Newest implements Watcher.
-func (s *SQLite) Newest(ctx context.Context) ([]Head, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT host, chain, head_seq, head_hash FROM chains WHERE head_seq > 0 ORDER BY host, first_seen, chain`)
-	if err != nil {
-		return nil, fmt.Errorf("recorder: newest records: %w", err)
-	}
-	defer rows.Close()
-	var out []Head
-	for rows.Next() {
-		var h Head
-		var hash []byte
-		if err := rows.Scan(&h.Host, &h.Chain, &h.Seq, &hash); err != nil {
-			return nil, fmt.Errorf("recorder: newest records: %w", err)
-		}
-		copy(h.Hash[:], hash)
-		out = append(out, h)
-	}
-	return out, rows.Err()
-}
+func (s *SQLite) Newest(ctx context.Context) ([]Head, error) { return s.heads(ctx, "head") }
 
 // Silent implements Watcher.
 func (s *SQLite) Silent(ctx context.Context, newest Head, since time.Time) ([]Alarm, error) {

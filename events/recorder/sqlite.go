@@ -84,8 +84,12 @@ func connect(file, params string) (*sql.DB, error) {
 func (s *SQLite) Close() error { return s.db.Close() }
 
 // Heads implements Store.
-func (s *SQLite) Heads(ctx context.Context) ([]Head, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT host, chain, proved_seq, proved_hash FROM chains WHERE proved_seq > 0 ORDER BY host, first_seen, chain`)
+func (s *SQLite) Heads(ctx context.Context) ([]Head, error) { return s.heads(ctx, "proved") }
+
+// heads returns a place that is noted of each chain: "proved", or "head", the newest
+// record.
+func (s *SQLite) heads(ctx context.Context, what string) ([]Head, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT host, chain, `+what+`_seq, `+what+`_hash FROM chains WHERE `+what+`_seq > 0 ORDER BY host, first_seen, chain`)
 	if err != nil {
 		return nil, fmt.Errorf("recorder: heads: %w", err)
 	}
@@ -95,7 +99,7 @@ func (s *SQLite) Heads(ctx context.Context) ([]Head, error) {
 		var h Head
 		var hash []byte
 		if err := rows.Scan(&h.Host, &h.Chain, &h.Seq, &hash); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("recorder: heads: %w", err)
 		}
 		copy(h.Hash[:], hash)
 		out = append(out, h)
