@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
@@ -18,7 +16,6 @@ import (
 
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/intercept"
-	"sallyport.dev/sallyport/intercept/redirect"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -76,41 +73,9 @@ func (d *daemon) own(q, id string, s *policy.Session) (a ownAnswer, err error) {
 	return ownAnswer{State: st.State.String(), Until: st.Until, Why: st.Why}, err
 }
 
-// askOwn asks the passage that this process is turned into.
+// askOwn asks the passage about a request.
 func askOwn(ctx context.Context, q, id string) (a ownAnswer, err error) {
-	d := net.Dialer{Timeout: canaryTime}
-	for range 5 {
-		for _, to := range redirect.Canaries {
-			var c net.Conn
-			if c, err = d.DialContext(ctx, "tcp", to.String()); err != nil {
-				if to.Addr().Is6() && noIPv6(err) {
-					continue
-				}
-				err = fmt.Errorf("this process is not turned into a passage: %w", err)
-				continue
-			}
-			_ = c.SetDeadline(time.Now().Add(bindTime + canaryTime))
-			_, err = io.WriteString(c, q+id+"\n")
-			var all []byte
-			if err == nil {
-				all, err = io.ReadAll(io.LimitReader(c, maxAnswer))
-			}
-			c.Close()
-			said, ok := strings.CutPrefix(string(all), redirect.CanarySong)
-			switch {
-			case err != nil:
-			case !ok:
-				err = errors.New("this process is not turned into a passage: somebody else answers")
-			case said == "":
-				err = errUnasked // on a busy host the question may come too late
-			case json.Unmarshal([]byte(said), &a) != nil:
-				return a, errors.New("the passage's answer is not understood: the running sallyport is of another version")
-			default:
-				return a, nil
-			}
-		}
-	}
-	return a, &exitError{code: 1, err: err, hint: "start it in a guarded cgroup (sallyport exec), while sallyport runs"}
+	return a, inquire(ctx, q+id+"\n", &a)
 }
 
 func checkOwnID(id string) error {
@@ -146,7 +111,7 @@ Exit codes: 0 approved, 1 anything else.`,
 			}
 			for {
 				a, err := askOwn(ctx, ownWait, args[0])
-				if ctx.Err() != nil {
+				if over(ctx) {
 					return fmt.Errorf("%s is not decided in time", args[0])
 				}
 				if err != nil {
@@ -164,6 +129,13 @@ Exit codes: 0 approved, 1 anything else.`,
 	cmd.Flags().DurationVar(&limit, "timeout", 0, "wait at most so long (0: until the request ends)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// over reports that ctx has ended, or is about to: a dialler may see its deadline
+// before it does.
+func over(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(end)
 }
 
 func approvalsWithdraw() *cobra.Command {

@@ -72,18 +72,27 @@ func (b *believed) tell(w io.Writer, asJSON bool) (err error) {
 	return err
 }
 
-// whoami asks the passage. On a busy host the question may come too late: then
-// it is asked again.
+// whoami asks the passage who this process is.
 func whoami(ctx context.Context) (*believed, error) {
+	b := &believed{}
+	if err := inquire(ctx, whoamiQuestion, b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// inquire asks the passage that this process is turned into, and decodes its answer.
+// On a busy host the question may come too late: then it is asked again.
+func inquire(ctx context.Context, question string, answer any) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
 	var last error
 	for range 5 {
 		for _, to := range redirect.Canaries {
-			b, err := askPassage(ctx, to)
+			err := askPassage(ctx, to, question, answer)
 			if err == nil {
-				return b, nil
+				return nil
 			}
 			if to.Addr().Is6() && noIPv6(err) {
 				continue
@@ -97,38 +106,37 @@ func whoami(ctx context.Context) (*believed, error) {
 			break
 		}
 	}
-	return nil, &exitError{code: 1, err: last, hint: "start it in a guarded cgroup (sallyport exec), while sallyport runs"}
+	return &exitError{code: 1, err: last, hint: "start it in a guarded cgroup (sallyport exec), while sallyport runs"}
 }
 
 // errUnasked: it was taken for a canary.
 var errUnasked = errors.New("the passage did not hear the question")
 
-func askPassage(ctx context.Context, to netip.AddrPort) (*believed, error) {
+func askPassage(ctx context.Context, to netip.AddrPort, question string, answer any) error {
 	d := net.Dialer{Timeout: canaryTime}
 	c, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
-		return nil, fmt.Errorf("this process is not turned into a passage: %w", err)
+		return fmt.Errorf("this process is not turned into a passage: %w", err)
 	}
 	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
 	_ = c.SetDeadline(time.Now().Add(bindTime + canaryTime))
-	if _, err := io.WriteString(c, whoamiQuestion); err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnasked, err)
+	if _, err := io.WriteString(c, question); err != nil {
+		return fmt.Errorf("%w: %w", errUnasked, err)
 	}
 	all, err := io.ReadAll(io.LimitReader(c, maxAnswer))
 	said, ok := strings.CutPrefix(string(all), redirect.CanarySong)
 	switch {
 	case !ok && err != nil:
-		return nil, fmt.Errorf("the passage does not answer: %w", err)
+		return fmt.Errorf("the passage does not answer: %w", err)
 	case !ok:
-		return nil, errors.New("this process is not turned into a passage: somebody else answers")
+		return errors.New("this process is not turned into a passage: somebody else answers")
 	case said == "":
-		return nil, errUnasked
+		return errUnasked
+	case json.Unmarshal([]byte(said), answer) != nil:
+		return errors.New("the passage's answer is not understood: the running sallyport is of another version")
 	}
-	b := &believed{}
-	if err := json.Unmarshal([]byte(said), b); err != nil {
-		return nil, errors.New("the passage's answer is not understood: the running sallyport is of another version")
-	}
-	return b, nil
+	return nil
 }
 
 // answerWhoami tells who asks who it is taken for, if that is asked. It tells
