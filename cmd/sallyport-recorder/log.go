@@ -28,7 +28,7 @@ type logOptions struct {
 // follow has the transparency log follow the store until ctx ends. What it
 // returns waits for that. Where it can't it tries again, and recording goes on:
 // what is in no log is stored, and verify counts it.
-func (o *logOptions) follow(ctx context.Context, dir string, store *recorder.SQLite, log *slog.Logger) (func(), error) {
+func (o *logOptions) follow(ctx context.Context, dir string, store *recorder.DB, log *slog.Logger) (func(), error) {
 	if o.key == "" {
 		o.key = filepath.Join(dir, "log.key")
 	}

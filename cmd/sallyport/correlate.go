@@ -176,7 +176,7 @@ func (o *correlate) excepted(l *serverlog.Session) bool {
 }
 
 // hold sorts the log's sessions.
-func (o *correlate) hold(ctx context.Context, log []*serverlog.Session, s *recorder.SQLite) (*correlation, error) {
+func (o *correlate) hold(ctx context.Context, log []*serverlog.Session, s *recorder.DB) (*correlation, error) {
 	c := &correlation{Recorded: []entered{}, Excepted: []entered{}, Unrecorded: []entered{}, Unlogged: []recorder.Session{}}
 	of := map[string][]*serverlog.Session{} // by the id that they name
 	var first, last time.Time
@@ -239,7 +239,7 @@ func ids(l *serverlog.Session) (out []string) {
 
 // judge returns the session of the store that one of the log is, or why there is
 // none.
-func (o *correlate) judge(ctx context.Context, l *serverlog.Session, of map[string][]*serverlog.Session, known map[string][]*recorder.Session, s *recorder.SQLite) (*recorder.Session, string, error) {
+func (o *correlate) judge(ctx context.Context, l *serverlog.Session, of map[string][]*serverlog.Session, known map[string][]*recorder.Session, s *recorder.DB) (*recorder.Session, string, error) {
 	named := ids(l)
 	if len(named) == 0 {
 		return nil, "it names no session of sallyport", nil

@@ -56,7 +56,7 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 			if _, err := os.Lstat(out); err == nil {
 				return configError(fmt.Errorf("%s is there already: name another file", out))
 			}
-			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 				return makeReport(ctx, cmd, s, store, f, out)
 			})
 		},
@@ -135,7 +135,7 @@ func reportTime(flag, s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%s %q: give a day like 2026-11-01, or a time like 2026-11-01T08:00:00Z", flag, s)
 }
 
-func makeReport(ctx context.Context, cmd *cobra.Command, s *recorder.SQLite, store string, f report.Filter, out string) error {
+func makeReport(ctx context.Context, cmd *cobra.Command, s *recorder.DB, store string, f report.Filter, out string) error {
 	reads, err := openReads(ctx, filepath.Join(store, "reads"))
 	if err != nil {
 		return &exitError{code: 1, hint: "a report is made by an account that may write the folder reads of the store", err: err}
@@ -171,7 +171,7 @@ func makeReport(ctx context.Context, cmd *cobra.Command, s *recorder.SQLite, sto
 }
 
 // reportStore is the recorder's store, as a report reads it.
-type reportStore struct{ s *recorder.SQLite }
+type reportStore struct{ s *recorder.DB }
 
 func (r *reportStore) Verify(ctx context.Context) (recorder.Report, error) {
 	return recorder.Verify(ctx, r.s, recorder.Noted{})

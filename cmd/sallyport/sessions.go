@@ -44,7 +44,7 @@ masked, and each row as the agent saw it.`,
 }
 
 // withStore opens the store for a command that reads it.
-func withStore(cmd *cobra.Command, f func(context.Context, *recorder.SQLite) error) error {
+func withStore(cmd *cobra.Command, f func(context.Context, *recorder.DB) error) error {
 	dir, err := cmd.Flags().GetString("store")
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ sallyport sessions show.`,
 			if f.Subjects, err = who.subjects(); err != nil {
 				return configError(err)
 			}
-			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 				if after != "" {
 					x, err := s.Find(ctx, after)
 					if err != nil {
@@ -199,7 +199,7 @@ func dash(s string) string {
 func completeSession(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	var ids []string
 	if len(args) == 0 {
-		withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+		withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 			list, err := s.Sessions(ctx, recorder.Filter{Limit: 200})
 			for _, x := range list {
 				if strings.HasPrefix(x.ID, prefix) {
@@ -226,7 +226,7 @@ is closed; with --json that is an object on a line.`,
 		Args:              exactlyOne("SESSION"),
 		ValidArgsFunction: completeSession,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 				x, err := s.Find(ctx, args[0])
 				if err != nil {
 					return err

@@ -30,7 +30,7 @@ the next page begins behind the last one's.`,
 			if after < 0 || limit < 1 {
 				return configError(fmt.Errorf("--after and --limit: give positive numbers"))
 			}
-			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 				list, err := s.Alarms(ctx, after, limit)
 				if err != nil {
 					return err

@@ -50,7 +50,7 @@ What --format leaves open the file's name decides, else it is jsonl.`,
 			case (format == "pcapng" || format == "csv") && output == "-" && isTerminal(cmd.OutOrStdout()):
 				return configError(fmt.Errorf("%s has text as it was recorded, which is nothing for a terminal: name a file with --output", format))
 			}
-			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 				x, err := s.Find(ctx, args[0])
 				if err != nil {
 					return err

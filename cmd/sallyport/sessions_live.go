@@ -18,7 +18,7 @@ import (
 const liveEvery = 300 * time.Millisecond
 
 // followSession shows a session's head, and each statement once it has ended.
-func followSession(ctx context.Context, w io.Writer, s *recorder.SQLite, d *recorder.Detail, asJSON bool) error {
+func followSession(ctx context.Context, w io.Writer, s *recorder.DB, d *recorder.Detail, asJSON bool) error {
 	if !asJSON {
 		if err := showSession(w, d); err != nil {
 			return err
@@ -57,7 +57,7 @@ could do to a terminal is shown instead of done.`,
 			if follow && (cmd.Flags().Changed("speed") || cmd.Flags().Changed("max-idle")) {
 				return configError(errors.New("--follow shows what comes as it comes: without --speed and --max-idle"))
 			}
-			return withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 				x, err := s.Find(ctx, args[0])
 				if err != nil {
 					return err

@@ -83,7 +83,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 			if err := log.note(&noted, store, export != ""); err != nil {
 				return configError(err)
 			}
-			err = withStore(cmd, func(ctx context.Context, s *recorder.SQLite) error {
+			err = withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 				r, err := recorder.Verify(ctx, s, noted)
 				rep.Store = &r
 				return err

@@ -37,6 +37,7 @@ type adder struct {
 	sessions map[[2]string]*sessionState
 	latest   *sessionState // the one that was looked at last
 	alarms   []Alarm
+	prepares bool
 	stmts    map[string]*sql.Stmt // of this transaction, by their text
 	w        *blockWriter
 	look     looker
@@ -47,7 +48,7 @@ type adder struct {
 }
 
 // Add implements Store.
-func (s *SQLite) Add(ctx context.Context, batch []Message, now time.Time) ([]Head, []Alarm, error) {
+func (s *DB) Add(ctx context.Context, batch []Message, now time.Time) ([]Head, []Alarm, error) {
 	a, err := s.begin(ctx, now)
 	if err != nil {
 		return nil, nil, err
@@ -62,7 +63,7 @@ func (s *SQLite) Add(ctx context.Context, batch []Message, now time.Time) ([]Hea
 	return heads, a.alarms, err
 }
 
-func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
+func (s *DB) begin(ctx context.Context, now time.Time) (*adder, error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
@@ -70,10 +71,13 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 	// The transaction as a whole ends with ctx; to watch it at each statement
 	// takes a goroutine each time.
 	a := newAdder(context.WithoutCancel(ctx), tx, &s.glance, now)
+	a.prepares = s.kind.prepares
 	// A trigger that somebody made meanwhile could take away what is stored.
-	if err := checkLayout(a.ctx, tx); err != nil {
-		a.end()
-		return nil, fmt.Errorf("recorder: store: %w", err)
+	for _, f := range [...]func(context.Context, *sql.Tx) error{s.kind.lock, s.kind.layout} {
+		if err := f(a.ctx, tx); err != nil {
+			a.end()
+			return nil, fmt.Errorf("recorder: store: %w", err)
+		}
 	}
 	a.logged = true
 	return a, nil
@@ -82,7 +86,7 @@ func (s *SQLite) begin(ctx context.Context, now time.Time) (*adder, error) {
 func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Time) *adder {
 	return &adder{
 		ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}, sessions: map[[2]string]*sessionState{},
-		stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter), look: looker{glance: glance},
+		prepares: true, stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter), look: looker{glance: glance},
 		refused: map[string]*refused{},
 	}
 }
@@ -141,21 +145,24 @@ func (a *adder) prepared(query string) (*sql.Stmt, error) {
 }
 
 func (a *adder) exec(query string, args ...any) error {
+	_, err := a.do(query, args)
+	return err
+}
+
+func (a *adder) do(query string, args []any) (sql.Result, error) {
+	if !a.prepares {
+		return a.tx.ExecContext(a.ctx, query, args...)
+	}
 	st, err := a.prepared(query)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = st.ExecContext(a.ctx, args...)
-	return err
+	return st.ExecContext(a.ctx, args...)
 }
 
 // store is exec of what writes one row, no less.
 func (a *adder) store(query string, args ...any) error {
-	st, err := a.prepared(query)
-	if err != nil {
-		return err
-	}
-	res, err := st.ExecContext(a.ctx, args...)
+	res, err := a.do(query, args)
 	if err != nil {
 		return err
 	}
@@ -167,13 +174,20 @@ func stored(res sql.Result) error {
 	case err != nil:
 		return err
 	case n != 1:
-		return fmt.Errorf("a row was written %d times: somebody edited the store", n)
+		return notWritten(n)
 	}
 	return nil
 }
 
+func notWritten(n int64) error {
+	return fmt.Errorf("a row was written %d times: somebody edited the store", n)
+}
+
 // one reads one row; sql.ErrNoRows where there is none.
 func (a *adder) one(query string, args []any, to ...any) error {
+	if !a.prepares {
+		return a.tx.QueryRowContext(a.ctx, query, args...).Scan(to...)
+	}
 	st, err := a.prepared(query)
 	if err != nil {
 		return err

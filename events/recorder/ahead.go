@@ -136,7 +136,7 @@ func (a *adder) keepWaiting(c *chainState) error {
 }
 
 // Settle implements Store.
-func (s *SQLite) Settle(ctx context.Context, before time.Time) ([]Alarm, error) {
+func (s *DB) Settle(ctx context.Context, before time.Time) ([]Alarm, error) {
 	a, err := s.begin(ctx, time.Now())
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -220,34 +221,62 @@ func (b *storedBlock) whole() bool {
 
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
+
+// blocksAtOnce are read together: what they hold must find room.
+const blocksAtOnce = 8
 
 // blocks gives those of a chain that hold records from one number to another,
 // in order. From the least number on it gives all, also those that are not placed.
+// Nothing is under way in the database while one is given.
 func blocks(ctx context.Context, q querier, host, chain string, from, to int64) iter.Seq2[storedBlock, error] {
 	return func(yield func(storedBlock, error) bool) {
-		rows, err := q.QueryContext(ctx, `SELECT first, last, heads, bodies FROM blocks WHERE host = ?1 AND chain = ?2 AND last >= ?3 AND first <= ?4
-			AND first >= coalesce((SELECT max(first) FROM blocks WHERE host = ?1 AND chain = ?2 AND first <= ?3), ?3) ORDER BY first`,
-			host, chain, from, to)
-		if err != nil {
-			yield(storedBlock{}, err)
-			return
-		}
-		defer rows.Close()
-		var heads, bodies sql.RawBytes
-		for rows.Next() {
-			var b storedBlock
-			if err := rows.Scan(&b.first, &b.last, &heads, &bodies); err != nil {
-				yield(b, err)
+		start := from
+		err := q.QueryRowContext(ctx, `SELECT coalesce(max(first), ?3) FROM blocks WHERE host = ?1 AND chain = ?2 AND first <= ?3`, host, chain, from).Scan(&start)
+		for err == nil {
+			var some []packedBlock
+			if some, err = packed(ctx, q, host, chain, start, from, to); err != nil {
+				break
+			}
+			for _, p := range some {
+				b := storedBlock{first: p.first, last: p.last}
+				b.records, b.err = readBlock(chain, uint64(p.first), p.heads, p.bodies)
+				if !yield(b, nil) {
+					return
+				}
+				start = p.first
+			}
+			if len(some) < blocksAtOnce || start == math.MaxInt64 {
 				return
 			}
-			b.records, b.err = readBlock(chain, uint64(b.first), heads, bodies)
-			if !yield(b, nil) {
-				return
-			}
+			start++
 		}
-		if err := rows.Err(); err != nil {
-			yield(storedBlock{}, err)
-		}
+		yield(storedBlock{}, err)
 	}
+}
+
+// packedBlock is a row of blocks.
+type packedBlock struct {
+	first, last   int64
+	heads, bodies []byte
+}
+
+// packed returns the first few blocks whose row begins at start or later, and that
+// hold records from one number to another.
+func packed(ctx context.Context, q querier, host, chain string, start, from, to int64) (out []packedBlock, err error) {
+	rows, err := q.QueryContext(ctx, `SELECT first, last, heads, bodies FROM blocks WHERE host = ? AND chain = ? AND first >= ? AND first <= ? AND last >= ?
+		ORDER BY first LIMIT ?`, host, chain, start, to, from, blocksAtOnce)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var b packedBlock
+		if err := rows.Scan(&b.first, &b.last, &b.heads, &b.bodies); err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, rows.Err()
 }

@@ -17,7 +17,7 @@ var ReadBlock = readBlock
 var Schema1 = migrations[0].sql
 
 // AddAfter is Add in a transaction that was edited first.
-func (s *SQLite) AddAfter(ctx context.Context, edit string, batch []Message) error {
+func (s *DB) AddAfter(ctx context.Context, edit string, batch []Message) error {
 	a, err := s.begin(ctx, time.Now())
 	if err != nil {
 		return err

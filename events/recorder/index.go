@@ -104,11 +104,7 @@ func (a *adder) session(host, id string) (*sessionState, error) {
 	s := a.sessions[[2]string{host, id}]
 	if s == nil {
 		s = &sessionState{host: host, session: id}
-		st, err := a.prepared(sessionRow)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.scan(st.QueryRowContext(a.ctx, host, id)); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		if err := s.scan(func(to ...any) error { return a.one(sessionRow, []any{host, id}, to...) }); err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}
 		a.sessions[[2]string{host, id}] = s
@@ -117,15 +113,15 @@ func (a *adder) session(host, id string) (*sessionState, error) {
 	return s, nil
 }
 
-const sessionRow = `SELECT id, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
+const sessionRow = `SELECT id, protocol, resource, destination, workload, actor, principal, "user", db, opened, closed, status,
 	statements, masked, refused, rows, verdicts, number, verdict FROM sessions WHERE host = ? AND session = ?`
 
 // scan reads what sessionRow selects.
-func (s *sessionState) scan(row *sql.Row) error {
+func (s *sessionState) scan(scan func(...any) error) error {
 	w := &s.who
-	// A host may have any number of 64 bits; SQLite keeps it with a sign.
+	// A host may have any number of 64 bits; a database keeps it with a sign.
 	var number int64
-	err := row.Scan(&s.id, &s.protocol, &w.Resource, &w.Destination, &w.Workload, &w.Actor, &w.Principal, &w.User, &w.Database, &s.opened, &s.closed, &s.status,
+	err := scan(&s.id, &s.protocol, &w.Resource, &w.Destination, &w.Workload, &w.Actor, &w.Principal, &w.User, &w.Database, &s.opened, &s.closed, &s.status,
 		&s.statements, &s.masked, &s.refused, &s.rows, &s.verdicts, &number, &s.verdict)
 	s.number = uint64(number)
 	return err
@@ -139,30 +135,25 @@ func (a *adder) keep(s *sessionState) error {
 		s.statements, s.masked, s.refused, s.rows, s.verdicts, int64(s.number), s.verdict,
 	}
 	if s.id == 0 {
-		st, err := a.prepared(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, user, db, opened, closed, status,
-			statements, masked, refused, rows, verdicts, number, verdict) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`)
+		err := a.one(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, "user", db, opened, closed, status,
+			statements, masked, refused, rows, verdicts, number, verdict) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING id`,
+			append([]any{s.host, s.session}, row...), &s.id)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = notWritten(0)
+		}
 		if err != nil {
-			return err
-		}
-		res, err := st.ExecContext(a.ctx, append([]any{s.host, s.session}, row...)...)
-		if err != nil {
-			return err
-		}
-		if err := stored(res); err != nil {
-			return err
-		}
-		if s.id, err = res.LastInsertId(); err != nil {
 			return err
 		}
 	} else if s.moved {
-		if err := a.store(`UPDATE sessions SET protocol = ?, resource = ?, destination = ?, workload = ?, actor = ?, principal = ?, user = ?, db = ?,
+		if err := a.store(`UPDATE sessions SET protocol = ?, resource = ?, destination = ?, workload = ?, actor = ?, principal = ?, "user" = ?, db = ?,
 			opened = ?, closed = ?, status = ?, statements = ?, masked = ?, refused = ?, rows = ?, verdicts = ?, number = ?, verdict = ? WHERE id = ?`,
 			append(row, s.id)...); err != nil {
 			return err
 		}
 	}
 	for _, p := range s.spans {
-		if err := a.store(`INSERT INTO spans VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET last = max(last, excluded.last)`, s.id, p.chain, p.first, p.last); err != nil {
+		if err := a.store(`INSERT INTO spans VALUES (?,?,?,?) ON CONFLICT (session, chain, first)
+			DO UPDATE SET last = CASE WHEN excluded.last > spans.last THEN excluded.last ELSE spans.last END`, s.id, p.chain, p.first, p.last); err != nil {
 			return err
 		}
 	}

@@ -51,20 +51,30 @@ func checkLayout(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
+// integrity holds the file against itself, and the indexes against the tables.
+func integrity(ctx context.Context, tx *sql.Tx) (string, error) {
+	var said string
+	err := tx.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&said)
+	if said == "ok" {
+		said = ""
+	}
+	return said, err
+}
+
 // verifyFile holds the schema against the migrations, and the indexes against
 // the tables.
-func verifyFile(ctx context.Context, tx *sql.Tx) (*Fault, error) {
-	switch err := checkLayout(ctx, tx); {
+func (s *DB) verifyFile(ctx context.Context, tx *sql.Tx) (*Fault, error) {
+	switch err := s.kind.layout(ctx, tx); {
 	case errors.Is(err, ErrLayout):
 		return &Fault{What: "altered", Detail: "the store: " + err.Error()}, nil
 	case err != nil:
 		return nil, err
 	}
-	var said string
-	if err := tx.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&said); err != nil {
+	said, err := s.kind.sound(ctx, tx)
+	if err != nil {
 		return nil, fmt.Errorf("integrity: %w", err)
 	}
-	if said != "ok" {
+	if said != "" {
 		return &Fault{What: "altered", Detail: "the store's file is not sound in itself: " + said}, nil
 	}
 	return nil, nil

@@ -123,7 +123,7 @@ func scanLeaf(rows *sql.Rows) (l leaf, err error) {
 // Entries returns entries of the transparency log from an index on, at most so
 // many. What was returned once is returned again, as long as nobody edits the
 // store.
-func (s *SQLite) Entries(ctx context.Context, from uint64, most int) ([][]byte, error) {
+func (s *DB) Entries(ctx context.Context, from uint64, most int) ([][]byte, error) {
 	rows, err := s.db.QueryContext(ctx, leafRows+`WHERE l.leaf > ? ORDER BY l.leaf LIMIT ?`, int64(from), most)
 	if err != nil {
 		return nil, fmt.Errorf("recorder: log: %w", err)
@@ -155,7 +155,7 @@ func (a *adder) leaf(host, chain string, first uint64, alarm int64) error {
 	if !a.logged {
 		return nil
 	}
-	return a.store(`INSERT INTO leaves (host, chain, first, alarm) VALUES (?,?,?,?)`, host, chain, int64(first), alarm)
+	return a.store(`INSERT INTO leaves VALUES ((SELECT coalesce(max(leaf), 0) + 1 FROM leaves), ?,?,?,?)`, host, chain, int64(first), alarm)
 }
 
 // leavesOf3 gives what a store of schema 3 holds its place in the log.

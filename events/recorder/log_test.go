@@ -44,7 +44,7 @@ func logKeys(t *testing.T) tlog.Keys {
 }
 
 // logAll has the log of a store follow it until it has all.
-func logAll(t *testing.T, dir string, s *recorder.SQLite, o follow.Options) {
+func logAll(t *testing.T, dir string, s *recorder.DB, o follow.Options) {
 	t.Helper()
 	o.Dir = recorder.LogFolder(dir)
 	if o.Key == nil {

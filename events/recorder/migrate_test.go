@@ -69,7 +69,7 @@ func TestOldStoreIsTakenOver(t *testing.T) {
 	}
 	fresh := open(t, t.TempDir())
 	add(t, fresh, messages("h1", all[:3005])...)
-	describe := func(s *recorder.SQLite) string {
+	describe := func(s *recorder.DB) string {
 		x, err := s.Find(t.Context(), "aaa-1")
 		if err != nil {
 			t.Fatal(err)

@@ -44,10 +44,10 @@ type Detail struct {
 	Events   []Facts     `json:"events"` // of the session itself
 }
 
-const sessionColumns = `SELECT host, session, protocol, resource, destination, workload, actor, principal, user, db,
+const sessionColumns = `SELECT host, session, protocol, resource, destination, workload, actor, principal, "user", db,
 	opened, closed, status, statements, masked, refused, rows FROM sessions `
 
-func (s *SQLite) sessions(ctx context.Context, rest string, args ...any) ([]Session, error) {
+func (s *DB) sessions(ctx context.Context, rest string, args ...any) ([]Session, error) {
 	rows, err := s.db.QueryContext(ctx, sessionColumns+rest, args...)
 	if err != nil {
 		return nil, fmt.Errorf("recorder: sessions: %w", err)
@@ -72,7 +72,7 @@ func (s *SQLite) sessions(ctx context.Context, rest string, args ...any) ([]Sess
 }
 
 // Find returns the one session whose id is, or begins with, id.
-func (s *SQLite) Find(ctx context.Context, id string) (Session, error) {
+func (s *DB) Find(ctx context.Context, id string) (Session, error) {
 	found, err := s.sessions(ctx, "WHERE session = ?1 OR substr(session, 1, length(?1)) = ?1 ORDER BY session <> ?1 LIMIT 3", id)
 	switch {
 	case err != nil:
@@ -87,7 +87,7 @@ func (s *SQLite) Find(ctx context.Context, id string) (Session, error) {
 
 // Who returns who held a session and where, as told once the server's door was
 // open, or as far as it got.
-func (s *SQLite) Who(ctx context.Context, x Session) (who Identity, err error) {
+func (s *DB) Who(ctx context.Context, x Session) (who Identity, err error) {
 	for r, err := range s.of(ctx, x) {
 		if err != nil {
 			return who, fmt.Errorf("recorder: session %s: %w", x.ID, err)
@@ -107,7 +107,7 @@ func (s *SQLite) Who(ctx context.Context, x Session) (who Identity, err error) {
 }
 
 // Chunks gives a session's transcript in order.
-func (s *SQLite) Chunks(ctx context.Context, x Session) iter.Seq2[events.Chunk, error] {
+func (s *DB) Chunks(ctx context.Context, x Session) iter.Seq2[events.Chunk, error] {
 	return chunksOf(s.of(ctx, x))
 }
 
@@ -135,13 +135,13 @@ func chunksOf(records iter.Seq2[events.Record, error]) iter.Seq2[events.Chunk, e
 }
 
 // of gives a session's records, in the order of their chains.
-func (s *SQLite) of(ctx context.Context, x Session) iter.Seq2[events.Record, error] {
+func (s *DB) of(ctx context.Context, x Session) iter.Seq2[events.Record, error] {
 	return s.behind(ctx, x, nil)
 }
 
 // behind gives those of a session's records that are behind the last that was
 // seen of their chain.
-func (s *SQLite) behind(ctx context.Context, x Session, seen map[string]uint64) iter.Seq2[events.Record, error] {
+func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		spans, err := s.spans(ctx, x)
 		if err != nil {
@@ -177,7 +177,7 @@ func (s *SQLite) behind(ctx context.Context, x Session, seen map[string]uint64) 
 	}
 }
 
-func (s *SQLite) spans(ctx context.Context, x Session) ([]span, error) {
+func (s *DB) spans(ctx context.Context, x Session) ([]span, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT chain, first, last FROM spans WHERE session = (SELECT id FROM sessions WHERE host = ? AND session = ?)
 		ORDER BY chain, first`, x.Host, x.ID)
 	if err != nil {

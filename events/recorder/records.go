@@ -2,7 +2,6 @@ package recorder
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"iter"
 	"maps"
@@ -21,10 +20,10 @@ type Held struct {
 // Records gives every record of the store, chain by chain in their order, as of
 // one moment. It ends with an error at what is damaged. Payloads are valid until
 // the next one.
-func (s *SQLite) Records(ctx context.Context) iter.Seq2[Held, error] {
+func (s *DB) Records(ctx context.Context) iter.Seq2[Held, error] {
 	return func(yield func(Held, error) bool) {
 		bad := func(err error) { yield(Held{}, fmt.Errorf("recorder: records: %w", err)) }
-		tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+		tx, err := s.read(ctx)
 		if err != nil {
 			bad(err)
 			return

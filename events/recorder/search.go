@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +33,7 @@ type Filter struct {
 // Sessions lists sessions, newest first. Where an identity or a resource is given
 // it reads as many as it returns, by an index, unless Table or Text ask what was
 // said in them.
-func (s *SQLite) Sessions(ctx context.Context, f Filter) ([]Session, error) {
+func (s *DB) Sessions(ctx context.Context, f Filter) ([]Session, error) {
 	if f.Table == "" && f.Text == "" {
 		return s.page(ctx, &f, f.After, f.Limit)
 	}
@@ -63,7 +64,7 @@ func (s *SQLite) Sessions(ctx context.Context, f Filter) ([]Session, error) {
 }
 
 // page lists by what has a column.
-func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int) ([]Session, error) {
+func (s *DB) page(ctx context.Context, f *Filter, after *Session, limit int) ([]Session, error) {
 	seen := func(list []Session, err error) ([]Session, error) {
 		if err != nil || len(f.Subjects) == 0 {
 			return list, err
@@ -97,7 +98,7 @@ func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int)
 		and("opened <= ? AND (opened, -id) < (?, (SELECT -id FROM sessions WHERE host = ? AND session = ?))", at, at, after.Host, after.ID)
 	}
 	if limit <= 0 {
-		limit = -1
+		limit = math.MaxInt64
 	}
 	const order = " ORDER BY opened DESC, id LIMIT ?"
 	if f.Identity == "" {
@@ -108,7 +109,7 @@ func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int)
 	var all []any
 	for _, column := range [...]string{"workload", "actor", "principal"} {
 		cond := strings.Join(append([]string{column + " = ?"}, where...), " AND ")
-		any3 = append(any3, "SELECT id FROM (SELECT id FROM sessions WHERE "+cond+order+")")
+		any3 = append(any3, "SELECT id FROM (SELECT id FROM sessions WHERE "+cond+order+") AS "+column)
 		all = append(append(append(all, f.Identity), args...), limit)
 	}
 	return seen(s.sessions(ctx, "WHERE id IN ("+strings.Join(any3, " UNION ")+")"+order, append(all, limit)...))
@@ -116,7 +117,7 @@ func (s *SQLite) page(ctx context.Context, f *Filter, after *Session, limit int)
 
 // said reports whether statements of a session are as a filter wants them. What
 // can't be decoded says nothing: Show tells of it.
-func (s *SQLite) said(ctx context.Context, x Session, f *Filter) (bool, error) {
+func (s *DB) said(ctx context.Context, x Session, f *Filter) (bool, error) {
 	table, text := f.Table == "", f.Text == ""
 	want := strings.ToLower(f.Text)
 	has := func(s string) bool { return strings.Contains(strings.ToLower(s), want) }

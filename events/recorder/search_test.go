@@ -13,7 +13,7 @@ import (
 	"sallyport.dev/sallyport/events/recorder"
 )
 
-func ids(t *testing.T, s *recorder.SQLite, f recorder.Filter) string {
+func ids(t *testing.T, s *recorder.DB, f recorder.Filter) string {
 	t.Helper()
 	found, err := s.Sessions(t.Context(), f)
 	if err != nil {
@@ -118,7 +118,7 @@ func TestSearchByPages(t *testing.T) {
 }
 
 // fill stores so many events, 40 statements a session, of 200 people.
-func fill(b *testing.B, s *recorder.SQLite, total int) {
+func fill(b *testing.B, s *recorder.DB, total int) {
 	b.Helper()
 	r := events.Record{Chain: "c1", Protocol: "postgres"}
 	var batch []recorder.Message

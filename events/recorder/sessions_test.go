@@ -242,7 +242,7 @@ func TestSessionFromLateRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	show := func(s *recorder.SQLite) string {
+	show := func(s *recorder.DB) string {
 		d, err := s.Show(t.Context(), want)
 		if err != nil {
 			t.Fatal(err)

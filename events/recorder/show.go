@@ -10,7 +10,7 @@ import (
 )
 
 // Show returns all that is recorded of a session, results apart.
-func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
+func (s *DB) Show(ctx context.Context, x Session) (Detail, error) {
 	t := newTeller(x)
 	for r, err := range s.of(ctx, x) {
 		if err == nil {
@@ -26,7 +26,7 @@ func (s *SQLite) Show(ctx context.Context, x Session) (Detail, error) {
 // Watch calls f with each statement of a session once its outcome is recorded,
 // or it was refused, from the first one on, until the session is closed or ctx
 // ends. It looks for more each time that every has passed.
-func (s *SQLite) Watch(ctx context.Context, x Session, every time.Duration, f func(*Statement) error) error {
+func (s *DB) Watch(ctx context.Context, x Session, every time.Duration, f func(*Statement) error) error {
 	w := newWatcher(x, f)
 	for r, err := range s.live(ctx, x, every, w.looked) {
 		if err == nil {
@@ -93,14 +93,14 @@ func (w *watcher) tell() error {
 
 // LiveChunks gives a session's transcript, and what is added to it, until the
 // session is closed or ctx ends.
-func (s *SQLite) LiveChunks(ctx context.Context, x Session, every time.Duration) iter.Seq2[events.Chunk, error] {
+func (s *DB) LiveChunks(ctx context.Context, x Session, every time.Duration) iter.Seq2[events.Chunk, error] {
 	return chunksOf(s.live(ctx, x, every, func(bool) error { return nil }))
 }
 
 // live gives a session's records, and those that come behind them. What comes
 // late, in front of others of its chain, it does not give. It calls looked when it
 // has given all that there is.
-func (s *SQLite) live(ctx context.Context, x Session, every time.Duration, looked func(last bool) error) iter.Seq2[events.Record, error] {
+func (s *DB) live(ctx context.Context, x Session, every time.Duration, looked func(last bool) error) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		seen := map[string]uint64{}
 		for {

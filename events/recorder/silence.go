@@ -19,10 +19,10 @@ type Watcher interface {
 }
 
 // Newest implements Watcher.
-func (s *SQLite) Newest(ctx context.Context) ([]Head, error) { return s.heads(ctx, "head") }
+func (s *DB) Newest(ctx context.Context) ([]Head, error) { return s.heads(ctx, "head") }
 
 // Silent implements Watcher.
-func (s *SQLite) Silent(ctx context.Context, newest Head, since time.Time) ([]Alarm, error) {
+func (s *DB) Silent(ctx context.Context, newest Head, since time.Time) ([]Alarm, error) {
 	now := time.Now()
 	a, err := s.begin(ctx, now)
 	if err != nil {

@@ -9,20 +9,20 @@ import (
 	"path/filepath"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
-
-	"sallyport.dev/sallyport/events/ocsf"
 )
 
-// SQLite is the Store in one file, records.db below a folder. Several
-// processes may have it open.
-type SQLite struct {
-	db     *sql.DB
-	glance ocsf.Glancer
+// sqlite is the dialect of a store in one file, records.db below a folder.
+var sqlite = dialect{
+	prepares: true,
+	snapshot: sql.TxOptions{ReadOnly: true},
+	lock:     func(context.Context, *sql.Tx) error { return nil }, // its transactions are immediate
+	layout:   checkLayout,
+	sound:    integrity,
 }
 
 // Open opens a store for writing, making it (folder 0700, file 0600) where
 // there is none.
-func Open(dir string) (*SQLite, error) {
+func Open(dir string) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
@@ -44,11 +44,11 @@ func Open(dir string) (*SQLite, error) {
 		db.Close()
 		return nil, fmt.Errorf("recorder: store %s: %w", file, err)
 	}
-	return &SQLite{db: db}, nil
+	return &DB{db: db, kind: &sqlite}, nil
 }
 
 // OpenReader opens an existing store to read it.
-func OpenReader(dir string) (*SQLite, error) {
+func OpenReader(dir string) (*DB, error) {
 	file := storeFile(dir)
 	if _, err := os.Stat(file); err != nil {
 		return nil, fmt.Errorf("recorder: no store in %s: %w (name the folder of sallyport-recorder run --store)", dir, err)
@@ -62,7 +62,7 @@ func OpenReader(dir string) (*SQLite, error) {
 		db.Close()
 		return nil, fmt.Errorf("recorder: store %s has schema %d, this program reads %d: start this version's sallyport-recorder once (%v)", file, v, len(migrations), err)
 	}
-	return &SQLite{db: db}, nil
+	return &DB{db: db, kind: &sqlite}, nil
 }
 
 func storeFile(dir string) string { return filepath.Join(dir, "records.db") }
@@ -78,31 +78,4 @@ func connect(file, params string) (*sql.DB, error) {
 		return nil, fmt.Errorf("recorder: store %s: %w", file, err)
 	}
 	return db, nil
-}
-
-// Close closes the store.
-func (s *SQLite) Close() error { return s.db.Close() }
-
-// Heads implements Store.
-func (s *SQLite) Heads(ctx context.Context) ([]Head, error) { return s.heads(ctx, "proved") }
-
-// heads returns a place that is noted of each chain: "proved", or "head", the newest
-// record.
-func (s *SQLite) heads(ctx context.Context, what string) ([]Head, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT host, chain, `+what+`_seq, `+what+`_hash FROM chains WHERE `+what+`_seq > 0 ORDER BY host, first_seen, chain`)
-	if err != nil {
-		return nil, fmt.Errorf("recorder: heads: %w", err)
-	}
-	defer rows.Close()
-	var out []Head
-	for rows.Next() {
-		var h Head
-		var hash []byte
-		if err := rows.Scan(&h.Host, &h.Chain, &h.Seq, &hash); err != nil {
-			return nil, fmt.Errorf("recorder: heads: %w", err)
-		}
-		copy(h.Hash[:], hash)
-		out = append(out, h)
-	}
-	return out, rows.Err()
 }

@@ -79,7 +79,7 @@ func sight(of []events.Subject) (cond string, args []any) {
 
 // sightings fills in which statements of the listed sessions were shown rows of one
 // of some subjects.
-func (s *SQLite) sightings(ctx context.Context, list []Session, of []events.Subject) error {
+func (s *DB) sightings(ctx context.Context, list []Session, of []events.Subject) error {
 	cond, args := sight(of)
 	for i := range list {
 		x := &list[i]

@@ -70,16 +70,16 @@ const reportedAlarms = 1000
 // It holds the list of sessions against the records, and the alarms against
 // each other. Before that the file: of one with another schema than its own, or
 // whose indexes lie, what it answers means nothing, and no more is read.
-func Verify(ctx context.Context, s *SQLite, noted Noted) (Report, error) {
+func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 	rep := Report{Faults: []Fault{}}
 	expect := noted.Heads
 	// One snapshot: a recorder may be at work.
-	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.read(ctx)
 	if err != nil {
 		return rep, fmt.Errorf("recorder: verify: %w", err)
 	}
 	defer tx.Rollback()
-	switch f, err := verifyFile(ctx, tx); {
+	switch f, err := s.verifyFile(ctx, tx); {
 	case err != nil:
 		return rep, fmt.Errorf("recorder: verify: %w", err)
 	case f != nil:
@@ -172,7 +172,7 @@ type end struct {
 func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 	ends := map[[2]string]end{}
 	rows, err := tx.QueryContext(ctx, `SELECT host, chain, head_seq, head_hash, proved_seq, proved_hash, 1 FROM chains UNION ALL
-		SELECT DISTINCT host, chain, 0, x'', 0, x'', 0 FROM blocks b WHERE NOT EXISTS (SELECT 1 FROM chains c WHERE c.host = b.host AND c.chain = b.chain)`)
+		SELECT DISTINCT host, chain, 0, ?1, 0, ?1, 0 FROM blocks b WHERE NOT EXISTS (SELECT 1 FROM chains c WHERE c.host = b.host AND c.chain = b.chain)`, []byte{})
 	if err != nil {
 		return nil, err
 	}

@@ -127,7 +127,7 @@ func (l *listing) rest(w *walker, all bool) error {
 func (l *listing) judge(w *walker, t *tally) error {
 	delete(l.open, t.session)
 	var row sessionState
-	err := row.scan(l.row.QueryRowContext(l.ctx, t.host, t.session))
+	err := row.scan(l.row.QueryRowContext(l.ctx, t.host, t.session).Scan)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func chain(id string, n int) *chaintest.Chain {
 	return c
 }
 
-func open(t *testing.T, dir string) *recorder.SQLite {
+func open(t *testing.T, dir string) *recorder.DB {
 	t.Helper()
 	s, err := recorder.Open(dir)
 	if err != nil {
