@@ -23,6 +23,9 @@ type Approval struct {
 	// from 1, with the values that each may have. Where Covers is AShape.
 	Free map[int][]string
 	Hold time.Duration // how long a client is kept waiting; 0: it is refused, and tries again
+	// Reveals: it is of fields that are shown in clear, for the words with which that
+	// was asked for.
+	Reveals bool
 }
 
 // Approver is who may approve: all that is given must hold of their token. The
@@ -163,10 +166,13 @@ type Held struct {
 type Cover struct {
 	IDs   []string
 	rules [][32]byte
+	why   string // the justification then
 }
 
-func (c *Cover) has(a *Approval) bool {
-	if c == nil {
+// has reports whether a rule needs to be asked no more. What is shown in clear is so
+// for the words with which it was approved.
+func (c *Cover) has(a *Approval, why string) bool {
+	if c == nil || a.Reveals && c.why != why {
 		return false
 	}
 	for i := range c.rules {
@@ -187,7 +193,7 @@ func missing(r *Request, eval *Evaluation) (out []*Approval) {
 		return nil // it is not run
 	}
 	for _, a := range eval.Approvals {
-		if !r.Under.has(a) {
+		if !r.Under.has(a, r.Session.justification) {
 			out = append(out, a)
 		}
 	}
@@ -224,7 +230,7 @@ func (g *Gate) approve(ctx context.Context, r *Request, engine *Engine, eval Eva
 			if engine != g.engine.Load() {
 				return changed, nil, nil
 			}
-			cover := &Cover{IDs: ids}
+			cover := &Cover{IDs: ids, why: r.Session.justification}
 			if r.Under != nil {
 				cover.IDs = append(append([]string(nil), r.Under.IDs...), ids...)
 				cover.rules = append(cover.rules, r.Under.rules...)

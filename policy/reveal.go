@@ -58,6 +58,16 @@ func (r *Request) masks(ev *events.Event) {
 	ev.Masks = kinds
 }
 
+// Revealed are the fields of a request that it is shown in clear.
+func (r *Request) Revealed() (out []events.Field) {
+	for _, f := range r.Masked {
+		if r.Scope != nil && r.Scope.Mask(f).Kind == MaskReveal {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // hides reports whether a field of the request is masked, and not only revealed.
 func (r *Request) hides() bool {
 	for _, f := range r.Masked {

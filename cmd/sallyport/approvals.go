@@ -142,6 +142,7 @@ func showApproval(w io.Writer, e *approval.Entry) error {
 	line("does", "%s", strings.Join(e.What.Commands, ", "))
 	line("reaches", "%s", strings.Join(e.What.Objects, ", "))
 	line("masked", "%s", strings.Join(e.What.Masked, ", "))
+	line("in clear", "%s", strings.Join(e.What.Revealed, ", "))
 	for _, s := range e.What.Settings {
 		line("setting", "%s", s)
 	}

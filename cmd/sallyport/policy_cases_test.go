@@ -103,6 +103,15 @@ func TestPolicyTestsStatements(t *testing.T) {
 		!strings.Contains(out, "masks      clinic.patients.name: redact\nreveals    clinic.patients.ssn\n") {
 		t.Errorf("%s%v", out, err)
 	}
+	approved := policyFiles(t, good+strings.Replace(revealing, "    effect: reveal\n", "    effect: reveal\n    approve: {by: {issuer: \"https://login.example.com\", subjects: lee}}\n", 1), server.Addr.String(), ", catalog: {user: sallyport_catalog}")
+	if out, err := command("policy", "explain", "-c", approved, "--as", "billing-agent", "--database", "postgres", "--justification", "patient calls to change her address", "SELECT ssn, name FROM clinic.patients"); err != nil ||
+		!strings.Contains(out, "verdict    approve\n") || !strings.Contains(out, "reveals    clinic.patients.ssn: with an approval only\n") {
+		t.Errorf("%s%v", out, err)
+	}
+	if out, err := command("policy", "explain", "-c", approved, "--as", "billing-agent", "--database", "postgres", "SELECT ssn FROM clinic.patients"); err != nil ||
+		!strings.Contains(out, "verdict    mask\n") || !strings.Contains(out, "for rule \"who calls\" and an approval\n") {
+		t.Errorf("%s%v", out, err)
+	}
 	observed := policyFiles(t, strings.ReplaceAll(good, "- name: nothing is", "- observe: true\n    name: nothing is"), server.Addr.String(), ", catalog: {user: sallyport_catalog}")
 	if out, err := command("policy", "check", "-c", observed); err != nil || !strings.Contains(out, `warning: `) || !strings.Contains(out, `:17: rule "nothing is destroyed" only observes: what it would block goes on`) {
 		t.Errorf("%s%v", out, err)

@@ -208,9 +208,15 @@ func (x *explanation) reveals(p *rules.Policy, s *policy.Session, now time.Time,
 		if p.Scope(s, now).Mask(f).Kind != policy.MaskReveal {
 			var take []string
 			for _, r := range by {
-				take = append(take, fmt.Sprintf("%d characters for rule %q", r.Least, r.Rule))
+				what := fmt.Sprintf("%d characters for rule %q", r.Least, r.Rule)
+				if r.Asks {
+					what += " and an approval"
+				}
+				take = append(take, what)
 			}
 			line += ": with a justification only, of at least " + joined(take)
+		} else if x.Verdict == "approve" && !slices.ContainsFunc(by, func(r rules.Revealing) bool { return r.Said && !r.Asks }) {
+			line += ": with an approval only"
 		}
 		if !slices.Contains(x.Revealed, line) {
 			x.Revealed = append(x.Revealed, line)

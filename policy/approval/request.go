@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -76,8 +77,9 @@ type What struct {
 	Names      []string    `json:"names,omitempty"`    // texts that names in Text stand for
 	Settings   []string    `json:"settings,omitempty"` // by which texts of values are understood
 	Commands   []string    `json:"commands,omitempty"`
-	Objects    []string    `json:"objects,omitempty"` // access and relation
-	Masked     []string    `json:"masked,omitempty"`  // protected fields that it touches, which stay masked
+	Objects    []string    `json:"objects,omitempty"`  // access and relation
+	Masked     []string    `json:"masked,omitempty"`   // protected fields that it touches, which stay masked
+	Revealed   []string    `json:"revealed,omitempty"` // those that it is shown in clear
 	Writes     bool        `json:"writes,omitempty"`
 }
 
@@ -124,12 +126,13 @@ func number(h hash.Hash, n int) {
 }
 
 // Key is the digest of all that an approval is of: rule and policy, who, where,
-// and, unless it is of the rule as a whole, the exact statement with its literals
-// and parameters, what its names stand for, and how texts of values are understood. In a shape, a free parameter that has one of its values is any of
+// what is shown in clear and for what words, and, unless it is of the rule as a whole,
+// the exact statement with its literals and parameters, what its names stand for, how
+// texts of values are understood, and what stays masked or is left out. In a shape, a free parameter that has one of its values is any of
 // them.
 func Key(a *policy.Asked) (key [sha256.Size]byte) {
 	h := sha256.New()
-	field(h, []byte("sallyport approval key 1"))
+	field(h, []byte("sallyport approval key 2"))
 	field(h, a.Digest[:])
 	field(h, a.Policy[:])
 	number(h, int(a.Covers))
@@ -145,7 +148,9 @@ func Key(a *policy.Asked) (key [sha256.Size]byte) {
 	for _, x := range w.Actors {
 		field(h, []byte(x))
 	}
+	revealed(h, a.Request)
 	if a.Covers != policy.ARule {
+		protected(h, a.Request)
 		field(h, []byte(a.Request.Text))
 		number(h, len(a.Request.Objects)) // the same name may be another's by now
 		for _, o := range a.Request.Objects {
@@ -167,6 +172,47 @@ func Key(a *policy.Asked) (key [sha256.Size]byte) {
 		}
 	}
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// revealed writes which fields are shown in clear, and for what words.
+func revealed(h hash.Hash, r *policy.Request) {
+	shown := r.Revealed()
+	number(h, len(shown))
+	for _, f := range shown {
+		names(h, f.Schema, f.Relation, f.Column)
+	}
+	if len(shown) > 0 {
+		field(h, []byte(r.Session.Justification()))
+	}
+}
+
+// protected writes how fields are masked and which rows are there: by the time, and
+// by what tokens say of the same people, it may be another way.
+func protected(h hash.Hash, r *policy.Request) {
+	number(h, len(r.Masked))
+	for _, f := range r.Masked {
+		names(h, f.Schema, f.Relation, f.Column)
+		if r.Scope != nil {
+			field(h, fmt.Appendf(nil, "%+v", r.Scope.Mask(f)))
+		}
+	}
+	number(h, len(r.Filtered))
+	for _, rel := range r.Filtered {
+		names(h, rel.Schema, rel.Name)
+		if r.Scope != nil {
+			rows, err := json.Marshal(r.Scope.Filters[rel])
+			if err != nil { // then two of them are never the same
+				rows = []byte(rand.Text())
+			}
+			field(h, rows)
+		}
+	}
+}
+
+func names(h hash.Hash, of ...string) {
+	for _, s := range of {
+		field(h, []byte(s))
+	}
 }
 
 // parameter writes one that is not free, or that it is.
@@ -225,7 +271,11 @@ func subject(a *policy.Asked, id, key string, claims []string) (*Subject, error)
 		out.What.Objects = append(out.What.Objects, o.Access.String()+" "+o.String())
 	}
 	for _, f := range r.Masked {
-		out.What.Masked = append(out.What.Masked, f.String())
+		if r.Scope != nil && r.Scope.Mask(f).Kind == policy.MaskReveal {
+			out.What.Revealed = append(out.What.Revealed, f.String())
+		} else {
+			out.What.Masked = append(out.What.Masked, f.String())
+		}
 	}
 	return canonical(out)
 }

@@ -212,6 +212,7 @@ func (q *question) asking(e *policy.Evaluation) {
 	if c := q.req.Commands; len(c) == 1 && c[0] == "prepare" {
 		return // it runs nothing: what executes it is asked about
 	}
+	e.Approvals = q.unapproved() // by rules that are among those that decide already
 	var names []string
 	for _, c := range q.view.ask {
 		if what := q.touches(c); what != "" && q.ask(c, true).holds {
@@ -219,7 +220,7 @@ func (q *question) asking(e *policy.Evaluation) {
 			names = append(names, c.name)
 		}
 	}
-	if names == nil {
+	if e.Approvals == nil {
 		return
 	}
 	e.Then, e.Effect = e.Effect, policy.EffectApprove

@@ -54,6 +54,9 @@ func (b *builder) reveal(x *rule) {
 	if !x.mayReveal(s) {
 		return
 	}
+	if x.asks != nil {
+		b.asks = append(b.asks, x)
+	}
 	conds := []*condition{x.cond}
 	for _, e := range x.except {
 		if e.who.match(&s.Identity) {
@@ -99,7 +102,9 @@ func (x *rule) revealsBy(s *policy.Session, vars *variables) bool {
 // Revealing is a rule that reveals a field to a session that says why.
 type Revealing struct {
 	Rule  string
-	Least int // characters that its justification has at least
+	Least int  // characters that its justification has at least
+	Asks  bool // for an approval besides
+	Said  bool // the session has given such a justification
 }
 
 // Revealing lists the rules that reveal a field to the session at now, whatever it
@@ -108,7 +113,37 @@ func (p *Policy) Revealing(s *policy.Session, now time.Time, f events.Field) (ou
 	vars := factsOf(s).at(now)
 	for _, x := range p.rules {
 		if x.effect == policy.EffectReveal && slices.Contains(x.reveals, f) && x.mayReveal(s) && x.revealsBy(s, vars) {
-			out = append(out, Revealing{x.name, x.least})
+			out = append(out, Revealing{x.name, x.least, x.asks != nil, x.justified(s)})
+		}
+	}
+	return out
+}
+
+// mayApprove notes the rules that reveal with an approval only, whether the session has
+// said why already or not: it is to be one whose statements may be approved from its
+// beginning.
+func (b *builder) mayApprove() {
+	if len(b.view.masks) == 0 && !b.timed {
+		return
+	}
+	for _, x := range b.asks {
+		b.scope.Approves = true
+		b.parts = append(b.parts, append([]byte("asks"), x.digest[:]...))
+	}
+}
+
+// unapproved are the rules that must be asked before the fields of a request are shown
+// in clear: all that reveal one, where none of them does without.
+func (q *question) unapproved() (out []*policy.Approval) {
+	for _, f := range q.req.Masked {
+		m := q.masks[f]
+		if !m.clear || m.free {
+			continue
+		}
+		for _, a := range m.asks {
+			if !slices.Contains(out, a) {
+				out = append(out, a)
+			}
 		}
 	}
 	return out
@@ -131,6 +166,11 @@ func (b *builder) unmask() {
 				b.scope.Masks[policy.Relation{Schema: f.Schema, Name: f.Relation}][f.Column] = m.mask
 			}
 			m.rules = append(m.rules, x.name)
+			if x.asks == nil {
+				m.free = true
+			} else {
+				m.asks = append(m.asks, x.asks)
+			}
 			if x.named && m.named == "" {
 				m.named = x.name
 			}

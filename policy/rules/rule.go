@@ -105,6 +105,7 @@ func (r *reader) rule(n *yaml.Node) *rule {
 	x.digest = sha256.Sum256(canonical(x, given))
 	if a := x.asks; a != nil {
 		a.Rule, a.Reason, a.Digest = x.name, x.reason, x.digest
+		a.Reveals = x.effect == policy.EffectReveal
 	}
 	return x
 }
@@ -129,8 +130,8 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 	if x.effect != policy.EffectReveal {
 		useless("only a rule that reveals has it", "reveal", "justification")
 	}
-	if x.effect != policy.EffectApprove {
-		useless("only a rule that asks for an approval has it", "approve")
+	if x.effect != policy.EffectApprove && x.effect != policy.EffectReveal {
+		useless("only a rule that asks for an approval, or reveals with one, has it", "approve")
 	}
 	if x.effect != policy.EffectReveal && x.effect != policy.EffectAllow {
 		useless("only a rule that allows or reveals asks whose rows go out", "subjects")
@@ -210,7 +211,10 @@ func (r *reader) shape(n *yaml.Node, x *rule, given map[string]*yaml.Node) {
 func (r *reader) early(x *rule, given map[string]*yaml.Node, useless func(string, ...string)) {
 	useless("only a rule that allows declares them", "functions")
 	useless("only a rule that allows says how much is recorded", "record", "record_limit")
-	useless("only a rule that blocks has one", "reason", "remedy")
+	useless("only a rule that blocks has one", "remedy")
+	if x.asks == nil {
+		useless("only a rule that blocks, or asks for an approval, has one", "reason")
+	}
 	for i, c := range append([]exception{{cond: x.cond}}, x.except...) {
 		if c.cond == nil || !c.cond.ofRequest() {
 			continue

@@ -140,6 +140,9 @@ func shapeOf(e policy.Effect) (needed, useless []string) {
 		case k == "limits":
 			x.limits = &policy.Limits{Hour: policy.Amount{Rows: 1}}
 		}
+		if k == "reason" && e == policy.EffectReveal {
+			x.asks = &policy.Approval{}
+		}
 		given := map[string]*yaml.Node{k: {}}
 		if k == "detect" || k == "on" {
 			given["detect"], given["on"] = &yaml.Node{}, &yaml.Node{}

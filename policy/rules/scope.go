@@ -33,10 +33,12 @@ type view struct {
 type masked struct {
 	mask  policy.Mask
 	rules []string
-	match []policy.Limited // how often it may be looked up, by each rule
-	clash bool             // they disagree
-	clear bool             // it is revealed, by rules
-	named string           // one of them, which asks for subjects to be told
+	match []policy.Limited   // how often it may be looked up, by each rule
+	clash bool               // they disagree
+	clear bool               // it is revealed, by rules
+	named string             // one of them, which asks for subjects to be told
+	asks  []*policy.Approval // of rules that reveal it with an approval
+	free  bool               // a rule reveals it without one
 }
 
 // candidate is a rule that can match a session.
@@ -99,6 +101,7 @@ type builder struct {
 	parts   [][]byte // what the scope's identity is made of
 	timed   bool     // a mask or a filter may be there at another time
 	reveals []*rule  // that show something in clear
+	asks    []*rule  // that do with an approval, once it is said why
 	taken   bool     // a rule that takes away holds for some user, database or time
 }
 
@@ -247,11 +250,12 @@ func (b *builder) filter(x *rule) {
 func (b *builder) finish() *policy.Scope {
 	v := b.view
 	b.unmask()
+	b.mayApprove()
 	for _, m := range v.masks {
 		slices.Sort(m.rules)
 	}
 	v.allow, v.block = newIndex(b.allow), newIndex(b.block)
-	v.ask, b.scope.Approves = b.ask, len(b.ask) > 0
+	v.ask, b.scope.Approves = b.ask, b.scope.Approves || len(b.ask) > 0
 	v.record = fullest(b.allow)
 	// What one person's statements leave in a session is there for the next
 	// one's: where many are served, all must be understood.

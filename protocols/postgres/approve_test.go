@@ -54,7 +54,13 @@ const approvePolicy = maskPolicy + `
 // newAsking starts one; wait is "wait: ..." of its rules.
 func newAsking(t *testing.T, wait string) *asking {
 	t.Helper()
-	p := start(t, strings.ReplaceAll(approvePolicy, "WAIT", wait))
+	return askingOf(start(t, strings.ReplaceAll(approvePolicy, "WAIT", wait)))
+}
+
+// askingOf has a proxy ask for approvals.
+func askingOf(p *proxy) *asking {
+	t := p.t
+	t.Helper()
 	book, err := approval.Open(nil, &kept{}, approval.Options{Now: time.Now, Tell: func(all ...*events.Event) (err error) {
 		for _, e := range all {
 			if _, err = p.Journal.Append(e); err != nil {
