@@ -101,7 +101,9 @@ func TestRevealByApproval(t *testing.T) {
 // What was approved shows nothing else, to nobody else, for no other words.
 func TestRevealByApprovalIsExact(t *testing.T) {
 	const other = "SET sallyport.justification = 'another patient calls'"
-	one := func(sql string) []message { return []message{&pgproto3.Parse{Query: sql}, bind("", ""), execute(""), sync_} }
+	one := func(sql string) []message {
+		return []message{&pgproto3.Parse{Query: sql}, bind("", ""), execute(""), sync_}
+	}
 	for _, c := range []struct {
 		name  string
 		then  []message // with a justification given, and ssnOfOne approved
