@@ -17,14 +17,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/events/recorder"
 )
 
 type options struct {
-	store, nats, nkey, key, consumer, metrics, logFormat string
-	grace, silence                                       time.Duration
-	log                                                  logOptions
+	store, nats, nkey, key, hostKeys, consumer, metrics, logFormat string
+	grace, silence                                                 time.Duration
+	log                                                            logOptions
 }
 
 func runCmd() *cobra.Command {
@@ -36,7 +37,9 @@ func runCmd() *cobra.Command {
 the one before it, and store them in DIR/records.db. A message is acknowledged
 after it is on stable storage; what comes twice is stored once. Gaps, forks,
 changed records, a second chain of a host and a host that went silent are alarms:
-logged, counted and kept in the store.
+logged, counted and kept in the store. So is a host's signature that is missing, or
+not by its key: with --host-keys one of those that are given, else the first one that
+its chain names.
 
 What is stored goes into a transparency log, DIR/log, within a second: a tile log
 whose checkpoints are signed with DIR/log.key and, with --witnesses, by others,
@@ -60,6 +63,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	f.StringVar(&o.nats, "nats", "nats://127.0.0.1:4222", "address of NATS")
 	f.StringVar(&o.nkey, "nkey", "", "nkey seed or .creds file")
 	f.StringVar(&o.key, "key", "", "private key that signs receipts (default DIR/recorder.key, made where there is none)")
+	f.StringVar(&o.hostKeys, "host-keys", "", "file with the public keys of all hosts, as sallyport verify --journal prints them (default: the first one that a chain names)")
 	f.StringVar(&o.consumer, "consumer", jetstream.RecorderConsumer, "durable consumer; stores that are to hold everything each need their own")
 	f.StringVar(&o.metrics, "metrics", "", "loopback ip:port of the Prometheus listener")
 	f.StringVar(&o.log.key, "log-key", "", "private key that signs the transparency log (default DIR/log.key, made where there is none)")
@@ -84,6 +88,13 @@ func (o *options) run(stop context.Context) error {
 		return err
 	}
 	defer store.Close()
+	if o.hostKeys != "" {
+		keys, err := events.ReadHostKeys(o.hostKeys)
+		if err != nil {
+			return usageError{err}
+		}
+		store.Trust(keys)
+	}
 	if o.key == "" {
 		o.key = filepath.Join(o.store, "recorder.key")
 	}

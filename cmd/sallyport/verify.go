@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/render"
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
 )
 
@@ -26,7 +27,7 @@ type verifyReport struct {
 }
 
 func verifyCmd() *cobra.Command {
-	var store, folder, expect, export string
+	var store, folder, expect, export, hostKeys string
 	var log logFlags
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -46,11 +47,17 @@ anew, by anybody who has neither the log's key nor, where you ask for witnesses,
 theirs. Who has all the keys that you ask for can make the log anew as well.
 --export is a copy that sallyport-recorder made, and needs nothing else.
 
+With --host-keys each signature of a host must be by one of its keys, which the
+file names, one on a line as --journal prints it: so a chain that was made anew, or
+has no signatures, is found without a log. Without it a chain must be signed with
+the one key that its first signature names.
+
 A chain that somebody made anew as a whole, with all hashes, is sound in itself:
 keep the output of --json elsewhere and give it to the next run as --expect.
 
 Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 		Example: `  sallyport verify --store /var/lib/sallyport-recorder
+  sallyport verify --store /var/lib/sallyport-recorder --host-keys /etc/sallyport/hosts.keys
   sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub
   sallyport verify --store /srv/evidence --json > today.json
   sallyport verify --store /srv/evidence --expect yesterday.json
@@ -68,6 +75,14 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 				return configError(err)
 			}
 			var rep verifyReport
+			if hostKeys != "" {
+				if folder != "" {
+					return configError(errors.New("--host-keys is for --store and --export: --journal has the host's own"))
+				}
+				if noted.Keys, err = events.ReadHostKeys(hostKeys); err != nil {
+					return configError(err)
+				}
+			}
 			if folder != "" {
 				if rep.Journal, err = verifyJournal(folder, noted.Heads); err != nil {
 					return err
@@ -101,6 +116,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 	log.register(cmd)
 	f.StringVar(&folder, "journal", "", "folder of a host's journal")
 	f.StringVar(&expect, "expect", "", "an earlier run's --json output: its heads must still be there")
+	f.StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagDirname("store")
 	cmd.MarkFlagDirname("export")
@@ -160,6 +176,9 @@ func readNoted(file string) (noted recorder.Noted, err error) {
 func printReport(w io.Writer, rep *recorder.Report) error {
 	for _, c := range rep.Chains {
 		fmt.Fprintf(w, "host %s, chain %s: %d records, the last is %d, %s\n", render.Line(c.Host), render.Line(c.Chain), c.Records, c.Last, c.Hash)
+		if c.Signed > 0 {
+			fmt.Fprintf(w, "  signed up to record %d with %s\n", c.Signed, render.Line(c.Signer))
+		}
 		if c.Waiting > 0 {
 			fmt.Fprintf(w, "  %d records wait for one that comes before them\n", c.Waiting)
 		}

@@ -3,13 +3,10 @@ package journal
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"sallyport.dev/sallyport/events"
@@ -104,7 +101,7 @@ func (j *Journal) checkpoint() {
 	// Refused: the next one covers it.
 	if at, err := j.append(&events.Event{
 		Kind: events.Checkpoint, Time: j.o.Now(),
-		Message: signCheckpoint(j.o.Host, j.keys.host, Head{j.chain, seq, hash}),
+		Message: events.SignHead(events.SignedHead{Host: j.o.Host, Chain: j.chain, Seq: seq, Hash: hash}, j.keys.host),
 	}, false); err == nil {
 		j.marked = at
 	}
@@ -117,49 +114,15 @@ type Head struct {
 	Hash  [32]byte
 }
 
-// signCheckpoint returns a note (C2SP signed-note) over a head: the origin
-// "sallyport/<host>/<chain>", the number of records, the last one's hash.
-func signCheckpoint(host string, key ed25519.PrivateKey, h Head) string {
-	name := "sallyport/" + host
-	text := fmt.Sprintf("%s/%s\n%d\n%s\n", name, h.Chain, h.Seq, base64.StdEncoding.EncodeToString(h.Hash[:]))
-	sig := append(keyID(name, key.Public().(ed25519.PublicKey)), ed25519.Sign(key, []byte(text))...)
-	return text + "\n— " + name + " " + base64.StdEncoding.EncodeToString(sig) + "\n"
-}
-
-func keyID(name string, key ed25519.PublicKey) []byte {
-	sum := sha256.Sum256(append([]byte(name+"\n\x01"), key...))
-	return append([]byte(nil), sum[:4]...)
-}
-
 // ParseCheckpoint verifies the message of a Checkpoint event with the host's
 // key and returns the head that it signs.
 func ParseCheckpoint(note string, key ed25519.PublicKey) (Head, error) {
-	var h Head
-	text, sigLine, ok := strings.Cut(note, "\n\n")
-	text += "\n"
-	lines := strings.Split(text, "\n")
-	if !ok || len(lines) != 4 || len(key) != ed25519.PublicKeySize {
-		return h, errors.New("journal: not a checkpoint")
+	h, err := events.ParseSignedHead(note)
+	if err != nil {
+		return Head{}, fmt.Errorf("journal: %w", err)
 	}
-	i := strings.LastIndexByte(lines[0], '/')
-	if i < 0 {
-		return h, errors.New("journal: a checkpoint without an origin")
+	if !h.SignedBy(key) {
+		return Head{}, errors.New("journal: a checkpoint that the host's key did not sign")
 	}
-	name := lines[0][:i]
-	rest, ok := strings.CutPrefix(strings.TrimSuffix(sigLine, "\n"), "— "+name+" ")
-	sig, err := base64.StdEncoding.DecodeString(rest)
-	if !ok || err != nil || len(sig) != 4+ed25519.SignatureSize ||
-		string(sig[:4]) != string(keyID(name, key)) || !ed25519.Verify(key, []byte(text), sig[4:]) {
-		return h, errors.New("journal: a checkpoint that the host's key did not sign")
-	}
-	h.Chain = lines[0][i+1:]
-	if h.Seq, err = strconv.ParseUint(lines[1], 10, 64); err != nil {
-		return h, fmt.Errorf("journal: checkpoint: %w", err)
-	}
-	hash, err := base64.StdEncoding.DecodeString(lines[2])
-	if err != nil || len(hash) != 32 {
-		return h, errors.New("journal: a checkpoint without a hash")
-	}
-	copy(h.Hash[:], hash)
-	return h, nil
+	return Head{h.Chain, h.Seq, h.Hash}, nil
 }

@@ -26,6 +26,8 @@ type chainState struct {
 	wait  []waiting       // for one in front of them, by number
 	ahead uint64          // the least number of those that the store keeps waiting; 0: none
 	seen  []events.Record // heads of the block that was looked at last
+
+	signer *signer // nil: not looked at yet
 }
 
 // adder is one transaction.
@@ -42,6 +44,7 @@ type adder struct {
 	w        *blockWriter
 	look     looker
 
+	hosts     events.HostKeys     // nil: the first one that a chain names is trusted
 	logged    bool                // blocks and alarms get their place in the log
 	refused   map[string]*refused // by host
 	lastAlarm *alarmEnd           // nil: not known yet
@@ -79,7 +82,7 @@ func (s *DB) begin(ctx context.Context, now time.Time) (*adder, error) {
 			return nil, fmt.Errorf("recorder: store: %w", err)
 		}
 	}
-	a.logged = true
+	a.logged, a.hosts = true, s.hosts
 	return a, nil
 }
 
@@ -105,6 +108,9 @@ func (a *adder) commit() (heads []Head, err error) {
 			return nil, fmt.Errorf("recorder: store: %w", err)
 		}
 		if err := a.keepWaiting(c); err != nil {
+			return nil, fmt.Errorf("recorder: store: %w", err)
+		}
+		if err := a.keepSigner(c); err != nil {
 			return nil, fmt.Errorf("recorder: store: %w", err)
 		}
 		if !c.moved {

@@ -73,7 +73,7 @@ func (a *adder) room(host string, size int) (full, keep bool, err error) {
 	had := a.refused[host]
 	if had == nil {
 		had = new(refused)
-		if err := a.one(`SELECT count(*), coalesce(sum(length(payload)), 0) FROM alarms WHERE host = ? AND time >= ? AND what IN ('changed', 'forked', 'unlinked', 'unreadable', 'damaged')`,
+		if err := a.one(`SELECT count(*), coalesce(sum(length(payload)), 0) FROM alarms WHERE host = ? AND time >= ? AND what IN ('changed', 'forked', 'unlinked', 'unreadable', 'damaged', 'forged')`,
 			[]any{host, a.day().UnixNano()}, &had.n, &had.bytes); err != nil {
 			return false, false, err
 		}

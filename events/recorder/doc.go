@@ -28,13 +28,15 @@ type Head struct {
 
 // Alarm is something that should never be seen in a sound chain.
 type Alarm struct {
-	ID     int64     `json:"id"` // from 1, without gaps
-	Time   time.Time `json:"time"`
-	Host   string    `json:"host"`
-	Chain  string    `json:"chain"`
-	Seq    uint64    `json:"seq"`
-	What   string    `json:"what"` // changed, forked, unlinked, gap, late, second-chain, unreadable, undecodable, damaged, limit
-	Detail string    `json:"detail"`
+	ID    int64     `json:"id"` // from 1, without gaps
+	Time  time.Time `json:"time"`
+	Host  string    `json:"host"`
+	Chain string    `json:"chain"`
+	Seq   uint64    `json:"seq"`
+	// What: changed, forked, unlinked, gap, late, second-chain, unreadable, undecodable, damaged, limit, silent,
+	// unsigned, forged, unknown-key, other-key, two-hosts.
+	What   string `json:"what"`
+	Detail string `json:"detail"`
 }
 
 // Store keeps verified records. Methods may be called from many goroutines and

@@ -37,6 +37,9 @@ type span struct {
 // index notes what a new record says of its session. What cannot be decoded is
 // an alarm, never an error: one host's nonsense must not stop the others.
 func (a *adder) index(c *chainState, r *events.Record) error {
+	if err := a.signature(c, r); err != nil {
+		return err
+	}
 	f, err := a.look.facts(r)
 	if err != nil {
 		if err := a.alarm(c.Host, r, "undecodable", err.Error()); err != nil || r.Session == "" {

@@ -123,6 +123,12 @@ CREATE TABLE subjects ( -- whose rows a statement was shown
 	PRIMARY KEY (name, key, session, statement)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX subjects_session ON subjects (session);
+`}, {sql: `
+CREATE TABLE signers ( -- of what hosts signed of their chains: see signed.go
+	host TEXT NOT NULL, chain TEXT NOT NULL, key BLOB NOT NULL,
+	seq INTEGER NOT NULL, since INTEGER NOT NULL, due INTEGER NOT NULL, -- ns
+	PRIMARY KEY (host, chain)
+) STRICT;
 `}}
 
 // migrate brings a store to the newest schema. Unless check, where there is one,

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/ocsf"
 )
 
@@ -13,6 +14,7 @@ type DB struct {
 	db     *sql.DB
 	kind   *dialect
 	glance ocsf.Glancer
+	hosts  events.HostKeys // nil: see Trust
 }
 
 // dialect is what kinds of databases do each in their own way. All other SQL is the

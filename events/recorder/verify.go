@@ -21,7 +21,8 @@ type Fault struct {
 	Seq   uint64 `json:"seq"`
 	// What: removed, changed, reordered, inserted, cut (removed from the end),
 	// hidden (not among its session's records), misstated (its session's line in
-	// the list is not what the records say), invented (a line without records;
+	// the list is not what the records say), forged or
+	// unsigned (by the host), invented (a line without records;
 	// Chain is ""), or altered (the store's file; Host is "" too).
 	What   string `json:"what"`
 	Detail string `json:"detail"`
@@ -42,6 +43,8 @@ type ChainReport struct {
 	Last    uint64 `json:"last"`
 	Hash    string `json:"hash"` // of the last record, hex: keep it to have the next Verify find a cut
 	Waiting uint64 `json:"waiting,omitempty"`
+	Signed  uint64 `json:"signed"`           // the newest record that the host signed; 0: none
+	Signer  string `json:"signer,omitempty"` // the key that it did it with: see events.HostKeyLine
 }
 
 // Report is the result of Verify. It is sound when there are no Faults.
@@ -58,6 +61,8 @@ type Noted struct {
 	Heads []Head
 	Alarm *AlarmHead // nil: nothing was noted
 	Log   *Logged    // the transparency log; nil: it is not looked at
+	// Keys are those of the hosts; nil: the first one that a chain names is trusted.
+	Keys events.HostKeys
 }
 
 const reportedAlarms = 1000
@@ -107,7 +112,7 @@ func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 	}
 	keys := slices.SortedFunc(maps.Keys(ends), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	for i, k := range keys {
-		w := walker{ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, look: looker{glance: &s.glance}}
+		w := walker{ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, look: looker{glance: &s.glance}, signs: newSignatures(noted.Keys, k[0])}
 		for _, h := range expect {
 			if h.Host == w.host && h.Chain == w.chain {
 				w.expect[h.Seq] = h.Hash
@@ -197,6 +202,7 @@ type walker struct {
 	expect      map[uint64][32]byte
 	late        map[uint64]bool // records that came late
 	look        looker
+	signs       signatures
 
 	rep   ChainReport
 	prev  [32]byte
@@ -231,6 +237,7 @@ func (w *walker) walk() (ChainReport, error) {
 		}
 	}
 	w.rep.Hash = hex.EncodeToString(w.prev[:])
+	w.signs.end(w)
 	switch last := w.rep.Last; {
 	case !w.end.listed:
 		w.bad(1, "inserted", "the store's list of chains does not have this one")
@@ -273,6 +280,9 @@ func (w *walker) record(r *events.Record) error {
 	}
 	if h, ok := w.expect[r.Seq]; ok && h != r.Hash {
 		w.bad(r.Seq, "changed", "its hash is %x, and was noted as %x", r.Hash, h)
+	}
+	if w.fault == nil {
+		w.signs.record(w, r)
 	}
 	w.rep.Last, w.prev = r.Seq, r.Hash
 	return nil
