@@ -11,6 +11,7 @@
  */
 #include "headers/guard.h"
 #include "headers/address.h"
+#include "headers/local.h"
 #include "headers/tell.h"
 
 #define AF_UNIX_NAME sizeof(__u16) /* offset of sun_path */
@@ -40,14 +41,6 @@ extern int bpf_sock_addr_set_sun_path(struct bpf_sock_addr_kern *ctx, const __u8
 				      __u32 path__sz) __ksym;
 
 TRIE(paths, struct path, __u32, 4096);
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct local);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} locals SEC(".maps");
 
 char __license[] SEC("license") = "GPL";
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/intercept/redirect"
 )
 
 // sockets checks that file permissions keep the covered from the unix sockets
@@ -20,6 +21,9 @@ import (
 func (l *findings) sockets(cfg *config.Config, c *cover, agents []process) {
 	if slices.ContainsFunc(cfg.Resources, func(r config.Resource) bool { return len(r.Unix) > 0 }) {
 		l.held(cfg, c)
+		if err := redirect.HaveStream(); err != nil {
+			l.note("unix listener", err.Error(), "where agents of one network namespace do not trust each other, use TCP addresses or add bpf to lsm= of the kernel's command line (docs/threat-model.md)")
+		}
 	}
 	who := accounts(cfg, c, agents)
 	for _, r := range cfg.Resources {

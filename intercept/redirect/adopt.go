@@ -92,7 +92,7 @@ func (g *Guard) Adopt(fds []int) (missing *Listeners, err error) {
 	}
 	known := passages{}
 	for _, fd := range fds {
-		if err := known.add(fd, g.cfg.Port); err != nil {
+		if err := g.add(known, fd); err != nil {
 			return nil, err
 		}
 		// net.core.somaxconn of its namespace is the bound.
@@ -104,7 +104,7 @@ func (g *Guard) Adopt(fds []int) (missing *Listeners, err error) {
 	missing = &Listeners{}
 	err = missing.open(g.cfg.Port, g.unixPassage(), known[cookie])
 	if err == nil {
-		err = known.addAll(missing, g.cfg.Port)
+		err = g.addAll(known, missing)
 	}
 	if err == nil {
 		err = g.enter(known)

@@ -58,6 +58,25 @@ var unixHooks = []hook{
 	{bpf.UnixProgConnectUnix, ebpf.AttachCgroupUnixConnect, last},
 }
 
+// streamHooks are there where bpf is among the kernel's security modules. They are
+// no cgroup's, but everybody's.
+var streamHooks = []hook{{bpf.StreamProgStream, ebpf.AttachLSMMac, anywhere}}
+
+// allHooks are those of every kernel.
+func allHooks() []hook { return slices.Concat(hooks, unixHooks, streamHooks) }
+
+// haveHooks are those of this kernel.
+func haveHooks() []hook {
+	have := hooks
+	if haveUnix() == nil {
+		have = slices.Concat(have, unixHooks)
+		if haveStream() == nil {
+			have = slices.Concat(have, streamHooks)
+		}
+	}
+	return have
+}
+
 // Flags of BPF_LINK_CREATE and BPF_PROG_QUERY, linux/bpf.h.
 const (
 	fBefore         = 1 << 3 // kernel 6.17 for cgroups: before all others
@@ -76,7 +95,7 @@ func (h hook) install(dir, root string, rootID uint64, prog *ebpf.Program) error
 	if l, err := link.LoadPinnedLink(pin, nil); err == nil {
 		defer l.Close()
 		info, err := l.Info()
-		if err == nil && info.Cgroup() != nil && info.Cgroup().CgroupId == rootID {
+		if err == nil && !h.everybodys() && info.Cgroup() != nil && info.Cgroup().CgroupId == rootID {
 			if err := l.Update(prog); err != nil {
 				return fmt.Errorf("update %s: %w", h.name, err)
 			}
@@ -104,6 +123,10 @@ func (h hook) install(dir, root string, rootID uint64, prog *ebpf.Program) error
 	return nil
 }
 
+// everybodys reports a hook that no cgroup has. Its link can't be updated: a new
+// one takes its place.
+func (h hook) everybodys() bool { return h.attach == ebpf.AttachLSMMac }
+
 // spare is where a link is pinned that is about to take the pin's place.
 func (h hook) spare(dir string) string { return filepath.Join(dir, linkSparePrefix+h.name) }
 
@@ -118,6 +141,9 @@ func (h hook) unspare(dir string) error {
 
 // link attaches prog, first as near to its place as the kernel can put it.
 func (h hook) link(root string, prog *ebpf.Program) (link.Link, error) {
+	if h.everybodys() {
+		return link.AttachLSM(link.LSMOptions{Program: prog})
+	}
 	f, err := os.Open(root)
 	if err != nil {
 		return nil, err
@@ -191,7 +217,7 @@ func (h hook) attached(dir, root string, rootID uint64) error {
 	}
 	defer l.Close()
 	info, err := l.Info()
-	if err != nil {
+	if err != nil || h.everybodys() {
 		return err
 	}
 	if cg := info.Cgroup(); cg == nil || cg.CgroupId != rootID {

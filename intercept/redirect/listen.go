@@ -49,7 +49,7 @@ func (g *Guard) ListenIn(ns *os.File) (*Listeners, error) {
 	})
 	known := passages{}
 	if err == nil {
-		err = known.addAll(p, g.cfg.Port)
+		err = g.addAll(known, p)
 	}
 	if err == nil {
 		err = g.enter(known)
@@ -65,13 +65,13 @@ func (g *Guard) ListenIn(ns *os.File) (*Listeners, error) {
 // network namespace.
 type passages map[uint64]*bpf.GuardListener
 
-func (all passages) addAll(p *Listeners, port uint16) error {
+func (g *Guard) addAll(all passages, p *Listeners) error {
 	for _, l := range p.all() {
 		rc, err := l.SyscallConn()
 		if err != nil {
 			return err
 		}
-		cerr := rc.Control(func(fd uintptr) { err = all.add(int(fd), port) })
+		cerr := rc.Control(func(fd uintptr) { err = g.add(all, int(fd)) })
 		if err := errors.Join(cerr, err); err != nil {
 			return err
 		}
@@ -79,14 +79,14 @@ func (all passages) addAll(p *Listeners, port uint16) error {
 	return nil
 }
 
-func (all passages) add(fd int, port uint16) error {
-	p, err := LookAtListener(fd, port)
+func (g *Guard) add(all passages, fd int) error {
+	p, err := LookAtListener(fd, g.cfg.Port)
 	if err != nil {
 		return err
 	}
 	e := all[p.Netns]
 	if e == nil {
-		e = &bpf.GuardListener{Port: port}
+		e = &bpf.GuardListener{Port: g.cfg.Port}
 		all[p.Netns] = e
 	}
 	switch p.Family {
@@ -99,6 +99,7 @@ func (all passages) add(fd int, port uint16) error {
 		var at unix.Sockaddr
 		if at, err = unix.Getsockname(fd); err == nil {
 			copy(e.Local[1:], at.(*unix.SockaddrUnix).Name[1:])
+			err = g.ownListener(fd)
 		}
 	}
 	if err != nil {

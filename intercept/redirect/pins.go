@@ -50,7 +50,7 @@ func unpin(dir string) error {
 		return err
 	}
 	names := []string{}
-	for _, h := range slices.Concat(hooks, unixHooks) {
+	for _, h := range allHooks() {
 		names = append(names, h.name)
 	}
 	slices.Reverse(names)

@@ -13,7 +13,7 @@ import (
 
 // sidePassage is SIDE_PASSAGE of the programs: the record came with an accepted
 // socket.
-const sidePassage = 2
+const sidePassage = uint32(bpf.StreamSideSIDE_PASSAGE)
 
 // Record returns who made an accepted connection, from the kernel's own map:
 // what Facts tells the daemon, for a loader that takes nobody's word. fd is a

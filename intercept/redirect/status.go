@@ -65,11 +65,7 @@ func status(pins string) (s Status, err error) {
 		return s, err
 	}
 	s.Up = true
-	installed := hooks
-	if HaveUnix() == nil {
-		installed = slices.Concat(hooks, unixHooks)
-	}
-	for _, h := range installed {
+	for _, h := range haveHooks() {
 		p := ProgramStatus{Name: h.name, Attached: true}
 		if err := h.attached(dir, s.Root, rootID); err != nil {
 			s.Up, p.Attached, p.Problem = false, false, err.Error()

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"sallyport.dev/sallyport/bpf"
 	"sallyport.dev/sallyport/intercept/redirect"
 )
 
@@ -222,6 +224,46 @@ func TestUnixSocketLandsInThePassage(t *testing.T) {
 				t.Errorf("with a daemon again: %+v", d)
 			}
 		})
+	}
+}
+
+// A client that was turned to an address, which somebody else has by the time that
+// it is looked up, gets nobody: only the listener counts.
+func TestUnixListenerCountsAndNotItsAddress(t *testing.T) {
+	needUnix(t)
+	if err := redirect.HaveStream(); err != nil {
+		t.Skip(err)
+	}
+	const path = "/run/sallyport-test/db"
+	cfg := config(t)
+	cfg.Unix.Protected = []string{path}
+	p := open(t, cfg)
+	if d := ask[dialled](t, guarded, "dial-unix", path); d.ReadErr != "" {
+		t.Fatalf("%+v", d)
+	}
+	seen := attempts(t, p.Guard)
+	other := "@sallyport.passage." + strings.Repeat("e", 32)
+	unixServer(t, other)
+	listeners, err := ebpf.LoadPinnedMap(filepath.Join(p.Pins(), bpf.GuardMapListeners), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listeners.Close()
+	var netns uint64
+	var at bpf.GuardListener
+	for all := listeners.Iterate(); all.Next(&netns, &at); {
+		copy(at.Local[1:], other[1:])
+		if err := listeners.Put(netns, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := ask[dialled](t, guarded, "dial-unix", path); !d.refused() {
+		t.Errorf("turned to who has the address: %+v", d)
+	}
+	expect(t, seen, redirect.ReasonNoListener)
+	// Whom nobody turns, nobody hinders.
+	if d := ask[dialled](t, guarded, "dial-unix", other); d.Line != "direct" {
+		t.Errorf("%+v", d)
 	}
 }
 

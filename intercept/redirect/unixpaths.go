@@ -147,14 +147,6 @@ func (g *Guard) loadUnix(progs *bpf.UnixPrograms, opts *ebpf.CollectionOptions) 
 	return nil
 }
 
-// hooks are those that this kernel has.
-func (g *Guard) hooks() []hook {
-	if g.unix == nil {
-		return hooks
-	}
-	return slices.Concat(hooks, unixHooks)
-}
-
 // unixPassage reports whether a passage listens for unix sockets too.
 func (g *Guard) unixPassage() bool { return g.unix != nil && len(g.cfg.Unix.Protected) > 0 }
 

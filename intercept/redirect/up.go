@@ -136,14 +136,19 @@ func up(cfg Config) (_ *Guard, err error) {
 		return nil, err
 	}
 	defer local.Close()
+	var stream bpf.StreamPrograms
+	if err := g.loadStream(&stream, opts); err != nil {
+		return nil, err
+	}
+	defer stream.Close()
 	if err := g.loadVeth(opts); err != nil {
 		return nil, err
 	}
 	if err := g.fill(); err != nil {
 		return nil, err
 	}
-	byName := programs(&progs, &local)
-	for _, h := range g.hooks() {
+	byName := programs(&progs, &local, &stream)
+	for _, h := range haveHooks() {
 		if err := h.install(dir, root, rootID, byName[h.name]); err != nil {
 			return nil, err
 		}
@@ -237,7 +242,7 @@ func (g *Guard) fill() error {
 	return g.trust(uint32(os.Getpid()), bpf.GuardRoleROLE_LOADER, 0, 0)
 }
 
-func programs(p *bpf.GuardPrograms, u *bpf.UnixPrograms) map[string]*ebpf.Program {
+func programs(p *bpf.GuardPrograms, u *bpf.UnixPrograms, s *bpf.StreamPrograms) map[string]*ebpf.Program {
 	return map[string]*ebpf.Program{
 		bpf.GuardProgBind4: p.Bind4, bpf.GuardProgBind6: p.Bind6,
 		bpf.GuardProgSockOps: p.SockOps, bpf.GuardProgFacts: p.Facts,
@@ -252,6 +257,7 @@ func programs(p *bpf.GuardPrograms, u *bpf.UnixPrograms) map[string]*ebpf.Progra
 		bpf.UnixProgGetsocknameUnix: u.GetsocknameUnix,
 		bpf.UnixProgConnectUnix:     u.ConnectUnix,
 		bpf.UnixProgSendmsgUnix:     u.SendmsgUnix,
+		bpf.StreamProgStream:        s.Stream,
 	}
 }
 

@@ -57,6 +57,7 @@ func asInit() {
 		{"tmpfs", "/run", "tmpfs"},
 		{"cgroup2", "/sys/fs/cgroup", "cgroup2"},
 		{"bpf", "/sys/fs/bpf", "bpf"},
+		{"securityfs", "/sys/kernel/security", "securityfs"},
 	} {
 		if err := unix.Mount(m[0], m[1], m[2], 0, ""); err != nil {
 			fmt.Println("mount", m[1], err)
