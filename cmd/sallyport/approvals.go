@@ -22,6 +22,7 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/policy/approval"
+	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
 func init() { commands = append(commands, approvalsCmd) }
@@ -59,7 +60,7 @@ func approvalsLs() *cobra.Command {
   sudo sallyport approvals ls --all --json | jq '.[].id'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := askApprovals(cmd, &approvalAsk{Do: "list", All: all})
+			a, err := askApprovals(cmd, &desk.Ask{Do: desk.List, All: all})
 			if err != nil {
 				return err
 			}
@@ -94,7 +95,7 @@ func approvalsShow() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeApproval,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := askApprovals(cmd, &approvalAsk{Do: "show", ID: args[0]})
+			a, err := askApprovals(cmd, &desk.Ask{Do: desk.Show, ID: args[0]})
 			if err != nil {
 				return err
 			}
@@ -196,7 +197,7 @@ func usesText(e *approval.Entry) string {
 
 // askApprovals asks the running sallyport; question and answer are in files of
 // memory, so that the loader reads neither.
-func askApprovals(cmd *cobra.Command, q *approvalAsk) (*approvalAnswer, error) {
+func askApprovals(cmd *cobra.Command, q *desk.Ask) (*desk.Answer, error) {
 	cfg, err := commandConfig(cmd)
 	if err != nil {
 		return nil, err
@@ -209,7 +210,7 @@ func askApprovals(cmd *cobra.Command, q *approvalAsk) (*approvalAnswer, error) {
 	return askApprovalsOf(ctx, cfg, q)
 }
 
-func askApprovalsOf(ctx context.Context, cfg *config.Config, q *approvalAsk) (*approvalAnswer, error) {
+func askApprovalsOf(ctx context.Context, cfg *config.Config, q *desk.Ask) (*desk.Answer, error) {
 	b, err := json.Marshal(q)
 	if err != nil {
 		return nil, err
@@ -236,15 +237,15 @@ func askApprovalsOf(ctx context.Context, cfg *config.Config, q *approvalAsk) (*a
 	if _, err := receive(t, sayApprovals, loginTime+stepTime); err != nil {
 		return nil, err
 	}
-	a := &approvalAnswer{}
-	if err := json.NewDecoder(io.NewSectionReader(answer, 0, 1<<40)).Decode(a); err != nil || q.Do != "list" && len(a.Entries) != 1 {
+	a := &desk.Answer{}
+	if err := json.NewDecoder(io.NewSectionReader(answer, 0, 1<<40)).Decode(a); err != nil || q.Do != desk.List && len(a.Entries) != 1 {
 		return nil, errors.New("the running sallyport's answer is not understood: it is of another version")
 	}
 	return a, nil
 }
 
 func completeApproval(cmd *cobra.Command, args []string, prefix string) (ids []string, _ cobra.ShellCompDirective) {
-	if a, err := askApprovals(cmd, &approvalAsk{Do: "list"}); err == nil && len(args) == 0 {
+	if a, err := askApprovals(cmd, &desk.Ask{Do: desk.List}); err == nil && len(args) == 0 {
 		for i := range a.Entries {
 			if strings.HasPrefix(a.Entries[i].ID, prefix) {
 				ids = append(ids, render.Line(a.Entries[i].ID))

@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/approval"
+	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
 // decideTime is how long an approver has for the login.
@@ -55,7 +55,7 @@ in the record, with your name.`,
 }
 
 func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issuer string, asJSON bool) error {
-	a, err := askApprovals(cmd, &approvalAsk{Do: "show", ID: id})
+	a, err := askApprovals(cmd, &desk.Ask{Do: desk.Show, ID: id})
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issu
 	if err != nil {
 		return err
 	}
-	done, err := askApprovals(cmd, &approvalAsk{Do: verb, ID: id, Why: why, Token: token})
+	done, err := askApprovals(cmd, &desk.Ask{Do: verb, ID: id, Why: why, Token: token})
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,8 @@ func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issu
 }
 
 // approverIssuer finds where an approver logs in: at an issuer of those who may.
-func approverIssuer(all []config.ApprovalIssuer, e *approval.Entry, want string) (*config.ApprovalIssuer, error) {
-	var found []*config.ApprovalIssuer
+func approverIssuer(all []desk.Issuer, e *approval.Entry, want string) (*desk.Issuer, error) {
+	var found []*desk.Issuer
 	for i := range all {
 		is := &all[i]
 		if slices.ContainsFunc(e.By, func(a policy.Approver) bool { return a.Issuer == is.URL }) && (want == "" || want == is.URL) {

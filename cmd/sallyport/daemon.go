@@ -218,6 +218,7 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	defer cancel()
 	go d.keepCounts(ctx)
 	go d.sweepApprovals(ctx)
+	go d.answerOverNATS(ctx)
 	go d.watchJournal(ctx)
 	go d.recheck(ctx)
 	var why error

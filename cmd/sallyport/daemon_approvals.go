@@ -14,12 +14,12 @@ import (
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/policy/approval"
+	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
 const (
-	approvalTime    = 10 * time.Second // for a step to be on the record
-	sweepEvery      = 5 * time.Second
-	maxApprovalAsks = 256 << 10 // bytes of a question
+	approvalTime = 10 * time.Second // for a step to be on the record
+	sweepEvery   = 5 * time.Second
 )
 
 // openApprovals has the gate ask people. What was kept and can't be read is not
@@ -89,22 +89,6 @@ func approvers(a *config.Approvals) (identity.Verifier, error) {
 	return oidc.New(is, time.Now)
 }
 
-// approvalAsk is a question about approvals, by root's command.
-type approvalAsk struct {
-	Do    string `json:"do"` // "list", "show", or a decision
-	ID    string `json:"id,omitempty"`
-	All   bool   `json:"all,omitempty"`
-	Why   string `json:"why,omitempty"`
-	Token string `json:"token,omitempty"` // of the approver: the proof
-}
-
-// approvalAnswer is the answer to it.
-type approvalAnswer struct {
-	Entries []approval.Entry `json:"entries"`
-	// Issuers that approvers log in at.
-	Issuers []config.ApprovalIssuer `json:"issuers,omitempty"`
-}
-
 // answerApprovals answers a question that stands in one descriptor into the other.
 func (d *daemon) answerApprovals(o *order, fds []int) {
 	go func() {
@@ -121,50 +105,55 @@ func (d *daemon) answerApprovals(o *order, fds []int) {
 }
 
 func (d *daemon) approvalsAsked(from, to *os.File) error {
-	b, err := io.ReadAll(io.NewSectionReader(from, 0, maxApprovalAsks+1))
-	var q approvalAsk
-	if err != nil || len(b) > maxApprovalAsks || json.Unmarshal(b, &q) != nil {
-		return errors.New("what is asked is not understood: the running sallyport is of another version")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), bindTime)
-	defer cancel()
-	set := d.setting.Load()
-	a := approvalAnswer{Issuers: set.cfg.Approvals.Issuers}
-	var e approval.Entry
-	switch q.Do {
-	case "list":
-		a.Entries = d.approvals.List(q.All)
-	case "show":
-		e, err = d.approvals.Show(q.ID)
-		a.Entries = []approval.Entry{e}
-	case approval.Approve, approval.Deny, approval.Revoke:
-		var p *approval.Proof
-		if p, err = proofOf(ctx, set, q.Token); err == nil {
-			e, err = d.approvals.Decide(q.ID, q.Do, q.Why, p)
-			a.Entries = []approval.Entry{e}
-		}
-	default:
-		err = fmt.Errorf("%q is not known here: the running sallyport is of another version", q.Do)
-	}
+	b, err := io.ReadAll(io.NewSectionReader(from, 0, desk.MaxAsk+1))
 	if err != nil {
 		return err
 	}
-	for i := range a.Entries { // a proof is for the daemon
-		for j := range a.Entries[i].Decisions {
-			a.Entries[i].Decisions[j].Token = ""
-		}
+	q, err := desk.ParseAsk(b)
+	if err != nil {
+		return err
 	}
-	return json.NewEncoder(to).Encode(&a)
+	ctx, cancel := context.WithTimeout(context.Background(), bindTime)
+	defer cancel()
+	a, err := d.desk().Answer(ctx, q)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(to).Encode(a)
 }
 
-// proofOf verifies an approver's token.
-func proofOf(ctx context.Context, s *setting, raw string) (*approval.Proof, error) {
-	t, err := s.approvers.Verify(ctx, raw, "")
-	if err != nil {
-		return nil, fmt.Errorf("the approver is not proved: %w", err)
+// desk answers questions about approvals, whichever way they come.
+func (d *daemon) desk() *desk.Desk {
+	return &desk.Desk{
+		Book: d.approvals,
+		Issuers: func() (all []desk.Issuer) {
+			for _, i := range d.setting.Load().cfg.Approvals.Issuers {
+				all = append(all, desk.Issuer{URL: i.URL, Client: i.Client, Algorithms: i.Algorithms, Skew: i.Skew, Scopes: i.Scopes})
+			}
+			return all
+		},
+		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
+			set := d.setting.Load()
+			return desk.Prove(ctx, set.approvers, q.Token, set.cfg.Approvals.Person)
+		},
 	}
-	return &approval.Proof{
-		Issuer: t.Issuer, Subject: t.Subject, Claims: t.Claims, Issued: t.Issued, Token: raw,
-		Acting: len(t.Actors) > 0 || t.Cert != nil, Person: s.cfg.Approvals.Person(t.Issuer),
-	}, nil
+}
+
+// answerOverNATS answers what is asked there about approvals, where the configuration
+// lets it be asked.
+func (d *daemon) answerOverNATS(ctx context.Context) {
+	cfg := d.setting.Load().cfg
+	if !cfg.Evidence.NATS.Approvals {
+		return
+	}
+	for {
+		err := d.desk().Serve(ctx, d.evidence.conn, cfg.Host, d.log)
+		if err == nil || d.evidence.conn.IsClosed() {
+			return
+		}
+		d.alarms.raise("approvals", "nobody can decide over NATS (evidence.nats.approvals): "+err.Error())
+		if !pause(ctx, time.Minute) {
+			return
+		}
+	}
 }

@@ -17,6 +17,9 @@ const (
 	RoleHost     = "host"     // publishes this host's records, reads its own end of the stream
 	RoleRecorder = "recorder" // consumes all records, publishes receipts
 	RoleSIEM     = "siem"     // reads audit events, never transcripts, publishes nothing
+	// RoleApprovals asks this host about approvals and brings decisions, for a page
+	// of approvals; it reads and publishes nothing else.
+	RoleApprovals = "approvals"
 )
 
 // SeedFile returns where a role's seed stands below the server's Dir. The file

@@ -62,7 +62,8 @@ accounts {
       {nkey: {{.Host}}, permissions: {
         publish: {allow: ["sallyport.audit.{{.Name}}.>", "sallyport.transcript.{{.Name}}.>",
           "$JS.API.STREAM.INFO.SALLYPORT", "$JS.API.STREAM.MSG.GET.SALLYPORT"]},
-        subscribe: {allow: ["_INBOX_host.>", "sallyport.receipt.{{.Name}}"]}}}
+        subscribe: {allow: ["_INBOX_host.>", "sallyport.receipt.{{.Name}}", "sallyport.approvals.{{.Name}}"]},
+        allow_responses: {max: 1000, expires: "1m"}}}
     ]
     exports: [
       {stream: "sallyport.audit.>", accounts: [SIEM]},
@@ -71,7 +72,8 @@ accounts {
       {service: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.siem", response_type: stream, accounts: [SIEM]},
       {service: "$JS.API.CONSUMER.INFO.SALLYPORT.recorder", accounts: [RECORDER]},
       {service: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.recorder", response_type: stream, accounts: [RECORDER]},
-      {service: "$JS.ACK.SALLYPORT.recorder.>", accounts: [RECORDER]}
+      {service: "$JS.ACK.SALLYPORT.recorder.>", accounts: [RECORDER]},
+      {service: "sallyport.approvals.{{.Name}}", response_type: stream, accounts: [APPROVALS]}
       {{- range .Sinks}}
       {service: "$JS.API.CONSUMER.INFO.SALLYPORT.{{.}}", accounts: [SINK]},
       {service: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.{{.}}", response_type: stream, accounts: [SINK]},
@@ -91,6 +93,12 @@ accounts {
       {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.recorder"}, to: "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.recorder"},
       {service: {account: SALLYPORT, subject: "$JS.ACK.SALLYPORT.recorder.>"}}
     ]
+  }
+  APPROVALS {
+    users: [{nkey: {{.Approvals}}, permissions: {
+      publish: {allow: ["sallyport.approvals.{{.Name}}"]},
+      subscribe: {allow: ["_INBOX_approvals.>"]}}}]
+    imports: [{service: {account: SALLYPORT, subject: "sallyport.approvals.{{.Name}}"}}]
   }
   SIEM {
     users: [{nkey: {{.SIEM}}, permissions: {
@@ -190,7 +198,7 @@ func configure(o Options, setup nkeys.KeyPair) (string, error) {
 	if v["Setup"], err = setup.PublicKey(); err != nil {
 		return "", err
 	}
-	for field, role := range map[string]string{"Host": RoleHost, "Recorder": RoleRecorder, "SIEM": RoleSIEM, "Sink": RoleSink} {
+	for field, role := range map[string]string{"Host": RoleHost, "Recorder": RoleRecorder, "SIEM": RoleSIEM, "Sink": RoleSink, "Approvals": RoleApprovals} {
 		if v[field], err = userKey(o.Dir, role); err != nil {
 			return "", err
 		}
@@ -284,7 +292,7 @@ func authenticate(file string) ([]nats.Option, error) {
 		return nil, fmt.Errorf("jetstream: nkey seed %s: %w", file, err)
 	}
 	opts := []nats.Option{opt}
-	if role == RoleHost || role == RoleRecorder || role == RoleSIEM || role == RoleSink {
+	if role == RoleHost || role == RoleRecorder || role == RoleSIEM || role == RoleSink || role == RoleApprovals {
 		opts = append(opts, nats.CustomInboxPrefix("_INBOX_"+role))
 	}
 	return opts, nil

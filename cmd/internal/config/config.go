@@ -220,6 +220,8 @@ type NATS struct {
 	Listen      string `yaml:"listen"`      // loopback address of the embedded server
 
 	Sinks []string `yaml:"sinks,omitempty"` // that sallyport-recorder sink may read for
+	// Approvals: approvals may be asked about and decided over NATS.
+	Approvals bool `yaml:"approvals"`
 }
 
 var name = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
