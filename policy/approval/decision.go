@@ -81,6 +81,10 @@ func (p *Proof) proves(s *Subject, verb, why string, now time.Time) error {
 	return fourEyes(&s.Who, p)
 }
 
+// May reports whether a token is of one whom by names: who may see a request may
+// decide it, as far as four eyes let them.
+func May(by []policy.Approver, p *Proof) bool { return may(by, p) }
+
 // may reports whether a token is of one who may approve.
 func may(by []policy.Approver, p *Proof) bool {
 	return p.Issuer != "" && p.Subject != "" && slices.ContainsFunc(by, func(a policy.Approver) bool { return matches(&a, p) })

@@ -1,0 +1,241 @@
+package page
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"sallyport.dev/sallyport/events/jetstream"
+	"sallyport.dev/sallyport/intercept/identity/oidc"
+)
+
+// Settings of sallyport-recorder approvals: docs/approvals.md documents each field.
+type Settings struct {
+	NATS    string   `yaml:"nats"`     // address; default nats://127.0.0.1:4222
+	NKey    string   `yaml:"nkey"`     // nkey seed or .creds file
+	Hosts   []string `yaml:"hosts"`    // that are asked, as they are named in events
+	Listen  string   `yaml:"listen"`   // ip:port; without tls on loopback only
+	BaseURL string   `yaml:"base_url"` // as browsers reach the page
+	TLS     *TLS     `yaml:"tls"`
+	Issuers []Issuer `yaml:"issuers"`
+
+	base *url.URL
+}
+
+// TLS is what the page proves itself with.
+type TLS struct {
+	Cert string `yaml:"cert"` // PEM, with its chain
+	Key  string `yaml:"key"`  // PEM
+}
+
+// Issuer is an OpenID Connect issuer that people log in at: one of the hosts'
+// approvals.issuers, at the same client.
+type Issuer struct {
+	URL        string        `yaml:"url"`         // exactly as in the iss claim
+	Client     string        `yaml:"client"`      // with base_url and /callback as a redirect
+	SecretFile string        `yaml:"secret_file"` // of the client's secret; "" where it has none
+	Name       string        `yaml:"name"`        // as people read it; default the URL
+	Algorithms []string      `yaml:"algorithms"`  // signature algorithms; default RS256, ES256
+	Skew       time.Duration `yaml:"skew"`        // accepted clock skew; default 30s
+	Scopes     []string      `yaml:"scopes"`      // that are asked for, besides openid
+
+	secret string
+}
+
+// of is the issuer as tokens for the page are verified.
+func (is *Issuer) of() oidc.Issuer {
+	return oidc.Issuer{URL: is.URL, Audience: is.Client, Algorithms: is.Algorithms, Skew: is.Skew, MaxAge: 10 * time.Minute}
+}
+
+// Load reads and checks a file. Errors name file, line and remedy; there may be
+// several, joined. Relative paths are relative to the file.
+func Load(path string) (*Settings, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("approvals: %w", err)
+	}
+	s := &Settings{}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(s); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s:1: the file is empty", path)
+		}
+		return nil, yamlError(path, err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: holds more than one document", path)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, yamlError(path, err)
+	}
+	c := &check{path: path, doc: &doc}
+	c.settings(s)
+	return s, errors.Join(c.errs...)
+}
+
+var ofLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
+
+// yamlError puts file and line in front.
+func yamlError(path string, err error) error {
+	lines := []string{err.Error()}
+	var t *yaml.TypeError
+	if errors.As(err, &t) {
+		lines = t.Errors
+	}
+	var errs []error
+	for _, l := range lines {
+		if m := ofLine.FindStringSubmatch(l); m != nil {
+			errs = append(errs, fmt.Errorf("%s:%s: %s", path, m[1], m[2]))
+		} else {
+			errs = append(errs, fmt.Errorf("%s: %s", path, l))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type check struct {
+	path string
+	doc  *yaml.Node
+	errs []error
+}
+
+// bad notes what is wrong, with the line of the deepest part of at that is there.
+func (c *check) bad(why string, at ...any) {
+	n := c.doc.Content[0]
+	line := n.Line
+	for _, p := range at {
+		var next *yaml.Node
+		switch p := p.(type) {
+		case int:
+			if n.Kind == yaml.SequenceNode && p < len(n.Content) {
+				next = n.Content[p]
+				line = next.Line
+			}
+		case string:
+			for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+				if n.Content[i].Value == p {
+					line, next = n.Content[i].Line, n.Content[i+1]
+				}
+			}
+		}
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	c.errs = append(c.errs, fmt.Errorf("%s:%d: %s", c.path, line, why))
+}
+
+func (c *check) file(file *string, at ...any) {
+	if *file != "" && !filepath.IsAbs(*file) {
+		*file = filepath.Join(filepath.Dir(c.path), *file)
+	}
+	if _, err := os.Stat(*file); *file != "" && err != nil {
+		c.bad(fmt.Sprintf("%v: %v", at[len(at)-1], err), at...)
+	}
+}
+
+func (c *check) settings(s *Settings) {
+	if s.NATS == "" {
+		s.NATS = "nats://127.0.0.1:4222"
+	}
+	c.file(&s.NKey, "nkey")
+	if len(s.Hosts) == 0 {
+		c.bad("hosts: name the hosts whose requests are decided here", "hosts")
+	}
+	for i, h := range s.Hosts {
+		if !jetstream.ValidHost.MatchString(h) || slices.Contains(s.Hosts[:i], h) {
+			c.bad(fmt.Sprintf("host %q: must be a host's name, once", h), "hosts", i)
+		}
+	}
+	if a, err := netip.ParseAddrPort(s.Listen); err != nil {
+		c.bad(fmt.Sprintf("listen %q: must be an ip:port", s.Listen), "listen")
+	} else if s.TLS == nil && !a.Addr().IsLoopback() {
+		c.bad("listen: without tls it must be loopback, with a proxy before it that has TLS", "listen")
+	}
+	if t := s.TLS; t != nil {
+		if t.Cert == "" || t.Key == "" {
+			c.bad("tls: give cert and key", "tls")
+		}
+		c.file(&t.Cert, "tls", "cert")
+		c.file(&t.Key, "tls", "key")
+	}
+	c.base(s)
+	if len(s.Issuers) == 0 {
+		c.bad("issuers: name at least one, that the hosts have too (approvals.issuers)", "issuers")
+	}
+	seen := map[string]bool{}
+	for i := range s.Issuers {
+		c.issuer(&s.Issuers[i], i, seen)
+	}
+}
+
+func (c *check) base(s *Settings) {
+	u, err := url.Parse(strings.TrimSuffix(s.BaseURL, "/"))
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && !basePath.MatchString(u.Path):
+		c.bad(fmt.Sprintf("base_url %q: must be how browsers reach the page, like https://approvals.example.com", s.BaseURL), "base_url")
+	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) && s.TLS == nil:
+		s.base = u
+	default:
+		c.bad(fmt.Sprintf("base_url %q: must be https (http only on loopback, without tls)", s.BaseURL), "base_url")
+	}
+}
+
+var basePath = regexp.MustCompile(`^(/[a-zA-Z0-9_-][a-zA-Z0-9._-]*)+$`)
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (c *check) issuer(is *Issuer, i int, seen map[string]bool) {
+	at := func(why, key string) { c.bad(why, "issuers", i, key) }
+	u, err := url.Parse(is.URL)
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) || seen[is.URL] {
+		at(fmt.Sprintf("url %q: must be the issuer's URL (https; http only on loopback), once", is.URL), "url")
+	}
+	seen[is.URL] = true
+	if is.Client == "" {
+		at("client: required: that of the hosts' approvals.issuers", "client")
+	}
+	if is.Name == "" {
+		is.Name = is.URL
+	}
+	if len(is.Algorithms) == 0 {
+		is.Algorithms = []string{"RS256", "ES256"}
+	}
+	for _, a := range is.Algorithms {
+		if !slices.Contains(oidc.Algorithms(), a) {
+			at(fmt.Sprintf("algorithm %q: must be one of %s", a, strings.Join(oidc.Algorithms(), ", ")), "algorithms")
+		}
+	}
+	if is.Skew == 0 {
+		is.Skew = 30 * time.Second
+	}
+	if is.Skew < 0 || is.Skew > time.Minute {
+		at(fmt.Sprintf("skew %s: must be between 0 and 1m", is.Skew), "skew")
+	}
+	if is.SecretFile == "" {
+		return
+	}
+	c.file(&is.SecretFile, "issuers", i, "secret_file")
+	b, err := os.ReadFile(is.SecretFile)
+	if is.secret = strings.TrimSpace(string(b)); err == nil && is.secret == "" {
+		at("secret_file: is empty", "secret_file")
+	}
+}

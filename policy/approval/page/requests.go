@@ -1,0 +1,153 @@
+package page
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"regexp"
+	"slices"
+	"sync"
+
+	"sallyport.dev/sallyport/policy/approval"
+	"sallyport.dev/sallyport/policy/approval/desk"
+)
+
+var ownPath = regexp.MustCompile(`^/approvals(/[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}/ap-[a-z2-7]{20})?$`)
+
+// maxListed is how many requests are listed at once.
+const maxListed = 500
+
+// row is a request in the list.
+type row struct {
+	Host string
+	approval.Entry
+}
+
+// list shows what the person who has logged in may decide.
+func (p *Page) list(w http.ResponseWriter, r *http.Request) {
+	s := p.sessions.of(r)
+	if s == nil {
+		p.needLogin(w, r)
+		return
+	}
+	all := r.URL.Query().Get("all") == "1"
+	var mu sync.Mutex
+	var rows []row
+	var away []string
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 16)
+	for _, host := range p.set.Hosts {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			a, err := p.hosts.Ask(r.Context(), host, &desk.Ask{Do: desk.List, All: all})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				p.log.Warn("a host can't be asked", "host", host, "error", err)
+				away = append(away, err.Error())
+				return
+			}
+			for _, e := range a.Entries {
+				if approval.May(e.By, &s.proof) {
+					rows = append(rows, row{host, e})
+				}
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(away)
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.ID, b.ID)) })
+	n := len(rows)
+	rows = rows[:min(n, maxListed)]
+	p.render(w, r, "list.html", view{Title: "Requests for approval", Body: map[string]any{"Rows": rows, "More": n - len(rows), "Away": away, "All": all}})
+}
+
+var errNone = errors.New("there is no such request, or none that you may decide")
+
+// entry returns a request that a person may decide, as they are to see it. That it was
+// seen is on the record then. The answer tells which issuers the host knows.
+func (p *Page) entry(ctx context.Context, s *session, host, id string) (*approval.Entry, *desk.Answer, int, error) {
+	if !slices.Contains(p.set.Hosts, host) || !requestID.MatchString(id) {
+		return nil, nil, http.StatusNotFound, errNone
+	}
+	for _, do := range []string{desk.List, desk.Show} { // nobody has "seen" what they may not see
+		a, err := p.hosts.Ask(ctx, host, &desk.Ask{Do: do, ID: id})
+		var no *desk.Refused
+		if errors.As(err, &no) && no.Text == approval.ErrUnknown.Error() {
+			return nil, nil, http.StatusNotFound, errNone
+		}
+		if err != nil {
+			status, err := ofHost(err)
+			return nil, nil, status, err
+		}
+		if !approval.May(a.Entries[0].By, &s.proof) {
+			return nil, nil, http.StatusNotFound, errNone
+		}
+		if do == desk.Show {
+			return &a.Entries[0], a, 0, nil
+		}
+	}
+	return nil, nil, http.StatusNotFound, errNone
+}
+
+// request is what the page of one is made of.
+type request struct {
+	Host, Path, Digest string
+	*approval.Entry
+	Signed   string // all that is signed, as JSON
+	Verbs    []string
+	Verb     string
+	Why      string
+	LeastWhy int
+	MostWhy  int
+	Wrong    string // with what was sent
+}
+
+func describe(host string, e *approval.Entry) (*request, error) {
+	d, err := e.Digest()
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(&e.Subject, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	q := &request{
+		Host: host, Path: "/approvals/" + host + "/" + e.ID, Digest: hex.EncodeToString(d[:]), Entry: e, Signed: string(b),
+		LeastWhy: approval.LeastWhy, MostWhy: approval.MostWhy,
+	}
+	switch e.State {
+	case "pending":
+		q.Verbs = []string{approval.Approve, approval.Deny}
+		if len(e.Decisions) > 0 { // of two of whom one has approved
+			q.Verbs = append(q.Verbs, approval.Revoke)
+		}
+	case "approved":
+		q.Verbs = []string{approval.Revoke}
+	}
+	return q, nil
+}
+
+func (p *Page) show(w http.ResponseWriter, r *http.Request) {
+	s := p.sessions.of(r)
+	if s == nil {
+		p.needLogin(w, r)
+		return
+	}
+	host := r.PathValue("host")
+	e, _, status, err := p.entry(r.Context(), s, host, r.PathValue("id"))
+	if err != nil {
+		p.fail(w, r, status, err)
+		return
+	}
+	q, err := describe(host, e)
+	if err != nil {
+		p.fail(w, r, http.StatusInternalServerError, err)
+		return
+	}
+	p.render(w, r, "request.html", view{Title: "Request " + e.ID, Body: q})
+}
