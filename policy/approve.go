@@ -72,6 +72,8 @@ type Exact struct {
 	Names []string
 	// Settings are those by which the texts of values are understood, name=value.
 	Settings []string
+	// Comments are what stands in the text's comments: its author's words.
+	Comments []string
 }
 
 // Parameter is a bound one.
@@ -104,6 +106,8 @@ type Standing struct {
 	Until time.Time // of a request that waits: how long it does
 	Why   string    // of one that was denied: what the approver said
 	Rule  string    // that asks
+	// Fresh are the IDs of the requests that were made by this very question.
+	Fresh []string
 }
 
 // ApprovalState is what became of a request for approval. Zero waits.
@@ -221,6 +225,9 @@ func (g *Gate) approve(ctx context.Context, r *Request, engine *Engine, eval Eva
 			}
 		}
 		ids, open, err := g.consume(ctx, r, need, now)
+		if err == nil {
+			err = g.estimate(ctx, r, open)
+		}
 		switch {
 		case errors.Is(err, ErrUnrecorded):
 			return Evaluation{}, nil, err

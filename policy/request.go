@@ -159,6 +159,9 @@ type Request struct {
 	// Under are the approvals under which what it goes on with was opened. Not nil:
 	// a PrepareReq of something that was, which runs if they are still enough.
 	Under *Cover
+	// Estimate tells how much the statement is about, in bounded time, and changes
+	// nothing; nil: nobody can tell.
+	Estimate func(context.Context) Estimate
 	// OnHold is told that the request waits for an approval. What it returns ends
 	// when the client waits no more (its cause is one of the errors for that), and
 	// done is called at the end of the wait. nil: it never waits.

@@ -147,7 +147,7 @@ func showApproval(w io.Writer, e *approval.Entry) error {
 	for _, s := range e.What.Settings {
 		line("setting", "%s", s)
 	}
-	line("it says", "%s (not proved)", strings.TrimSpace(fmt.Sprintf("%s %s", e.Says.Application, e.Says.Justification)))
+	showKnown(line, e)
 	for _, d := range e.Decisions {
 		line(d.Verb, "by %s of %s at %s: %s", d.Subject, d.Issuer, d.At.Local().Format(time.RFC3339), d.Why)
 	}

@@ -50,6 +50,10 @@ type Entry struct {
 	Seen      bool       `json:"seen"` // by somebody who may decide
 	Decisions []Decision `json:"decisions,omitempty"`
 	End       string     `json:"end,omitempty"` // why it has ended
+
+	// What an approver may want to know besides; no decision is bound to it.
+	Estimate *policy.Estimate `json:"estimate,omitempty"` // nil: not there yet
+	History  *History         `json:"history,omitempty"`  // of Show only
 }
 
 // entry is what a Book has of one.
@@ -63,11 +67,16 @@ type entry struct {
 	decisions []Decision
 	end       string
 	size      int
+	shape     string // see shapeOf
+	estimate  *policy.Estimate
 	decided   chan struct{} // closed when it waits no more
 }
 
 func (e *entry) view() Entry {
-	return Entry{e.Subject, e.state.String(), e.left, e.ends, e.seen, slices.Clone(e.decisions), e.end}
+	return Entry{
+		Subject: e.Subject, State: e.state.String(), Left: e.left, Ends: e.ends, Seen: e.seen, Decisions: slices.Clone(e.decisions), End: e.end,
+		Estimate: e.estimate,
+	}
 }
 
 // live: it waits, may be used, or is denied for now.
@@ -95,6 +104,8 @@ type Book struct {
 	ended []*entry // oldest first
 	held  map[string]*share
 	all   share
+
+	history history
 	// compactAt is the size of the log from which on it is written anew.
 	compactAt int64
 }
@@ -144,6 +155,7 @@ func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, o
 	defer b.mu.Unlock()
 	now := b.clock()
 	var use []*entry
+	var fresh []string
 	for i := range asked {
 		a := &asked[i]
 		sum := Key(a)
@@ -153,6 +165,7 @@ func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, o
 			if e, err = b.ask(a, key, now); err != nil {
 				return nil, nil, err
 			}
+			fresh = append(fresh, e.ID)
 		}
 		if e.state == policy.Approved && !slices.Contains(use, e) {
 			use = append(use, e)
@@ -162,6 +175,7 @@ func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, o
 		}
 	}
 	if open != nil {
+		open.Fresh = fresh
 		return nil, open, nil
 	}
 	for _, e := range use {
@@ -216,7 +230,7 @@ func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
 	if err := b.step(events.ApprovalRequest, "requested", e, now, e.left, nil); err != nil {
 		return nil, err
 	}
-	if err := b.write(&change{Do: doAsk, Subject: s, At: now}); err != nil {
+	if err := b.write(&change{Do: doAsk, Subject: s, At: now, Shape: shapeOf(a)}); err != nil {
 		return nil, err
 	}
 	return b.byID[s.ID], nil
@@ -375,7 +389,18 @@ func (b *Book) Show(id string) (Entry, error) {
 	}
 	v := e.view()
 	v.State = b.stateOf(e, now).String()
+	v.History = b.history.of(e)
 	return v, nil
+}
+
+// Note implements policy.Noter.
+func (b *Book) Note(id string, e policy.Estimate) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if x := b.byID[id]; x == nil || x.state != policy.Awaited || x.estimate != nil {
+		return nil
+	}
+	return b.write(&change{Do: doNote, IDs: []string{id}, Estimate: &e, At: b.clock()})
 }
 
 // Own returns how a request stands to who made it.

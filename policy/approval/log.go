@@ -27,6 +27,10 @@ type change struct {
 	Seen     bool                 `json:"seen,omitempty"`
 
 	Decisions []Decision `json:"decisions,omitempty"`
+
+	Shape    string           `json:"shape,omitempty"`
+	Estimate *policy.Estimate `json:"estimate,omitempty"`
+	History  *kept            `json:"history,omitempty"` // of doTally
 }
 
 const (
@@ -35,7 +39,9 @@ const (
 	doDecide = "decide"
 	doUse    = "use"
 	doEnd    = "end"
+	doNote   = "note"
 	doKeep   = "keep" // one entry as a whole, of a log that was written anew
+	doTally  = "tally"
 )
 
 // write makes a change durable and then has it count. mu is held.
@@ -80,8 +86,15 @@ func (b *Book) apply(c *change) error {
 	if c.At.After(b.last) {
 		b.last = c.At
 	}
-	if c.Do == doAsk || c.Do == doKeep {
+	switch c.Do {
+	case doAsk, doKeep:
 		return b.put(c)
+	case doTally:
+		if c.History == nil {
+			return errors.New("it holds no history")
+		}
+		b.history.put(c.History)
+		return nil
 	}
 	if len(c.IDs) == 0 {
 		return errors.New("it names no request")
@@ -103,7 +116,7 @@ func (b *Book) put(c *change) error {
 	if s == nil || s.ID == "" || s.Key == "" || b.byID[s.ID] != nil {
 		return errors.New("it holds no request, or one that is there")
 	}
-	e := &entry{Subject: *s, left: s.Uses, ends: s.Until, decided: make(chan struct{})}
+	e := &entry{Subject: *s, left: s.Uses, ends: s.Until, decided: make(chan struct{}), shape: c.Shape, estimate: c.Estimate}
 	if c.Do == doKeep {
 		e.state, e.left, e.ends, e.seen, e.end, e.decisions = c.State, c.Left, c.Ends, c.Seen, c.Why, c.Decisions
 	}
@@ -118,6 +131,9 @@ func (b *Book) put(c *change) error {
 	one := b.share(e.Who.Workload)
 	one.n, one.bytes, b.all.n, b.all.bytes = one.n+1, one.bytes+e.size, b.all.n+1, b.all.bytes+e.size
 	b.byKey[s.Key] = e
+	if c.Do == doAsk {
+		b.history.count(e, c.At, func(t *Tally) { t.Asked++ })
+	}
 	switch e.state {
 	case policy.Awaited:
 	case policy.Approved, policy.Denied:
@@ -132,6 +148,8 @@ func (b *Book) applyTo(e *entry, c *change) error {
 	switch c.Do {
 	case doSee:
 		e.seen = true
+	case doNote:
+		e.estimate = c.Estimate
 	case doDecide:
 		if c.Decision == nil {
 			return errors.New("it holds no decision")
@@ -142,6 +160,7 @@ func (b *Book) applyTo(e *entry, c *change) error {
 		if e.state != policy.Approved || e.Uses > 0 && e.left < 1 {
 			return errors.New("it uses what is not there to be used")
 		}
+		b.history.count(e, c.At, func(t *Tally) { t.Ran++ })
 		if e.Uses > 0 {
 			if e.left--; e.left == 0 {
 				b.finish(e, policy.Consumed)
@@ -149,6 +168,13 @@ func (b *Book) applyTo(e *entry, c *change) error {
 		}
 	case doEnd:
 		e.end = c.Why
+		b.history.count(e, c.At, func(t *Tally) {
+			if c.State == policy.Withdrawn {
+				t.Withdrawn++
+			} else {
+				t.Expired++
+			}
+		})
 		b.finish(e, c.State)
 	default:
 		return errors.New("its kind is not known")
@@ -160,8 +186,10 @@ func (b *Book) applyTo(e *entry, c *change) error {
 func (b *Book) decided(e *entry, c *change) {
 	switch c.Decision.Verb {
 	case Revoke:
+		b.history.count(e, c.At, func(t *Tally) { t.Revoked++ })
 		b.finish(e, policy.Revoked)
 	case Deny: // so long it is not asked again
+		b.history.count(e, c.At, func(t *Tally) { t.Denied++ })
 		e.state = policy.Denied
 		e.wake()
 	case Approve:
@@ -172,6 +200,7 @@ func (b *Book) decided(e *entry, c *change) {
 			}
 		}
 		if n >= e.Count {
+			b.history.count(e, c.At, func(t *Tally) { t.Approved++ })
 			e.state, e.left, e.ends = policy.Approved, e.Uses, c.At.Add(e.Grant)
 			e.wake()
 		}
@@ -275,7 +304,15 @@ func (b *Book) compact() error {
 		s := e.Subject
 		r, err := encode(&change{
 			Do: doKeep, At: b.last, Subject: &s, State: e.state, Left: e.left, Ends: e.ends, Seen: e.seen, Why: e.end, Decisions: e.decisions,
+			Shape: e.shape, Estimate: e.estimate,
 		})
+		if err != nil {
+			return err
+		}
+		out = append(out, r)
+	}
+	for _, k := range b.history.keep() {
+		r, err := encode(&change{Do: doTally, At: b.last, History: k})
 		if err != nil {
 			return err
 		}
@@ -323,4 +360,7 @@ func (w *Who) actor() string {
 	return w.Subject
 }
 
-var _ policy.Approvals = (*Book)(nil)
+var (
+	_ policy.Approvals = (*Book)(nil)
+	_ policy.Noter     = (*Book)(nil)
+)

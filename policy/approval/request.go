@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -50,8 +51,17 @@ type Who struct {
 	Principal       string   `json:"principal,omitempty"`
 	PrincipalIssuer string   `json:"principal_issuer,omitempty"`
 	Proof           string   `json:"proof,omitempty"`
+	// Proofs say how each name was proved.
+	Proofs []Proved `json:"proofs,omitempty"`
 	// Known is what their tokens say besides: it tells people apart.
 	Known []Known `json:"known,omitempty"`
+}
+
+// Proved is how one name of a requester's was proved.
+type Proved struct {
+	Name  string   `json:"name"`            // "workload", "actor" or "principal"
+	By    string   `json:"by"`              // as intercept names it: "oidc+pidfd", ...
+	Bound []string `json:"bound,omitempty"` // what ties it to the connection
 }
 
 // same reports that two are the same parties by the same issuers; how they were
@@ -81,6 +91,8 @@ type What struct {
 	Masked     []string    `json:"masked,omitempty"`   // protected fields that it touches, which stay masked
 	Revealed   []string    `json:"revealed,omitempty"` // those that it is shown in clear
 	Writes     bool        `json:"writes,omitempty"`
+	Compared   []string    `json:"compared,omitempty"` // protected fields that it compares by what is stored
+	Filtered   []string    `json:"filtered,omitempty"` // relations of which it is not given all rows
 }
 
 // Parameter is a bound one. Value is as the client sent it.
@@ -93,8 +105,9 @@ type Parameter struct {
 
 // Says is what the requester says of itself. Nothing of it is proved.
 type Says struct {
-	Justification string `json:"justification,omitempty"`
-	Application   string `json:"application,omitempty"`
+	Justification string   `json:"justification,omitempty"`
+	Application   string   `json:"application,omitempty"`
+	Comments      []string `json:"comments,omitempty"` // in the statement
 }
 
 // MaxShown is the size of what a person can be shown, in bytes.
@@ -105,7 +118,19 @@ var errTooLong = fmt.Errorf("what would have to be approved is longer than the %
 // whoOf returns who a session belongs to.
 func whoOf(s *policy.Session) Who {
 	id := &s.Identity
+	var proofs []Proved
+	for _, p := range []Proved{
+		{"workload", id.Proofs.Workload.By, id.Proofs.Workload.Bound},
+		{"actor", id.Proofs.Actor.By, id.Proofs.Actor.Bound},
+		{"principal", id.Proofs.Principal.By, id.Proofs.Principal.Bound},
+	} {
+		if p.By != "" {
+			p.Bound = slices.Clone(p.Bound)
+			proofs = append(proofs, p)
+		}
+	}
 	return Who{
+		Proofs:   proofs,
 		Workload: id.Workload, SPIFFE: id.SPIFFE, Issuer: id.Issuer, Subject: id.Subject, Actors: slices.Clone(id.Actors),
 		Principal: id.Principal(), PrincipalIssuer: id.PrincipalIssuer(), Proof: id.Proof,
 	}
@@ -276,6 +301,15 @@ func subject(a *policy.Asked, id, key string, claims []string) (*Subject, error)
 		} else {
 			out.What.Masked = append(out.What.Masked, f.String())
 		}
+	}
+	for _, c := range a.Exact.Comments {
+		out.Says.Comments = append(out.Says.Comments, strings.ToValidUTF8(c, "\ufffd"))
+	}
+	for _, f := range r.Matched {
+		out.What.Compared = append(out.What.Compared, f.String())
+	}
+	for _, rel := range r.Filtered {
+		out.What.Filtered = append(out.What.Filtered, rel.Schema+"."+rel.Name)
 	}
 	return canonical(out)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 
 	"sallyport.dev/sallyport/policy"
-	"sallyport.dev/sallyport/protocols/postgres/query"
+	"sallyport.dev/sallyport/protocols/postgres/token"
 )
 
 // A statement that needs an approval is refused with the request's ID until it has
@@ -25,11 +25,14 @@ type wording struct {
 	c     *conn
 	types []uint32
 	binds []byte // the body of a Bind; nil: it has no parameters
+	sent  string // then: the text that the server has, "" where that is not known
+	st    *statement
 }
 
 // Exact implements policy.Wording.
 func (w *wording) Exact() (x policy.Exact, err error) {
 	x.Settings = w.c.readings.list()
+	x.Comments = token.Comments(w.c.req.Text)
 	for _, p := range w.c.named {
 		text := p.sql
 		if p.sent == "" {
@@ -136,12 +139,13 @@ func (p *portal) exact() []string {
 
 // mayAsk has the request c.req say what an approval of it would be of. Where no
 // rule asks for one it costs nothing.
-func (c *conn) mayAsk(sc *policy.Scope, an *query.Analysis) {
+func (c *conn) mayAsk(sc *policy.Scope, st *statement) {
 	if !sc.Approves {
 		return
 	}
-	c.wording.c = c
-	c.req.Wording, c.req.OnHold, c.req.Under = &c.wording, c.onHold, c.under
+	an := st.an
+	c.wording.c, c.wording.st = c, st
+	c.req.Wording, c.req.OnHold, c.req.Under, c.req.Estimate = &c.wording, c.onHold, c.under, c.estimate
 	if c.under == nil && len(an.Commands) == 1 && len(c.fetched) == 1 && (an.Commands[0] == "fetch" || an.Commands[0] == "move") {
 		c.req.Under = c.fetched[0].cover // it takes what was approved when it was opened
 	}

@@ -170,6 +170,10 @@ func (c *conn) walk(w *window) error {
 			r.touched.answered(&r.cur)
 		}
 		if typ == 'D' && r.cur.reading != nil {
+			if r.cur.reading.over(n) {
+				r.drop = n
+				continue
+			}
 			if len(w.b)-w.i < n {
 				return nil
 			}

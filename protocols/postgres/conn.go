@@ -33,6 +33,7 @@ type conn struct {
 	dead     bool            // a refusal will fail: the server skips all up to Sync
 	ddl      ddl
 	batch    bool        // the server was sent messages that no Sync has followed yet
+	begun    bool        // ... of which one may have run something
 	fetched  []*portal   // cursors that the message's text names
 	named    []*prepared // ... and prepared statements
 	wording  wording
@@ -397,6 +398,7 @@ func (c *conn) push(st *step, d policy.Decision, msg []byte) error {
 	switch c.queue.push(st) {
 	case goes:
 		c.batch = !st.kind.alone()
+		c.begun = c.batch && (c.begun || st.kind != stepParse && st.kind != stepDescribeStatement)
 		return c.s.Send(d, msg)
 	case skips:
 		c.skipped(st)

@@ -237,7 +237,7 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 		Objects: an.Objects, Kin: an.Kin, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 		Would: c.would.take(),
 	}
-	c.mayAsk(sc, an)
+	c.mayAsk(sc, st)
 	d, err := c.s.Decide(c.ctx, &c.req)
 	c.req.Text, c.wording, c.under = "", wording{}, nil // borrowed
 	return d, err

@@ -315,7 +315,7 @@ func (c *conn) decidePortal(kind policy.RequestKind, p *portal, st *statement, s
 	c.digests = append(c.digests, p.digests...)
 	c.wording.binds = p.binds
 	if p.stmt != nil {
-		c.wording.types = p.stmt.types
+		c.wording.types, c.wording.sent = p.stmt.types, p.stmt.sent
 	}
 	if kind == policy.PrepareReq {
 		return c.decideAhead(st, sc, sql, c.digests, now)

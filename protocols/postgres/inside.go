@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -136,6 +137,7 @@ func (c *conn) reverts(an *query.Analysis) bool {
 type reading struct {
 	rows query.Rows
 	size int
+	most int   // bytes that may come; 0: maxControl, beyond which the server is not believed
 	tell bool  // the client is told of an error: its batch fails with it
 	err  error // with the SQLSTATE only
 }
@@ -143,19 +145,33 @@ type reading struct {
 // readInside runs statements of our own inside the client's transaction. The session has
 // nothing under way.
 func (c *conn) readInside(_ context.Context, sql ...string) ([]query.Rows, error) {
-	inBatch := c.batch
-	out := make([]*reading, len(sql))
+	all := make([]inquiry, len(sql))
 	for i, text := range sql {
-		out[i] = &reading{tell: inBatch}
-		var name [16]byte
-		_, _ = rand.Read(name[:]) // a name that the client has not
-		if err := c.readOne("sallyport_"+hex.EncodeToString(name[:]), text, out[i]); err != nil {
+		all[i].sql = text
+	}
+	return c.inquire(all...)
+}
+
+// inquiry is a statement of our own.
+type inquiry struct {
+	sql   string
+	types []uint32 // of its parameters, as Parse declares them
+	with  []byte   // what they are, as Bind has it behind the names; nil: there are none
+	most  int      // see reading
+}
+
+// inquire runs them, each on its own.
+func (c *conn) inquire(all ...inquiry) ([]query.Rows, error) {
+	inBatch := c.batch
+	out := make([]*reading, len(all))
+	for i := range all {
+		out[i] = &reading{tell: inBatch, most: all[i].most}
+		if err := c.readOne(ownName(), &all[i], out[i]); err != nil {
 			return nil, err
 		}
 	}
-	last := &reading{}
 	if !inBatch {
-		if err := c.push(&step{kind: stepSync, asked: true, reading: last}, c.login, syncMessage); err != nil {
+		if err := c.ownSync(); err != nil {
 			return nil, err
 		}
 	}
@@ -168,7 +184,7 @@ func (c *conn) readInside(_ context.Context, sql ...string) ([]query.Rows, error
 	if gone {
 		return nil, errors.New("postgres: the server answers no more")
 	}
-	rows := make([]query.Rows, len(sql))
+	rows := make([]query.Rows, len(all))
 	for i, r := range out {
 		if r.err != nil {
 			return nil, r.err
@@ -178,16 +194,37 @@ func (c *conn) readInside(_ context.Context, sql ...string) ([]query.Rows, error
 	return rows, nil
 }
 
+// ownName is a name that the client has not.
+func ownName() string {
+	var name [16]byte
+	_, _ = rand.Read(name[:])
+	return "sallyport_" + hex.EncodeToString(name[:])
+}
+
+// ownSync sends a Sync that the client does not hear of.
+func (c *conn) ownSync() error {
+	return c.push(&step{kind: stepSync, asked: true, reading: &reading{}}, c.login, syncMessage)
+}
+
 // readOne sends one of them. Statement and portal have names, since the client may
 // have use for those without.
-func (c *conn) readOne(name, sql string, r *reading) error {
+func (c *conn) readOne(name string, q *inquiry, r *reading) error {
 	b, at := begin(c.msg[:0], 'P')
-	c.msg = finish(append(appendString(appendString(b, name), sql), 0, 0), at)
+	b = appendString(appendString(b, name), q.sql)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(q.types)))
+	for _, t := range q.types {
+		b = binary.BigEndian.AppendUint32(b, t)
+	}
+	c.msg = finish(b, at)
 	if err := c.push(&step{kind: stepParse, asked: true, reading: r}, c.login, c.msg); err != nil {
 		return err
 	}
+	with := q.with
+	if with == nil {
+		with = []byte{0, 0, 0, 0, 0, 0}
+	}
 	b, at = begin(c.msg[:0], 'B')
-	c.msg = finish(append(appendString(appendString(b, name), name), 0, 0, 0, 0, 0, 0), at)
+	c.msg = finish(append(appendString(appendString(b, name), name), with...), at)
 	if err := c.push(&step{kind: stepBind, asked: true, reading: r}, c.login, c.msg); err != nil {
 		return err
 	}
@@ -204,6 +241,15 @@ func (c *conn) readOne(name, sql string, r *reading) error {
 		}
 	}
 	return nil
+}
+
+// over reports, once, that a row of n bytes is more than may come.
+func (r *reading) over(n int) bool {
+	if r.most == 0 || r.size+n <= r.most {
+		return false
+	}
+	r.err = errors.New("postgres: the answer is too large")
+	return true
 }
 
 // row takes a DataRow's body.

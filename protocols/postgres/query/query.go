@@ -134,6 +134,10 @@ type Analysis struct {
 	// Copies is how each COPY to the client that it holds writes its rows.
 	Copies []scrub.Copy
 
+	// Plain: planning it runs nothing but functions that are built in, on relations of
+	// this database.
+	Plain bool
+
 	// Sanitize: errors and notices of the statement could tell of protected
 	// data; only severity, SQLSTATE and a generic message may pass.
 	Sanitize bool

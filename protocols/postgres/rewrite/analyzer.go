@@ -168,6 +168,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		w.overlooked()
 		unknown = unknown || w.unknown
 		an.take(w, masked, in.SQL)
+		an.Plain = len(tree.Stmts) == 1 && w.plain()
 		maps.Copy(filtered, w.filtered)
 		maps.Copy(matched, w.matched)
 	}

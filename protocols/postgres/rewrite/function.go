@@ -33,6 +33,7 @@ const maxCalls = 30
 
 // may refuses unless a function may be called, and takes over what it does.
 func (w *walker) may(f *catalog.Function) bool {
+	w.calls = true
 	if w.scope.Functions[f.String()] || w.inside != nil && w.inside.OID == f.OID {
 		return true // what it does itself is looked at already
 	}

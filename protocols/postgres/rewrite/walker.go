@@ -46,6 +46,7 @@ type walker struct {
 
 	// What functions do that are called; see function.go.
 	reads, speaks, converts, computes bool
+	calls                             bool // one that is not built in
 
 	// What may be masked on output; see output.go.
 	outermost bool // the statement's rows go to the client, alone in its text

@@ -6,6 +6,8 @@
 // that hides more.
 package token
 
+import "strings"
+
 // Literal is one literal's place in the text: [Start, End), quotes and
 // prefix included.
 type Literal struct{ Start, End int }
@@ -37,6 +39,36 @@ func Normalize(dst []byte, sql string, lits []Literal) ([]byte, []Literal) {
 		i = end
 	}
 	return dst, lits
+}
+
+// Comments returns what stands in the statement's comments, without their marks,
+// where there is anything.
+func Comments(sql string) (out []string) {
+	for i := 0; i < len(sql); {
+		end := i
+		switch {
+		case strings.HasPrefix(sql[i:], "--"):
+			end = i + len(sql[i:])
+			if n := strings.IndexAny(sql[i:], "\r\n"); n >= 0 {
+				end = i + n
+			}
+		case strings.HasPrefix(sql[i:], "/*"):
+			end = blockComment(sql, i+2)
+		}
+		if end > i {
+			if s := strings.TrimSpace(strings.TrimSuffix(sql[i+2:max(end, i+2)], "*/")); s != "" {
+				out = append(out, s)
+			}
+			i = end
+			continue
+		}
+		if n := skipSpace(sql[:i+1], i); n > i {
+			i = n
+			continue
+		}
+		i, _ = next(sql, i, sql[i])
+	}
+	return out
 }
 
 // Fingerprint is the 64-bit FNV-1a hash of a normalised statement.

@@ -84,3 +84,15 @@ func FuzzNormalize(f *testing.F) {
 		}
 	})
 }
+
+// Comments are what a comment says, and nothing that only looks like one.
+func TestComments(t *testing.T) {
+	for sql, want := range map[string][]string{
+		"SELECT 1": nil, "-- why\nSELECT 1 /* and /* more */ so */ -- end": {"why", "and /* more */ so", "end"},
+		"SELECT '-- no', \"/* no */\", $x$ -- no $x$ /**/": nil, "/* open": {"open"}, "--": nil, "/*": nil, "/*/": {"/"}, "a-b": nil, "--a\r--b": {"a", "b"},
+	} {
+		if got := Comments(sql); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, not %q", sql, got, want)
+		}
+	}
+}
