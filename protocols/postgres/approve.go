@@ -145,6 +145,7 @@ func (c *conn) mayAsk(sc *policy.Scope, st *statement) {
 	}
 	an := st.an
 	c.wording.c, c.wording.st = c, st
+	c.early.Store(earlyAsked)
 	c.req.Wording, c.req.OnHold, c.req.Under, c.req.Estimate = &c.wording, c.onHold, c.under, c.estimate
 	if c.under == nil && len(an.Commands) == 1 && len(c.fetched) == 1 && (an.Commands[0] == "fetch" || an.Commands[0] == "move") {
 		c.req.Under = c.fetched[0].cover // it takes what was approved when it was opened
@@ -174,6 +175,9 @@ func (c *conn) onHold(ctx context.Context, h policy.Held) (context.Context, func
 	uncut := context.AfterFunc(c.s.Cut(), func() { cancel(policy.ErrClosing) })
 	withdraw := func() { cancel(policy.ErrCancelled) }
 	c.held.Store(&withdraw)
+	if c.early.Load() == earlyCancelled {
+		withdraw()
+	}
 	if err := c.barrier(); err != nil { // what came before is answered first
 		cancel(policy.ErrHungUp)
 	} else if err := c.s.Tell(heldNotice(&h, "waits for an approval")); err != nil {
@@ -218,9 +222,20 @@ func (c *conn) answersNoMore() bool {
 	return c.queue.over
 }
 
-// withdrawHeld ends the wait of a session that is held, if it is.
+// What becomes of a cancel request that comes when a statement's request for an
+// approval is there already, and the wait is not: see conn.early.
+const (
+	earlyNone uint32 = iota
+	earlyAsked
+	earlyCancelled
+)
+
+// withdrawHeld ends the wait of a session that is held, if it is, or is about to be.
 func (c *conn) withdrawHeld() bool {
 	f := c.held.Load()
+	if f == nil && c.early.CompareAndSwap(earlyAsked, earlyCancelled) {
+		f = c.held.Load() // it may be held by now
+	}
 	if f == nil {
 		return false
 	}

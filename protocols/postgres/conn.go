@@ -40,6 +40,7 @@ type conn struct {
 	readings readings
 	under    *policy.Cover          // what the next decision is to go on under
 	held     atomic.Pointer[func()] // withdraws what the session waits for; nil: for nothing
+	early    atomic.Uint32          // what came before there was anything to withdraw
 	explain  bool                   // statements are explained, in place of being run; see mode
 	// switched: whether they are may change with a transaction's end.
 	switched bool

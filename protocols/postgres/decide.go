@@ -239,6 +239,9 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 	}
 	c.mayAsk(sc, st)
 	d, err := c.s.Decide(c.ctx, &c.req)
+	if sc.Approves {
+		c.early.Store(earlyNone)
+	}
 	c.req.Text, c.wording, c.under = "", wording{}, nil // borrowed
 	return d, err
 }

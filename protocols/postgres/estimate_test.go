@@ -206,3 +206,22 @@ func connectDirect(t *testing.T) *pgx.Conn {
 	t.Cleanup(func() { c.Close(context.Background()) })
 	return c
 }
+
+// A cancel request that comes while the planner is asked withdraws the request, and so
+// does one that comes before.
+func TestEstimateIsCancelled(t *testing.T) {
+	a := newGuessing(t, "wait: 5m")
+	for i := range 10 {
+		c := connect(t, a.proxy, "")
+		e, done := a.held(c, 9750+i, pgx.QueryExecModeSimpleProtocol)
+		if err := c.PgConn().CancelRequest(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.end(done); err == nil || !strings.Contains(err.Error(), "57014") {
+			t.Error(err)
+		}
+		if x, _ := a.book.Show(e.ID); x.State != "withdrawn" {
+			t.Error(x.State)
+		}
+	}
+}
