@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,13 +20,16 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/report"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/events/recorder/tlog"
 )
 
 func init() { commands = append(commands, reportCmd) }
 
 func reportCmd() *cobra.Command {
 	var f report.Filter
-	var store, from, to, out string
+	var store, from, to, out, patient string
+	var who subjectFlags
+	var noLog bool
 	cmd := &cobra.Command{
 		Use:   "report --from TIME --to TIME -o FILE",
 		Short: "Make an auditor's bundle of the evidence",
@@ -34,12 +39,20 @@ out, what was refused and approved, the policies in force, and the chains that
 prove it; for people as HTML and PDF, for machines as JSON, mapped to 45 CFR 164
 and NIST SP 800-53, with instructions to verify it offline.
 
+With --patient ID, or --subject NAME=VALUE, it is of the statements that were shown
+rows of somebody, and of those that could not tell whose rows they were shown; the
+bundle has keyed hashes only (--subject-key).
+
+Each record in it is proved to be in the recorder's transparency log, which must have
+all that is stored; --no-log leaves that out.
+
 That the evidence is read goes on a record of its own first, in the folder reads
 of the store; where that fails there is no report.
 
 Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage.`,
 		Example: `  sallyport report --from 2026-11-01 --to 2026-12-01 -o november.zip
   sallyport report --from 2026-11-01 --to 2026-12-01 --identity billing-agent --relation public.patients -o patients.zip
+  sallyport report --from 2020-01-01 --to 2026-12-01 --patient 123 --subject-key subjects.key -o accounting.zip
   sallyport report verify november.zip`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -53,11 +66,21 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 			if !f.From.Before(f.To) {
 				return configError(fmt.Errorf("--from %s is not before --to %s", from, to))
 			}
+			if patient != "" {
+				who.who = append(who.who, "patient="+patient)
+			}
+			subjects, err := who.subjects()
+			if err != nil {
+				return configError(err)
+			}
+			for _, s := range subjects {
+				f.Subjects = append(f.Subjects, s.String())
+			}
 			if _, err := os.Lstat(out); err == nil {
 				return configError(fmt.Errorf("%s is there already: name another file", out))
 			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
-				return makeReport(ctx, cmd, s, store, f, out)
+				return makeReport(ctx, cmd, &reportStore{s, store, noLog}, store, f, out)
 			})
 		},
 	}
@@ -69,6 +92,9 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 	fl.StringVar(&f.Principal, "principal", "", "only on behalf of this principal")
 	fl.StringVar(&f.Relation, "relation", "", "only of this relation: schema.name, or name in any schema; and what could not be told apart")
 	fl.StringVar(&f.Resource, "resource", "", "only of this resource")
+	fl.StringVar(&patient, "patient", "", "only that were shown rows of this patient: --subject patient=ID")
+	who.add(cmd)
+	fl.BoolVar(&noLog, "no-log", false, "without proofs of the transparency log")
 	fl.StringVarP(&out, "output", "o", "", "file of the bundle (zip)")
 	for _, n := range []string{"from", "to", "output"} {
 		cmd.MarkFlagRequired(n)
@@ -80,7 +106,9 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 }
 
 func reportVerify() *cobra.Command {
-	var sum string
+	var must report.Require
+	var log logFlags
+	var hostKeys string
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
 		Short: "Verify a bundle offline",
@@ -94,19 +122,33 @@ for, alarms, faults and reads of the store, and that nothing was left out togeth
 with its content: only the archive's SHA-256 covers that. It is printed; --sha256
 requires it.
 
+With --log-key every record must be in the transparency log that this key, and each
+--witness-key, has signed. With --host-keys the checkpoints of each chain must be
+signed by its host.
+
 Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 		Example: `  sallyport report verify november.zip`,
 		Args:    exactlyOne("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if b, err := hex.DecodeString(sum); cmd.Flags().Changed("sha256") && (err != nil || len(b) != sha256.Size) {
-				return configError(fmt.Errorf("--sha256 %q: give 64 hexadecimal digits", sum))
+			if b, err := hex.DecodeString(must.SHA256); cmd.Flags().Changed("sha256") && (err != nil || len(b) != sha256.Size) {
+				return configError(fmt.Errorf("--sha256 %q: give 64 hexadecimal digits", must.SHA256))
 			}
-			c, err := report.Check(args[0], sum)
+			var err error
+			if must.Log, err = log.keys(); err == nil && hostKeys != "" {
+				must.Hosts, err = events.ReadHostKeys(hostKeys)
+			}
+			if err != nil {
+				return configError(err)
+			}
+			c, err := report.CheckWith(args[0], must)
 			if err != nil {
 				return err
 			}
+			if err := tellProofs(cmd.OutOrStdout(), &c, &must); err != nil {
+				return err
+			}
 			end := "is the one that was asked for"
-			if sum == "" {
+			if must.SHA256 == "" {
 				end = "must be the one that is on the record of the store (--sha256 requires it)"
 			}
 			if _, err = fmt.Fprintf(cmd.OutOrStdout(), `%d records follow each other, %d of them were recomputed, and all %d things that the report says were made again of them
@@ -122,8 +164,26 @@ not proved by the chains: when and by what it was made, what it was asked for, a
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&sum, "sha256", "", "the archive's SHA-256, as it was printed when it was made")
+	log.registerKeys(cmd)
+	cmd.Flags().StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
+	cmd.Flags().StringVar(&must.SHA256, "sha256", "", "the archive's SHA-256, as it was printed when it was made")
 	return cmd
+}
+
+// tellProofs says what signatures prove of a bundle.
+func tellProofs(w io.Writer, c *report.Checked, must *report.Require) (err error) {
+	switch {
+	case c.Log.Size == 0:
+		_, err = fmt.Fprintln(w, "not proved: that the records are in a transparency log")
+	case must.Log == nil:
+		_, err = fmt.Fprintf(w, "%d records are in the log %s of %d entries, whose signature was not looked at (--log-key does)\n", c.Logged, render.Line(c.Log.Origin), c.Log.Size)
+	default:
+		_, err = fmt.Fprintf(w, "%d records are in the log %s of %d entries, signed by %s\n", c.Logged, render.Line(c.Log.Origin), c.Log.Size, render.Line(strings.Join(c.Signers, ", ")))
+	}
+	if err == nil && must.Hosts != nil {
+		_, err = fmt.Fprintf(w, "%d chains are signed by their hosts; %d records came behind their last signatures\n", c.Signed, c.Unsigned)
+	}
+	return err
 }
 
 func reportTime(flag, s string) (time.Time, error) {
@@ -135,7 +195,7 @@ func reportTime(flag, s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%s %q: give a day like 2026-11-01, or a time like 2026-11-01T08:00:00Z", flag, s)
 }
 
-func makeReport(ctx context.Context, cmd *cobra.Command, s *recorder.DB, store string, f report.Filter, out string) error {
+func makeReport(ctx context.Context, cmd *cobra.Command, s *reportStore, store string, f report.Filter, out string) error {
 	reads, err := openReads(ctx, filepath.Join(store, "reads"))
 	if err != nil {
 		return &exitError{code: 1, hint: "a report is made by an account that may write the folder reads of the store", err: err}
@@ -149,12 +209,12 @@ func makeReport(ctx context.Context, cmd *cobra.Command, s *recorder.DB, store s
 	if u, err := user.Current(); err == nil {
 		who = u.Username + " (" + who + ")"
 	}
-	what := fmt.Sprintf("%s: report from %s to %s, identity %q, principal %q, relation %q, resource %q", who,
-		f.From.Format(time.RFC3339), f.To.Format(time.RFC3339), f.Identity, f.Principal, f.Relation, f.Resource)
+	what := fmt.Sprintf("%s: report from %s to %s, identity %q, principal %q, relation %q, resource %q, subjects %q", who,
+		f.From.Format(time.RFC3339), f.To.Format(time.RFC3339), f.Identity, f.Principal, f.Relation, f.Resource, f.Subjects)
 	if err := reads.note(ctx, "read", what); err != nil {
 		return err
 	}
-	r, sum, err := report.Write(ctx, &reportStore{s}, report.Given{Made: time.Now(), Program: "sallyport " + cmd.Root().Version, Filter: f, Reads: before}, out)
+	r, sum, err := report.Write(ctx, s, report.Given{Made: time.Now(), Program: "sallyport " + cmd.Root().Version, Filter: f, Reads: before}, out)
 	if err != nil {
 		return err
 	}
@@ -171,7 +231,46 @@ func makeReport(ctx context.Context, cmd *cobra.Command, s *recorder.DB, store s
 }
 
 // reportStore is the recorder's store, as a report reads it.
-type reportStore struct{ s *recorder.DB }
+type reportStore struct {
+	s     *recorder.DB
+	dir   string
+	noLog bool
+}
+
+// logTime is what the transparency log has to get all that is stored.
+const logTime = 20 * time.Second
+
+func (r *reportStore) Log(ctx context.Context) (*report.Log, error) {
+	if r.noLog {
+		return nil, nil
+	}
+	places, err := r.s.Places(ctx)
+	if err != nil {
+		return nil, err
+	}
+	need := uint64(0)
+	for _, at := range places {
+		need = max(need, at+1)
+	}
+	l := tlog.Open(recorder.LogFolder(r.dir))
+	for end := time.Now().Add(logTime); ; {
+		raw, c, err := l.Raw(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case raw == nil: // it was never made
+			return nil, nil
+		case c.Size >= need:
+			p, err := l.Prover(ctx, c.Size)
+			if err != nil {
+				return nil, err
+			}
+			return &report.Log{Raw: raw, State: report.LogState{Origin: c.Origin, Size: c.Size, Root: c.Root}, Places: places, Prove: p.Prove}, nil
+		case time.Now().After(end) || !pause(ctx, 100*time.Millisecond):
+			return nil, &exitError{code: 1, hint: "start the recorder, or make a report without these proofs: --no-log", err: recorder.ErrBehind}
+		}
+	}
+}
 
 func (r *reportStore) Verify(ctx context.Context) (recorder.Report, error) {
 	return recorder.Verify(ctx, r.s, recorder.Noted{})

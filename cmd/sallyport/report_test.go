@@ -3,6 +3,7 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,17 @@ const planted = "PLANTED-123-45-6789"
 
 var reportDay = time.Date(2026, 11, 10, 0, 0, 0, 0, time.UTC)
 
+// reportKey is the key that names subjects, in hex.
+const reportKey = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+func reportSubject(id string) events.Subject {
+	k, err := events.ParseSubjectKey([]byte(reportKey))
+	if err != nil {
+		panic(err)
+	}
+	return k.Subject("patient", []byte(id))
+}
+
 // reportEvents is a day of a host: what stands on its record, in order.
 func reportEvents() []*events.Event {
 	a := &events.Session{
@@ -44,11 +56,11 @@ func reportEvents() []*events.Event {
 			Kind: events.Statement, Time: at(2), Session: a, Number: 1, Command: "select", Normalized: "select name, ssn from patients where id = $1", Verdict: events.Mask,
 			Rules: []string{"mask-ids"}, Objects: []string{"public.patients"}, Masked: ssn, Masks: []string{"partial"},
 		},
-		{Kind: events.Subjects, Time: at(2), Session: a, Number: 1, Subjects: []events.Subject{{Name: "patient"}}},
+		{Kind: events.Subjects, Time: at(2), Session: a, Number: 1, Subjects: []events.Subject{reportSubject("123")}},
 		{Kind: events.Response, Time: at(2), Session: a, Number: 1, Status: "ok", Rows: 7, Bytes: 700},
 		{
 			Kind: events.Statement, Time: at(3), Session: a, Number: 2, Command: "select", Normalized: "select ssn from patients", Verdict: events.Allow,
-			Rules: []string{"reveal-ids"}, Objects: []string{"public.patients"}, Revealed: ssn, Justification: "claim 4711", Status: "ok", Rows: 2, Bytes: 20,
+			Rules: []string{"reveal-ids"}, Objects: []string{"public.patients"}, Revealed: ssn, Justification: "claim 4711", Untold: "an aggregate", Status: "ok", Rows: 2, Bytes: 20,
 		},
 		{Kind: events.Block, Time: at(4), Session: a, Number: 3, Command: "delete", Normalized: "delete from patients", Writes: true, Verdict: events.Blocked, Rules: []string{"no-destruction"}, Reason: "not yours", Objects: []string{"public.patients"}},
 		{Kind: events.Lifecycle, Time: at(5), Status: "reload", Message: "policy 2222new"},
@@ -71,8 +83,16 @@ func reportStore0(t *testing.T) (dir string) {
 // reportStoreOf is one to which another host publishes that journal.
 func reportStoreOf(t *testing.T, host string) (dir string) {
 	t.Helper()
+	dir, _ = reportStoreSigned(t, host, 0)
+	return dir
+}
+
+// reportStoreSigned is one whose host signs its chain so often, once at least; 0: never
+// while it is written.
+func reportStoreSigned(t *testing.T, host string, every time.Duration) (dir string, key ed25519.PublicKey) {
+	t.Helper()
 	dir = filepath.Join(t.TempDir(), "store")
-	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Host: "h1", Encode: ocsf.Append, Revive: ocsf.Revive})
+	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Host: "h1", CheckpointEvery: every, Encode: ocsf.Append, Revive: ocsf.Revive})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,11 +112,13 @@ func reportStoreOf(t *testing.T, host string) (dir string) {
 		t.Fatal(err)
 	}
 	var batch []recorder.Message
-	for r := j.Reader(1); uint64(len(batch)) < j.Last(); {
+	signed := every == 0
+	for r := j.Reader(1); uint64(len(batch)) < j.Last() || !signed; {
 		rec, err := r.Next(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
+		signed = signed || rec.Kind == events.Checkpoint
 		rec.Payload = bytes.Clone(rec.Payload)
 		batch = append(batch, recorder.Message{Host: host, Record: rec})
 	}
@@ -108,7 +130,7 @@ func reportStoreOf(t *testing.T, host string) (dir string) {
 	if _, alarms, err := s.Add(t.Context(), batch, time.Now()); err != nil || len(alarms) > 0 {
 		t.Fatal(alarms, err)
 	}
-	return dir
+	return dir, j.HostKey()
 }
 
 func sallyport(t *testing.T, want int, args ...string) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/events/recorder/tlog"
 )
 
 // logFlags say against which transparency log a store is held.
@@ -18,10 +19,14 @@ type logFlags struct {
 }
 
 func (l *logFlags) register(cmd *cobra.Command) {
+	l.registerKeys(cmd)
+	cmd.Flags().StringVar(&l.dir, "log", "", "folder of the transparency log (default log in the store)")
+}
+
+func (l *logFlags) registerKeys(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&l.key, "log-key", "", "file with the public key of the transparency log (sallyport-recorder key --log)")
 	f.StringArrayVar(&l.witnesses, "witness-key", nil, "file with the public key of a witness who must have signed; may be given again")
-	f.StringVar(&l.dir, "log", "", "folder of the transparency log (default log in the store)")
 }
 
 func (l *logFlags) given() bool { return l.key != "" || l.dir != "" || len(l.witnesses) > 0 }
@@ -45,17 +50,34 @@ func (l *logFlags) note(n *recorder.Noted, store string, all bool) (err error) {
 	if n.Log.Dir = l.dir; l.dir == "" {
 		n.Log.Dir = recorder.LogFolder(store)
 	}
-	if n.Log.Keys.Log, err = readVerifierKey(l.key); err != nil {
-		return err
+	keys, err := l.keys()
+	if err == nil {
+		n.Log.Keys = *keys
+	}
+	return err
+}
+
+// keys are those that must have signed the log; nil where none were given.
+func (l *logFlags) keys() (*tlog.Keys, error) {
+	if l.key == "" {
+		if len(l.witnesses) > 0 {
+			return nil, errors.New("--witness-key needs --log-key, the public key of the log")
+		}
+		return nil, nil
+	}
+	var keys tlog.Keys
+	var err error
+	if keys.Log, err = readVerifierKey(l.key); err != nil {
+		return nil, err
 	}
 	for _, file := range l.witnesses {
 		k, err := readVerifierKey(file)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		n.Log.Keys.Witnesses = append(n.Log.Keys.Witnesses, k)
+		keys.Witnesses = append(keys.Witnesses, k)
 	}
-	return nil
+	return &keys, nil
 }
 
 // readVerifierKey reads a key in the form of signed notes: NAME+HASH+KEY.

@@ -27,9 +27,16 @@ func Write(ctx context.Context, s Store, g Given, file string) (_ *Report, sum s
 		return nil, "", fmt.Errorf("report: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	p := &proofs{dir: scratch, files: map[[2]string]*proofFile{}}
+	log, err := s.Log(ctx)
+	if err != nil {
+		return nil, "", fmt.Errorf("report: %w", err)
+	}
+	if log != nil {
+		g.Log = &log.State
+	}
+	p := &proofs{dir: scratch, log: log, files: map[[2]string]*proofFile{}}
 	defer p.close()
-	r, err := Make(ctx, s, g, p.add)
+	r, err := Make(ctx, s, g, p)
 	if err != nil {
 		return nil, "", err
 	}
@@ -105,8 +112,12 @@ func archive(w io.Writer, r *Report, p *proofs) error {
 			return err
 		}
 	}
-	for _, k := range p.order {
-		out := p.files[k]
+	if p.log != nil {
+		if err := add(checkpointFile, bytes.NewReader(p.log.Raw)); err != nil {
+			return err
+		}
+	}
+	for _, out := range p.all() {
 		if err := out.w.Flush(); err != nil {
 			return err
 		}
@@ -135,6 +146,8 @@ const readme = `An auditor's bundle of sallyport
 report.html, report.pdf   for people
 report.json               the same, and more, for machines
 chain/NNN.jsonl           the chain of a host, record by record (report.json says which)
+log/NNN.jsonl             where its records stand in the recorder's transparency log
+log/checkpoint            what the log has signed
 MANIFEST.sha256           SHA-256 of these files
 
 Verify it offline
@@ -159,6 +172,11 @@ Verify it offline
    do not prove: when and by what this was made, what it was asked for, alarms, faults
    and reads, and that nothing was left out together with its content.
 
+   With --log-key FILE (and --witness-key FILE) every record must be in the recorder's
+   transparency log, whose checkpoint that key, and each witness's, must have signed;
+   with --host-keys FILE every checkpoint of a chain must be signed by its host. Get the
+   keys by a way that the recorder's keeper does not control.
+
    Without sallyport: each line of chain/NNN.jsonl is a record. "prev" must be the
    "hash" of the line before, and "seq" one more. The hash of a line with a "payload" is
 
@@ -173,7 +191,19 @@ Verify it offline
    a signed note over a record's number and hash; check it against the host's public
    key, which was kept outside of the host.
 
-4. The chain was not made anew: the last hash of each chain (report.json, "chains") must
+4. The records are those that were logged: log/checkpoint is a signed note (C2SP
+   tlog-checkpoint). Each line of log/NNN.jsonl is an entry of the log: "path" proves
+   (RFC 6962) that "entry", at "index", is in the tree with the root that is signed.
+   The "root" of an entry is that of a tree (RFC 6962) over its records, "n" from the
+   number "first" on. The leaf of a record is "leaf" in its line of chain/NNN.jsonl, or
+   with a "payload"
+
+     SHA-256( 0 u8 | hash[32] | prev[32] | seq u64 | kind u8 | length of payload u64
+              | length u32, protocol | length u32, session )
+
+   and "marks" of the entry (base64) has the first four bytes of each record's hash.
+
+5. The chain was not made anew: the last hash of each chain (report.json, "chains") must
    be that of the host's journal, of a receipt, or of an earlier report.
 
 What the report does not say

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/recorder/tlog"
 )
 
 // ErrNoOutcome is what Check says of a bundle with an access whose outcome is in
@@ -27,13 +28,32 @@ type Checked struct {
 	Proved  int    // whose hash was recomputed
 	Claims  int    // accesses, refusals, approvals and notes that were made again of them
 	Faults  int    // of the store, as the report says: what is not sound in it
+
+	Logged  int      // of Records, that are proved to be in the log
+	Log     LogState // whose checkpoint is in the bundle; zero for none
+	Signers []string // whose signatures that has, of those that were asked for
+	// Signed are the chains that their host signed, if its keys were asked for, Unsigned the
+	// records behind their last signatures.
+	Signed   int
+	Unsigned uint64
+}
+
+// Require says what Check wants of a bundle besides. Zero parts want nothing.
+type Require struct {
+	SHA256 string          // of the archive, hex
+	Log    *tlog.Keys      // each record must be in the log, whose checkpoint these have signed
+	Hosts  events.HostKeys // each checkpoint of a chain must be signed by one of its host's
 }
 
 // Check verifies a bundle offline: its files against the manifest, each chain from
 // record to record, and the report by making it again of the chains, in all its
 // forms. With want, the archive must have this SHA-256 (hex). Only that covers what
 // is Given, and what was left out together with its content.
-func Check(file, want string) (c Checked, err error) {
+func Check(file, want string) (Checked, error) { return CheckWith(file, Require{SHA256: want}) }
+
+// CheckWith is Check, and requires more.
+func CheckWith(file string, must Require) (c Checked, err error) {
+	want := must.SHA256
 	bad := func(err error) (Checked, error) { return c, fmt.Errorf("report: %s: %w", file, err) }
 	in, err := os.Open(file)
 	if err != nil {
@@ -72,9 +92,27 @@ func Check(file, want string) (c Checked, err error) {
 		return bad(err)
 	}
 	m := newMaker(g)
+	if len(g.Filter.Subjects) > 0 {
+		for i := range given.Chains {
+			if err := files.read(chainFile(i+1), func(in io.Reader) error { return look(in, &given.Chains[i], m) }); err != nil {
+				return bad(err)
+			}
+		}
+	}
+	m.of = m.sights()
+	if g.Log != nil || must.Log != nil {
+		if err := files.checkpoint(g.Log, must.Log, &c); err != nil {
+			return bad(err)
+		}
+	}
 	for i := range given.Chains {
-		name := chainFile(i + 1)
-		if err := files.read(name, func(in io.Reader) error { return follow(in, &given.Chains[i], &c, m) }); err != nil {
+		f := follower{c: &c, m: m, ch: &given.Chains[i], hosts: must.Hosts}
+		if g.Log != nil {
+			if err := files.read(logFile(i+1), f.entries); err != nil {
+				return bad(err)
+			}
+		}
+		if err := files.read(chainFile(i+1), f.follow); err != nil {
 			return bad(err)
 		}
 	}
@@ -92,7 +130,11 @@ func Check(file, want string) (c Checked, err error) {
 			return bad(fmt.Errorf("%s: line %d is not what the chains say (the bundle says that it was made by %q: verify with that version)", f.name, differ(is, f.content), g.Program))
 		}
 	}
-	if len(files) != len(made)+len(m.Chains)+1 {
+	n := len(made) + len(m.Chains) + 1
+	if g.Log != nil {
+		n += len(m.Chains) + 1
+	}
+	if len(files) != n {
 		return bad(errors.New("it has files that are of no report"))
 	}
 	for i := range m.Accesses {
@@ -112,54 +154,6 @@ func differ(a, b []byte) int {
 		i++
 	}
 	return 1 + bytes.Count(a[:i], []byte("\n"))
-}
-
-// follow reads a chain, and has m make its part of the report of it.
-func follow(in io.Reader, ch *Chain, c *Checked, m *maker) error {
-	lines := eachLine(in)
-	faults := len(m.Faults)
-	var last events.Record
-	for lines.Scan() {
-		var l link
-		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-			return fmt.Errorf("record %d: %w", last.Seq+1, err)
-		}
-		r := events.Record{Chain: ch.Chain, Seq: l.Seq, Kind: events.Kind(l.Kind), Protocol: l.Protocol, Session: l.Session}
-		if l.Payload != nil {
-			r.Payload = []byte(*l.Payload)
-		}
-		if !digest(&r.Prev, l.Prev) || !digest(&r.Hash, l.Hash) {
-			return fmt.Errorf("record %d has no hash", last.Seq+1)
-		}
-		b, err := line(&r, l.Payload != nil)
-		if err != nil {
-			return err
-		}
-		switch {
-		case r.Seq != last.Seq+1:
-			return fmt.Errorf("record %d is missing", last.Seq+1)
-		case r.Prev != last.Hash:
-			return fmt.Errorf("record %d does not follow record %d", r.Seq, last.Seq)
-		case !bytes.Equal(b, lines.Bytes()):
-			return fmt.Errorf("record %d is not written as we write it", r.Seq)
-		case l.Payload != nil && r.Sum() != r.Hash:
-			return fmt.Errorf("record %d was changed", r.Seq)
-		}
-		c.Records++
-		last = events.Record{Seq: r.Seq, Hash: r.Hash}
-		m.link(ch.Host, &r)
-		if l.Payload == nil {
-			continue
-		}
-		c.Proved++
-		if !m.record(ch.Host, &r) {
-			return fmt.Errorf("record %d is not one that the report speaks of", r.Seq)
-		}
-		if len(m.Faults) > faults {
-			return fmt.Errorf("record %d is of another host than the chain", r.Seq)
-		}
-	}
-	return lines.Err()
 }
 
 func digest(to *[32]byte, s string) bool {

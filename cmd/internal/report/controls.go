@@ -51,16 +51,49 @@ func controls(r *Report) []Control {
 		{"45 CFR 164.312(d)", "Person or entity authentication", n("how the identities of sessions were proved: %s", counts(r.Proofs)), "proofs, accesses (proof)"},
 		{"45 CFR 164.312(e)(1)", "Transmission security", n("how the doors of sessions were secured: %s", counts(r.Transport)), "transport"},
 		{"45 CFR 164.308(a)(1)(ii)(D)", "Information system activity review", n("this report; the evidence was read %d times before it in this time", len(r.Reads)), "identities, principals, reads"},
-		{"45 CFR 164.528", "Accounting of disclosures", "date, who, on whose behalf, which relations, how many rows, and the justification that was given. An accounting for one individual needs what ties rows to them, which is not in this report", "accesses"},
+		{"45 CFR 164.528", "Accounting of disclosures", disclosures(r), "accesses"},
 		{"NIST SP 800-53 AU-2, AU-12", "Event logging, audit record generation", "every statement, refusal, login, session and administrative act at the passage; none ran without a record", "accesses, refused, hosts"},
 		{"NIST SP 800-53 AU-3", "Content of audit records", "what, when, where, source, outcome and identity stand in each access", "accesses"},
+		{"NIST SP 800-53 AU-4", "Audit log storage capacity", "room for the outcome of each statement is kept before it runs; without room for its record no statement runs, and alarms of that stand with the hosts", "hosts"},
 		{"NIST SP 800-53 AU-5", "Response to audit logging process failures", n("%d alarms of the recorder, and those of hosts; statements are refused while they cannot be recorded", len(r.Alarms)), "alarms, hosts"},
 		{"NIST SP 800-53 AU-6, AU-7", "Review, analysis, reduction, report generation", "sums by identity and principal, and a form for machines", "identities, principals"},
 		{"NIST SP 800-53 AU-8", "Time stamps", "UTC with nanoseconds, by the host's clock", "accesses (time)"},
 		{"NIST SP 800-53 AU-9", "Protection of audit information", sound, "faults, chain/"},
-		{"NIST SP 800-53 AU-10", "Non-repudiation", "records are tied to each other by hash, and to the host's key by signed checkpoints", "chain/"},
+		{"NIST SP 800-53 AU-10", "Non-repudiation", signed(r), "chain/, log"},
 		{"NIST SP 800-53 AU-11", "Audit record retention", n("records that are missing from a chain would be named; chains: %d", len(r.Chains)), "chains"},
+		{"NIST SP 800-53 AU-14", "Session audit", n("%d sessions were opened; what each was sent and shown is in the transcripts of the store, not here (sallyport sessions replay)", total(r.Proofs)), "proofs"},
 	}
+}
+
+// disclosures says of whom the accesses are.
+func disclosures(r *Report) string {
+	const what = "date, who, on whose behalf, which relations, how many rows, and the justification that was given"
+	if len(r.Filter.Subjects) == 0 {
+		return what + ". For one individual: sallyport report --patient"
+	}
+	shown := 0
+	for i := range r.Accesses {
+		if r.Accesses[i].Subject == "shown" {
+			shown++
+		}
+	}
+	return fmt.Sprintf("%s: %d accesses were shown rows of the individual, and %d more could not tell whose rows they were shown; what ran while policy named no subjects is not in it", what, shown, len(r.Accesses)-shown)
+}
+
+// signed says what ties the records to others than the store.
+func signed(r *Report) string {
+	s := "records are tied to each other by hash, and to the host's key by signed checkpoints"
+	if r.Log != nil {
+		s += fmt.Sprintf("; each is proved to be in the transparency log %s of %d entries", r.Log.Origin, r.Log.Size)
+	}
+	return s
+}
+
+func total(of map[string]int) (n int) {
+	for _, x := range of {
+		n += x
+	}
+	return n
 }
 
 // counts says how many there are of each, the most first.

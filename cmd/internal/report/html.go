@@ -37,6 +37,7 @@ code{font-size:12px}
 <p>From {{t .Filter.From}} until before {{t .Filter.To}}.
 {{with .Filter.Identity}}Identity: <b>{{line .}}</b>. {{end}}{{with .Filter.Principal}}Principal: <b>{{line .}}</b>. {{end}}
 {{with .Filter.Relation}}Relation: <b>{{line .}}</b>. {{end}}{{with .Filter.Resource}}Resource: <b>{{line .}}</b>. {{end}}
+{{with .Filter.Subjects}}Shown rows of: <b>{{list .}}</b> (keyed hashes). {{end}}
 Made {{t .Made}} by {{line .Program}}.</p>
 {{if .Sound}}<p class="good">The evidence is sound: every record of the store is there, unchanged and in its place.</p>
 {{else}}<p class="bad">The evidence is NOT sound.</p><ul>{{range .Faults}}<li>{{line .String}}</li>{{end}}</ul>{{end}}
@@ -53,7 +54,7 @@ Made {{t .Made}} by {{line .Program}}.</p>
 <td>{{line .Resource}} {{line .Database}}<br>{{list .Relations}}<br><code>{{line .Query}}</code></td>
 <td>{{line .Verdict}}{{with .Rules}}<br>rules {{list .}}{{end}}{{with .Reason}}<br>{{line .}}{{end}}{{with .Masked}}<br>masked {{list .}}{{end}}
 {{with .Revealed}}<br>in clear {{list .}}{{end}}{{with .Justification}}<br>because: {{line .}}{{end}}{{with .Approvals}}<br>approvals {{list .}}{{end}}</td>
-<td>{{line .Outcome}}<br>{{.Rows}} rows</td></tr>{{end}}</table>
+<td>{{line .Outcome}}<br>{{.Rows}} rows{{with .Subject}}<br>the subject's: {{line .}}{{end}}</td></tr>{{end}}</table>
 {{with more .}}<p>{{.}} more are in report.json.</p>{{end}}{{end}}
 <h2>Accesses</h2>{{template "accesses" .Accesses}}
 <h2>Refused</h2>{{template "accesses" .Refused}}
@@ -72,6 +73,7 @@ Made {{t .Made}} by {{line .Program}}.</p>
 <h2>Chains</h2>
 <table><tr><th>Host</th><th>Chain</th><th>Records</th><th>Last</th><th>Hash of the last</th><th>File</th></tr>
 {{range .Chains}}<tr><td>{{line .Host}}</td><td><code>{{line .Chain}}</code></td><td>{{.Records}}</td><td>{{.Last}}</td><td><code>{{.Hash}}</code></td><td>{{.File}}</td></tr>{{end}}</table>
+{{with .Log}}<p>The records are in the transparency log {{line .Origin}}, which had {{.Size}} entries and the root <code>{{.Root}}</code>.</p>{{end}}
 <p>README.txt says how to verify all of it offline.</p>
 </body></html>
 `))

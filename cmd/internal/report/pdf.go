@@ -67,7 +67,7 @@ func PDF(r *Report) ([]byte, error) {
 	}{{"Accesses", r.Accesses}, {"Refused", r.Refused}} {
 		p.table(s.title, []float64{38, 55, 104, 60, 20}, []string{"Time", "Who", "What", "Decision", "Rows"}, len(s.list), func(i int) []string {
 			a := &s.list[i]
-			return []string{stamp(a.Time), join(a.Workload, a.Agent, pre("for ", a.Principal)), join(a.Resource, strings.Join(a.Relations, ", "), a.Query), a.decision(), fmt.Sprint(a.Rows)}
+			return []string{stamp(a.Time), join(a.Workload, a.Agent, pre("for ", a.Principal)), join(a.Resource, strings.Join(a.Relations, ", "), a.Query), a.decision(), fmt.Sprint(a.Rows) + pre("; ", a.Subject)}
 		})
 	}
 	p.table("Approvals", []float64{38, 60, 25, 50, 50, 54}, []string{"Time", "Request", "Step", "Who asked", "Who decided", "Why"}, len(r.Approvals), func(i int) []string {
@@ -87,6 +87,9 @@ func PDF(r *Report) ([]byte, error) {
 		c := r.Chains[i]
 		return []string{c.Host, c.Chain, fmt.Sprint(c.Last), c.Hash}
 	})
+	if l := r.Log; l != nil {
+		p.text(fmt.Sprintf("The records are in the transparency log %s, which had %d entries and the root %s.", l.Origin, l.Size, l.Root))
+	}
 	var b bytes.Buffer
 	if err := p.Output(&b); err != nil {
 		return nil, fmt.Errorf("PDF: %w", err)
@@ -114,7 +117,7 @@ func pre(word, s string) string {
 }
 
 func (f *Filter) words() string {
-	s := join(pre("identity ", f.Identity), pre("principal ", f.Principal), pre("relation ", f.Relation), pre("resource ", f.Resource))
+	s := join(pre("identity ", f.Identity), pre("principal ", f.Principal), pre("relation ", f.Relation), pre("resource ", f.Resource), pre("shown rows of ", strings.Join(f.Subjects, ", ")))
 	return pre(" Only ", s)
 }
 

@@ -30,6 +30,9 @@ type Filter struct {
 	Principal string `json:"principal,omitempty"` // that they act for
 	Relation  string `json:"relation,omitempty"`  // schema.relation, or relation in any schema
 	Resource  string `json:"resource,omitempty"`
+	// Subjects are those of whom rows went out, each as an events.Subject is written;
+	// and what could not tell whose rows they were.
+	Subjects []string `json:"subjects,omitempty"`
 }
 
 // Given is what a report has beside what the chains say. A bundle's own chains
@@ -41,6 +44,9 @@ type Given struct {
 	Faults  []recorder.Fault `json:"faults"`
 	Alarms  []recorder.Alarm `json:"alarms"` // raised by the recorder in that time
 	Reads   []Note           `json:"reads"`  // who read the evidence before
+	// Log is the transparency log that the records are proved to be in; nil for none.
+	// Its own signature proves it.
+	Log *LogState `json:"log,omitempty"`
 }
 
 // Report is what a bundle says; report.json is its form for machines. All but
@@ -92,6 +98,8 @@ type Access struct {
 	Justification string   `json:"justification,omitempty"`
 	Approvals     []string `json:"approvals,omitempty"`
 
+	Subject string `json:"subject,omitempty"` // of the filter's: "shown", or "not told: " and why
+
 	Outcome string `json:"outcome,omitempty"` // "" where none is on the record
 	Rows    int64  `json:"rows"`              // that went out, or were changed
 	Bytes   int64  `json:"bytes"`
@@ -131,12 +139,15 @@ type Note struct {
 type Store interface {
 	Verify(ctx context.Context) (recorder.Report, error)
 	Records(ctx context.Context, f func(host string, r *events.Record) error) error
+	// Log is its transparency log, which has all that is stored; nil where none is to
+	// go into a report.
+	Log(ctx context.Context) (*Log, error)
 }
 
 // Make reads the store, of which g says the time and what to select. What it holds
-// of records beside the events is passed to proof, record by record, with whether
-// the report speaks of it.
-func Make(ctx context.Context, s Store, g Given, proof func(host string, r *events.Record, spoken bool) error) (*Report, error) {
+// of records beside the events goes to p, record by record, with whether the report
+// speaks of it.
+func Make(ctx context.Context, s Store, g Given, p *proofs) (*Report, error) {
 	rep, err := s.Verify(ctx)
 	if err != nil {
 		return nil, err
@@ -152,9 +163,20 @@ func Make(ctx context.Context, s Store, g Given, proof func(host string, r *even
 	}
 	m := newMaker(g)
 	// A recorder may be at work: the chains end with what is read here.
+	if len(g.Filter.Subjects) > 0 {
+		if err := s.Records(ctx, func(host string, r *events.Record) error { m.see(host, r); return nil }); err != nil {
+			return nil, err
+		}
+	}
+	m.of = m.sights()
 	if err := s.Records(ctx, func(host string, r *events.Record) error {
+		if later, err := p.later(host, r); later || err != nil {
+			return err
+		}
 		m.link(host, r)
-		return proof(host, r, m.record(host, r))
+		n, err := p.add(ctx, host, r, m.record(host, r))
+		m.Chains[len(m.Chains)-1].Logged += uint64(n)
+		return err
 	}); err != nil {
 		return nil, err
 	}
@@ -187,8 +209,11 @@ type at int
 type maker struct {
 	*Report
 	open    map[key]at
-	inForce map[string]Note // the policy of each host before the time
-	named   *Chain          // the last one with a fault of ours
+	inForce map[string]Note    // the policy of each host before the time
+	named   *Chain             // the last one with a fault of ours
+	covered map[[2]string]bool // chains whose host has signed what was in that time
+	seen    *sights            // while they are looked for
+	of      *sights            // that the report is of; nil: of all statements
 }
 
 func newMaker(g Given) *maker {
@@ -197,7 +222,7 @@ func newMaker(g Given) *maker {
 			Given: g, Proofs: map[string]int{}, Transport: map[string]int{}, Chains: []Chain{},
 			Accesses: []Access{}, Refused: []Access{}, Approvals: []Approval{}, Policies: []Note{}, Hosts: []Note{},
 		},
-		open: map[key]at{}, inForce: map[string]Note{},
+		open: map[key]at{}, inForce: map[string]Note{}, covered: map[[2]string]bool{},
 	}
 }
 
@@ -247,20 +272,24 @@ func (m *maker) record(host string, r *events.Record) bool {
 		_, ok := m.open[key{host, v.Session, v.Number}]
 		return ok
 	}
+	if k := [2]string{host, r.Chain}; r.Kind == events.Checkpoint && !v.Time.Before(m.Filter.To) && !m.covered[k] {
+		m.covered[k] = true // the first behind them all, which signs them
+		return true
+	}
 	if v.Time.Before(m.Filter.From) || !v.Time.Before(m.Filter.To) {
 		return false
 	}
 	switch r.Kind {
 	case events.Statement, events.Block:
-		if !m.Filter.selects(&v) {
+		if !m.Filter.selects(&v) || !m.of.has(host, &v) {
 			return false
 		}
 		m.access(host, uid, r.Kind, &v)
 		return true
 	case events.Login, events.SessionOpen:
-		return m.session(r.Kind, &v)
+		return m.of.session(host, v.Session) && m.session(r.Kind, &v)
 	case events.ApprovalRequest, events.ApprovalDecision:
-		if v.Approval == nil || !m.Filter.approval(v.Approval) {
+		if v.Approval == nil || !m.Filter.approval(v.Approval) || !m.of.approval(v.Approval.ID) {
 			return false
 		}
 		m.Approvals = append(m.Approvals, Approval{uid, v.Time, host, *v.Approval})
@@ -307,7 +336,7 @@ func (m *maker) access(host, uid string, k events.Kind, v *ocsf.View) {
 		Workload: v.Workload, Agent: v.Actor, Actors: v.Actors, Principal: v.Principal, Proof: v.Proof,
 		Resource: v.Resource, Database: v.Database, Relations: v.Objects, Query: v.Normalized, Writes: v.Writes,
 		Verdict: v.Verdict, Rules: v.Rules, Reason: v.Reason, Masked: v.Masked, Revealed: v.Revealed, Justification: v.Justification,
-		Approvals: v.Approvals, Outcome: v.Status, Rows: max(v.Rows, 0), Bytes: max(v.Bytes, 0),
+		Approvals: v.Approvals, Subject: m.of.words(host, v), Outcome: v.Status, Rows: max(v.Rows, 0), Bytes: max(v.Bytes, 0),
 	}
 	if k == events.Block {
 		m.Refused = append(m.Refused, a)
