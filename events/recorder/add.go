@@ -44,7 +44,10 @@ type adder struct {
 	w        *blockWriter
 	look     looker
 
-	hosts     events.HostKeys     // nil: the first one that a chain names is trusted
+	hosts   events.HostKeys          // nil: the first one that a chain names is trusted
+	apart   *Transcripts             // nil: transcripts are kept in blocks
+	waiting map[[32]byte]waitingPart // by the record's hash
+
 	logged    bool                // blocks and alarms get their place in the log
 	refused   map[string]*refused // by host
 	lastAlarm *alarmEnd           // nil: not known yet
@@ -82,7 +85,7 @@ func (s *DB) begin(ctx context.Context, now time.Time) (*adder, error) {
 			return nil, fmt.Errorf("recorder: store: %w", err)
 		}
 	}
-	a.logged, a.hosts = true, s.hosts
+	a.logged, a.hosts, a.apart = true, s.hosts, s.apart
 	return a, nil
 }
 
@@ -97,6 +100,7 @@ func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Ti
 // end gives back what commit has not taken.
 func (a *adder) end() {
 	a.tx.Rollback()
+	a.w.waiting = nil
 	writers.Put(a.w)
 }
 
@@ -302,7 +306,8 @@ func (a *adder) stored(c *chainState, seq uint64) (*events.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.seen, _, err = readHeads(c.Chain, first, heads); err != nil {
+	h, err := readHeads(c.Chain, first, heads)
+	if c.seen = h.records; err != nil {
 		if last < int64(min(seq, math.MaxInt64)) {
 			return nil, nil // nor does the row say that it holds this one
 		}
@@ -358,7 +363,11 @@ func (a *adder) insert(c *chainState, rs []events.Record) error {
 }
 
 func (a *adder) write(c *chainState, rs []events.Record) error {
-	heads, bodies := a.w.block(rs)
+	apart, err := a.putApart(c, rs)
+	if err != nil {
+		return err
+	}
+	heads, bodies := a.w.block(rs, apart...)
 	if err := a.store(`INSERT INTO blocks VALUES (?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, rs[len(rs)-1].Seq, heads, bodies); err != nil {
 		return err
 	}

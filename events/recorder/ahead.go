@@ -85,7 +85,7 @@ func (a *adder) load(c *chainState, upTo uint64) error {
 		if err := rows.Scan(&first, &n, &arrived, &heads, &bodies); err != nil {
 			return err
 		}
-		rs, err := readBlock(c.Chain, first, heads, bodies)
+		rs, err := a.readWaiting(c.Chain, first, heads, bodies)
 		if err != nil {
 			b := slices.Concat(binary.AppendUvarint(nil, uint64(len(heads))), heads, bodies)
 			damaged = append(damaged, events.Record{Chain: c.Chain, Seq: first, Hash: sha256.Sum256(b), Payload: b})
@@ -126,7 +126,10 @@ func (a *adder) keepWaiting(c *chainState) error {
 			}
 			rs = append(rs, c.wait[n].Record)
 		}
-		heads, bodies := a.w.block(rs)
+		heads, bodies, err := a.waitingBlock(rs)
+		if err != nil {
+			return err
+		}
 		if err := a.store(`INSERT INTO ahead VALUES (?,?,?,?,?,?,?)`, c.Host, c.Chain, rs[0].Seq, n, c.wait[0].arrived, heads, bodies); err != nil {
 			return err
 		}

@@ -54,6 +54,9 @@ func (a *adder) refuse(host string, r *events.Record, what, detail string) error
 	if !keep {
 		payload, detail = nil, detail+" (too much to keep: its content is not)"
 	}
+	if payload, err = a.sealed(r, payload); err != nil {
+		return err
+	}
 	return a.note(host, r, payload, what, detail)
 }
 

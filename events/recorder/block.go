@@ -34,22 +34,34 @@ const (
 // with the list's bytes before it, each name with its length. bodies is the
 // payloads, one behind the other, packed with zstd.
 //
+// Where transcripts are kept apart the first byte is 2, and behind the names comes
+// a list of the sessions whose transcripts are, with its length before it: for each
+// its place in the list of names; size, sum [32] and time of its body (see body).
+// The payloads of their records of kind 0 are not among bodies.
+//
 // blockWriter makes blocks; it keeps its buffers.
 type blockWriter struct {
 	names map[string]uint64
 	list  []byte
 	heads []byte
 	body  []byte
+	apart map[string]bool
+
+	waiting map[[32]byte]waitingPart // records whose payloads are not there
 }
 
 // block packs records, of which there is at least one. What it returns is valid
 // until the next call.
-func (w *blockWriter) block(rs []events.Record) (heads, bodies []byte) {
+func (w *blockWriter) block(rs []events.Record, apart ...body) (heads, bodies []byte) {
 	if w.names == nil {
 		w.names = map[string]uint64{}
 	}
 	clear(w.names)
-	w.list, w.body = w.list[:0], w.body[:0]
+	w.list, w.body, w.apart = w.list[:0], w.body[:0], nil
+	var list []byte
+	for i := range apart {
+		list = w.bodyHead(list, &apart[i])
+	}
 	h := w.heads[:0]
 	var seq uint64
 	var hash [32]byte
@@ -67,16 +79,38 @@ func (w *blockWriter) block(rs []events.Record) (heads, bodies []byte) {
 		h = append(h, byte(r.Kind))
 		h = binary.AppendUvarint(h, w.name(r.Protocol))
 		h = binary.AppendUvarint(h, w.name(r.Session))
-		h = binary.AppendUvarint(h, uint64(len(r.Payload)))
+		n := len(r.Payload)
+		if x, ok := w.waiting[r.Hash]; ok {
+			n = x.length
+		}
+		h = binary.AppendUvarint(h, uint64(n))
 		h = append(h, r.Hash[:]...)
-		w.body = append(w.body, r.Payload...)
+		if r.Kind != 0 || !w.apart[r.Session] {
+			w.body = append(w.body, r.Payload...)
+		}
 		seq, hash = r.Seq, r.Hash
 	}
 	w.heads = h
 	heads = binary.AppendUvarint([]byte{1}, uint64(len(w.list)))
-	heads = append(append(heads, w.list...), h...)
+	heads = append(heads, w.list...)
+	if len(apart) > 0 {
+		heads[0] = 2
+		heads = append(binary.AppendUvarint(heads, uint64(len(list))), list...)
+	}
+	heads = append(heads, h...)
 	e, _ := codec()
 	return heads, e.EncodeAll(w.body, make([]byte, 0, len(w.body)/8+64))
+}
+
+// bodyHead appends what is said of a body.
+func (w *blockWriter) bodyHead(to []byte, b *body) []byte {
+	if w.apart == nil {
+		w.apart = map[string]bool{}
+	}
+	w.apart[b.session] = true
+	to = binary.AppendUvarint(to, w.name(b.session))
+	to = append(binary.AppendUvarint(to, b.size), b.sum[:]...)
+	return binary.AppendUvarint(to, uint64(max(b.stored, 0)))
 }
 
 func (w *blockWriter) name(s string) uint64 {
@@ -93,11 +127,18 @@ var writers = sync.Pool{New: func() any { return new(blockWriter) }}
 
 var errBlock = errors.New("a block of records is damaged")
 
+// blockHeads is what the heads of a block say.
+type blockHeads struct {
+	records []events.Record // without their payloads
+	lengths []int           // of those
+	apart   []body
+}
+
 // readHeads is the inverse of block, for the records of a chain that begin with
-// the number first; their payloads are not there, only how long they are.
-func readHeads(chain string, first uint64, b []byte) (rs []events.Record, lengths []int, err error) {
-	if len(b) == 0 || b[0] != 1 {
-		return nil, nil, errBlock
+// the number first.
+func readHeads(chain string, first uint64, b []byte) (h blockHeads, err error) {
+	if len(b) == 0 || b[0] != 1 && b[0] != 2 {
+		return h, errBlock
 	}
 	in := cursor{b: b[1:]}
 	list := cursor{b: in.bytes(in.num())}
@@ -105,13 +146,23 @@ func readHeads(chain string, first uint64, b []byte) (rs []events.Record, length
 	for !in.bad && len(list.b) > 0 && !list.bad {
 		names = append(names, string(list.bytes(list.num())))
 	}
-	name := func() string {
+	name := func(in *cursor) string {
 		n := in.num()
 		if n >= uint64(len(names)) {
 			in.bad = true
 			return ""
 		}
 		return names[n]
+	}
+	apart := cursor{}
+	if b[0] == 2 {
+		apart.b = in.bytes(in.num())
+	}
+	for len(apart.b) > 0 && !apart.bad {
+		x := body{session: name(&apart), size: apart.num()}
+		copy(x.sum[:], apart.bytes(32))
+		x.stored = int64(apart.num())
+		h.apart = append(h.apart, x)
 	}
 	seq := first
 	for len(in.b) > 0 && !in.bad && !list.bad {
@@ -121,45 +172,63 @@ func readHeads(chain string, first uint64, b []byte) (rs []events.Record, length
 		r.Seq = seq
 		if step&1 != 0 {
 			copy(r.Prev[:], in.bytes(32))
-		} else if len(rs) > 0 {
-			r.Prev = rs[len(rs)-1].Hash
+		} else if n := len(h.records); n > 0 {
+			r.Prev = h.records[n-1].Hash
 		}
 		if k := in.bytes(1); k != nil {
 			r.Kind = events.Kind(k[0])
 		}
-		r.Protocol, r.Session = name(), name()
-		lengths = append(lengths, int(min(in.num(), maxPayload)))
+		r.Protocol, r.Session = name(&in), name(&in)
+		h.lengths = append(h.lengths, int(min(in.num(), maxPayload)))
 		copy(r.Hash[:], in.bytes(32))
-		rs = append(rs, r)
+		h.records = append(h.records, r)
 	}
-	if in.bad || list.bad || len(rs) == 0 {
-		return nil, nil, errBlock
+	if in.bad || list.bad || apart.bad || len(h.records) == 0 {
+		return blockHeads{}, errBlock
 	}
-	return rs, lengths, nil
+	return h, nil
+}
+
+// isApart reports whether a session's transcript is not among the bodies.
+func (h *blockHeads) isApart(session string) bool {
+	for i := range h.apart {
+		if h.apart[i].session == session {
+			return true
+		}
+	}
+	return false
 }
 
 // readBlock is the inverse of block. Where only the payloads cannot be had it
-// returns the records without them, and why.
-func readBlock(chain string, first uint64, heads, bodies []byte) ([]events.Record, error) {
-	rs, lengths, err := readHeads(chain, first, heads)
+// returns the records without them, and why. Those that are kept apart it leaves
+// out.
+func readBlock(chain string, first uint64, heads, bodies []byte) (blockHeads, error) {
+	h, err := readHeads(chain, first, heads)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	_, d := codec()
 	b, err := d.DecodeAll(bodies, nil)
 	if err != nil {
-		return rs, fmt.Errorf("%w: %w", errBlock, err)
+		return h, fmt.Errorf("%w: %w", errBlock, err)
 	}
-	for i, n := range lengths {
-		if n > len(b) {
-			return rs, errBlock
+	apart := map[string]bool{}
+	for i := range h.apart {
+		apart[h.apart[i].session] = true
+	}
+	for i, n := range h.lengths {
+		if r := &h.records[i]; r.Kind == 0 && apart[r.Session] {
+			continue
 		}
-		rs[i].Payload, b = b[:n:n], b[n:]
+		if n > len(b) {
+			return h, errBlock
+		}
+		h.records[i].Payload, b = b[:n:n], b[n:]
 	}
 	if len(b) > 0 {
-		return rs, errBlock
+		return h, errBlock
 	}
-	return rs, nil
+	return h, nil
 }
 
 // cursor reads; it goes bad at the first thing that is not there.
@@ -205,8 +274,9 @@ var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
 // storedBlock is a row of blocks. err says what of its records is not there.
 type storedBlock struct {
 	first, last int64
-	records     []events.Record
-	err         error
+	blockHeads
+	err  error
+	lost map[string]error // why a session's transcript is not there, once it was fetched
 }
 
 // placed reports whether the row says of itself what a recorder may have
@@ -241,7 +311,7 @@ func blocks(ctx context.Context, q querier, host, chain string, from, to int64) 
 			}
 			for _, p := range some {
 				b := storedBlock{first: p.first, last: p.last}
-				b.records, b.err = readBlock(chain, uint64(p.first), p.heads, p.bodies)
+				b.blockHeads, b.err = readBlock(chain, uint64(p.first), p.heads, p.bodies)
 				if !yield(b, nil) {
 					return
 				}

@@ -11,7 +11,10 @@ import (
 
 func Block(rs []events.Record) (heads, bodies []byte) { return new(blockWriter).block(rs) }
 
-var ReadBlock = readBlock
+func ReadBlock(chain string, first uint64, heads, bodies []byte) ([]events.Record, error) {
+	h, err := readBlock(chain, first, heads, bodies)
+	return h.records, err
+}
 
 // Schema1 is what the first version made.
 var Schema1 = migrations[0].sql

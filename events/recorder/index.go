@@ -40,7 +40,7 @@ func (a *adder) index(c *chainState, r *events.Record) error {
 	if err := a.signature(c, r); err != nil {
 		return err
 	}
-	f, err := a.look.facts(r)
+	f, err := a.facts(r)
 	if err != nil {
 		if err := a.alarm(c.Host, r, "undecodable", err.Error()); err != nil || r.Session == "" {
 			return err
@@ -61,6 +61,14 @@ func (a *adder) index(c *chainState, r *events.Record) error {
 		s.opened = a.now.UnixNano()
 	}
 	return nil
+}
+
+// facts are those of a record, or what was noted of one that it can't read again.
+func (a *adder) facts(r *events.Record) (Facts, error) {
+	if w, ok := a.waiting[r.Hash]; ok {
+		return Facts{Time: unixNano(w.time)}, nil
+	}
+	return a.look.facts(r)
 }
 
 // looker reads what the index takes from records.

@@ -29,6 +29,8 @@ type Entry struct {
 	// Marks are the first four bytes of each record's hash: they tell which one is
 	// not what it was.
 	Marks []byte `json:"marks,omitempty"`
+	// Bodies is a hash of what is said of the transcripts that are kept apart.
+	Bodies []byte `json:"bodies,omitempty"`
 	// Alarm is the newest alarm's number, Link its hash over it and all before it.
 	Alarm int64  `json:"alarm,omitempty"`
 	Link  []byte `json:"link,omitempty"`
@@ -48,6 +50,23 @@ func recordLeaf(r *events.Record, length int) [32]byte {
 		b = append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
 	}
 	return sha256.Sum256(b)
+}
+
+// bodiesHash is SHA-256 over what a block says of the bodies that are kept apart:
+// for each its size, time, sum and session, with its length, integers big-endian.
+// nil where there is none.
+func bodiesHash(apart []body) []byte {
+	if len(apart) == 0 {
+		return nil
+	}
+	h := sha256.New()
+	for i := range apart {
+		x := &apart[i]
+		b := binary.BigEndian.AppendUint64(nil, x.size)
+		b = append(binary.BigEndian.AppendUint64(b, uint64(x.stored)), x.sum[:]...)
+		h.Write(append(binary.BigEndian.AppendUint32(b, uint32(len(x.session))), x.session...))
+	}
+	return h.Sum(nil)
 }
 
 // fold replaces the nodes of a level by those above it, and returns them.
@@ -70,10 +89,11 @@ func fold(level [][32]byte) [][32]byte {
 
 // recordsEntry is the entry of a block with these heads.
 func recordsEntry(host, chain string, first uint64, heads []byte) (Entry, error) {
-	rs, lengths, err := readHeads(chain, first, heads)
+	h, err := readHeads(chain, first, heads)
 	if err != nil {
 		return Entry{}, err
 	}
+	rs, lengths := h.records, h.lengths
 	e := Entry{Type: "records", Host: host, Chain: chain, First: first, N: len(rs), Marks: make([]byte, 0, markBytes*len(rs))}
 	level := make([][32]byte, len(rs))
 	for i := range rs {
@@ -84,6 +104,7 @@ func recordsEntry(host, chain string, first uint64, heads []byte) (Entry, error)
 		level = fold(level)
 	}
 	e.Root = level[0][:]
+	e.Bodies = bodiesHash(h.apart)
 	return e, nil
 }
 

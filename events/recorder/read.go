@@ -42,6 +42,8 @@ type Detail struct {
 	Session
 	Requests []Statement `json:"requests"`
 	Events   []Facts     `json:"events"` // of the session itself
+	// Withheld says why pieces of the transcript are not there, each reason once.
+	Withheld []string `json:"withheld,omitempty"`
 }
 
 const sessionColumns = `SELECT host, session, protocol, resource, destination, workload, actor, principal, "user", db,
@@ -89,7 +91,7 @@ func (s *DB) Find(ctx context.Context, id string) (Session, error) {
 // open, or as far as it got.
 func (s *DB) Who(ctx context.Context, x Session) (who Identity, err error) {
 	for r, err := range s.of(ctx, x) {
-		if err != nil {
+		if err != nil && !IsWithheld(err) {
 			return who, fmt.Errorf("recorder: session %s: %w", x.ID, err)
 		}
 		if r.Kind == 0 {
@@ -167,8 +169,9 @@ func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64) iter
 					yield(events.Record{}, fmt.Errorf("block of record %d: %w (sallyport verify says more)", b.first, errBlock))
 					return
 				}
+				s.apart.fetch(ctx, x.Host, p.chain, &b, func(session string) bool { return session == x.ID })
 				for i := range b.records {
-					if b.records[i].Session == x.ID && b.records[i].Seq >= from && !yield(b.records[i], b.err) {
+					if r := &b.records[i]; r.Session == x.ID && r.Seq >= from && !yield(*r, b.of(r)) {
 						return
 					}
 				}

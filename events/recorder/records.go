@@ -18,7 +18,8 @@ type Held struct {
 }
 
 // Records gives every record of the store, chain by chain in their order, as of
-// one moment. It ends with an error at what is damaged. Payloads are valid until
+// one moment. It ends with an error at what is damaged. The payloads of
+// transcripts that are kept apart are left out. Payloads are valid until
 // the next one.
 func (s *DB) Records(ctx context.Context) iter.Seq2[Held, error] {
 	return func(yield func(Held, error) bool) {

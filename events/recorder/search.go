@@ -124,6 +124,13 @@ func (s *DB) said(ctx context.Context, x Session, f *Filter) (bool, error) {
 	var exact []byte // of the statement that is told, in pieces
 	var number uint64
 	for r, err := range s.of(ctx, x) {
+		if IsWithheld(err) {
+			if text {
+				continue
+			}
+			// To leave it out would say that it was not said.
+			return false, fmt.Errorf("whether it has the text can't be told: %w", err)
+		}
 		if err != nil {
 			return false, err
 		}

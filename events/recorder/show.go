@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -13,8 +14,11 @@ import (
 func (s *DB) Show(ctx context.Context, x Session) (Detail, error) {
 	t := newTeller(x)
 	for r, err := range s.of(ctx, x) {
-		if err == nil {
+		switch {
+		case err == nil:
 			_, err = t.take(&r)
+		case IsWithheld(err):
+			err = t.withhold(err)
 		}
 		if err != nil {
 			return t.Detail, fmt.Errorf("recorder: session %s: %w", x.ID, err)
@@ -32,7 +36,7 @@ func (s *DB) Watch(ctx context.Context, x Session, every time.Duration, f func(*
 		if err == nil {
 			err = w.take(&r)
 		}
-		if err != nil {
+		if err != nil && !IsWithheld(err) { // the events are told
 			return err
 		}
 	}
@@ -109,7 +113,7 @@ func (s *DB) live(ctx context.Context, x Session, every time.Duration, looked fu
 				if err != nil && ctx.Err() != nil {
 					return
 				}
-				if !yield(r, err) || err != nil {
+				if !yield(r, err) || err != nil && !IsWithheld(err) {
 					return
 				}
 				seen[r.Chain] = r.Seq
@@ -165,6 +169,14 @@ func (t *teller) forget(n uint64) {
 	delete(t.at, n)
 	t.told.add(int64(n))
 	t.Events = t.Events[:0]
+}
+
+// withhold notes that a piece of the transcript is not there.
+func (t *teller) withhold(err error) error {
+	if text := err.Error(); !slices.Contains(t.Withheld, text) && len(t.Withheld) < 1000 {
+		t.Withheld = append(t.Withheld, text)
+	}
+	return nil
 }
 
 // take adds a record, and returns the statement that it ends, nil for none.

@@ -15,6 +15,7 @@ type DB struct {
 	kind   *dialect
 	glance ocsf.Glancer
 	hosts  events.HostKeys // nil: see Trust
+	apart  *Transcripts    // nil: transcripts are in blocks
 }
 
 // dialect is what kinds of databases do each in their own way. All other SQL is the

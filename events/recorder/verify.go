@@ -54,6 +54,8 @@ type Report struct {
 	Alarms []Alarm       `json:"alarms"` // raised while recording: the newest thousand
 	Alarm  AlarmHead     `json:"alarm"`  // the newest: its id is how many there are
 	Log    *LogReport    `json:"log,omitempty"`
+
+	Transcripts TranscriptReport `json:"transcripts"` // those that are kept apart
 }
 
 // Noted is what was seen of a store earlier, and must be there still.
@@ -112,7 +114,7 @@ func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 	}
 	keys := slices.SortedFunc(maps.Keys(ends), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	for i, k := range keys {
-		w := walker{ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, look: looker{glance: &s.glance}, signs: newSignatures(noted.Keys, k[0])}
+		w := walker{apart: s.apart, found: &rep.Transcripts, ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, look: looker{glance: &s.glance}, signs: newSignatures(noted.Keys, k[0])}
 		for _, h := range expect {
 			if h.Host == w.host && h.Chain == w.chain {
 				w.expect[h.Seq] = h.Hash
@@ -194,6 +196,8 @@ func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 }
 
 type walker struct {
+	apart       *Transcripts
+	found       *TranscriptReport
 	ctx         context.Context
 	tx          *sql.Tx
 	list        *listing
@@ -223,8 +227,11 @@ func (w *walker) walk() (ChainReport, error) {
 			w.bad(uint64(max(b.first, 0)), "inserted", "a block that says it holds records %d to %d", b.first, b.last)
 			continue
 		}
+		if err == nil {
+			err = w.bodies(&b)
+		}
 		for i := 0; err == nil && i < len(b.records); i++ {
-			err = w.record(&b.records[i])
+			err = w.record(&b.records[i], b.blind(&b.records[i]))
 		}
 		if b.err != nil {
 			w.bad(uint64(b.first), "changed", "%v", b.err)
@@ -257,10 +264,16 @@ func (w *walker) walk() (ChainReport, error) {
 	return w.rep, err
 }
 
-func (w *walker) record(r *events.Record) error {
+// record judges one; of one that is blind, whose payload can't be read here, its
+// place alone.
+func (w *walker) record(r *events.Record, blind bool) error {
 	w.rep.Records++
 	want := w.rep.Last + 1
-	switch sum := r.Sum(); {
+	sum := r.Hash
+	if !blind {
+		sum = r.Sum()
+	}
+	switch {
 	case w.fault != nil: // the first one is named; the rest is counted
 	case w.end.listed && r.Seq > w.end.seq:
 		w.bad(r.Seq, "inserted", "the recorder stored %d records", w.end.seq)
@@ -268,6 +281,8 @@ func (w *walker) record(r *events.Record) error {
 		w.bad(r.Seq, "inserted", "another row holds record %d as well", r.Seq)
 	case r.Seq != want:
 		w.bad(want, "removed", "%s", missing(want, r.Seq-1))
+	case blind && r.Prev != w.prev:
+		w.bad(max(r.Seq, 2)-1, "changed", "record %d follows another record %d than this", r.Seq, r.Seq-1)
 	case sum != r.Hash || r.Prev != w.prev:
 		seq, what, why, err := w.classify(r, w.prev)
 		if err != nil {
@@ -297,7 +312,11 @@ func (w *walker) shown(b *storedBlock) error {
 		if r.Session == "" {
 			continue
 		}
-		f, err := w.look.facts(r)
+		var f Facts
+		err := error(errBlind)
+		if !b.blind(r) {
+			f, err = w.look.facts(r)
+		}
 		w.list.note(w.host, r, &f, err, w.late[r.Seq])
 		p, ok := spans[r.Session]
 		if !ok {
@@ -381,7 +400,7 @@ func (w *walker) blocks(from int64) iter.Seq2[storedBlock, error] {
 	return func(yield func(storedBlock, error) bool) {
 		for b, err := range blocks(w.ctx, w.tx, w.host, w.chain, from, math.MaxInt64) {
 			if err == nil && !b.whole() {
-				b.records = []events.Record{{Chain: w.chain, Seq: uint64(b.first)}}
+				b.blockHeads = blockHeads{records: []events.Record{{Chain: w.chain, Seq: uint64(b.first)}}}
 			}
 			if !yield(b, err) {
 				return

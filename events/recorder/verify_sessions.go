@@ -68,7 +68,7 @@ func (l *listing) note(host string, r *events.Record, f *Facts, err error, late 
 	}
 	t.late = t.late || late || t.chain != r.Chain
 	if err != nil {
-		t.guessed = t.guessed || t.opened == 0
+		t.guessed = t.guessed || t.opened == 0 || errors.Is(err, errBlind)
 		return
 	}
 	t.sessionState.note(r, f)
