@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/keeping"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/events/recorder"
 	"sallyport.dev/sallyport/events/recorder/follow"
@@ -64,7 +65,7 @@ func (o *logOptions) follow(ctx context.Context, dir string, store *recorder.DB,
 }
 
 func exportCmd() *cobra.Command {
-	var store, to, key, origin string
+	var store, to, key, origin, config string
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "export --store DIR --output DIR",
@@ -74,7 +75,7 @@ of one moment at which the log has all of it. Recorders wait meanwhile, and lose
 nothing. "sallyport verify --export" proves it with the log's public key alone.
 
 The copy holds what the store holds: exact statements, and rows as the agents
-saw them.`,
+saw them; encrypted, where the store has them so.`,
 		Example: `  sallyport-recorder export --store /var/lib/sallyport-recorder --output /srv/evidence-2026-11
   sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub`,
 		Args: cobra.NoArgs,
@@ -93,12 +94,22 @@ saw them.`,
 			if err != nil {
 				return err
 			}
-			return recorder.Export(cmd.Context(), store, to, tlog.Keys{Log: v}, wait)
+			c, err := keeping.Load(config)
+			if err != nil {
+				return usageError{err}
+			}
+			from, done, err := c.Transcripts.Open(cmd.Context(), recorder.TranscriptsFolder(store))
+			if err != nil {
+				return err
+			}
+			defer done()
+			return recorder.Export(cmd.Context(), store, to, tlog.Keys{Log: v}, wait, from)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&store, "store", "", "folder of the store")
 	f.StringVar(&to, "output", "", "folder to make")
+	f.StringVar(&config, "config", "", "the recorder's configuration file, as run has it")
 	f.StringVar(&key, "log-key", "", "key of the transparency log (default DIR/log.key)")
 	f.StringVar(&origin, "log-origin", "", "name of the transparency log, as run has it")
 	f.DurationVar(&wait, "wait", 20*time.Second, "how long to wait for the log to have all that is stored")

@@ -17,15 +17,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/keeping"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/events/recorder"
 )
 
 type options struct {
-	store, nats, nkey, key, hostKeys, consumer, metrics, logFormat string
-	grace, silence                                                 time.Duration
-	log                                                            logOptions
+	config, store, nats, nkey, key, hostKeys, consumer, metrics, logFormat string
+	grace, silence                                                         time.Duration
+	log                                                                    logOptions
 }
 
 func runCmd() *cobra.Command {
@@ -60,6 +61,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.store, "store", "", "folder of the store, made where there is none")
+	f.StringVar(&o.config, "config", "", "configuration file (YAML): where transcripts are kept, for whom they are encrypted, and for how long")
 	f.StringVar(&o.nats, "nats", "nats://127.0.0.1:4222", "address of NATS")
 	f.StringVar(&o.nkey, "nkey", "", "nkey seed or .creds file")
 	f.StringVar(&o.key, "key", "", "private key that signs receipts (default DIR/recorder.key, made where there is none)")
@@ -74,6 +76,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	f.DurationVar(&o.silence, "silence", 5*time.Minute, "nothing from a host for so long is an alarm (0: never); hosts that are idle send a heartbeat each minute")
 	cmd.MarkFlagRequired("store")
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagFilename("config", "yaml")
 	return cmd
 }
 
@@ -102,6 +105,15 @@ func (o *options) run(stop context.Context) error {
 	if err != nil {
 		return err
 	}
+	conf, err := keeping.Load(o.config)
+	if err != nil {
+		return usageError{err}
+	}
+	done, err := conf.Keep(stop, store, o.store, nil)
+	if err != nil {
+		return err
+	}
+	defer done()
 	ctx, cancel := context.WithCancelCause(stop)
 	defer cancel(nil)
 	nc, err := jetstream.Connect(o.nats, o.nkey, nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
@@ -160,7 +172,9 @@ func (o *options) serveMetrics(ctx context.Context, r *recorder.Recorder, log *s
 	entries := prometheus.NewGauge(prometheus.GaugeOpts{Name: "sallyport_recorder_log_entries", Help: "Entries of the transparency log."})
 	failures := prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_recorder_log_failures_total", Help: "Times that the transparency log could not go on."})
 	o.log.logged, o.log.failed = func(n uint64) { entries.Set(float64(n)) }, failures.Inc
-	reg.MustRegister(records, alarms, heard, entries, failures, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	unstored := prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_recorder_unstored_total", Help: "Times that records could not be stored; they are tried again."})
+	r.Unstored = func(error) { unstored.Inc() }
+	reg.MustRegister(unstored, records, alarms, heard, entries, failures, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.Stored = func(n int) { records.Add(float64(n)) }
 	r.Alarm = func(a recorder.Alarm) { alarms.WithLabelValues(a.What).Inc() }
 	return serve(ctx, o.metrics, reg, log)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/keeping"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
@@ -40,6 +41,7 @@ masked, and each row as the agent saw it.`,
 	}
 	cmd.PersistentFlags().String("store", defaultStore, "folder of the recorder's store")
 	cmd.MarkPersistentFlagDirname("store")
+	keeping.AddFlags(cmd)
 	cmd.AddCommand(sessionsLs(), sessionsShow(), sessionsReplay(), sessionsExport(), sessionsAlarms())
 	return cmd
 }
@@ -57,6 +59,11 @@ func withStore(cmd *cobra.Command, f func(context.Context, *recorder.DB) error) 
 	defer s.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	done, err := keeping.Find(ctx, cmd, s, dir)
+	if err != nil {
+		return configError(err)
+	}
+	defer done()
 	return f(ctx, s)
 }
 
@@ -315,6 +322,9 @@ func showSession(w io.Writer, d *recorder.Detail) error {
 		if s := strings.Join(nonEmpty(e.Verdict, strings.Join(e.Rules, ","), e.Reason, wouldBe(&e), e.Message, e.Code), " "); s != "" {
 			line("  "+e.Kind, s)
 		}
+	}
+	for _, why := range d.Withheld {
+		line("withheld", why)
 	}
 	for i := range d.Requests {
 		showStatement(&b, &d.Requests[i])

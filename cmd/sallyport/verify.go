@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/keeping"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
@@ -51,6 +52,10 @@ With --host-keys each signature of a host must be by one of its keys, which the
 file names, one on a line as --journal prints it: so a chain that was made anew, or
 has no signatures, is found without a log. Without it a chain must be signed with
 the one key that its first signature names.
+
+Transcripts are held against their records' hashes. With --identity-file that is so
+of encrypted ones as well; without it, that they are there as they were stored, and
+the output counts them.
 
 A chain that somebody made anew as a whole, with all hashes, is sound in itself:
 keep the output of --json elsewhere and give it to the next run as --expect.
@@ -114,6 +119,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 	f.StringVar(&store, "store", "", "folder of the recorder's store")
 	f.StringVar(&export, "export", "", "folder that sallyport-recorder export made")
 	log.register(cmd)
+	keeping.AddFlags(cmd)
 	f.StringVar(&folder, "journal", "", "folder of a host's journal")
 	f.StringVar(&expect, "expect", "", "an earlier run's --json output: its heads must still be there")
 	f.StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
@@ -189,6 +195,7 @@ func printReport(w io.Writer, rep *recorder.Report) error {
 			fmt.Fprintf(w, "  %d entries are stored and not in the log yet\n", l.Unlogged)
 		}
 	}
+	printTranscripts(w, &rep.Transcripts)
 	for _, a := range rep.Alarms {
 		fmt.Fprintf(w, "alarm %s: %s: host %s, chain %s, record %d: %s\n", a.Time.Local().Format("2006-01-02 15:04:05"), render.Line(a.What),
 			render.Line(a.Host), render.Line(a.Chain), a.Seq, render.Line(a.Detail))

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"filippo.io/age"
@@ -29,6 +30,10 @@ type Transcripts struct {
 	// Identities open what was encrypted to them.
 	Identities []age.Identity
 }
+
+// TranscriptsFolder is where a store, and an export of it, has transcripts that are
+// kept in files.
+func TranscriptsFolder(dir string) string { return filepath.Join(dir, "transcripts") }
 
 // KeepTranscripts has a store keep transcripts apart, or find those that are. It
 // comes before any use of the store.

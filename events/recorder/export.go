@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/events/recorder/tlog"
+	"sallyport.dev/sallyport/events/recorder/transcripts"
 )
 
 // LogFolder is where a store, and an export of it, has its transparency log.
@@ -19,8 +20,10 @@ var ErrBehind = errors.New("the transparency log does not have all that is store
 
 // Export makes a copy of a store and its log, in a folder that is not there yet,
 // at a moment when the log has all of it. Until it is done recorders wait; the
-// messages stay where they are. One that fails leaves nothing. keys are those of the log.
-func Export(ctx context.Context, dir, to string, keys tlog.Keys, wait time.Duration) (err error) {
+// messages stay where they are. One that fails leaves nothing. keys are those of the
+// log; from is where transcripts are kept apart, nil for nowhere: they are copied as
+// they are, encrypted or not.
+func Export(ctx context.Context, dir, to string, keys tlog.Keys, wait time.Duration, from transcripts.Store) (err error) {
 	db, err := connect(storeFile(dir), "mode=rw&_txlock=immediate")
 	if err != nil {
 		return err
@@ -59,6 +62,12 @@ func Export(ctx context.Context, dir, to string, keys tlog.Keys, wait time.Durat
 		return fmt.Errorf("recorder: export: %w", err)
 	}
 	if _, err := db.ExecContext(ctx, `VACUUM INTO ?`, abs); err != nil {
+		return fmt.Errorf("recorder: export: %w", err)
+	}
+	if from == nil {
+		return nil
+	}
+	if err := copyBodies(ctx, to, from); err != nil { // while none is deleted
 		return fmt.Errorf("recorder: export: %w", err)
 	}
 	return nil

@@ -130,7 +130,7 @@ func TestVerifyOfflineAgainstTheLog(t *testing.T) {
 	add(t, s, messages("h1", chain("c1", 350).All()[300:])...)
 	logAll(t, dir, s, follow.Options{})
 	export := filepath.Join(t.TempDir(), "export")
-	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second); err != nil {
+	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second, nil); err != nil {
 		t.Fatal(err)
 	}
 	sound, err := verifyLogged(t, export, recorder.Logged{All: true})
@@ -431,7 +431,7 @@ func TestExportThatFailsLeavesNothing(t *testing.T) {
 	if err := os.Rename(tiles, tiles+"s"); err != nil {
 		t.Fatal(err)
 	}
-	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second); err == nil {
+	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second, nil); err == nil {
 		t.Fatal("an export without the log's tiles")
 	}
 	if _, err := os.Stat(export); !errors.Is(err, fs.ErrNotExist) {
@@ -440,10 +440,10 @@ func TestExportThatFailsLeavesNothing(t *testing.T) {
 	if err := os.Rename(tiles+"s", tiles); err != nil {
 		t.Fatal(err)
 	}
-	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second); err != nil {
+	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second); !errors.Is(err, fs.ErrExist) {
+	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second, nil); !errors.Is(err, fs.ErrExist) {
 		t.Error(err)
 	}
 	if rep := verify(t, export); len(rep.Faults) > 0 || len(rep.Chains) != 1 {

@@ -36,6 +36,8 @@ type Recorder struct {
 	Stored func(records int)
 	Alarm  func(Alarm)
 	Heard  func(host string, at time.Time) // something new came; needs Silence
+	// Unstored is called each time that records could not be stored.
+	Unstored func(error)
 }
 
 const (
@@ -167,6 +169,7 @@ func (r *Recorder) take(ctx context.Context, m js.Msg, in <-chan js.Msg) error {
 	msgs := g.msgs
 	heads, alarms, err := r.Store.Add(ctx, inOrder(g.batch), time.Now())
 	if err != nil {
+		r.unstored(ctx, len(g.batch), err)
 		return err
 	}
 	r.raise(alarms)
@@ -261,6 +264,18 @@ func (r *Recorder) receipts(ctx context.Context, heads []Head) {
 		if err := jetstream.PublishReceipt(r.Conn, r.Key, jetstream.Receipt{Host: h.Host, Chain: h.Chain, Seq: h.Seq, Hash: h.Hash[:]}); err != nil {
 			r.Log.Warn("a receipt was not sent; the next one covers it", "host", h.Host, "error", err)
 		}
+	}
+}
+
+// unstored tells that records could not be stored. They are not acknowledged, and
+// come again.
+func (r *Recorder) unstored(ctx context.Context, records int, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	r.Log.Error("ALARM: records can't be stored; none of them is acknowledged, and they are tried again", "records", records, "error", err)
+	if r.Unstored != nil {
+		r.Unstored(err)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"sallyport.dev/sallyport/events/recorder/transcripts"
 )
 
 // sqlite is the dialect of a store in one file, records.db below a folder.
@@ -47,7 +49,8 @@ func Open(dir string) (*DB, error) {
 	return &DB{db: db, kind: &sqlite}, nil
 }
 
-// OpenReader opens an existing store to read it.
+// OpenReader opens an existing store to read it. Transcripts that are kept apart it
+// looks for in TranscriptsFolder, unless KeepTranscripts says otherwise.
 func OpenReader(dir string) (*DB, error) {
 	file := storeFile(dir)
 	if _, err := os.Stat(file); err != nil {
@@ -62,7 +65,7 @@ func OpenReader(dir string) (*DB, error) {
 		db.Close()
 		return nil, fmt.Errorf("recorder: store %s has schema %d, this program reads %d: start this version's sallyport-recorder once (%v)", file, v, len(migrations), err)
 	}
-	return &DB{db: db, kind: &sqlite}, nil
+	return &DB{db: db, kind: &sqlite, apart: &Transcripts{Store: transcripts.OpenFiles(TranscriptsFolder(dir))}}, nil
 }
 
 func storeFile(dir string) string { return filepath.Join(dir, "records.db") }
