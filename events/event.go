@@ -216,6 +216,7 @@ type Approval struct {
 	Covers string // "statement", "shape" or "rule"
 	Until  time.Time
 	Uses   int // that are left; 0: any number
+	Lacks  int // approvals that are still wanted, of "requested", "seen" and "approved"
 
 	// Of the requester.
 	Workload  string

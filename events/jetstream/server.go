@@ -73,7 +73,10 @@ accounts {
       {service: "$JS.API.CONSUMER.INFO.SALLYPORT.recorder", accounts: [RECORDER]},
       {service: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.recorder", response_type: stream, accounts: [RECORDER]},
       {service: "$JS.ACK.SALLYPORT.recorder.>", accounts: [RECORDER]},
-      {service: "sallyport.approvals.{{.Name}}", response_type: stream, accounts: [APPROVALS]}
+      {service: "sallyport.approvals.{{.Name}}", response_type: stream, accounts: [APPROVALS]},
+      {service: "$JS.API.CONSUMER.INFO.SALLYPORT.notify", accounts: [NOTIFY]},
+      {service: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.notify", response_type: stream, accounts: [NOTIFY]},
+      {service: "$JS.ACK.SALLYPORT.notify.>", accounts: [NOTIFY]}
       {{- range .Sinks}}
       {service: "$JS.API.CONSUMER.INFO.SALLYPORT.{{.}}", accounts: [SINK]},
       {service: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.{{.}}", response_type: stream, accounts: [SINK]},
@@ -110,6 +113,17 @@ accounts {
       {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.INFO.SALLYPORT.siem"}, to: "sallyport.api.CONSUMER.INFO.SALLYPORT.siem"},
       {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.RESET.SALLYPORT.siem"}, to: "sallyport.api.CONSUMER.RESET.SALLYPORT.siem"},
       {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.siem"}, to: "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.siem"}
+    ]
+  }
+  NOTIFY {
+    users: [{nkey: {{.Notify}}, permissions: {
+      publish: {allow: ["$JS.ACK.SALLYPORT.notify.>",
+        "sallyport.api.CONSUMER.INFO.SALLYPORT.notify", "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.notify"]},
+      subscribe: {allow: ["_INBOX_notify.>"]}}}]
+    imports: [
+      {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.INFO.SALLYPORT.notify"}, to: "sallyport.api.CONSUMER.INFO.SALLYPORT.notify"},
+      {service: {account: SALLYPORT, subject: "$JS.API.CONSUMER.MSG.NEXT.SALLYPORT.notify"}, to: "sallyport.api.CONSUMER.MSG.NEXT.SALLYPORT.notify"},
+      {service: {account: SALLYPORT, subject: "$JS.ACK.SALLYPORT.notify.>"}}
     ]
   }
   SINK {
@@ -198,7 +212,7 @@ func configure(o Options, setup nkeys.KeyPair) (string, error) {
 	if v["Setup"], err = setup.PublicKey(); err != nil {
 		return "", err
 	}
-	for field, role := range map[string]string{"Host": RoleHost, "Recorder": RoleRecorder, "SIEM": RoleSIEM, "Sink": RoleSink, "Approvals": RoleApprovals} {
+	for field, role := range map[string]string{"Host": RoleHost, "Recorder": RoleRecorder, "SIEM": RoleSIEM, "Sink": RoleSink, "Approvals": RoleApprovals, "Notify": RoleNotify} {
 		if v[field], err = userKey(o.Dir, role); err != nil {
 			return "", err
 		}
@@ -292,7 +306,7 @@ func authenticate(file string) ([]nats.Option, error) {
 		return nil, fmt.Errorf("jetstream: nkey seed %s: %w", file, err)
 	}
 	opts := []nats.Option{opt}
-	if role == RoleHost || role == RoleRecorder || role == RoleSIEM || role == RoleSink || role == RoleApprovals {
+	if role == RoleHost || role == RoleRecorder || role == RoleSIEM || role == RoleSink || role == RoleApprovals || role == RoleNotify {
 		opts = append(opts, nats.CustomInboxPrefix("_INBOX_"+role))
 	}
 	return opts, nil

@@ -54,7 +54,7 @@ func Ensure(ctx context.Context, nc *nats.Conn, ackWait time.Duration, sinks ...
 	}, {
 		Durable: SIEMConsumer, Description: "audit events from the start, for one reader at a time",
 		AckPolicy: js.AckNonePolicy, FilterSubject: "sallyport.audit.>",
-	}}
+	}, notifyConfig()}
 	for _, name := range sinks {
 		consumers = append(consumers, sinkConfig(name))
 	}

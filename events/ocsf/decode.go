@@ -109,6 +109,7 @@ type Approval struct {
 	Covers    string    `json:"covers,omitempty"`
 	Until     time.Time `json:"until,omitzero"`
 	Uses      int       `json:"uses"`
+	Lacks     int       `json:"lacks,omitempty"`
 	Workload  string    `json:"workload,omitempty"`
 	Actor     string    `json:"actor,omitempty"`
 	Principal string    `json:"principal,omitempty"`

@@ -366,6 +366,9 @@ func (e *enc) approval(a *events.Approval) {
 		e.b = append(a.Until.UTC().AppendFormat(append(e.b, '"'), timeFormat), '"')
 	}
 	e.num("uses", int64(a.Uses))
+	if a.Lacks > 0 {
+		e.num("lacks", int64(a.Lacks))
+	}
 	e.str("workload", a.Workload, capName)
 	e.str("actor", a.Actor, capName)
 	e.str("principal", a.Principal, capName)

@@ -79,7 +79,7 @@ func examples() []*events.Event {
 		{Kind: events.Lifecycle, Time: at, Session: &events.Session{Host: "db-gate-1"}, Status: "start", Message: "the daemon is up"},
 		{
 			Kind: events.ApprovalRequest, Time: at, Session: &events.Session{Host: "db-gate-1"}, Status: "requested", Rules: []string{"deletes need a lead"},
-			Approval: approvalOf(events.Approval{Step: "requested", Until: at.Add(15 * time.Minute)}),
+			Approval: approvalOf(events.Approval{Step: "requested", Until: at.Add(15 * time.Minute), Lacks: 1}),
 		},
 		{
 			Kind: events.ApprovalDecision, Time: at, Session: &events.Session{Host: "db-gate-1"}, Status: "approved", Rules: []string{"deletes need a lead"},

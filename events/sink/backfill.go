@@ -40,7 +40,7 @@ func Backfill(ctx context.Context, k *Config, t Target, state string, records it
 		if r.Record.Kind == 0 {
 			continue
 		}
-		e, err := newEvent(r.Host, &r.Record)
+		e, err := Read(r.Host, &r.Record)
 		if err != nil {
 			if err := d.refuse([]Refusal{{e, err}}); err != nil {
 				return n, err

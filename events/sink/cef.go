@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/internal/outbound"
 )
 
 // severity returns OCSF's severity_id, which the kind and the verdict decide.
@@ -51,7 +52,7 @@ func CEF(e *Event, most int) string {
 		if value == "" {
 			return
 		}
-		value = cefExtension.Replace(clean(value, 1023))
+		value = cefExtension.Replace(outbound.Clean(value, 1023))
 		if b.Len()+1+len(key)+1+len(value) > most {
 			return
 		}
@@ -124,7 +125,7 @@ func productVersion(e *Event) string {
 	if !ok {
 		return "unknown"
 	}
-	return clean(version, 63)
+	return outbound.Clean(version, 63)
 }
 
 // firstOf returns the first that is not empty.

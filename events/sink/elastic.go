@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"sallyport.dev/sallyport/events/internal/outbound"
 )
 
 // Elastic of a sink for Elasticsearch's and OpenSearch's bulk API, with events
@@ -23,7 +25,7 @@ type Elastic struct {
 
 type elastic struct {
 	Elastic
-	p    *poster
+	p    *outbound.Poster
 	auth string
 }
 
@@ -34,13 +36,13 @@ func newElastic(o Elastic) (*elastic, error) {
 	e := &elastic{Elastic: o}
 	switch {
 	case o.APIKeyFile != "":
-		key, err := secret(o.APIKeyFile)
+		key, err := outbound.Secret(o.APIKeyFile)
 		if err != nil {
 			return nil, err
 		}
 		e.auth = "ApiKey " + key
 	case o.User != "":
-		password, err := secret(o.PasswordFile)
+		password, err := outbound.Secret(o.PasswordFile)
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +51,7 @@ func newElastic(o Elastic) (*elastic, error) {
 		e.auth = r.Header.Get("Authorization")
 	}
 	var err error
-	e.p, err = newPoster(o.URL, o.CA)
+	e.p, err = outbound.New(o.URL, o.CA)
 	return e, err
 }
 
@@ -82,25 +84,25 @@ func (e *elastic) Send(ctx context.Context, batch []Event) Answer {
 	if e.auth != "" {
 		h.Set("Authorization", e.auth)
 	}
-	r, err := e.p.post(ctx, http.MethodPost, "/_bulk", h, body)
+	r, err := e.p.Post(ctx, http.MethodPost, "/_bulk", h, body)
 	if err != nil {
 		return failed(batch, 0, err)
 	}
 	switch {
-	case r.status == http.StatusRequestEntityTooLarge, r.status == http.StatusBadRequest:
-		return Answer{TooMuch: true, Err: r.err()}
-	case !r.ok():
-		return failed(batch, r.after, r.err())
+	case r.Status == http.StatusRequestEntityTooLarge, r.Status == http.StatusBadRequest:
+		return Answer{TooMuch: true, Err: r.Err()}
+	case !r.OK():
+		return failed(batch, r.After, r.Err())
 	}
 	return e.judge(batch, &r)
 }
 
 // judge reads what became of each event.
-func (e *elastic) judge(batch []Event, r *reply) (a Answer) {
+func (e *elastic) judge(batch []Event, r *outbound.Reply) (a Answer) {
 	var said struct {
 		Items []map[string]bulkItem `json:"items"`
 	}
-	if err := json.Unmarshal(r.body, &said); err != nil || len(said.Items) != len(batch) {
+	if err := json.Unmarshal(r.Body, &said); err != nil || len(said.Items) != len(batch) {
 		return failed(batch, 0, errors.New("its answer is not that of a bulk request of this size"))
 	}
 	took := 0
@@ -138,8 +140,8 @@ func (i *bulkItem) err() error {
 	if i.Error == nil {
 		return fmt.Errorf("it answered %d for an event", i.Status)
 	}
-	return fmt.Errorf("it answered %d for an event: %s", i.Status, clean(i.Error.Type, 200))
+	return fmt.Errorf("it answered %d for an event: %s", i.Status, outbound.Clean(i.Error.Type, 200))
 }
 
 // Close implements Target.
-func (e *elastic) Close() error { e.p.close(); return nil }
+func (e *elastic) Close() error { e.p.Close(); return nil }

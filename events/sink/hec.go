@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"sallyport.dev/sallyport/events/internal/outbound"
 )
 
 // HEC of a sink for Splunk's HTTP Event Collector. URL and TokenFile are
@@ -27,18 +29,18 @@ type HEC struct {
 
 type hec struct {
 	HEC
-	p       *poster
+	p       *outbound.Poster
 	token   string
 	channel string
 	poll    time.Duration
 }
 
 func newHEC(o HEC) (*hec, error) {
-	token, err := secret(o.TokenFile)
+	token, err := outbound.Secret(o.TokenFile)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPoster(o.URL, o.CA)
+	p, err := outbound.New(o.URL, o.CA)
 	if err != nil {
 		return nil, err
 	}
@@ -66,11 +68,11 @@ type hecAnswer struct {
 }
 
 // err names a collector's code: its text may repeat what it was sent.
-func (a *hecAnswer) err(r *reply) error {
+func (a *hecAnswer) err(r *outbound.Reply) error {
 	if a.Code == 0 {
-		return r.err()
+		return r.Err()
 	}
-	return fmt.Errorf("%w, code %d", r.err(), a.Code)
+	return fmt.Errorf("%w, code %d", r.Err(), a.Code)
 }
 
 // ofEvent are the codes that speak of what was sent; the others are of the
@@ -99,17 +101,17 @@ func (h *hec) Send(ctx context.Context, batch []Event) Answer {
 		}
 		body = append(append(body, b...), '\n')
 	}
-	r, err := h.p.post(ctx, http.MethodPost, "/services/collector/event", h.header(), body)
+	r, err := h.p.Post(ctx, http.MethodPost, "/services/collector/event", h.header(), body)
 	if err != nil {
 		return failed(batch, 0, err)
 	}
 	var a hecAnswer
-	bad := json.Unmarshal(r.body, &a)
+	bad := json.Unmarshal(r.Body, &a)
 	switch {
-	case r.status == http.StatusRequestEntityTooLarge, r.status == http.StatusBadRequest && ofEvent[a.Code]:
+	case r.Status == http.StatusRequestEntityTooLarge, r.Status == http.StatusBadRequest && ofEvent[a.Code]:
 		return Answer{TooMuch: true, Err: a.err(&r)}
-	case !r.ok():
-		return failed(batch, r.after, a.err(&r))
+	case !r.OK():
+		return failed(batch, r.After, a.err(&r))
 	case bad != nil || a.Code != 0: // a proxy's answer, or half a word
 		return failed(batch, 0, errors.New("its answer is not that of a collector"))
 	case h.Acks:
@@ -127,12 +129,12 @@ func (h *hec) indexed(ctx context.Context, id *int64) error {
 	}
 	key := fmt.Sprint(*id)
 	for {
-		r, err := h.p.post(ctx, http.MethodPost, "/services/collector/ack?channel="+h.channel, h.header(), fmt.Appendf(nil, `{"acks":[%s]}`, key))
+		r, err := h.p.Post(ctx, http.MethodPost, "/services/collector/ack?channel="+h.channel, h.header(), fmt.Appendf(nil, `{"acks":[%s]}`, key))
 		if err != nil {
 			return err
 		}
 		var a hecAnswer
-		if err := json.Unmarshal(r.body, &a); !r.ok() || err != nil {
+		if err := json.Unmarshal(r.Body, &a); !r.OK() || err != nil {
 			return fmt.Errorf("the state of its acknowledgement: %w", a.err(&r))
 		}
 		if a.Acks[key] {
@@ -147,4 +149,4 @@ func (h *hec) indexed(ctx context.Context, id *int64) error {
 }
 
 // Close implements Target.
-func (h *hec) Close() error { h.p.close(); return nil }
+func (h *hec) Close() error { h.p.Close(); return nil }

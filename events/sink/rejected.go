@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"sallyport.dev/sallyport/events/internal/outbound"
 )
 
 // rejected is the file of what a target does not take: nothing is dropped
@@ -44,7 +46,7 @@ func (r *rejected) add(uid, host string, payload []byte, why error) error {
 		Why   string          `json:"why"`
 		Event json.RawMessage `json:"event,omitempty"`
 		Raw   []byte          `json:"raw,omitempty"`
-	}{Time: time.Now().UTC(), UID: uid, Host: host, Why: clean(why.Error(), 2000)}
+	}{Time: time.Now().UTC(), UID: uid, Host: host, Why: outbound.Clean(why.Error(), 2000)}
 	if json.Valid(payload) {
 		line.Event = payload
 	} else {

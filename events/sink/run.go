@@ -164,7 +164,7 @@ func (s *Sink) take(ctx context.Context, d *delivery, msgs []js.Msg) error {
 			continue
 		}
 		for i := range rs {
-			e, err := newEvent(host, &rs[i])
+			e, err := Read(host, &rs[i])
 			if err != nil {
 				if err := d.refuse([]Refusal{{e, err}}); err != nil {
 					return err

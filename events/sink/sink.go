@@ -28,10 +28,10 @@ type Event struct {
 	JSON []byte // as published: one line, which says no other host's name
 }
 
-// newEvent reads a record. It fails for one that is damaged, that this program
+// Read reads a published record. It fails for one that is damaged, that this program
 // cannot read, or that passes itself off as another host's: the payload is the
 // host's own bytes, and NATS holds the host to the subject only.
-func newEvent(host string, r *events.Record) (Event, error) {
+func Read(host string, r *events.Record) (Event, error) {
 	e := Event{UID: r.Chain + "-" + strconv.FormatUint(r.Seq, 10), Host: host, Kind: r.Kind, JSON: r.Payload}
 	if !r.Intact() {
 		return e, errors.New("its hash is not that of its content")

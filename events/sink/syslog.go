@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/events/internal/outbound"
 )
 
 // Syslog of a sink of RFC 5424 messages: over TCP and TLS with counted octets
@@ -65,11 +66,11 @@ func newSyslog(o Syslog) (*syslog, error) {
 		return s, nil
 	}
 	var err error
-	if s.tls, err = tlsConfig(o.CA); err != nil {
+	if s.tls, err = outbound.TLS(o.CA); err != nil {
 		return nil, err
 	}
 	if o.Cert != "" {
-		if err := private(o.Key); err != nil {
+		if err := outbound.Private(o.Key); err != nil {
 			return nil, err
 		}
 		c, err := tls.LoadX509KeyPair(o.Cert, o.Key)
@@ -292,13 +293,4 @@ func token(s string, n int) string {
 
 var paramEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `]`, `\]`)
 
-func param(s string) string { return paramEscape.Replace(clean(s, 128)) }
-
-// checkFile refuses what can't be read now, while somebody looks.
-func checkFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
+func param(s string) string { return paramEscape.Replace(outbound.Clean(s, 128)) }

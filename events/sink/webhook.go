@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sallyport.dev/sallyport/events/internal/outbound"
 )
 
 // Webhook of a sink that posts batches of CloudEvents
@@ -24,13 +26,13 @@ type Webhook struct {
 }
 
 type webhook struct {
-	p   *poster
+	p   *outbound.Poster
 	key []byte
 	now func() time.Time
 }
 
 func newWebhook(o Webhook) (*webhook, error) {
-	s, err := secret(o.SecretFile)
+	s, err := outbound.Secret(o.SecretFile)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +40,7 @@ func newWebhook(o Webhook) (*webhook, error) {
 	if err != nil || len(key) < 24 || len(key) > 64 {
 		return nil, fmt.Errorf("%s: must hold 24 to 64 bytes in base64, such as of: openssl rand -base64 32", o.SecretFile)
 	}
-	p, err := newPoster(o.URL, o.CA)
+	p, err := outbound.New(o.URL, o.CA)
 	return &webhook{p: p, key: key, now: time.Now}, err
 }
 
@@ -66,21 +68,21 @@ func (w *webhook) Send(ctx context.Context, batch []Event) Answer {
 	h.Set("Webhook-Id", id)
 	h.Set("Webhook-Timestamp", at)
 	h.Set("Webhook-Signature", Sign(w.key, id, at, body))
-	r, err := w.p.post(ctx, http.MethodPost, "", h, body)
+	r, err := w.p.Post(ctx, http.MethodPost, "", h, body)
 	if err != nil {
 		return failed(batch, 0, err)
 	}
 	switch {
-	case r.ok():
+	case r.OK():
 		return Answer{}
-	case r.status == http.StatusBadRequest, r.status == http.StatusRequestEntityTooLarge, r.status == http.StatusUnprocessableEntity:
-		return Answer{TooMuch: true, Err: r.err()}
+	case r.Status == http.StatusBadRequest, r.Status == http.StatusRequestEntityTooLarge, r.Status == http.StatusUnprocessableEntity:
+		return Answer{TooMuch: true, Err: r.Err()}
 	}
-	return failed(batch, r.after, r.err())
+	return failed(batch, r.After, r.Err())
 }
 
 // Close implements Target.
-func (w *webhook) Close() error { w.p.close(); return nil }
+func (w *webhook) Close() error { w.p.Close(); return nil }
 
 // Sign returns a signature of Standard Webhooks, version 1.
 func Sign(key []byte, id, timestamp string, body []byte) string {

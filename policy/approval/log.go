@@ -344,6 +344,18 @@ func stepOf(kind events.Kind, step string, e *entry, now time.Time, left int, d 
 		ID: e.ID, Step: step, Rule: e.Rule, Digest: e.Key, Policy: e.Policy, Covers: e.Covers, Until: e.ends, Uses: left,
 		Workload: e.Who.Workload, Actor: e.Who.actor(), Principal: e.Who.Principal, Resource: e.Where.Resource, Database: e.Where.Database, Session: e.Where.Session,
 	}
+	switch step {
+	case "requested", "seen", "approved":
+		a.Lacks = e.Count
+		for _, x := range e.decisions {
+			if x.Verb == Approve {
+				a.Lacks--
+			}
+		}
+		if step == "approved" {
+			a.Lacks--
+		}
+	}
 	if d != nil {
 		a.Approver, a.Issuer, a.Why = d.Subject, d.Issuer, d.Why
 		if d.Token != "" {
