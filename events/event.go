@@ -209,7 +209,7 @@ type Event struct {
 // is to be approved stands in the events of the statement.
 type Approval struct {
 	ID     string
-	Step   string // "requested", "seen", "approved", "denied", "expired", "withdrawn", "revoked" or "consumed"
+	Step   string // "requested", "seen", "approved", "denied", "expired", "withdrawn", "revoked" or "consumed"; of who is told "notified" or "answered"
 	Rule   string
 	Digest string // of what is to be approved: statement, parameters, who and where; hex
 	Policy string // of the rules that it was asked under; hex
