@@ -198,7 +198,7 @@ func TestFlood(t *testing.T) {
 			switch m := read(t, g); m.Type {
 			case "approval.summary":
 				all += m.Data.More
-				if m.Data.URL != "https://recorder.example.org/approvals/" {
+				if m.Data.URL != "https://recorder.example.org/approvals" {
 					t.Errorf("%+v", m)
 				}
 			case "approval.requested":

@@ -167,7 +167,7 @@ func (w *worker) tell(ctx context.Context, t *task, now time.Time) error {
 
 // summarise tells in one message how many requests wait that are not told one by one.
 func (w *worker) summarise(ctx context.Context, left int, last int64, now time.Time) error {
-	n := &Notice{What: Summary, Time: now, URL: w.n.Settings.Page + "/approvals/", More: left, ID: idOf(Summary.String(), w.k.Name, fmt.Sprint(left), fmt.Sprint(last), 0)}
+	n := &Notice{What: Summary, Time: now, URL: w.n.Settings.Page + "/approvals", More: left, ID: idOf(Summary.String(), w.k.Name, fmt.Sprint(left), fmt.Sprint(last), 0)}
 	if _, err := w.send(ctx, n); err != nil {
 		if ctx.Err() != nil {
 			return nil
