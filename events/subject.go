@@ -42,52 +42,21 @@ const (
 	MaxSubjects         = 512
 )
 
-// Bounds of the key, in bytes.
-const (
-	minSubjectKey = 32
-	maxSubjectKey = 64
-)
-
 // SubjectKey makes Subjects. All hosts of a deployment have the same one, so that
 // whoever has it finds a subject in the evidence of all of them. It is safe for
 // concurrent use.
 type SubjectKey struct{ macs sync.Pool }
 
-// ParseSubjectKey reads a key file: 64 to 128 hexadecimal digits, and white space
-// around them. It clears b. Errors hold nothing of the key.
+// ParseSubjectKey reads a key file, as ParseKey does.
 func ParseSubjectKey(b []byte) (*SubjectKey, error) {
-	defer clear(b)
-	from, to := 0, len(b)
-	for from < to && space(b[from]) {
-		from++
-	}
-	for to > from && space(b[to-1]) {
-		to--
-	}
-	digits := b[from:to]
-	bad := fmt.Errorf("a subject key is %d to %d hexadecimal digits: make one with openssl rand -hex %d", 2*minSubjectKey, 2*maxSubjectKey, minSubjectKey)
-	if n := len(digits); n < 2*minSubjectKey || n > 2*maxSubjectKey || n%2 != 0 {
-		return nil, bad
-	}
-	key := make([]byte, len(digits)/2)
-	if _, err := hex.Decode(key, digits); err != nil {
-		clear(key)
-		return nil, bad // the error quotes the key
-	}
-	seen := map[byte]bool{}
-	for _, c := range key {
-		seen[c] = true
-	}
-	if len(seen) < 8 { // of 32 random bytes, about 30 differ
-		clear(key)
-		return nil, errors.New("the subject key is not random: make one with openssl rand -hex 32")
+	key, err := ParseKey("subject", b)
+	if err != nil {
+		return nil, err
 	}
 	k := &SubjectKey{}
 	k.macs.New = func() any { return hmac.New(sha256.New, key) }
 	return k, nil
 }
-
-func space(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 // Subject returns who goes by value, in the form in which the store prints it as
 // text: the first half of HMAC-SHA-256 over "sallyport subject 1", the name and the

@@ -25,7 +25,7 @@ func TestImports(t *testing.T) {
 	world := []string{"os", "os/exec", "os/signal", "os/user", "net", "net/http", "syscall", "database/sql", "plugin", "unsafe", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand"}
 	for pkg, may := range map[string]struct{ own, others, world []string }{
 		"policy":          {own: []string{"events", "intercept"}, world: world},
-		"policy/mask":     {own: []string{"policy"}, world: world},
+		"policy/mask":     {own: []string{"events", "policy"}, world: world},
 		"policy/detect":   {world: world},
 		"policy/approval": {own: []string{"events", "policy"}, world: world[:len(world)-1]}, // IDs are random
 		"policy/rules":    {own: []string{"events", "intercept", "policy", "policy/detect", "policy/mask"}, others: []string{"cel.dev/cel-go/", "go.yaml.in/yaml/v3"}, world: world[1:]},

@@ -6,12 +6,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"slices"
 	"sync"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -59,11 +59,6 @@ func HasOutput(m policy.Mask, typ string) bool {
 // What is larger is NULL.
 const MaxValue = 64 << 10
 
-const (
-	minKey = 32 // bytes
-	maxKey = 64
-)
-
 // Keys is the secret that keyed masks are made with. Each field and kind of
 // mask has a key of its own, derived from it (HKDF-Expand, RFC 5869), so that
 // the same value in two columns does not show as the same. It is safe for
@@ -73,40 +68,13 @@ type Keys struct {
 	root []byte // nil: it is gone
 }
 
-// ParseKeys reads a key file: 64 to 128 hexadecimal digits, and white space
-// around them. It clears b.
+// ParseKeys reads a key file, as events.ParseKey does.
 func ParseKeys(b []byte) (*Keys, error) {
-	defer clear(b)
-	trimmed := trimSpace(b)
-	bad := fmt.Errorf("a masking key is %d to %d hexadecimal digits: make one with openssl rand -hex %d", 2*minKey, 2*maxKey, minKey)
-	if n := len(trimmed); n < 2*minKey || n > 2*maxKey || n%2 != 0 {
-		return nil, bad
-	}
-	root := make([]byte, len(trimmed)/2)
-	if _, err := hex.Decode(root, trimmed); err != nil {
-		clear(root)
-		return nil, bad // the error quotes the key
-	}
-	seen := map[byte]bool{}
-	for _, c := range root {
-		seen[c] = true
-	}
-	if len(seen) < 8 { // of 32 random bytes, about 30 differ
-		clear(root)
-		return nil, errors.New("the masking key is not random: make one with openssl rand -hex 32")
+	root, err := events.ParseKey("masking", b)
+	if err != nil {
+		return nil, err
 	}
 	return &Keys{root: root}, nil
-}
-
-func trimSpace(b []byte) []byte {
-	space := func(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
-	for len(b) > 0 && space(b[0]) {
-		b = b[1:]
-	}
-	for len(b) > 0 && space(b[len(b)-1]) {
-		b = b[:len(b)-1]
-	}
-	return b
 }
 
 // Close clears the key: no Masker can be made of it any more. Those that were
