@@ -15,93 +15,104 @@ import (
 )
 
 // approvalsLog is what is approved, in the daemon's own folder: one record a line,
-// with its checksum, synced before it counts.
+// synced before it counts, behind a checksum of all records up to it: none can be
+// changed, missing or elsewhere without the next one telling.
 type approvalsLog struct {
 	path   string
 	f      *os.File
 	size   atomic.Int64
-	broken error // what was written last may be there or not
+	sum    uint32 // of all records
+	broken error  // what was written last may be there or not
 }
 
 const (
 	approvalsFile  = "approvals.log"
-	approvalsHead  = "sallyport approvals 1\n"
-	maxApprovals   = 1 << 30 // bytes
+	approvalsHead  = "sallyport approvals 2\n"
+	approvalsHead1 = "sallyport approvals 1\n" // each record had a checksum of its own
+	maxApprovals   = 1 << 30                   // bytes
 	checksumLength = 8
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// openApprovals reads the records of a state folder. What was cut short at the end
-// was never taken for written.
-func openApprovals(state string) (*approvalsLog, [][]byte, error) {
-	l := &approvalsLog{path: filepath.Join(state, approvalsFile)}
+// openApprovals reads the records of a state folder. torn: there is more at the end,
+// which is no whole record. It may have been cut short as it was written, and nobody was
+// told that it is kept; or it was kept, and what it says is lost.
+func openApprovals(state string) (l *approvalsLog, records [][]byte, torn bool, err error) {
+	l = &approvalsLog{path: filepath.Join(state, approvalsFile)}
 	b, err := readFile(l.path, maxApprovals)
 	if errors.Is(err, fs.ErrNotExist) {
-		return l, nil, nil
+		return l, nil, false, nil
 	}
 	if err != nil {
-		return l, nil, err
+		return l, nil, false, err
 	}
-	records, err := parseApprovals(b)
-	return l, records, err
+	records, torn, err = parseApprovals(b)
+	return l, records, torn, err
 }
 
-func parseApprovals(b []byte) (records [][]byte, err error) {
-	rest, ok := bytes.CutPrefix(b, []byte(approvalsHead))
-	if !ok {
-		return nil, fmt.Errorf("%w: it is none", approval.ErrDamaged)
+func parseApprovals(b []byte) (records [][]byte, torn bool, err error) {
+	rest, chained := bytes.CutPrefix(b, []byte(approvalsHead))
+	if !chained {
+		var ok bool
+		if rest, ok = bytes.CutPrefix(b, []byte(approvalsHead1)); !ok {
+			return nil, false, fmt.Errorf("%w: it is none", approval.ErrDamaged)
+		}
 	}
+	sum := uint32(0)
 	for n := 1; len(rest) > 0; n++ {
 		line, more, whole := bytes.Cut(rest, []byte("\n"))
-		if !whole {
-			return records, nil
+		bad := !whole || len(line) < checksumLength+1 || line[checksumLength] != ' '
+		if !bad {
+			if !chained {
+				sum = 0
+			}
+			sum = crc32.Update(sum, castagnoli, line[checksumLength+1:])
+			bad = string(line[:checksumLength]) != fmt.Sprintf("%08x", sum)
 		}
-		bad := len(line) < checksumLength+1 || line[checksumLength] != ' ' || string(line[:checksumLength]) != checksum(line[checksumLength+1:])
 		switch {
 		case bad && len(more) == 0:
-			return records, nil // torn when the power went: nobody was told that it is kept
+			return records, true, nil
 		case bad:
-			return nil, fmt.Errorf("%w: record %d does not have its checksum", approval.ErrDamaged, n)
+			return nil, false, fmt.Errorf("%w: record %d does not have its checksum", approval.ErrDamaged, n)
 		}
 		records = append(records, line[checksumLength+1:])
 		rest = more
 	}
-	return records, nil
+	return records, false, nil
 }
 
-func checksum(record []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(record, castagnoli)) }
-
-func appendRecord(b, record []byte) []byte {
-	return append(append(append(append(b, checksum(record)...), ' '), record...), '\n')
+// appendRecord appends a record behind others that have the checksum sum, and returns
+// that of all.
+func appendRecord(b, record []byte, sum uint32) ([]byte, uint32) {
+	sum = crc32.Update(sum, castagnoli, record)
+	return append(append(fmt.Appendf(b, "%08x ", sum), record...), '\n'), sum
 }
 
-// Append implements approval.Log.
+// Append implements approval.Log: once it has failed, until a Replace has not.
 func (l *approvalsLog) Append(record []byte) error {
 	if l.broken != nil {
 		return l.broken
 	}
-	b := appendRecord(nil, record)
+	b, sum := appendRecord(nil, record, l.sum)
 	_, err := l.f.Write(b)
 	if err == nil {
 		err = l.f.Sync()
 	}
 	if err != nil {
-		l.broken = fmt.Errorf("nothing more is kept of approvals until sallyport starts again: %w", err)
+		l.broken = fmt.Errorf("make room for %s, or mend its disk: %w", l.path, err)
 		return l.broken
 	}
+	l.sum = sum
 	l.size.Add(int64(len(b)))
 	return nil
 }
 
 // Replace implements approval.Log.
 func (l *approvalsLog) Replace(records [][]byte) error {
-	if l.broken != nil {
-		return l.broken
-	}
-	b := []byte(approvalsHead)
+	b, sum := []byte(approvalsHead), uint32(0)
 	for _, r := range records {
-		b = appendRecord(b, r)
+		b, sum = appendRecord(b, r, sum)
 	}
 	f, err := os.CreateTemp(filepath.Dir(l.path), ".approvals-*") // mode 0600
 	if err != nil {
@@ -123,7 +134,7 @@ func (l *approvalsLog) Replace(records [][]byte) error {
 	if l.f != nil {
 		l.f.Close()
 	}
-	l.f = f
+	l.f, l.sum, l.broken = f, sum, nil
 	l.size.Store(int64(len(b)))
 	if err := syncFolder(filepath.Dir(l.path)); err != nil {
 		l.broken = err

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -243,58 +242,5 @@ func TestApprovalOfAHeldClient(t *testing.T) {
 	}
 	if out, _ := h.psql("agent-a", "-c", "DELETE FROM visits WHERE id = 2;"); !has(out, "denied", "ticket 4711") || h.rows() != "2,3" {
 		t.Errorf("%s", out)
-	}
-}
-
-// A log that is damaged gives nothing, one that was cut short all that was written.
-func TestApprovalsLog(t *testing.T) {
-	dir := t.TempDir()
-	l, records, err := openApprovals(dir)
-	if err != nil || records != nil {
-		t.Fatal(records, err)
-	}
-	if err := l.Replace([][]byte{[]byte("one")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Append([]byte("two")); err != nil {
-		t.Fatal(err)
-	}
-	l.close()
-	path := filepath.Join(dir, approvalsFile)
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fi, err := os.Stat(path); err != nil || fi.Mode() != 0o600 {
-		t.Errorf("%v %v", fi, err)
-	}
-	for n := range len(whole) {
-		records, err := parseApprovals(whole[:n])
-		if n < len(approvalsHead) {
-			if err == nil {
-				t.Errorf("%d bytes are a log", n)
-			}
-			continue
-		}
-		if err != nil || len(records) > 1 || len(records) == 1 && string(records[0]) != "one" {
-			t.Errorf("%d bytes: %q %v", n, records, err)
-		}
-	}
-	for i := range whole {
-		bad := append([]byte{}, whole...)
-		bad[i] ^= 1
-		if records, err := parseApprovals(bad); err == nil && len(records) == 2 {
-			t.Errorf("byte %d is damaged, and nobody noticed: %q", i, records)
-		}
-	}
-	if records, err := parseApprovals(whole); err != nil || len(records) != 2 {
-		t.Error(records, err)
-	}
-	// What may be there or not is not gone on with.
-	l, _, _ = openApprovals(dir)
-	_ = l.Replace(nil)
-	l.f.Close()
-	if l.Append([]byte("x")) == nil || l.Append([]byte("y")) == nil || l.Replace(nil) == nil {
-		t.Error("it goes on behind a failed write")
 	}
 }

@@ -29,7 +29,8 @@ func (d *daemon) openApprovals(state string) error {
 		Now: time.Now, Tell: d.tellApproval,
 		Claims: func() []string { return d.setting.Load().cfg.Approvals.Claims() },
 	}
-	log, records, err := openApprovals(state)
+	log, records, torn, err := openApprovals(state)
+	o.Torn = torn
 	var book *approval.Book
 	if err == nil {
 		book, err = approval.Open(records, log, o)
@@ -43,9 +44,13 @@ func (d *daemon) openApprovals(state string) error {
 		if err := log.setAside(); err != nil {
 			return fmt.Errorf("set %s aside: %w", log.path, err)
 		}
+		o.Torn = false
 		if book, err = approval.Open(nil, log, o); err != nil {
 			return err
 		}
+	}
+	if torn && book.Lost() > 0 {
+		d.alarms.raise("approvals", fmt.Sprintf("the log of what was approved was cut short, or its end is damaged: %d approvals that may have been used do not hold any more, and must be asked for again", book.Lost()))
 	}
 	d.approvals, d.approvalsLog = book, log
 	d.gate.SetApprovals(book)

@@ -16,11 +16,12 @@ import (
 )
 
 // Log keeps a Book's changes. A record is durable when Append returns nil, and in
-// the order of the calls. After an error nothing more is taken: what became of the
-// record nobody knows.
+// the order of the calls. After an error no more is appended until Replace has not
+// failed: what became of the record nobody knows.
 type Log interface {
 	Append(record []byte) error
-	// Replace puts records in the place of all that were appended, as a whole.
+	// Replace puts records in the place of all that were appended, as a whole; what
+	// failed before it is not among them.
 	Replace(records [][]byte) error
 	// Size is of what is kept, in bytes.
 	Size() int64
@@ -106,6 +107,10 @@ type Book struct {
 	all   share
 
 	history history
+	// broken: what the log has last is not known; it is written anew, not before retry.
+	broken error
+	retry  time.Time
+	lost   int // see Lost
 	// compactAt is the size of the log from which on it is written anew.
 	compactAt int64
 }
@@ -121,6 +126,9 @@ type Options struct {
 	Tell func(...*events.Event) error
 	// Claims are those by which issuers of approvers name people; nil is none.
 	Claims func() []string
+	// Torn: behind the records stood another that can't be read. What was approved
+	// may have been used or revoked by it, and does not hold any more.
+	Torn bool
 }
 
 // ErrDamaged: the records of a log are not understood, and nothing of them may be used.
@@ -137,9 +145,41 @@ func Open(records [][]byte, log Log, o Options) (*Book, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clock()
+	now := b.clock()
+	if o.Torn {
+		if err := b.lose(now); err != nil {
+			return nil, err
+		}
+	}
 	return b, b.compact()
 }
+
+// lose ends all that was approved. mu is held.
+func (b *Book) lose(now time.Time) error {
+	var all []*entry
+	var steps []*events.Event
+	for _, e := range b.byKey {
+		if e.state == policy.Approved {
+			all = append(all, e)
+			steps = append(steps, stepOf(events.ApprovalDecision, "expired", e, now, e.left, nil))
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	if err := b.record(steps...); err != nil {
+		return err
+	}
+	for _, e := range all {
+		e.end = "the log was cut short: it may have been used"
+		b.finish(e, policy.Expired)
+	}
+	b.lost = len(all)
+	return nil
+}
+
+// Lost is how many approvals do not hold any more since the log was torn.
+func (b *Book) Lost() int { return b.lost }
 
 // clock returns the time, which never goes back. mu is held.
 func (b *Book) clock() time.Time {

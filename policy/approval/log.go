@@ -46,12 +46,16 @@ const (
 
 // write makes a change durable and then has it count. mu is held.
 func (b *Book) write(c *change) error {
-	r, err := encode(c)
-	if err == nil {
-		err = b.log.Append(r)
+	if err := b.mend(); err != nil {
+		return err
 	}
+	r, err := encode(c)
 	if err != nil {
 		return fmt.Errorf("what is approved can't be kept: %w", err)
+	}
+	if err := b.log.Append(r); err != nil {
+		b.broken = fmt.Errorf("what is approved can't be kept: %w", err)
+		return b.broken
 	}
 	if err := b.apply(c); err != nil {
 		return err
@@ -59,6 +63,25 @@ func (b *Book) write(c *change) error {
 	if b.log.Size() > b.compactAt {
 		return b.compact()
 	}
+	return nil
+}
+
+// mend has a log whose last write failed hold what counts, and nothing else. On a disk
+// that stays full most of the time is not spent on that. mu is held.
+func (b *Book) mend() error {
+	if b.broken == nil {
+		return nil
+	}
+	from := b.now()
+	if from.Before(b.retry) && b.retry.Sub(from) < time.Minute { // or the clock was set
+		return b.broken
+	}
+	if err := b.compact(); err != nil {
+		now := b.now()
+		b.broken, b.retry = err, now.Add(10*max(now.Sub(from), 0))
+		return err
+	}
+	b.broken = nil
 	return nil
 }
 
