@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/events/recorder"
 	"sallyport.dev/sallyport/events/sink"
@@ -183,7 +184,7 @@ func (m *sinkMetrics) hooks(name string) sink.Hooks {
 
 func sinkBackfill() *cobra.Command {
 	var o sinkOptions
-	var store, name, from, to string
+	var store, name, from, to, folder string
 	cmd := &cobra.Command{
 		Use:   "backfill --config FILE --sink NAME --store DIR --from TIME [--to TIME]",
 		Short: "Hand on the events of a time from the recorder's store",
@@ -207,6 +208,10 @@ the stream, so that what the target has already can be told.`,
 			}
 			for i := range s.Sinks {
 				if s.Sinks[i].Name == name {
+					what := fmt.Sprintf("%s: events from %s to %s for the sink %s", cmd.CommandPath(), since.UTC().Format(time.RFC3339), until.UTC().Format(time.RFC3339), name)
+					if err := reads.Note(cmd.Context(), store, folder, what); err != nil {
+						return err
+					}
 					n, err := backfill(cmd.Context(), s, &s.Sinks[i], store, since, until, log)
 					fmt.Fprintf(cmd.OutOrStdout(), "%d events\n", n)
 					return err
@@ -218,6 +223,7 @@ the stream, so that what the target has already can be told.`,
 	o.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&store, "store", "", "folder of the recorder's store")
+	f.StringVar(&folder, reads.Flag, "", reads.Usage)
 	f.StringVar(&name, "sink", "", "which sink")
 	f.StringVar(&from, "from", "", "the first time (RFC 3339)")
 	f.StringVar(&to, "to", "", "the time before which events must be (default: now)")

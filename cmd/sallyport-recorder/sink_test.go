@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/events/journal"
@@ -119,6 +120,14 @@ func TestSink(t *testing.T) {
 	}
 	if lines := strings.SplitAfter(before, "\n"); read(out) != strings.Join(lines[5:15], "") {
 		t.Errorf("%s", read(out))
+	}
+	record, err := reads.Open(t.Context(), store, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer record.Close()
+	if who, err := record.Between(t.Context(), time.Time{}, time.Now().Add(time.Hour)); err != nil || len(who) != 1 || !strings.Contains(who[0].Text, "from 2026-11-27T10:05:00Z to 2026-11-27T10:15:00Z for the sink archive") {
+		t.Errorf("on the record of who read: %v %v", who, err)
 	}
 	if code := run(t.Context(), append(args[:len(args)-1], "2026-11-27T10:00:00Z")); code != 2 {
 		t.Errorf("an end before its start: exit code %d", code)

@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/cmd/internal/report"
 	"sallyport.dev/sallyport/events"
@@ -95,6 +93,7 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 	fl.StringVar(&patient, "patient", "", "only that were shown rows of this patient: --subject patient=ID")
 	who.add(cmd)
 	fl.BoolVar(&noLog, "no-log", false, "without proofs of the transparency log")
+	fl.String(reads.Flag, "", reads.Usage)
 	fl.StringVarP(&out, "output", "o", "", "file of the bundle (zip)")
 	for _, n := range []string{"from", "to", "output"} {
 		cmd.MarkFlagRequired(n)
@@ -195,30 +194,35 @@ func reportTime(flag, s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%s %q: give a day like 2026-11-01, or a time like 2026-11-01T08:00:00Z", flag, s)
 }
 
-func makeReport(ctx context.Context, cmd *cobra.Command, s *reportStore, store string, f report.Filter, out string) error {
-	reads, err := openReads(ctx, filepath.Join(store, "reads"))
-	if err != nil {
-		return &exitError{code: 1, hint: "a report is made by an account that may write the folder reads of the store", err: err}
-	}
-	defer reads.close()
-	before, err := reads.between(ctx, f.From, f.To)
+func makeReport(ctx context.Context, cmd *cobra.Command, s *reportStore, store string, f report.Filter, out string) (err error) {
+	folder, err := cmd.Flags().GetString(reads.Flag)
 	if err != nil {
 		return err
 	}
-	who := "uid " + strconv.Itoa(os.Getuid())
-	if u, err := user.Current(); err == nil {
-		who = u.Username + " (" + who + ")"
+	record, err := reads.Open(ctx, store, folder)
+	if err != nil {
+		return &exitError{code: 1, hint: "a report is made by an account that may write the folder reads of the store", err: err}
 	}
+	defer func() { err = errors.Join(err, record.Close()) }()
+	read, err := record.Between(ctx, f.From, f.To)
+	if err != nil {
+		return err
+	}
+	var before []report.Note
+	for _, x := range read {
+		before = append(before, report.Note{Record: x.UID, Time: x.Time, Host: x.Host, What: x.What, Text: x.Text})
+	}
+	who := reads.Who()
 	what := fmt.Sprintf("%s: report from %s to %s, identity %q, principal %q, relation %q, resource %q, subjects %q", who,
 		f.From.Format(time.RFC3339), f.To.Format(time.RFC3339), f.Identity, f.Principal, f.Relation, f.Resource, f.Subjects)
-	if err := reads.note(ctx, "read", what); err != nil {
+	if err := record.Note(ctx, "read", what); err != nil {
 		return err
 	}
 	r, sum, err := report.Write(ctx, s, report.Given{Made: time.Now(), Program: "sallyport " + cmd.Root().Version, Filter: f, Reads: before}, out)
 	if err != nil {
 		return err
 	}
-	if err := reads.note(ctx, "reported", who+": SHA-256 of the bundle "+sum); err != nil {
+	if err := record.Note(ctx, "reported", who+": SHA-256 of the bundle "+sum); err != nil {
 		return errors.Join(err, os.Remove(out))
 	}
 	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %d accesses, %d refused, %d chains\nSHA-256 %s\n", render.Line(out), len(r.Accesses), len(r.Refused), len(r.Chains), sum); err != nil {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/report"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/journal"
@@ -275,8 +276,8 @@ func TestReadingIsRecorded(t *testing.T) {
 	if err := os.Symlink("/proc/nowhere", filepath.Join(store, "reads")); err != nil {
 		t.Fatal(err)
 	}
-	lockTime = time.Second
-	t.Cleanup(func() { lockTime = 30 * time.Second })
+	reads.LockTime = time.Second
+	t.Cleanup(func() { reads.LockTime = 30 * time.Second })
 	out := filepath.Join(dir, "none")
 	sallyport(t, 1, append([]string{"report", "--store", store, "-o", out}, span...)...)
 	if _, err := os.Lstat(out); err == nil {

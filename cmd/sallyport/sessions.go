@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/keeping"
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
@@ -33,7 +34,8 @@ func sessionsCmd() *cobra.Command {
 		Short: "List, show, replay and export recorded sessions",
 		Long: `List, show, replay and export sessions from the recorder's store: who was
 connected to what, each exact statement, what was decided and why, what was
-masked, and each row as the agent saw it.`,
+masked, and each row as the agent saw it. That show, replay, export, and ls with
+--subject read it goes on a record first, in the folder reads of the store.`,
 		Example: `  sallyport sessions ls --since 1h
   sallyport sessions show 0198c2
   sallyport sessions replay 0198c2 --speed 4
@@ -42,6 +44,8 @@ masked, and each row as the agent saw it.`,
 	cmd.PersistentFlags().String("store", defaultStore, "folder of the recorder's store")
 	cmd.MarkPersistentFlagDirname("store")
 	keeping.AddFlags(cmd)
+	cmd.PersistentFlags().String(reads.Flag, "", reads.Usage)
+	cmd.MarkPersistentFlagDirname(reads.Flag)
 	cmd.AddCommand(sessionsLs(), sessionsShow(), sessionsReplay(), sessionsExport(), sessionsAlarms())
 	return cmd
 }
@@ -121,6 +125,11 @@ sallyport sessions show.`,
 				return configError(err)
 			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
+				if f.Subjects != nil {
+					if err := reading(ctx, cmd, fmt.Sprintf("subjects %q", f.Subjects)); err != nil {
+						return err
+					}
+				}
 				if after != "" {
 					x, err := s.Find(ctx, after)
 					if err != nil {
@@ -242,6 +251,9 @@ is closed; with --json that is an object on a line.`,
 			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
 				x, err := s.Find(ctx, args[0])
 				if err != nil {
+					return err
+				}
+				if err := reading(ctx, cmd, "session "+x.ID); err != nil {
 					return err
 				}
 				d, err := s.Show(ctx, x)

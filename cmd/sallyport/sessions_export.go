@@ -55,6 +55,9 @@ What --format leaves open the file's name decides, else it is jsonl.`,
 				if err != nil {
 					return err
 				}
+				if err := reading(ctx, cmd, "session "+x.ID+" as "+format); err != nil {
+					return err
+				}
 				d, err := s.Show(ctx, x)
 				if err != nil {
 					return err

@@ -62,6 +62,9 @@ could do to a terminal is shown instead of done.`,
 				if err != nil {
 					return err
 				}
+				if err := reading(ctx, cmd, "session "+x.ID); err != nil {
+					return err
+				}
 				if follow {
 					t.Speed = 0
 					return render.Replay(ctx, cmd.OutOrStdout(), render.For(x.Protocol), s.LiveChunks(ctx, x, liveEvery), t)

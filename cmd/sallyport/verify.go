@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/keeping"
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
@@ -46,7 +47,8 @@ checkpoint must be signed by that key, and by each --witness-key: so the first
 record that is not what was logged is named although whole chains were computed
 anew, by anybody who has neither the log's key nor, where you ask for witnesses,
 theirs. Who has all the keys that you ask for can make the log anew as well.
---export is a copy that sallyport-recorder made, and needs nothing else.
+--export is a copy that sallyport-recorder made, and needs nothing else; that it is
+read goes on a record of its own in it first, or in --reads.
 
 With --host-keys each signature of a host must be by one of its keys, which the
 file names, one on a line as --journal prints it: so a chain that was made anew, or
@@ -104,6 +106,11 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 				return configError(err)
 			}
 			err = withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
+				if export != "" {
+					if err := reading(ctx, cmd, "the whole export"); err != nil {
+						return err
+					}
+				}
 				r, err := recorder.Verify(ctx, s, noted)
 				rep.Store = &r
 				return err
@@ -123,6 +130,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 	f.StringVar(&folder, "journal", "", "folder of a host's journal")
 	f.StringVar(&expect, "expect", "", "an earlier run's --json output: its heads must still be there")
 	f.StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
+	f.String(reads.Flag, "", reads.Usage)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagDirname("store")
 	cmd.MarkFlagDirname("export")
