@@ -28,6 +28,10 @@ const redirectPath = "/callback"
 // IDToken logs a person in at an issuer and returns their ID token, which is for
 // whoever is shown it to verify. It waits until they have logged in, or ctx ends.
 func (l *CodeLogin) IDToken(ctx context.Context, is Issuer) (string, error) {
+	at, err := Discover(ctx, is)
+	if err != nil {
+		return "", err
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("listen for the browser: %w", err)
@@ -41,7 +45,7 @@ func (l *CodeLogin) IDToken(ctx context.Context, is Issuer) (string, error) {
 		_ = srv.Shutdown(end)
 		_ = srv.Close()
 	}()
-	c, err := BeginCode(ctx, is, CodeRequest{
+	c, err := BeginCode(is, at, CodeRequest{
 		Client: l.Client, Scopes: l.Scopes, Nonce: l.Nonce, State: back.state, Again: true,
 		Redirect: "http://" + back.host + redirectPath,
 	})

@@ -31,13 +31,16 @@ type Code struct {
 	client  *http.Client
 }
 
-// BeginCode begins one at an issuer, which it asks for its end points.
-func BeginCode(ctx context.Context, is Issuer, r CodeRequest) (*Code, error) {
-	c, err := newCode(is, r)
+// Endpoints are where people log in at an issuer.
+type Endpoints struct{ Auth, Token string }
+
+// Discover asks an issuer for its end points.
+func Discover(ctx context.Context, is Issuer) (*Endpoints, error) {
+	keys, err := newKeySet(is)
 	if err != nil {
 		return nil, err
 	}
-	p, err := gooidc.NewProvider(gooidc.ClientContext(ctx, c.client), is.URL)
+	p, err := gooidc.NewProvider(gooidc.ClientContext(ctx, keys.client), is.URL)
 	if err != nil {
 		return nil, fmt.Errorf("issuer %s: %.200q: see that it runs and can be reached from here", is.URL, err.Error())
 	}
@@ -46,28 +49,27 @@ func BeginCode(ctx context.Context, is Issuer, r CodeRequest) (*Code, error) {
 			return nil, fmt.Errorf("issuer %s: its end point %.200q must be an https URL (http only on loopback)", is.URL, at)
 		}
 	}
-	c.PKCE, c.TokenURL = oauth2.GenerateVerifier(), p.Endpoint().TokenURL
+	return &Endpoints{p.Endpoint().AuthURL, p.Endpoint().TokenURL}, nil
+}
+
+// BeginCode begins one at the end points of an issuer.
+func BeginCode(is Issuer, at *Endpoints, r CodeRequest) (*Code, error) {
+	c, err := ResumeCode(is, r, oauth2.GenerateVerifier(), at.Token)
+	if err != nil {
+		return nil, err
+	}
 	o := []oauth2.AuthCodeOption{gooidc.Nonce(r.Nonce), oauth2.S256ChallengeOption(c.PKCE)}
 	if r.Again {
 		o = append(o, oauth2.SetAuthURLParam("prompt", "login"))
 	}
 	config := c.config()
-	config.Endpoint.AuthURL = p.Endpoint().AuthURL
+	config.Endpoint.AuthURL = at.Auth
 	c.URI = config.AuthCodeURL(r.State, o...)
 	return c, nil
 }
 
 // ResumeCode goes on with one that BeginCode began for the same request.
 func ResumeCode(is Issuer, r CodeRequest, pkce, tokenURL string) (*Code, error) {
-	c, err := newCode(is, r)
-	if err != nil {
-		return nil, err
-	}
-	c.PKCE, c.TokenURL = pkce, tokenURL
-	return c, nil
-}
-
-func newCode(is Issuer, r CodeRequest) (*Code, error) {
 	if err := is.check(); err != nil {
 		return nil, err
 	}
@@ -75,7 +77,7 @@ func newCode(is Issuer, r CodeRequest) (*Code, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Code{Issuer: is.URL, request: r, client: keys.client}, nil
+	return &Code{PKCE: pkce, TokenURL: tokenURL, Issuer: is.URL, request: r, client: keys.client}, nil
 }
 
 func (c *Code) config() *oauth2.Config {

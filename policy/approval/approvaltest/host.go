@@ -181,7 +181,12 @@ func (h *Host) Ask(s Statement) (id string) {
 func (h *Host) Token(nonce, subject, groups string) string {
 	h.t.Helper()
 	const back = "http://127.0.0.1/callback"
-	c, err := oidc.BeginCode(h.t.Context(), oidc.Issuer{URL: h.People.Issuer, Audience: Client, Algorithms: []string{"RS256"}},
+	is := oidc.Issuer{URL: h.People.Issuer, Audience: Client, Algorithms: []string{"RS256"}}
+	at, err := oidc.Discover(h.t.Context(), is)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	c, err := oidc.BeginCode(is, at,
 		oidc.CodeRequest{Client: Client, Scopes: []string{"profile"}, Redirect: back, State: "s", Nonce: nonce})
 	if err != nil {
 		h.t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 
-	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/policy/approval"
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
@@ -63,7 +62,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := &pending{State: rand.Text(), Host: host, ID: e.ID, Verb: verb, Why: why, Nonce: nonce, Ends: p.now().Add(loginTime)}
-	c, err := oidc.BeginCode(r.Context(), s.issuer.of(), p.request(s.issuer, d.State, nonce, true))
+	c, err := p.beginCode(r.Context(), s.issuer, p.request(s.issuer, d.State, nonce, true))
 	if err != nil {
 		p.fail(w, r, http.StatusBadGateway, err)
 		return

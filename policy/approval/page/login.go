@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
+	"time"
 
 	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/policy/approval"
@@ -46,6 +48,37 @@ func (p *Page) request(is *Issuer, state, nonce string, again bool) oidc.CodeReq
 	}
 }
 
+// endpointsTime is how long an issuer is not asked again where its end points are: a
+// stranger has the page ask it no oftener.
+const endpointsTime = time.Minute
+
+// found are the end points of an issuer, or why there are none.
+type found struct {
+	mu    sync.Mutex
+	at    *oidc.Endpoints
+	err   error
+	until time.Time
+}
+
+// beginCode begins a log-in at an issuer.
+func (p *Page) beginCode(ctx context.Context, is *Issuer, q oidc.CodeRequest) (*oidc.Code, error) {
+	f := p.found[is.URL]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !p.now().Before(f.until) {
+		life := endpointsTime
+		// Not of the one who asks: others wait for it.
+		if f.at, f.err = oidc.Discover(context.WithoutCancel(ctx), is.of()); f.err != nil {
+			life = time.Second
+		}
+		f.until = p.now().Add(life)
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	return oidc.BeginCode(is.of(), f.at, q)
+}
+
 func (p *Page) beginLogin(w http.ResponseWriter, r *http.Request) {
 	i, err := strconv.Atoi(r.PathValue("issuer"))
 	if err != nil || i < 0 || i >= len(p.set.Issuers) {
@@ -54,7 +87,7 @@ func (p *Page) beginLogin(w http.ResponseWriter, r *http.Request) {
 	}
 	is := &p.set.Issuers[i]
 	l := &login{State: rand.Text(), Nonce: rand.Text(), Issuer: i, To: inside(r.URL.Query().Get("to")), Ends: p.now().Add(loginTime)}
-	c, err := oidc.BeginCode(r.Context(), is.of(), p.request(is, l.State, l.Nonce, false))
+	c, err := p.beginCode(r.Context(), is, p.request(is, l.State, l.Nonce, false))
 	if err != nil {
 		p.fail(w, r, http.StatusBadGateway, err)
 		return

@@ -30,6 +30,7 @@ type Page struct {
 	log      *slog.Logger
 	verifier identity.Verifier
 	sessions *sessions
+	found    map[string]*found
 	handler  http.Handler
 	now      func() time.Time
 }
@@ -45,10 +46,11 @@ const maxForm = 16 << 10
 // New makes the page of settings that Load has checked. It logs who decided what, and
 // never a statement or a reason.
 func New(s *Settings, hosts Hosts, log *slog.Logger) (*Page, error) {
-	p := &Page{set: s, hosts: hosts, log: log, now: time.Now}
+	p := &Page{set: s, hosts: hosts, log: log, now: time.Now, found: map[string]*found{}}
 	var all []oidc.Issuer
 	for i := range s.Issuers {
 		all = append(all, s.Issuers[i].of())
+		p.found[s.Issuers[i].URL] = &found{}
 	}
 	var err error
 	if p.verifier, err = oidc.New(all, p.now); err != nil {
