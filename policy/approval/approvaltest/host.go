@@ -43,6 +43,7 @@ type Host struct {
 	log   [][]byte
 	steps []string
 	book  *approval.Book
+	desk  *desk.Desk
 	stop  func()
 }
 
@@ -73,7 +74,7 @@ func (h *Host) Open() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	d := &desk.Desk{
+	h.desk = &desk.Desk{
 		Book:    h.book,
 		Issuers: func() []desk.Issuer { return []desk.Issuer{{URL: h.People.Issuer, Client: Client}} },
 		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
@@ -86,7 +87,7 @@ func (h *Host) Open() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- d.Serve(ctx, nc, h.Name, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- h.desk.Serve(ctx, nc, h.Name, slog.New(slog.DiscardHandler)) }()
 	h.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -99,6 +100,9 @@ func (h *Host) Open() {
 
 // Close has it answer no more.
 func (h *Host) Close() { h.stop() }
+
+// Desk is what answers, to be served elsewhere too.
+func (h *Host) Desk() *desk.Desk { return h.desk }
 
 // awaitAnswer waits until the host is asked and answers.
 func (h *Host) awaitAnswer() {

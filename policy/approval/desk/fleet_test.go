@@ -1,7 +1,9 @@
 package desk_test
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"regexp"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"sallyport.dev/sallyport/policy/approval/approvaltest"
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
@@ -99,5 +102,71 @@ func TestDocumentedAccounts(t *testing.T) {
 	}
 	if a, err := asker.Ask(t.Context(), "ward-3", &desk.Ask{Do: desk.List}); err != nil || a.Host != "ward-3" {
 		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// On a NATS where all are in one account, an answer goes to an inbox, and nowhere else
+// in the host's name.
+func TestAnswersGoToInboxes(t *testing.T) {
+	h := approvaltest.Start(t, "h1")
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("NATS does not start")
+	}
+	host, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(host.Close)
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Desk().Serve(ctx, host, "h1", slog.New(slog.DiscardHandler)) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	all, err := nc.SubscribeSync("sallyport.audit.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &desk.Client{Conn: nc, Timeout: time.Minute}
+	ask := func() error {
+		_, err := c.Ask(t.Context(), "h1", &desk.Ask{Do: desk.List})
+		return err
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		err := ask()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, desk.ErrAway) || time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		if err := nc.PublishRequest(desk.Subject("h1"), "sallyport.audit.h1.host.alarm", []byte(`{"do":"list"}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Those that are asked behind them are answered behind all but the last few.
+	for range 20 {
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, _, err := all.Pending(); err != nil || n > 0 {
+		t.Errorf("%d answers stand among the events, %v", n, err)
 	}
 }

@@ -493,3 +493,37 @@ func TestAway(t *testing.T) {
 		t.Error("what was approved does not run")
 	}
 }
+
+// Behind a proxy the page may have a folder of a site: it stays in it.
+func TestFolder(t *testing.T) {
+	people := oidctest.Start(t, "--people", approvaltest.Client)
+	set, err := load(t, fmt.Sprintf("hosts: [h1]\nlisten: 127.0.0.1:0\nbase_url: https://example.com/sallyport/\nissuers: [{url: %q, client: approvers}]\n", people.Issuer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := page.New(set, &desk.Client{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(path string) *http.Response {
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Result()
+	}
+	for path, want := range map[string]string{
+		"/sallyport/":          "/sallyport/approvals",
+		"/sallyport/approvals": "/sallyport/login?to=%2Fapprovals",
+		"/sallyport/approvals/h1/ap-7ck3n2v5q4hz6w2x2m7d": "/sallyport/login?to=%2Fapprovals%2Fh1%2Fap-7ck3n2v5q4hz6w2x2m7d",
+	} {
+		if got := get(path).Header.Get("Location"); got != want {
+			t.Errorf("%s leads to %q", path, got)
+		}
+	}
+	if r := get("/approvals"); r.StatusCode != http.StatusNotFound {
+		t.Error(r.Status)
+	}
+	r := get("/sallyport/login/0?to=/approvals")
+	if c := r.Cookies(); len(c) != 1 || c[0].Path != "/sallyport/" || !strings.HasPrefix(c[0].Name, "__Secure-") || !strings.Contains(r.Header.Get("Location"), url.QueryEscape("https://example.com/sallyport/callback")) {
+		t.Errorf("%+v %v", c, r.Header)
+	}
+}
