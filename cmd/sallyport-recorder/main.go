@@ -48,7 +48,7 @@ func rootCmd() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(runCmd(), keyCmd(), exportCmd(), sinkCmd(), approvalsCmd(), notifyCmd())
+	root.AddCommand(runCmd(), keyCmd(), exportCmd(), pruneCmd(), holdCmd(), sinkCmd(), approvalsCmd(), notifyCmd())
 	cli.Strict(root, func(err error) error { return usageError{err} })
 	return root
 }

@@ -27,6 +27,7 @@ type options struct {
 	config, store, nats, nkey, key, hostKeys, consumer, metrics, logFormat string
 	grace, silence                                                         time.Duration
 	log                                                                    logOptions
+	pruneFailed                                                            func() // for metrics
 }
 
 func runCmd() *cobra.Command {
@@ -134,6 +135,8 @@ func (o *options) run(stop context.Context) error {
 		return err
 	}
 	defer func() { cancel(nil); logged() }()
+	pruned := o.prune(ctx, store, conf.Retention, log)
+	defer func() { cancel(nil); pruned() }()
 	log.Info("recording", "store", o.store, "nats", nc.ConnectedUrlRedacted())
 	if err := r.Run(ctx); err != nil {
 		return err
@@ -174,7 +177,9 @@ func (o *options) serveMetrics(ctx context.Context, r *recorder.Recorder, log *s
 	o.log.logged, o.log.failed = func(n uint64) { entries.Set(float64(n)) }, failures.Inc
 	unstored := prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_recorder_unstored_total", Help: "Times that records could not be stored; they are tried again."})
 	r.Unstored = func(error) { unstored.Inc() }
-	reg.MustRegister(unstored, records, alarms, heard, entries, failures, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	unpruned := prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_recorder_prune_failures_total", Help: "Times that transcripts could not be deleted as rules say."})
+	o.pruneFailed = unpruned.Inc
+	reg.MustRegister(unpruned, unstored, records, alarms, heard, entries, failures, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.Stored = func(n int) { records.Add(float64(n)) }
 	r.Alarm = func(a recorder.Alarm) { alarms.WithLabelValues(a.What).Inc() }
 	return serve(ctx, o.metrics, reg, log)

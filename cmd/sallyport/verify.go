@@ -208,7 +208,7 @@ func printReport(w io.Writer, rep *recorder.Report) error {
 		fmt.Fprintf(w, "alarm %s: %s: host %s, chain %s, record %d: %s\n", a.Time.Local().Format("2006-01-02 15:04:05"), render.Line(a.What),
 			render.Line(a.Host), render.Line(a.Chain), a.Seq, render.Line(a.Detail))
 	}
-	if n := rep.Alarm.ID - int64(len(rep.Alarms)); n > 0 {
+	if n := rep.Alarm.ID - rep.Acts - int64(len(rep.Alarms)); n > 0 {
 		fmt.Fprintf(w, "%d alarms came before these (list them with: sallyport sessions alarms)\n", n)
 	}
 	for _, f := range rep.Faults {

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
+	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events/recorder"
 )
 
@@ -13,6 +15,13 @@ func printTranscripts(w io.Writer, t *recorder.TranscriptReport) {
 		return
 	}
 	fmt.Fprintf(w, "transcripts: %d bodies, %d of them checked against their records\n", t.Bodies, t.Checked)
+	if t.Deleted > 0 {
+		fmt.Fprintf(w, "  %d were deleted by rules, which is on the record:\n", t.Deleted)
+	}
+	for _, d := range t.Deletions {
+		fmt.Fprintf(w, "    %s: host %s, session %s, chain %s, block of record %d, by rule %q (%s)\n", d.Time.UTC().Format(time.DateTime),
+			render.Line(d.Host), render.Line(d.Session), render.Line(d.Chain), d.First, d.Rule, d.Keep)
+	}
 	if t.Sealed > 0 {
 		fmt.Fprintf(w, "  %d are encrypted and there as they were stored; what they hold was not looked at (give --identity-file)\n", t.Sealed)
 	}

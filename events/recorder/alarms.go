@@ -148,7 +148,7 @@ func bytes(b []byte) []byte {
 // Alarms returns up to limit alarms behind one's id (0: from the first), oldest
 // first.
 func (s *DB) Alarms(ctx context.Context, after int64, limit int) ([]Alarm, error) {
-	out, err := readAlarms(ctx, s.db, `SELECT id, time, host, chain, seq, what, detail FROM alarms WHERE id > ? ORDER BY id LIMIT ?`, after, limit)
+	out, err := readAlarms(ctx, s.db, `SELECT id, time, host, chain, seq, what, detail FROM alarms WHERE id > ? AND NOT `+isAct+` ORDER BY id LIMIT ?`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("recorder: alarms: %w", err)
 	}

@@ -143,7 +143,7 @@ func TestTranscriptsApart(t *testing.T) {
 			t.Fatal(err2, err3)
 		}
 		if what == "" {
-			if len(rep.Faults) > 0 || rep.Transcripts != (recorder.TranscriptReport{Bodies: 1, Checked: 1}) {
+			if len(rep.Faults) > 0 || rep.Transcripts.Bodies != 1 || rep.Transcripts.Checked != 1 {
 				t.Errorf("%+v", rep)
 			}
 			if err != nil || strings.Count(text, planted) != 20+210 || d.Requests[0].Exact != "SELECT ssn FROM patients WHERE id = $1" || len(d.Withheld) > 0 {

@@ -170,6 +170,10 @@ func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64) iter
 					return
 				}
 				s.apart.fetch(ctx, x.Host, p.chain, &b, func(session string) bool { return session == x.ID })
+				if err := b.tell(ctx, s.db, x.Host, p.chain); err != nil {
+					yield(events.Record{}, err)
+					return
+				}
 				for i := range b.records {
 					if r := &b.records[i]; r.Session == x.ID && r.Seq >= from && !yield(*r, b.of(r)) {
 						return

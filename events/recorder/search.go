@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -125,8 +126,8 @@ func (s *DB) said(ctx context.Context, x Session, f *Filter) (bool, error) {
 	var number uint64
 	for r, err := range s.of(ctx, x) {
 		if IsWithheld(err) {
-			if text {
-				continue
+			if gone := (*Deleted)(nil); text || errors.As(err, &gone) {
+				continue // the events have it, without literals
 			}
 			// To leave it out would say that it was not said.
 			return false, fmt.Errorf("whether it has the text can't be told: %w", err)

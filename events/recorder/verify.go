@@ -52,10 +52,12 @@ type Report struct {
 	Chains []ChainReport `json:"chains"`
 	Faults []Fault       `json:"faults"` // the first of the file, of each chain, of the alarms, of the list of sessions and of the log
 	Alarms []Alarm       `json:"alarms"` // raised while recording: the newest thousand
-	Alarm  AlarmHead     `json:"alarm"`  // the newest: its id is how many there are
+	Alarm  AlarmHead     `json:"alarm"`  // the newest: its id is how many there are, acts among them
 	Log    *LogReport    `json:"log,omitempty"`
 
 	Transcripts TranscriptReport `json:"transcripts"` // those that are kept apart
+	// Acts are holds, their releases and deletions, which are numbered with the alarms.
+	Acts int64 `json:"acts,omitempty"`
 }
 
 // Noted is what was seen of a store earlier, and must be there still.
@@ -163,7 +165,10 @@ func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 			return rep, err
 		}
 	}
-	rep.Alarms, err = readAlarms(ctx, tx, `SELECT * FROM (SELECT id, time, host, chain, seq, what, detail FROM alarms ORDER BY id DESC LIMIT ?) ORDER BY id`, reportedAlarms)
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM alarms WHERE `+isAct).Scan(&rep.Acts); err != nil {
+		return rep, fmt.Errorf("recorder: verify: %w", err)
+	}
+	rep.Alarms, err = readAlarms(ctx, tx, `SELECT * FROM (SELECT id, time, host, chain, seq, what, detail FROM alarms WHERE NOT `+isAct+` ORDER BY id DESC LIMIT ?) ORDER BY id`, reportedAlarms)
 	return rep, more(nil, err)
 }
 

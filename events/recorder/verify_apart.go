@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"sallyport.dev/sallyport/events"
-	"sallyport.dev/sallyport/events/recorder/transcripts"
 )
 
 // TranscriptReport is what Verify found of the transcripts that are kept apart.
@@ -16,6 +15,9 @@ type TranscriptReport struct {
 	Sealed int `json:"sealed"`
 	// Elsewhere are those that were not looked at: nobody said where they are.
 	Elsewhere int `json:"elsewhere"`
+	// Deleted are those that a rule deleted: the first thousand are Deletions.
+	Deleted   int        `json:"deleted"`
+	Deletions []Deletion `json:"deletions,omitempty"`
 }
 
 // errBlind is of a record whose payload can't be read here.
@@ -27,10 +29,14 @@ func (w *walker) bodies(b *storedBlock) error {
 		return nil
 	}
 	w.apart.fetch(w.ctx, w.host, w.chain, b, func(string) bool { return true })
+	if err := b.tell(w.ctx, w.tx, w.host, w.chain); err != nil {
+		return err
+	}
 	for i := range b.apart {
 		x := &b.apart[i]
 		w.found.Bodies++
 		first := firstOf(b, x.session)
+		var gone *Deleted
 		switch err := b.lost[x.session]; {
 		case first == 0:
 			w.bad(uint64(b.first), "inserted", "the block says of session %s that its transcript is kept apart, and has no record of that", x.session)
@@ -40,7 +46,11 @@ func (w *walker) bodies(b *storedBlock) error {
 			w.found.Sealed++
 		case errors.Is(err, ErrElsewhere):
 			w.found.Elsewhere++
-		case errors.Is(err, transcripts.ErrNone):
+		case errors.As(err, &gone):
+			if w.found.Deleted++; len(w.found.Deletions) < reportedAlarms {
+				w.found.Deletions = append(w.found.Deletions, gone.Deletion)
+			}
+		case errors.Is(err, errMissing):
 			w.bad(first, "removed", "the transcript of session %s from here on: its body is missing, and no rule deleted it", x.session)
 		case errors.Is(err, errBody):
 			w.bad(first, "changed", "the transcript of session %s from here on: %v", x.session, err)

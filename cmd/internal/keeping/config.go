@@ -23,6 +23,7 @@ import (
 // files beside the store, unencrypted.
 type Config struct {
 	Transcripts transcripts.Config `yaml:"transcripts"`
+	Retention   recorder.Retention `yaml:"retention"`
 }
 
 // Load reads a file; "" is the zero value. Paths are relative to the file.
@@ -42,6 +43,9 @@ func Load(file string) (Config, error) {
 	}
 	if err := dec.Decode(new(Config)); !errors.Is(err, io.EOF) {
 		return c, fmt.Errorf("%s: there is more than one document in it", file)
+	}
+	if err := c.Retention.Check(); err != nil {
+		return c, fmt.Errorf("%s: %w", file, err)
 	}
 	t := &c.Transcripts
 	for _, p := range []*string{&t.Path, &t.RecipientsFile, &t.JetStream.Key, &t.S3.Credentials, &t.S3.CA} {
