@@ -169,7 +169,7 @@ type Event struct {
 	// Approvals are the requests for approval that it runs under, or was refused
 	// for want of.
 	Approvals []string
-	Approval  *Approval // of ApprovalRequest and ApprovalDecision
+	Approval  *Approval // of ApprovalRequest and ApprovalDecision, and of an Alarm about one
 
 	// What rules that only observe would have done besides.
 	Would         Would
@@ -208,14 +208,17 @@ type Event struct {
 // Approval is a step in the life of a request for approval. It holds no data: what
 // is to be approved stands in the events of the statement.
 type Approval struct {
-	ID     string
-	Step   string // "requested", "seen", "approved", "denied", "expired", "withdrawn", "revoked" or "consumed"; of who is told "notified" or "answered"
+	ID string
+	// Step is "requested", "seen", "approved", "denied", "expired", "withdrawn",
+	// "revoked" or "consumed"; of who is told "notified" or "answered"; of emergency
+	// access "opened", "used", "closed", "expired", "unreviewed" or "reviewed".
+	Step   string
 	Rule   string
 	Digest string // of what is to be approved: statement, parameters, who and where; hex
 	Policy string // of the rules that it was asked under; hex
-	Covers string // "statement", "shape" or "rule"
+	Covers string // "statement", "shape" or "rule"; "break-glass" of emergency access
 	Until  time.Time
-	Uses   int // that are left; 0: any number
+	Uses   int // that are left; 0: any number; of emergency access: that ran under it
 	Lacks  int // approvals that are still wanted, of "requested", "seen" and "approved"
 
 	// Of the requester.

@@ -26,6 +26,8 @@ type Approval struct {
 	// Reveals: it is of fields that are shown in clear, for the words with which that
 	// was asked for.
 	Reveals bool
+	// Glass are the digests of each BreakGlass that it gives way to while that is open.
+	Glass [][32]byte
 }
 
 // Approver is who may approve: all that is given must hold of their token. The
@@ -144,7 +146,7 @@ type Approvals interface {
 	// waits then. When it returns, what was taken can't be taken again, whatever
 	// happens. Errors hold no data.
 	Consume(ctx context.Context, asked []Asked) (ids []string, open *Standing, err error)
-	// Wait waits until a request is decided, or ctx ends.
+	// Wait waits until a request is decided, or need not be any more, or ctx ends.
 	Wait(ctx context.Context, id string) error
 	// Withdraw ends a request that its client waits for no more.
 	Withdraw(id, why string) error

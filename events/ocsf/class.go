@@ -148,7 +148,7 @@ func status(ev *events.Event) id {
 		return id{1, "Success"}
 	}
 	switch ev.Status {
-	case "ok", "", "start", "stop", "reload", "up", "down", "recovered", "login", "heartbeat", "requested", "seen", "approved", "consumed":
+	case "ok", "", "start", "stop", "reload", "up", "down", "recovered", "login", "heartbeat", "requested", "seen", "approved", "consumed", "opened", "used", "closed", "reviewed":
 		return id{1, "Success"}
 	case "error", "failed", "denied", "expired", "withdrawn", "revoked":
 		return id{2, "Failure"}

@@ -113,6 +113,10 @@ type Book struct {
 	lost   int // see Lost
 	// compactAt is the size of the log from which on it is written anew.
 	compactAt int64
+
+	glass   func() []policy.BreakGlass
+	glasses []*glass
+	opened  chan struct{} // closed when emergency access is opened
 }
 
 // share is what is there of one workload.
@@ -129,6 +133,8 @@ type Options struct {
 	// Torn: behind the records stood another that can't be read. What was approved
 	// may have been used or revoked by it, and does not hold any more.
 	Torn bool
+	// Glass is the emergency access that the policy provides; nil is none.
+	Glass func() []policy.BreakGlass
 }
 
 // ErrDamaged: the records of a log are not understood, and nothing of them may be used.
@@ -137,7 +143,7 @@ var ErrDamaged = errors.New("the log of approvals is damaged")
 // Open makes a Book of the records that its log has kept. Another error than
 // ErrDamaged is of the disk: the records are good.
 func Open(records [][]byte, log Log, o Options) (*Book, error) {
-	b := &Book{log: log, now: o.Now, tell: o.Tell, claims: o.Claims, byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
+	b := &Book{log: log, now: o.Now, tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
 	for i, r := range records {
 		if err := b.replay(r); err != nil {
 			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, i+1, err)
@@ -146,8 +152,9 @@ func Open(records [][]byte, log Log, o Options) (*Book, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock()
+	b.forgetGlass(now)
 	if o.Torn {
-		if err := b.lose(now); err != nil {
+		if err := errors.Join(b.lose(now), b.loseGlass(now)); err != nil {
 			return nil, err
 		}
 	}
@@ -194,13 +201,25 @@ func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, o
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock()
-	var use []*entry
+	var use, moot []*entry
+	var by []*glass
 	var fresh []string
 	for i := range asked {
 		a := &asked[i]
 		sum := Key(a)
 		key := hex.EncodeToString(sum[:])
 		e := b.byKey[key]
+		waits := e == nil || !e.live(now) || e.state == policy.Awaited
+		if g := b.glassOf(a, now); g != nil && waits { // what was denied stays so
+			if !slices.Contains(by, g) {
+				by = append(by, g)
+				ids = append(ids, g.ID)
+			}
+			if e != nil && e.live(now) {
+				moot = append(moot, e)
+			}
+			continue
+		}
 		if e == nil || !e.live(now) {
 			if e, err = b.ask(a, key, now); err != nil {
 				return nil, nil, err
@@ -218,6 +237,19 @@ func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, o
 		open.Fresh = fresh
 		return nil, open, nil
 	}
+	for _, g := range by {
+		if err := b.useGlass(g, asked[0].Request.Session, now); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, e := range moot {
+		if err := b.end(e, now, "it runs under emergency access"); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(use) == 0 {
+		return ids, nil, nil
+	}
 	for _, e := range use {
 		left := max(e.left-1, 0)
 		if err := b.step(events.ApprovalDecision, "consumed", e, now, left, nil); err != nil {
@@ -225,7 +257,11 @@ func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, o
 		}
 	}
 	// From here on it is used, whether the statement runs or not.
-	if err := b.write(&change{Do: doUse, IDs: ids, At: now}); err != nil {
+	used := make([]string, len(use))
+	for i, e := range use {
+		used[i] = e.ID
+	}
+	if err := b.write(&change{Do: doUse, IDs: used, At: now}); err != nil {
 		return nil, nil, err
 	}
 	return ids, nil, nil
@@ -295,25 +331,33 @@ func (b *Book) share(workload string) *share {
 
 // Wait implements policy.Approvals.
 func (b *Book) Wait(ctx context.Context, id string) error {
-	b.mu.Lock()
-	e := b.byID[id]
-	var left time.Duration
-	if e != nil {
-		left = e.ends.Sub(b.clock())
-	}
-	b.mu.Unlock()
-	if e == nil {
-		return ErrUnknown
-	}
-	over := time.NewTimer(left)
-	defer over.Stop()
-	select {
-	case <-e.decided:
-	case <-over.C:
-	case <-ctx.Done():
+	for {
+		b.mu.Lock()
+		e, opened := b.byID[id], b.opened
+		var left time.Duration
+		if e != nil {
+			left = e.ends.Sub(b.clock())
+		}
+		lifted := e != nil && b.lifts(e)
+		b.mu.Unlock()
+		switch {
+		case e == nil:
+			return ErrUnknown
+		case lifted:
+			return nil
+		}
+		over := time.NewTimer(left)
+		select {
+		case <-opened: // perhaps for this one
+			over.Stop()
+			continue
+		case <-e.decided:
+		case <-over.C:
+		case <-ctx.Done():
+		}
+		over.Stop()
 		return ctx.Err()
 	}
-	return nil
 }
 
 // ErrUnknown: there is no such request, or none of who asks.
@@ -328,10 +372,15 @@ func (b *Book) Withdraw(id, why string) error {
 	if e == nil || e.state != policy.Awaited || !e.live(now) {
 		return nil
 	}
+	return b.end(e, now, why)
+}
+
+// end withdraws a request that waits. mu is held.
+func (b *Book) end(e *entry, now time.Time, why string) error {
 	if err := b.step(events.ApprovalRequest, "withdrawn", e, now, 0, &Decision{Why: why}); err != nil {
 		return err
 	}
-	return b.write(&change{Do: doEnd, IDs: []string{id}, State: policy.Withdrawn, Why: why, At: now})
+	return b.write(&change{Do: doEnd, IDs: []string{e.ID}, State: policy.Withdrawn, Why: why, At: now})
 }
 
 // Decide takes a decision that p proves, and returns how the request stands then.
@@ -460,12 +509,15 @@ func (b *Book) Own(id string, s *policy.Session) (policy.Standing, error) {
 // Sweep ends what nobody decided or used in time, some at once: between, others
 // may ask and decide.
 func (b *Book) Sweep() error {
+	b.mu.Lock()
+	failed := b.sweepGlass(b.clock())
+	b.mu.Unlock()
 	for {
 		b.mu.Lock()
 		more, err := b.sweep(b.clock())
 		b.mu.Unlock()
 		if err != nil || !more {
-			return err
+			return errors.Join(failed, err)
 		}
 	}
 }

@@ -55,6 +55,8 @@ type world struct {
 	events []events.Approval
 	deaf   atomic.Bool // nothing can be recorded
 	claims []string    // that name people
+	glass  []policy.BreakGlass
+	alarms []string
 	waits  int         // for the record
 }
 
@@ -75,7 +77,7 @@ func (w *world) open() {
 
 func (w *world) openAt(log approval.Log) {
 	w.t.Helper()
-	b, err := approval.Open(slices.Clone(w.disk.records), log, approval.Options{Now: w.clock, Tell: w.tell, Claims: func() []string { return w.claims }})
+	b, err := approval.Open(slices.Clone(w.disk.records), log, approval.Options{Now: w.clock, Tell: w.tell, Claims: func() []string { return w.claims }, Glass: func() []policy.BreakGlass { return w.glass }})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -91,6 +93,9 @@ func (w *world) tell(all ...*events.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range all {
+		if e.Kind == events.Alarm {
+			w.alarms = append(w.alarms, e.Message)
+		}
 		w.steps = append(w.steps, e.Approval.Step)
 		w.events = append(w.events, *e.Approval)
 	}

@@ -65,11 +65,20 @@ func (p *Proof) proves(s *Subject, verb, why string, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if err := p.binds(want, s.Asked, now); err != nil {
+		return err
+	}
+	return fourEyes(&s.Who, p)
+}
+
+// binds reports why a token is not of what its nonce must be, now; since is when that
+// was first there to be proved.
+func (p *Proof) binds(want string, since, now time.Time) error {
 	nonce, _ := p.Claims["nonce"].(string)
 	switch {
 	case subtle.ConstantTimeCompare([]byte(nonce), []byte(want)) != 1:
 		return errors.New("the token is not of this decision: its nonce is another's")
-	case p.Issued.IsZero() || p.Issued.Before(s.Asked.Add(-slack)):
+	case p.Issued.IsZero() || p.Issued.Before(since.Add(-slack)):
 		return errors.New("the token is older than the request")
 	case now.Sub(p.Issued) > freshness+slack:
 		return errors.New("the token is too old: log in again")
@@ -78,7 +87,7 @@ func (p *Proof) proves(s *Subject, verb, why string, now time.Time) error {
 	case p.Acting:
 		return errors.New("the token is of somebody who acts for another: an approver decides in person")
 	}
-	return fourEyes(&s.Who, p)
+	return nil
 }
 
 // May reports whether a token is of one whom by names: who may see a request may

@@ -31,6 +31,9 @@ type change struct {
 	Shape    string           `json:"shape,omitempty"`
 	Estimate *policy.Estimate `json:"estimate,omitempty"`
 	History  *kept            `json:"history,omitempty"` // of doTally
+
+	Glass *Glass `json:"glass,omitempty"`
+	Who   *Who   `json:"who,omitempty"` // that used it, the first time
 }
 
 const (
@@ -118,6 +121,8 @@ func (b *Book) apply(c *change) error {
 		}
 		b.history.put(c.History)
 		return nil
+	case doOpenGlass, doUseGlass, doEndGlass, doReviewGlass, doKeepGlass:
+		return b.applyGlass(c)
 	}
 	if len(c.IDs) == 0 {
 		return errors.New("it names no request")
@@ -342,6 +347,11 @@ func (b *Book) compact() error {
 		out = append(out, r)
 	}
 	slices.SortFunc(out, func(x, y []byte) int { return strings.Compare(string(x), string(y)) })
+	kept, err := b.keptGlass()
+	if err != nil {
+		return err
+	}
+	out = append(out, kept...)
 	if err := b.log.Replace(out); err != nil {
 		return fmt.Errorf("what is approved can't be kept: %w", err)
 	}
@@ -380,12 +390,17 @@ func stepOf(kind events.Kind, step string, e *entry, now time.Time, left int, d 
 		}
 	}
 	if d != nil {
-		a.Approver, a.Issuer, a.Why = d.Subject, d.Issuer, d.Why
-		if d.Token != "" {
-			a.Proof = "oidc+nonce"
-		}
+		decided(a, d)
 	}
 	return &events.Event{Kind: kind, Time: now, Status: step, Rules: []string{e.Rule}, Approval: a}
+}
+
+// decided says who decided, and how that was proved.
+func decided(a *events.Approval, d *Decision) {
+	a.Approver, a.Issuer, a.Why = d.Subject, d.Issuer, d.Why
+	if d.Token != "" {
+		a.Proof = "oidc+nonce"
+	}
 }
 
 func (w *Who) actor() string {

@@ -47,14 +47,7 @@ func (r *reader) approve(n *yaml.Node) *policy.Approval {
 	}
 	ok := r.fields(n, "approve", []field{
 		{"by", func(v *yaml.Node) {
-			given["by"] = v
-			list := []*yaml.Node{v}
-			if v.Kind == yaml.SequenceNode {
-				list = r.list(v, "by")
-			}
-			for _, e := range list {
-				a.By = append(a.By, r.approver(e))
-			}
+			given["by"], a.By = v, r.approvers(v)
 		}},
 		count("count", &a.Count, mostApprovers),
 		lasts("within", &a.Within, mostWithin),

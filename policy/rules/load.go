@@ -24,6 +24,7 @@ type Policy struct {
 	literal  map[string][]*rule // by each workload that they name, where they name nothing else
 	general  []*rule            // the others
 	subjects []*subject         // in the order of the files
+	glass    []*glass           // in the order of the files
 }
 
 // File is a policy file in memory; Name is for messages.
@@ -103,12 +104,13 @@ func Parse(files ...File) (*Policy, error) {
 	var errs []*Error
 	for _, f := range files {
 		r := &reader{file: f.Name}
-		more, subjects := r.rules(f.Data)
-		p.rules, p.subjects = append(p.rules, more...), append(p.subjects, subjects...)
+		more, subjects, glass := r.rules(f.Data)
+		p.rules, p.subjects, p.glass = append(p.rules, more...), append(p.subjects, subjects...), append(p.glass, glass...)
 		errs = append(errs, r.errs...)
 	}
 	errs = append(errs, p.names()...)
 	errs = append(errs, p.twice()...)
+	errs = append(errs, p.glassRules()...)
 	if len(errs) == 0 {
 		errs = p.conflicts()
 	}
@@ -118,14 +120,16 @@ func Parse(files ...File) (*Policy, error) {
 	slices.SortFunc(p.rules, func(a, b *rule) int { return strings.Compare(a.name, b.name) })
 	p.index()
 	p.sign()
+	p.giveWay()
 	return p, nil
 }
 
-// rules reads the rules of a file, and whose rows are whose.
-func (r *reader) rules(b []byte) (out []*rule, subjects []*subject) {
+// rules reads the rules of a file, whose rows are whose, and what emergency access
+// there is.
+func (r *reader) rules(b []byte) (out []*rule, subjects []*subject, glass []*glass) {
 	doc := r.document(b)
 	if doc == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	found := false
 	r.fields(doc, "a policy", []field{{"rules", func(n *yaml.Node) {
@@ -137,11 +141,11 @@ func (r *reader) rules(b []byte) (out []*rule, subjects []*subject) {
 		for _, e := range n.Content {
 			out = append(out, r.rule(e))
 		}
-	}}, {"subjects", func(n *yaml.Node) { subjects = r.subjects(n) }}})
+	}}, {"subjects", func(n *yaml.Node) { subjects = r.subjects(n) }}, {"break_glass", func(n *yaml.Node) { glass = r.glasses(n) }}})
 	if !found && len(r.errs) == 0 {
 		r.bad(doc, "no rules: an empty policy would refuse everything")
 	}
-	return out, subjects
+	return out, subjects, glass
 }
 
 // names refuses two rules of one name.
@@ -294,7 +298,7 @@ func (p *Policy) Unmatched(resources, workloads []string) []*Error {
 			check(x, "workload", x.who.Workload, workloads)
 		}
 	}
-	return out
+	return append(out, p.unmatchedGlass(resources, workloads)...)
 }
 
 var _ policy.Engine = (*Policy)(nil)

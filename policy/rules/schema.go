@@ -25,7 +25,7 @@ func Schema() []byte {
 	b, err := json.MarshalIndent(form{
 		"$schema": "https://json-schema.org/draft/2020-12/schema",
 		"title":   "A policy of sallyport", "type": "object",
-		"properties": form{"rules": form{"type": "array", "minItems": 1, "items": form{"$ref": "#/$defs/rule"}}, "subjects": subjectsForm()},
+		"properties": form{"rules": form{"type": "array", "minItems": 1, "items": form{"$ref": "#/$defs/rule"}}, "subjects": subjectsForm(), "break_glass": glassForm()},
 		"required":   []string{"rules"}, "additionalProperties": false,
 		"$defs": form{"rule": ruleForm(), "identity": identityForm(), "condition": conditionForm()},
 	}, "", "  ")
@@ -218,16 +218,19 @@ func maskForm() form {
 	}, form{"required": []string{"mask"}})}}
 }
 
-func approveForm() form {
-	lasts := form{"type": "string", "pattern": `^[0-9]`}
-	by := mapping(map[string]form{
+func approverForm() form {
+	return mapping(map[string]form{
 		"issuer":   about("Who vouches for approvers: one of approvals.issuers.", textForm),
 		"subjects": about("Subjects of their tokens; all of them, if it is left out.", globsForm),
 		"claims":   about("Claims of their tokens, with the values of which one must be there.", form{"type": "object", "minProperties": 1, "additionalProperties": globsForm}),
 	}, form{"required": []string{"issuer"}, "anyOf": []form{{"required": []string{"subjects"}}, {"required": []string{"claims"}}}})
+}
+
+func approveForm() form {
+	lasts := form{"type": "string", "pattern": `^[0-9]`}
 	value := form{"type": []string{"string", "number", "boolean"}}
 	return mapping(map[string]form{
-		"by":     about("Who may approve.", oneOrMore(by)),
+		"by":     about("Who may approve.", oneOrMore(approverForm())),
 		"count":  about("How many different people must.", number(1, mostApprovers)),
 		"within": about("How long a request waits for them, like 15m.", lasts),
 		"grant":  about("How long what they approved may be used, like 10m.", lasts),

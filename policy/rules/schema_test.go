@@ -88,6 +88,8 @@ func TestSchemaKnowsMembers(t *testing.T) {
 		{"rules:\n- {limits: {nonsense: 1}}\n", of("limits", "properties")},
 		{"rules:\n- {approve: {nonsense: 1}}\n", of("approve", "properties")},
 		{"rules:\n- {approve: {by: {nonsense: 1}}}\n", of("approve", "properties", "by", "oneOf", 0, "properties")},
+		{"break_glass:\n- {nonsense: 1}\n", []any{"properties", "break_glass", "items", "properties"}},
+		{"break_glass:\n- {review: {nonsense: 1}}\n", []any{"properties", "break_glass", "items", "properties", "review", "properties"}},
 		{amounts("statement"), of("limits", "properties", "statement", "properties")},
 		{amounts("session"), of("limits", "properties", "session", "properties")},
 		{amounts("minute"), of("limits", "properties", "minute", "properties")},

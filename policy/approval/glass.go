@@ -1,0 +1,302 @@
+package approval
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/policy"
+)
+
+// Bounds of emergency access.
+const (
+	maxGlass = 100 // that is not reviewed
+	maxUsers = 64  // of one: more are not let in by it
+	// remindEvery is how often an alarm tells of what nobody has reviewed.
+	remindEvery = 24 * time.Hour
+)
+
+// glass is what a Book has of one.
+type glass struct {
+	Glass
+
+	digest   [32]byte  // of its policy's entry
+	remind   time.Time // of the next alarm; zero: at once
+	reviewed time.Time
+}
+
+// ErrNoGlass: there is no such emergency access.
+var ErrNoGlass = errors.New("there is no such emergency access here")
+
+// glassOf returns the open one by which a question need not be asked, nil for none.
+// What gives way is told by the policy that asks: one that has changed, or is gone from
+// it, lifts nothing. mu is held.
+func (b *Book) glassOf(a *policy.Asked, now time.Time) *glass {
+	for _, g := range b.glasses {
+		if g.live(now) && g.is(a.Request.Session) && slices.Contains(a.Glass, g.digest) && g.lets(whoOf(a.Request.Session)) {
+			return g
+		}
+	}
+	return nil
+}
+
+// lifts reports that a request need not wait, since emergency access is open. mu is
+// held.
+func (b *Book) lifts(e *entry) bool {
+	now := b.clock()
+	return slices.ContainsFunc(b.glasses, func(g *glass) bool {
+		return g.live(now) && e.state == policy.Awaited && g.isOf(e.Where.Resource, e.Who) && slices.Contains(g.Entry.Rules, e.Rule) &&
+			slices.ContainsFunc(b.provided(), func(of policy.BreakGlass) bool { return of.Digest == g.digest })
+	})
+}
+
+func (g *glass) lets(w Who) bool {
+	return len(g.Users) < maxUsers || g.knows(&w)
+}
+
+func (g *glass) knows(w *Who) bool {
+	return slices.ContainsFunc(g.Users, func(x Who) bool { return x.same(w) })
+}
+
+// useGlass takes one use of it: durable when it returns nil. mu is held.
+func (b *Book) useGlass(g *glass, s *policy.Session, now time.Time) error {
+	c := &change{Do: doUseGlass, IDs: []string{g.ID}, At: now}
+	w := whoOf(s)
+	if !g.knows(&w) {
+		if b.claims != nil {
+			w.Known = knownOf(s, b.claims())
+		}
+		c.Who = &w
+		e := g.step("used", now, nil)
+		e.Approval.Actor, e.Approval.Principal, e.Approval.Database = w.actor(), w.Principal, s.Database
+		if s.Event != nil {
+			e.Approval.Session = s.Event.ID
+		}
+		if err := b.record(e); err != nil {
+			return err
+		}
+	}
+	return b.write(c)
+}
+
+// Break opens emergency access, which p proves that its subject wants, and raises an
+// alarm: both are on the record before anything may use it.
+func (b *Book) Break(o *Opening, why string, p *Proof) (Glass, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock()
+	of, err := b.entry(o)
+	if err != nil {
+		return Glass{}, err
+	}
+	g := &glass{Glass: Glass{Opening: *o, Entry: *of, State: GlassOpen, Opened: now, Ends: now.Add(o.Lasts)}}
+	g.ReviewBy = g.Ends.Add(of.Within)
+	d, err := p.step(o, OpenGlass, why, o.Asked, of.By, now)
+	if err != nil {
+		return Glass{}, err
+	}
+	if o.Asked.Sub(now) > slack || now.Sub(o.Asked) > freshness+slack {
+		return Glass{}, errors.New("it was begun too long ago: begin again")
+	}
+	if err := b.mayBreak(g, d, now); err != nil {
+		return Glass{}, err
+	}
+	g.Decisions = []Decision{*d}
+	alarm := g.alarm(now, "opened", fmt.Sprintf("%s is open until %s for workload %s on resource %s: rules %s do not ask", g.told(), stamp(g.Ends), o.Workload, o.Resource, strings.Join(of.Rules, ", ")))
+	if err := b.record(g.step("opened", now, d), alarm); err != nil {
+		return Glass{}, err
+	}
+	if err := b.write(&change{Do: doOpenGlass, Glass: &g.Glass, At: now}); err != nil {
+		return Glass{}, err
+	}
+	close(b.opened) // those that wait look again
+	b.opened = make(chan struct{})
+	return g.clone(), nil
+}
+
+// entry finds what of the policy is opened.
+func (b *Book) entry(o *Opening) (*policy.BreakGlass, error) {
+	for _, of := range b.provided() {
+		switch {
+		case of.Name != o.Name:
+			continue
+		case o.Policy != hex.EncodeToString(of.Digest[:]):
+			return nil, fmt.Errorf("the policy's break_glass %q has changed since: begin again", o.Name)
+		case !slices.Contains(of.Resources, o.Resource):
+			return nil, fmt.Errorf("break_glass %q is not for resource %q", o.Name, o.Resource)
+		case !slices.Contains(of.Workloads, o.Workload):
+			return nil, fmt.Errorf("break_glass %q is not for workload %q", o.Name, o.Workload)
+		case (o.For == "") != (o.ForIssuer == "") || len(o.For) > maxPerson || len(o.ForIssuer) > maxPerson:
+			return nil, errors.New("whom it is for is named with their issuer")
+		case o.Lasts < time.Second || o.Lasts > of.Longest:
+			return nil, fmt.Errorf("break_glass %q may be open for %s at most", o.Name, of.Longest)
+		case !strings.HasPrefix(o.ID, "bg-") || len(o.ID) != 23:
+			return nil, errors.New("it has no ID of its own")
+		}
+		return &of, nil
+	}
+	return nil, fmt.Errorf("the policy has no break_glass %q", o.Name)
+}
+
+func (b *Book) provided() []policy.BreakGlass {
+	if b.glass == nil {
+		return nil
+	}
+	return b.glass()
+}
+
+// mayBreak says what stands against another one.
+func (b *Book) mayBreak(n *glass, d *Decision, now time.Time) error {
+	open := 0
+	for _, g := range b.glasses {
+		if g.ID == n.ID {
+			return errors.New("it was opened before: begin again")
+		}
+		if g.State != GlassReviewed {
+			open++
+		}
+		by := &g.Decisions[0]
+		if g.overdue(now) && (g.Name == n.Name || samePerson(by.Subject, by.Person, d.Subject, d.Person)) {
+			return fmt.Errorf("%s should have been reviewed by %s: until it is, %q can't be opened, nor can who opened it open another", g.ID, stamp(g.ReviewBy), g.Name)
+		}
+		if g.live(now) && g.Name == n.Name && g.Resource == n.Resource && g.Workload == n.Workload && g.For == n.For && g.ForIssuer == n.ForIssuer {
+			return fmt.Errorf("%s is open for the same already, until %s", g.ID, stamp(g.Ends))
+		}
+	}
+	if open >= maxGlass {
+		return fmt.Errorf("%d emergency accesses wait for a review: nothing is opened until some have one", open)
+	}
+	return nil
+}
+
+// Mend closes emergency access before its time, or, with what a review found
+// (Justified or Unjustified), reviews one that has ended.
+func (b *Book) Mend(id, verb, why string, p *Proof) (Glass, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock()
+	g := b.findGlass(id)
+	if g == nil {
+		return Glass{}, ErrNoGlass
+	}
+	if err := b.endGlass(g, now); err != nil {
+		return Glass{}, err
+	}
+	var step string
+	may := b.reviewers(g)
+	switch {
+	case verb != CloseGlass && verb != Justified && verb != Unjustified:
+		return Glass{}, fmt.Errorf("%q is none of %s, %s and %s", verb, CloseGlass, Justified, Unjustified)
+	case g.State == GlassReviewed:
+		return Glass{}, fmt.Errorf("%s is reviewed", id)
+	case verb == CloseGlass && g.State != GlassOpen:
+		return Glass{}, fmt.Errorf("%s is %s: there is nothing to close", id, g.State)
+	case verb == CloseGlass:
+		step, may = "closed", append(slices.Clone(g.Entry.By), may...)
+	case g.State == GlassOpen:
+		return Glass{}, fmt.Errorf("%s is open until %s: it is reviewed when it has ended, so close it first", id, stamp(g.Ends))
+	default:
+		step = "reviewed"
+	}
+	d, err := p.step(&g.Opening, verb, why, g.Opened, may, now)
+	if err != nil {
+		return Glass{}, err
+	}
+	c := &change{Do: doEndGlass, IDs: []string{id}, Decision: d, At: now}
+	if step == "reviewed" {
+		if err := g.otherEyes(p, d); err != nil {
+			return Glass{}, err
+		}
+		c.Do = doReviewGlass
+	}
+	if err := b.record(g.step(step, now, d)); err != nil {
+		return Glass{}, err
+	}
+	if err := b.write(c); err != nil {
+		return Glass{}, err
+	}
+	return g.clone(), nil
+}
+
+// reviewers are those whom the policy named when it was opened, and those whom it
+// names now: else nobody could be left.
+func (b *Book) reviewers(g *glass) []policy.Approver {
+	out := slices.Clone(g.Entry.Review)
+	for _, of := range b.provided() {
+		if of.Name == g.Name {
+			out = append(out, of.Review...)
+		}
+	}
+	return out
+}
+
+// otherEyes refuses a review by who opened it, whom it was for, and whoever used it.
+func (g *glass) otherEyes(p *Proof, d *Decision) error {
+	by := &g.Decisions[0]
+	if samePerson(by.Subject, by.Person, d.Subject, d.Person) {
+		return errors.New("who opened it can't review it: somebody else must")
+	}
+	if samePerson(g.For, "", d.Subject, d.Person) || samePerson(g.Workload, "", d.Subject, d.Person) {
+		return errors.New("whom it was for can't review it: somebody else must")
+	}
+	for i := range g.Users {
+		if err := fourEyes(&g.Users[i], p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step makes a decision of a proof, of somebody who may.
+func (p *Proof) step(o *Opening, verb, why string, since time.Time, by []policy.Approver, now time.Time) (*Decision, error) {
+	if err := CheckWhy(why); err != nil {
+		return nil, err
+	}
+	want, err := GlassNonce(o, verb, why)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.binds(want, since, now); err != nil {
+		return nil, err
+	}
+	if !may(by, p) {
+		return nil, fmt.Errorf("break_glass %q does not name you among those who may", o.Name)
+	}
+	person, err := p.person()
+	if err != nil {
+		return nil, err
+	}
+	return &Decision{Verb: verb, Why: why, Issuer: p.Issuer, Subject: p.Subject, Person: person, At: now, Token: p.Token}, nil
+}
+
+// Glasses lists emergency access that is open or not reviewed, oldest first; all:
+// that too which was reviewed lately.
+func (b *Book) Glasses(all bool) []Glass {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock()
+	out := []Glass{}
+	for _, g := range b.glasses {
+		if all || g.State != GlassReviewed {
+			v := g.clone()
+			if v.State == GlassOpen && !v.live(now) {
+				v.State = GlassExpired
+			}
+			out = append(out, v)
+		}
+	}
+	slices.SortStableFunc(out, func(x, y Glass) int { return x.Opened.Compare(y.Opened) })
+	return out
+}
+
+func (b *Book) findGlass(id string) *glass {
+	for _, g := range b.glasses {
+		if g.ID == id {
+			return g
+		}
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package approval
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport.dev/sallyport/policy"
+)
+
+// Opening is emergency access that somebody opens, or has opened: what of a policy's
+// BreakGlass, and for whom exactly. It never changes: who opens it signs its digest.
+type Opening struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`   // of the policy's BreakGlass
+	Policy   string `json:"policy"` // that one's digest, hex
+	Resource string `json:"resource"`
+	Workload string `json:"workload"`
+	// For is the session's principal; of one that has none, the subject of its own
+	// token; "" where it has no token either.
+	For       string        `json:"for,omitempty"`
+	ForIssuer string        `json:"for_issuer,omitempty"`
+	Lasts     time.Duration `json:"lasts"`
+	Asked     time.Time     `json:"asked"`
+}
+
+// NewOpening begins one: its ID, its time and its policy are filled in.
+func NewOpening(of *policy.BreakGlass, now time.Time) *Opening {
+	return &Opening{
+		ID: "bg-" + strings.ToLower(rand.Text())[:20], Name: of.Name, Policy: hex.EncodeToString(of.Digest[:]), Asked: now.UTC().Round(0),
+	}
+}
+
+// Verbs of emergency access, beside Open and Close: what a review finds.
+const (
+	OpenGlass   = "open"
+	CloseGlass  = "close"
+	Justified   = "justified"
+	Unjustified = "unjustified"
+)
+
+// GlassNonce is what the nonce of an ID token must be for a step of emergency access,
+// as Nonce is for a decision: of "sallyport break-glass 1", the ID, SHA-256 of the
+// Opening's JSON, the verb, and why.
+func GlassNonce(o *Opening, verb, why string) (string, error) {
+	d, err := o.digest()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	field(h, []byte("sallyport break-glass 1"))
+	field(h, []byte(o.ID))
+	field(h, d[:])
+	field(h, []byte(verb))
+	field(h, []byte(why))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)), nil
+}
+
+func (o *Opening) digest() ([sha256.Size]byte, error) {
+	b, err := json.Marshal(o)
+	return sha256.Sum256(b), err
+}
+
+// is reports that it is for a session: exactly this workload, for exactly this person,
+// on exactly this resource. Of a workload that serves many people and does not say
+// whom, it never is.
+func (o *Opening) is(s *policy.Session) bool {
+	id := &s.Identity
+	return !id.Pooled() && o.isOf(s.Resource, whoOf(s))
+}
+
+func (o *Opening) isOf(resource string, w Who) bool {
+	name, issuer := w.Principal, w.PrincipalIssuer
+	if name == "" {
+		name, issuer = w.Subject, w.Issuer
+	}
+	return o.Resource == resource && o.Workload == w.Workload && o.For == name && o.ForIssuer == issuer
+}
+
+// Glass is emergency access that was opened, and what came of it.
+type Glass struct {
+	Opening
+
+	Entry policy.BreakGlass `json:"entry"` // as the policy had it
+	State string            `json:"state"` // "open", "closed", "expired" or "reviewed"
+	// Opened and Ends: it was open, or is, from and until then.
+	Opened   time.Time `json:"opened"`
+	Ends     time.Time `json:"ends"`
+	ReviewBy time.Time `json:"review_by"`
+	Used     int       `json:"used"`            // statements that ran under it
+	Users    []Who     `json:"users,omitempty"` // whose
+	// Decisions are who opened it, who closed it where somebody did, who reviewed it.
+	Decisions []Decision `json:"decisions"`
+}
+
+// States of emergency access.
+const (
+	GlassOpen     = "open"
+	GlassClosed   = "closed"
+	GlassExpired  = "expired"
+	GlassReviewed = "reviewed"
+)
+
+// live: it may be used.
+func (g *Glass) live(now time.Time) bool { return g.State == GlassOpen && now.Before(g.Ends) }
+
+// overdue: nobody reviewed it in time.
+func (g *Glass) overdue(now time.Time) bool {
+	return g.State != GlassReviewed && !now.Before(g.ReviewBy)
+}
+
+func (g *Glass) clone() Glass {
+	c := *g
+	c.Users, c.Decisions = slices.Clone(g.Users), slices.Clone(g.Decisions)
+	return c
+}
