@@ -238,7 +238,7 @@ func askApprovalsOf(ctx context.Context, cfg *config.Config, q *desk.Ask) (*desk
 		return nil, err
 	}
 	a := &desk.Answer{}
-	if err := json.NewDecoder(io.NewSectionReader(answer, 0, 1<<40)).Decode(a); err != nil || q.Do != desk.List && len(a.Entries) != 1 {
+	if err := json.NewDecoder(io.NewSectionReader(answer, 0, 1<<40)).Decode(a); err != nil || q.OfOne() && len(a.Entries) != 1 {
 		return nil, errors.New("the running sallyport's answer is not understood: it is of another version")
 	}
 	return a, nil

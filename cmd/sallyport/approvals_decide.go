@@ -64,7 +64,7 @@ func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issu
 	if err := showApproval(cmd.ErrOrStderr(), e); err != nil {
 		return err
 	}
-	is, err := approverIssuer(a.Issuers, e, issuer)
+	is, err := approverIssuer(a.Issuers, e.By, fmt.Sprintf("rule %q", e.Rule), issuer)
 	if err != nil {
 		return err
 	}
@@ -72,13 +72,7 @@ func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issu
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, decideTime)
-	defer cancel()
-	login := oidc.CodeLogin{Client: is.Client, Scopes: is.Scopes, Nonce: nonce, Tell: func(uri string) error {
-		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "\nto %s, open %s\nin a browser of this machine, and log in\n", verb, render.Line(uri))
-		return err
-	}}
-	token, err := login.IDToken(ctx, oidc.Issuer{URL: is.URL, Audience: is.Client, Algorithms: is.Algorithms, Skew: is.Skew})
+	token, err := proveDecision(ctx, cmd, is, verb, nonce)
 	if err != nil {
 		return err
 	}
@@ -93,12 +87,23 @@ func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issu
 	return err
 }
 
+// proveDecision has a person log in, and returns their ID token with a nonce.
+func proveDecision(ctx context.Context, cmd *cobra.Command, is *desk.Issuer, verb, nonce string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, decideTime)
+	defer cancel()
+	login := oidc.CodeLogin{Client: is.Client, Scopes: is.Scopes, Nonce: nonce, Tell: func(uri string) error {
+		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "\nto %s, open %s\nin a browser of this machine, and log in\n", verb, render.Line(uri))
+		return err
+	}}
+	return login.IDToken(ctx, oidc.Issuer{URL: is.URL, Audience: is.Client, Algorithms: is.Algorithms, Skew: is.Skew})
+}
+
 // approverIssuer finds where an approver logs in: at an issuer of those who may.
-func approverIssuer(all []desk.Issuer, e *approval.Entry, want string) (*desk.Issuer, error) {
+func approverIssuer(all []desk.Issuer, by []policy.Approver, what, want string) (*desk.Issuer, error) {
 	var found []*desk.Issuer
 	for i := range all {
 		is := &all[i]
-		if slices.ContainsFunc(e.By, func(a policy.Approver) bool { return a.Issuer == is.URL }) && (want == "" || want == is.URL) {
+		if slices.ContainsFunc(by, func(a policy.Approver) bool { return a.Issuer == is.URL }) && (want == "" || want == is.URL) {
 			found = append(found, is)
 		}
 	}
@@ -106,7 +111,7 @@ func approverIssuer(all []desk.Issuer, e *approval.Entry, want string) (*desk.Is
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, fmt.Errorf("nobody can prove that they may approve this: the issuer that rule %q names is not among approvals.issuers of the configuration", render.Line(e.Rule))
+		return nil, fmt.Errorf("nobody can prove that they may approve this: the issuer that %s names is not among approvals.issuers of the configuration", render.Line(what))
 	}
 	return nil, configError(fmt.Errorf("several issuers may vouch for an approver: choose one with --issuer"))
 }

@@ -35,7 +35,15 @@ func newApprovingHost(t *testing.T, wait string) *approvingHost {
     commands: delete
     relations: "*"
     reason: rows of patients
-    approve: {by: {issuer: %q, claims: {groups: leads}}, wait: %s}
+    approve: {by: {issuer: %[1]q, claims: {groups: leads}}, wait: %[2]s}
+break_glass:
+  - name: ward emergency
+    by: {issuer: %[1]q, claims: {groups: on-call}}
+    rules: [deletes]
+    resources: [clinic]
+    workloads: [agent-a]
+    longest: 1h
+    review: {by: {issuer: %[1]q, claims: {groups: privacy}}, within: 72h}
 `, h.people.Issuer, wait))
 	h.serve()
 	return h
@@ -55,7 +63,13 @@ var opens = regexp.MustCompile(`open (\S+)\n`)
 // decide decides as a person who logs in with a browser.
 func (h *approvingHost) decide(verb, id, subject, groups string) (string, error) {
 	h.t.Helper()
-	cmd := h.command("approvals", "-c", h.config, verb, id, "--why", "duplicate visit, ticket 4711")
+	return h.login(subject, groups, "approvals", "-c", h.config, verb, id, "--why", "duplicate visit, ticket 4711")
+}
+
+// login runs a command for which a person logs in with a browser.
+func (h *approvingHost) login(subject, groups string, args ...string) (string, error) {
+	h.t.Helper()
+	cmd := h.command(args...)
 	said := &syncBuffer{}
 	cmd.Env = append(os.Environ(), "SALLYPORT_TEST=1")
 	cmd.Stdout, cmd.Stderr = said, said

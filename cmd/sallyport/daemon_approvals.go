@@ -13,6 +13,7 @@ import (
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
+	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/approval"
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
@@ -28,6 +29,7 @@ func (d *daemon) openApprovals(state string) error {
 	o := approval.Options{
 		Now: time.Now, Tell: d.tellApproval,
 		Claims: func() []string { return d.setting.Load().cfg.Approvals.Claims() },
+		Glass:  d.glass,
 	}
 	log, records, torn, err := openApprovals(state)
 	o.Torn = torn
@@ -127,10 +129,14 @@ func (d *daemon) approvalsAsked(from, to *os.File) error {
 	return json.NewEncoder(to).Encode(a)
 }
 
+// glass is the emergency access that the policy provides.
+func (d *daemon) glass() []policy.BreakGlass { return d.setting.Load().glass }
+
 // desk answers questions about approvals, whichever way they come.
 func (d *daemon) desk() *desk.Desk {
 	return &desk.Desk{
-		Book: d.approvals,
+		Book:  d.approvals,
+		Glass: d.glass,
 		Issuers: func() (all []desk.Issuer) {
 			for _, i := range d.setting.Load().cfg.Approvals.Issuers {
 				all = append(all, desk.Issuer{URL: i.URL, Client: i.Client, Algorithms: i.Algorithms, Skew: i.Skew, Scopes: i.Scopes})

@@ -26,6 +26,7 @@ import (
 type setting struct {
 	cfg       *config.Config
 	engine    policy.Engine
+	glass     []policy.BreakGlass
 	policySum string // of the policy's text: which one was in force
 	resources *routes
 	verifier  identity.Verifier
@@ -57,7 +58,7 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 	if err != nil {
 		return nil, configError(err)
 	}
-	s.engine = pol
+	s.engine, s.glass = pol, pol.BreakGlass()
 	if s.keys, err = maskingKeys(cfg, b.MaskingKey, pol); err != nil {
 		return nil, configError(err)
 	}

@@ -57,7 +57,7 @@ type world struct {
 	claims []string    // that name people
 	glass  []policy.BreakGlass
 	alarms []string
-	waits  int         // for the record
+	waits  int // for the record
 }
 
 var start = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)

@@ -125,18 +125,8 @@ func (b *Book) entry(o *Opening) (*policy.BreakGlass, error) {
 			continue
 		case o.Policy != hex.EncodeToString(of.Digest[:]):
 			return nil, fmt.Errorf("the policy's break_glass %q has changed since: begin again", o.Name)
-		case !slices.Contains(of.Resources, o.Resource):
-			return nil, fmt.Errorf("break_glass %q is not for resource %q", o.Name, o.Resource)
-		case !slices.Contains(of.Workloads, o.Workload):
-			return nil, fmt.Errorf("break_glass %q is not for workload %q", o.Name, o.Workload)
-		case (o.For == "") != (o.ForIssuer == "") || len(o.For) > maxPerson || len(o.ForIssuer) > maxPerson:
-			return nil, errors.New("whom it is for is named with their issuer")
-		case o.Lasts < time.Second || o.Lasts > of.Longest:
-			return nil, fmt.Errorf("break_glass %q may be open for %s at most", o.Name, of.Longest)
-		case !strings.HasPrefix(o.ID, "bg-") || len(o.ID) != 23:
-			return nil, errors.New("it has no ID of its own")
 		}
-		return &of, nil
+		return &of, o.Fits(&of)
 	}
 	return nil, fmt.Errorf("the policy has no break_glass %q", o.Name)
 }

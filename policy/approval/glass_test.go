@@ -110,9 +110,16 @@ func TestBreakGlass(t *testing.T) {
 	other(func(a *policy.Asked) { a.Request.Session.Identity.Workload = "research" })
 	other(func(a *policy.Asked) { a.Request.Session.Identity.Subject = "bob" })
 	other(func(a *policy.Asked) { a.Request.Session.Identity.Issuer = "https://evil" })
-	other(func(a *policy.Asked) { a.Request.Session.Identity.Actors = nil; a.Request.Session.Identity.Subject = "bot-7" })
+	other(func(a *policy.Asked) {
+		a.Request.Session.Identity.Actors = nil
+		a.Request.Session.Identity.Subject = "bot-7"
+	})
 	other(func(a *policy.Asked) { a.Request.Session.Resource = "lab" })
-	other(func(a *policy.Asked) { c := *a.Approval; c.Rule, c.Digest, c.Glass = "other", [32]byte{9}, nil; a.Approval = &c })
+	other(func(a *policy.Asked) {
+		c := *a.Approval
+		c.Rule, c.Digest, c.Glass = "other", [32]byte{9}, nil
+		a.Approval = &c
+	})
 	other(func(a *policy.Asked) { c := *a.Approval; c.Glass = [][32]byte{{8}}; a.Approval = &c }) // the policy has changed it
 	// Of two rules that ask, both must be lifted.
 	both := append(asked(rule(givesWay)), asked(rule(func(a *policy.Approval) { a.Rule, a.Digest = "other", [32]byte{9} }))...)
@@ -534,5 +541,27 @@ func TestBreakGlassRaces(t *testing.T) {
 	}
 	if state, _ := w.runs(1000); state != "pending" {
 		t.Error(state)
+	}
+}
+
+// What is open when the end of the log is lost may have been closed by it: it is closed,
+// and must be reviewed.
+func TestBreakGlassOfATornLog(t *testing.T) {
+	w := newWard(t)
+	g := w.breakGlass()
+	b, err := approval.Open(slices.Clone(w.disk.records), &w.disk, approval.Options{Now: w.clock, Tell: w.tell, Torn: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Book = b
+	if state, _ := w.runs(1); state != "pending" {
+		t.Error(state)
+	}
+	w.open()
+	if list := w.Glasses(false); len(list) != 1 || list[0].State != approval.GlassExpired || !list[0].ReviewBy.Equal(w.clock().Add(72*time.Hour)) {
+		t.Errorf("%+v", list)
+	}
+	if err := w.review(&g, "ann", "privacy"); err != nil {
+		t.Error(err)
 	}
 }

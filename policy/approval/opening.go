@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +36,23 @@ func NewOpening(of *policy.BreakGlass, now time.Time) *Opening {
 	return &Opening{
 		ID: "bg-" + strings.ToLower(rand.Text())[:20], Name: of.Name, Policy: hex.EncodeToString(of.Digest[:]), Asked: now.UTC().Round(0),
 	}
+}
+
+// Fits says why a policy's BreakGlass is not for it.
+func (o *Opening) Fits(of *policy.BreakGlass) error {
+	switch {
+	case !slices.Contains(of.Resources, o.Resource):
+		return fmt.Errorf("break_glass %q is not for resource %q", o.Name, o.Resource)
+	case !slices.Contains(of.Workloads, o.Workload):
+		return fmt.Errorf("break_glass %q is not for workload %q", o.Name, o.Workload)
+	case (o.For == "") != (o.ForIssuer == "") || len(o.For) > maxPerson || len(o.ForIssuer) > maxPerson:
+		return errors.New("whom it is for is named with their issuer")
+	case o.Lasts < time.Second || o.Lasts > of.Longest:
+		return fmt.Errorf("break_glass %q may be open for %s at most", o.Name, of.Longest)
+	case !strings.HasPrefix(o.ID, "bg-") || len(o.ID) != 23:
+		return errors.New("it has no ID of its own")
+	}
+	return nil
 }
 
 // Verbs of emergency access, beside Open and Close: what a review finds.

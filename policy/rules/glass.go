@@ -67,8 +67,13 @@ func (r *reader) glass(n *yaml.Node) *glass {
 		return g
 	}
 	for _, k := range [][2]string{
-		{"name"}, {"by", ": say who may open it"}, {"rules", ": name those that ask and give way"}, {"resources", ": name them"}, {"workloads", ": name them"},
-		{"longest", ": say how long it may be open"}, {"review", ": say who reviews it afterwards, and within what time"},
+		{"name"},
+		{"by", ": say who may open it"},
+		{"rules", ": name those that ask and give way"},
+		{"resources", ": name them"},
+		{"workloads", ": name them"},
+		{"longest", ": say how long it may be open"},
+		{"review", ": say who reviews it afterwards, and within what time"},
 	} {
 		if !given[k[0]] {
 			r.bad(n, "break_glass: an entry has no %s%s", k[0], k[1])

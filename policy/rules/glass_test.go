@@ -92,3 +92,21 @@ func TestBreakGlassRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A rule that reveals with an approval reveals nothing without one: no emergency lifts a
+// mask.
+func TestBreakGlassRevealsNothing(t *testing.T) {
+	const reveals = `
+  - name: show ssn
+    effect: reveal
+    identity: "*"
+    resource: clinic-db
+    reveal: clinic.patients.ssn
+    approve: {by: {issuer: "https://id", subjects: [ann]}}
+`
+	text := "rules:\n" + approvals + reveals + strings.Replace(glass, "[deletes]", "[deletes, show ssn]", 1)
+	if _, err := rules.Parse(rules.File{Name: "p.yaml", Data: []byte(text)}); err == nil || !strings.Contains(err.Error(), "no block and no mask") {
+		t.Error(err)
+	}
+	load(t, approvals+reveals+glass)
+}

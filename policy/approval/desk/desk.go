@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/approval"
 )
 
@@ -33,6 +34,9 @@ type Ask struct {
 	All   bool   `json:"all,omitempty"` // of List: those too that have ended lately
 	Why   string `json:"why,omitempty"`
 	Token string `json:"token,omitempty"` // of the approver: the proof
+
+	Name  string            `json:"name,omitempty"`  // of GlassBegin
+	Glass *approval.Opening `json:"glass,omitempty"` // of GlassOpen
 }
 
 // Answer is the answer to it.
@@ -41,6 +45,11 @@ type Answer struct {
 	Entries []approval.Entry `json:"entries"`
 	Issuers []Issuer         `json:"issuers,omitempty"` // that approvers log in at
 	Error   string           `json:"error,omitempty"`   // over NATS: why there is none
+
+	// Of questions about emergency access.
+	Glasses  []approval.Glass    `json:"glasses,omitempty"`
+	Provided []policy.BreakGlass `json:"provided,omitempty"` // by the policy
+	Opening  *approval.Opening   `json:"opening,omitempty"`  // to be filled in, proved and opened
 }
 
 // Issuer is one that approvers log in at.
@@ -56,6 +65,8 @@ type Issuer struct {
 type Desk struct {
 	Book    *approval.Book
 	Issuers func() []Issuer
+	// Glass is the emergency access that the policy provides; nil is none.
+	Glass func() []policy.BreakGlass
 	// Prove verifies what proves a decision. What it returns is held against the
 	// request by the Book.
 	Prove func(context.Context, *Ask) (*approval.Proof, error)
@@ -101,6 +112,8 @@ func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 			return nil, err
 		}
 		a.Entries = []approval.Entry{e}
+	case GlassList, GlassBegin, GlassOpen, GlassClose, GlassJustified, GlassUnjustified:
+		return a, d.glass(ctx, q, a)
 	default:
 		return nil, fmt.Errorf("%.32q is not known here: the running sallyport is of another version", q.Do)
 	}

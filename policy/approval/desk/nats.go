@@ -137,7 +137,7 @@ func (c *Client) Ask(ctx context.Context, host string, q *Ask) (*Answer, error) 
 		return nil, fmt.Errorf("host %s: another host (%.64q) answers for it: look at who may subscribe to %s", host, a.Host, Subject(host))
 	case a.Error != "":
 		return nil, &Refused{host, a.Error}
-	case (q.Do != List || q.ID != "") && (len(a.Entries) != 1 || a.Entries[0].ID != q.ID):
+	case q.OfOne() && (len(a.Entries) != 1 || a.Entries[0].ID != q.ID):
 		return nil, fmt.Errorf("host %s: it answers for another request", host)
 	}
 	return a, nil
