@@ -480,6 +480,18 @@ func TestBreakGlassOfAPool(t *testing.T) {
 	}
 }
 
+// sleeper is a context that tells when somebody begins to wait with it.
+type sleeper struct {
+	context.Context
+	once   sync.Once
+	asleep chan struct{}
+}
+
+func (s *sleeper) Done() <-chan struct{} {
+	s.once.Do(func() { close(s.asleep) })
+	return s.Context.Done()
+}
+
 // Those that wait already go on when it is opened, and others go on waiting.
 func TestBreakGlassWakes(t *testing.T) {
 	w := newWard(t)
@@ -488,11 +500,13 @@ func TestBreakGlassWakes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var woken sync.WaitGroup
+	asleep := &sleeper{Context: ctx, asleep: make(chan struct{})}
 	woken.Go(func() {
-		if err := w.Wait(ctx, mine); err != nil {
+		if err := w.Wait(asleep, mine); err != nil {
 			t.Error(err)
 		}
 	})
+	<-asleep.asleep
 	wait, stop := context.WithCancel(ctx)
 	waits := make(chan error, 1)
 	go func() { waits <- w.Wait(wait, others) }()
