@@ -26,7 +26,7 @@ func sinkCmd() *cobra.Command {
 		Short:   "Hand audit events on to a SIEM",
 		Example: `  sallyport-recorder sink run --config /etc/sallyport/sinks.yaml`,
 	}
-	cmd.AddCommand(sinkRun(), sinkCheck(), sinkBackfill())
+	cmd.AddCommand(sinkRun(), sinkCheck(), sinkBackfill(), sinkResend())
 	return cmd
 }
 

@@ -280,10 +280,10 @@ func (r *reportStore) Verify(ctx context.Context) (recorder.Report, error) {
 	return recorder.Verify(ctx, r.s, recorder.Noted{})
 }
 
-func (r *reportStore) Records(ctx context.Context, f func(string, *events.Record) error) error {
+func (r *reportStore) Records(ctx context.Context, f func(*recorder.Held) error) error {
 	for h, err := range r.s.Records(ctx) {
 		if err == nil {
-			err = f(h.Host, &h.Record)
+			err = f(&h)
 		}
 		if err != nil {
 			return err

@@ -22,6 +22,7 @@ import (
 	"sallyport.dev/sallyport/events/journal"
 	"sallyport.dev/sallyport/events/ocsf"
 	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/events/recorder/transcripts"
 )
 
 const planted = "PLANTED-123-45-6789"
@@ -88,8 +89,8 @@ func reportStoreOf(t *testing.T, host string) (dir string) {
 	return dir
 }
 
-// reportStoreSigned is one whose host signs its chain so often, once at least; 0: never
-// while it is written.
+// reportStoreSigned is one whose host signs its chain so often, once at least, and whose
+// transcripts are apart; 0: never while it is written, and they are not.
 func reportStoreSigned(t *testing.T, host string, every time.Duration) (dir string, key ed25519.PublicKey) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "store")
@@ -128,6 +129,9 @@ func reportStoreSigned(t *testing.T, host string, every time.Duration) (dir stri
 		t.Fatal(err)
 	}
 	defer s.Close()
+	if every > 0 {
+		s.KeepTranscripts(recorder.Transcripts{Store: transcripts.OpenFiles(recorder.TranscriptsFolder(dir))})
+	}
 	if _, alarms, err := s.Add(t.Context(), batch, time.Now()); err != nil || len(alarms) > 0 {
 		t.Fatal(alarms, err)
 	}

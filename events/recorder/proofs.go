@@ -33,8 +33,9 @@ func (s *DB) Places(ctx context.Context) (map[Place]uint64, error) {
 	return out, rows.Err()
 }
 
-// LeafOf is the hash of a record in the tree of its entry: see Entry.Root.
-func LeafOf(r *events.Record) [32]byte { return recordLeaf(r, len(r.Payload)) }
+// LeafOf is the hash of a record, whose payload has a length, in the tree of its entry:
+// see Entry.Root.
+func LeafOf(r *events.Record, length int) [32]byte { return recordLeaf(r, length) }
 
 // RootOf is the root of the tree over leaves, of which there is one at least; it
 // overwrites them.

@@ -15,6 +15,7 @@ import (
 type Held struct {
 	Host   string
 	Record events.Record
+	Length int // bytes of its payload, also where that is left out
 }
 
 // Records gives every record of the store, chain by chain in their order, as of
@@ -48,7 +49,7 @@ func (s *DB) Records(ctx context.Context) iter.Seq2[Held, error] {
 					return
 				}
 				for i := range b.records {
-					if !yield(Held{k[0], b.records[i]}, nil) {
+					if !yield(Held{k[0], b.records[i], b.lengths[i]}, nil) {
 						return
 					}
 				}

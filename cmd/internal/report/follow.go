@@ -169,7 +169,7 @@ func (f *follower) proved(r *events.Record, l *link) error {
 		}
 		f.cur, f.log = b, f.log[1:]
 	}
-	leaf := recorder.LeafOf(r)
+	leaf := recorder.LeafOf(r, len(r.Payload))
 	if l.Payload == nil {
 		if b, err := hex.DecodeString(l.Leaf); err != nil || copy(leaf[:], b) != len(leaf) || len(b) != len(leaf) {
 			return fmt.Errorf("record %d has no place in its entry of the log", r.Seq)

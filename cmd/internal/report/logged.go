@@ -127,7 +127,8 @@ func (l *logged) later(r *events.Record) (bool, error) {
 
 // take returns what the line of a record says of its leaf, "" where that can be computed
 // of it, and the entry that it ends, nil for none.
-func (l *logged) take(ctx context.Context, r *events.Record, spoken bool) (leaf string, done *block, err error) {
+func (l *logged) take(ctx context.Context, h *recorder.Held, spoken bool) (leaf string, done *block, err error) {
+	r := &h.Record
 	bad := func(err error) (string, *block, error) {
 		return "", nil, fmt.Errorf("host %s, chain %s: %w (sallyport verify --log-key says more)", l.host, r.Chain, err)
 	}
@@ -145,7 +146,7 @@ func (l *logged) take(ctx context.Context, r *events.Record, spoken bool) (leaf 
 			return bad(err)
 		}
 	}
-	sum := recorder.LeafOf(r)
+	sum := recorder.LeafOf(r, h.Length)
 	if !spoken {
 		leaf = hex.EncodeToString(sum[:])
 	}

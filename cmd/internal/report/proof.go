@@ -84,15 +84,16 @@ func (p *proofs) scratch(name string) (scratch, error) {
 
 // add writes a record, of which the report speaks or not. It returns how many more
 // are proved to be in the log with it.
-func (p *proofs) add(ctx context.Context, host string, r *events.Record, spoken bool) (n int, err error) {
-	out, err := p.file(host, r)
+func (p *proofs) add(ctx context.Context, h *recorder.Held, spoken bool) (n int, err error) {
+	r := &h.Record
+	out, err := p.file(h.Host, r)
 	if err != nil {
 		return 0, err
 	}
 	leaf := ""
 	if p.log != nil {
 		var done *block
-		if leaf, done, err = out.logged.take(ctx, r, spoken); err != nil {
+		if leaf, done, err = out.logged.take(ctx, h, spoken); err != nil {
 			return 0, err
 		}
 		if done != nil {

@@ -138,7 +138,7 @@ type Note struct {
 // Store is what a report is made from.
 type Store interface {
 	Verify(ctx context.Context) (recorder.Report, error)
-	Records(ctx context.Context, f func(host string, r *events.Record) error) error
+	Records(ctx context.Context, f func(*recorder.Held) error) error
 	// Log is its transparency log, which has all that is stored; nil where none is to
 	// go into a report.
 	Log(ctx context.Context) (*Log, error)
@@ -164,17 +164,18 @@ func Make(ctx context.Context, s Store, g Given, p *proofs) (*Report, error) {
 	m := newMaker(g)
 	// A recorder may be at work: the chains end with what is read here.
 	if len(g.Filter.Subjects) > 0 {
-		if err := s.Records(ctx, func(host string, r *events.Record) error { m.see(host, r); return nil }); err != nil {
+		if err := s.Records(ctx, func(h *recorder.Held) error { m.see(h.Host, &h.Record); return nil }); err != nil {
 			return nil, err
 		}
 	}
 	m.of = m.sights()
-	if err := s.Records(ctx, func(host string, r *events.Record) error {
+	if err := s.Records(ctx, func(h *recorder.Held) error {
+		host, r := h.Host, &h.Record
 		if later, err := p.later(host, r); later || err != nil {
 			return err
 		}
 		m.link(host, r)
-		n, err := p.add(ctx, host, r, m.record(host, r))
+		n, err := p.add(ctx, h, m.record(host, r))
 		m.Chains[len(m.Chains)-1].Logged += uint64(n)
 		return err
 	}); err != nil {
