@@ -391,6 +391,11 @@ func TestStates(t *testing.T) {
 	own.RawQuery = q.Encode()
 	eve.get(own.String()).want(t, http.StatusForbidden, "refused the log-in")
 
+	// Neither is a token with the nonce of something else.
+	nonce := regexp.MustCompile(`nonce=[^&]+`)
+	eve.get(eve.atIssuer(nonce.ReplaceAllString(eve.get("/login/0?to=/approvals").to, "nonce=other"))).want(t, http.StatusForbidden, "nonce is another")
+	lee.get(lee.atIssuer(nonce.ReplaceAllString(lee.begin(at(id), "approve"), "nonce=other"))).want(t, http.StatusForbidden, "nonce is another")
+
 	// A decision ends in the session that it is of.
 	kim.logIn("/approvals")
 	back = lee.atIssuer(lee.begin(at(id), "approve"))
