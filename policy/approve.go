@@ -72,6 +72,8 @@ type Exact struct {
 	Parameters []Parameter
 	// Names are the texts that names in the text stand for in the session.
 	Names []string
+	// Meaning is a digest of the definitions of what it reaches.
+	Meaning string
 	// Settings are those by which the texts of values are understood, name=value.
 	Settings []string
 	// Comments are what stands in the text's comments: its author's words.
@@ -91,6 +93,10 @@ type Parameter struct {
 type Wording interface {
 	Exact() (Exact, error)
 }
+
+// ErrElse is a Wording's error: what the statement names has become something else
+// since it was analysed.
+var ErrElse = errors.New("what it names has changed since it was analysed")
 
 // Asked is one rule's question about one request. It is borrowed for the call.
 type Asked struct {
@@ -233,6 +239,10 @@ func (g *Gate) approve(ctx context.Context, r *Request, engine *Engine, eval Eva
 		switch {
 		case errors.Is(err, ErrUnrecorded):
 			return Evaluation{}, nil, err
+		case errors.Is(err, ErrElse):
+			e := changed
+			e.Reason = err.Error()
+			return e, nil, nil
 		case err != nil:
 			return eval.unapproved(need[0], err.Error(), nil), nil, nil
 		case open == nil:

@@ -127,8 +127,9 @@ type Request struct {
 	Literals    []events.Digest
 
 	Objects []Object
-	// Kin are relations whose rows are, in part, rows of Objects, by inheritance and
-	// partitions, up and down: a rule that takes away from these takes away.
+	// Kin is what else these are: relations whose rows are, in part, rows of Objects, by
+	// inheritance and partitions, up and down; those whose rows are changed with theirs;
+	// and former names of any of them. A rule that takes away from these takes away.
 	Kin    []Object
 	Masked []events.Field // protected fields that the rewrite masks
 	// Matched are those of them that are compared by their stored values, with

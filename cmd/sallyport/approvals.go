@@ -144,6 +144,7 @@ func showApproval(w io.Writer, e *approval.Entry) error {
 	line("reaches", "%s", strings.Join(e.What.Objects, ", "))
 	line("masked", "%s", strings.Join(e.What.Masked, ", "))
 	line("in clear", "%s", strings.Join(e.What.Revealed, ", "))
+	line("meaning", "%s", e.What.Meaning)
 	for _, s := range e.What.Settings {
 		line("setting", "%s", s)
 	}

@@ -85,6 +85,7 @@ type What struct {
 	Text       string      `json:"text"`
 	Parameters []Parameter `json:"parameters,omitempty"`
 	Names      []string    `json:"names,omitempty"`    // texts that names in Text stand for
+	Meaning    string      `json:"meaning,omitempty"`  // digest of the definitions of what it reaches
 	Settings   []string    `json:"settings,omitempty"` // by which texts of values are understood
 	Commands   []string    `json:"commands,omitempty"`
 	Objects    []string    `json:"objects,omitempty"`  // access and relation
@@ -177,6 +178,7 @@ func Key(a *policy.Asked) (key [sha256.Size]byte) {
 	if a.Covers != policy.ARule {
 		protected(h, a.Request)
 		field(h, []byte(a.Request.Text))
+		field(h, []byte(a.Exact.Meaning))
 		number(h, len(a.Request.Objects)) // the same name may be another's by now
 		for _, o := range a.Request.Objects {
 			field(h, []byte(o.Access.String()))
@@ -282,7 +284,7 @@ func subject(a *policy.Asked, id, key string, claims []string) (*Subject, error)
 		By: a.By, Count: a.Count, Uses: a.Uses, Grant: a.Grant, Asked: asked, Until: asked.Add(a.Within),
 		Who:   whoOf(s),
 		Where: Where{Resource: s.Resource, Protocol: s.Protocol, Database: s.Database, User: s.User},
-		What:  What{Text: string([]byte(r.Text)), Names: slices.Clone(a.Exact.Names), Settings: slices.Clone(a.Exact.Settings), Commands: slices.Clone(r.Commands), Writes: r.Writes},
+		What:  What{Text: string([]byte(r.Text)), Names: slices.Clone(a.Exact.Names), Meaning: a.Exact.Meaning, Settings: slices.Clone(a.Exact.Settings), Commands: slices.Clone(r.Commands), Writes: r.Writes},
 		Says:  Says{Justification: s.Justification(), Application: s.Application},
 	}
 	out.Who.Known = knownOf(s, claims)

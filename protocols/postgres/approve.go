@@ -27,11 +27,18 @@ type wording struct {
 	binds []byte // the body of a Bind; nil: it has no parameters
 	sent  string // then: the text that the server has, "" where that is not known
 	st    *statement
+
+	meaning string // see query.Analysis
+	version uint64 // of the catalog that it was analysed by
+	waited  bool   // for a decision
 }
 
 // Exact implements policy.Wording.
 func (w *wording) Exact() (x policy.Exact, err error) {
-	x.Settings = w.c.readings.list()
+	if err := w.still(); err != nil {
+		return x, err
+	}
+	x.Settings, x.Meaning = w.c.readings.list(), w.meaning
 	x.Comments = token.Comments(w.c.req.Text)
 	for _, p := range w.c.named {
 		text := p.sql
@@ -59,6 +66,21 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 	}
 	x.Parameters, err = bound(w.binds, w.types)
 	return x, err
+}
+
+// still reports that what was waited for is what it was: meanwhile the names in it may
+// have come to stand for something else.
+func (w *wording) still() error {
+	if !w.waited {
+		return nil
+	}
+	if err := w.c.base.Refresh(w.c.ctx); err != nil {
+		return fmt.Errorf("the catalog can't be read: %w", err)
+	}
+	if w.c.base.Version() != w.version {
+		return policy.ErrElse
+	}
+	return nil
 }
 
 // boundText has parameters as an approver reads them; others have another text.
@@ -147,6 +169,7 @@ func (c *conn) mayAsk(sc *policy.Scope, st *statement) {
 	c.wording.c, c.wording.st = c, st
 	c.early.Store(earlyAsked)
 	c.req.Wording, c.req.OnHold, c.req.Under, c.req.Estimate = &c.wording, c.onHold, c.under, c.estimate
+	c.wording.meaning, c.wording.version = an.Meaning, c.base.Version()
 	if c.under == nil && len(an.Commands) == 1 && len(c.fetched) == 1 && (an.Commands[0] == "fetch" || an.Commands[0] == "move") {
 		c.req.Under = c.fetched[0].cover // it takes what was approved when it was opened
 	}
@@ -178,6 +201,7 @@ func (c *conn) onHold(ctx context.Context, h policy.Held) (context.Context, func
 	if c.early.Load() == earlyCancelled {
 		withdraw()
 	}
+	c.wording.waited = true
 	if err := c.barrier(); err != nil { // what came before is answered first
 		cancel(policy.ErrHungUp)
 	} else if err := c.s.Tell(heldNotice(&h, "waits for an approval")); err != nil {

@@ -154,6 +154,7 @@ func (c *Catalog) look(ctx context.Context, db side) error {
 // in what passes only.
 func (c *Catalog) store(s *Snapshot, same bool, now moment) {
 	s.since = now
+	s.follow(c.last.Load())
 	if same {
 		s.Version = c.last.Load().Version
 	} else {

@@ -85,6 +85,7 @@ func Inside(ctx context.Context, base *Snapshot, ask Ask) (s *Snapshot, err erro
 		return base, nil
 	}
 	s, _ = base.over(delta.Snapshot, gone)
+	s.follow(base)
 	s.Version = versions.Add(1) // temporary relations count: they are the session's own
 	return s, nil
 }

@@ -224,7 +224,7 @@ func (s *reading) constraints(ctx context.Context, c source) error {
 	var rel, typ, other uint32
 	var kind, expr string
 	var key, points numbers
-	var onDelete, onUpdate bool
+	var onDelete, cascades, onUpdate bool
 	return c.each(ctx, constraintsSQL, func() {
 		t, r, o := s.TypeByOID[typ], s.ByOID[rel], s.ByOID[other]
 		switch {
@@ -237,7 +237,7 @@ func (s *reading) constraints(ctx context.Context, c source) error {
 		case kind == "p" && r != nil:
 			r.PrimaryKey = s.names(rel, key)
 		case kind == "f" && (r != nil || o != nil):
-			f := &Reference{From: rel, To: other, Columns: s.names(rel, key), Points: s.names(other, points), OnDelete: onDelete, OnUpdate: onUpdate}
+			f := &Reference{From: rel, To: other, Columns: s.names(rel, key), Points: s.names(other, points), OnDelete: onDelete, Cascades: cascades, OnUpdate: onUpdate}
 			if r != nil {
 				r.References = append(r.References, f)
 			}
@@ -245,7 +245,7 @@ func (s *reading) constraints(ctx context.Context, c source) error {
 				o.Referenced = append(o.Referenced, f)
 			}
 		}
-	}, &rel, &typ, &other, &kind, &expr, &onDelete, &onUpdate, &key, &points)
+	}, &rel, &typ, &other, &kind, &expr, &onDelete, &cascades, &onUpdate, &key, &points)
 }
 
 // sumLiterals says of the snapshot what holds for any of its objects.

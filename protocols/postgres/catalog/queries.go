@@ -73,7 +73,7 @@ WHERE c.oid >= 16384 {of c.oid}`
 // constraintsSQL, indexesSQL and partitionsSQL name columns by their numbers.
 const constraintsSQL = `SELECT c.conrelid, c.contypid, c.confrelid, c.contype,
  CASE WHEN c.contype = 'c' THEN coalesce(pg_catalog.pg_get_expr(c.conbin, c.conrelid), '') ELSE '' END,
- c.contype = 'f' AND c.confdeltype IN ('c', 'n', 'd'), c.contype = 'f' AND c.confupdtype IN ('c', 'n', 'd'),
+ c.contype = 'f' AND c.confdeltype IN ('c', 'n', 'd'), c.contype = 'f' AND c.confdeltype = 'c', c.contype = 'f' AND c.confupdtype IN ('c', 'n', 'd'),
  coalesce(c.conkey, '{}'), coalesce(c.confkey, '{}')
 FROM pg_catalog.pg_constraint c WHERE c.oid >= 16384 {of c.conrelid c.confrelid c.contypid} ORDER BY c.oid`
 

@@ -1,5 +1,7 @@
 package catalog
 
+import "slices"
+
 // Snapshot is immutable.
 type Snapshot struct {
 	Version  uint64 // from 1; grows with each change seen, temporary relations apart; no two catalogs of a process have the same
@@ -20,7 +22,42 @@ type Snapshot struct {
 	// be protected values.
 	Literals Literals
 
+	// Former are the names that relations had before, as far as earlier snapshots
+	// tell, by their OIDs.
+	Former map[uint32][]Name
+
 	since moment // the first that is known to have seen all of it
+}
+
+// Name is a relation's.
+type Name struct{ Schema, Name string }
+
+// MostFormer is how many former names of one relation are kept; one with as many may
+// have had others.
+const MostFormer = 64
+
+// follow takes over what relations were called in an older snapshot.
+func (s *Snapshot) follow(old *Snapshot) {
+	s.Former = nil
+	if old == nil {
+		return
+	}
+	for oid, r := range s.ByOID {
+		was := old.ByOID[oid]
+		if was == nil {
+			continue
+		}
+		former := old.Former[oid]
+		if n := (Name{was.Schema, was.Name}); (was.Schema != r.Schema || was.Name != r.Name) && !slices.Contains(former, n) && len(former) < MostFormer {
+			former = append(slices.Clip(former), n)
+		}
+		if len(former) > 0 {
+			if s.Former == nil {
+				s.Former = map[uint32][]Name{}
+			}
+			s.Former[oid] = former
+		}
+	}
 }
 
 // Literals says of each kind of printed definition in user schemas whether
@@ -78,6 +115,7 @@ type Reference struct {
 	From, To        uint32
 	Columns, Points []string // of From, and of To in the same order
 	OnDelete        bool     // what is deleted of To changes or deletes rows of From
+	Cascades        bool     // it deletes them
 	OnUpdate        bool     // the same of what is updated
 }
 

@@ -96,7 +96,14 @@ type Analysis struct {
 
 	Commands []string // lower-case, one per statement: "select", "copy_to", "begin", ...
 	Objects  []policy.Object
-	Kin      []policy.Object // relations that have rows of Objects as their own, or give them theirs
+	// Kin is what else Objects are: relations that have rows of them as their own, or
+	// give them theirs, or whose rows foreign keys change with them, and former names.
+	Kin []policy.Object
+	// Meaning is, where it may have to be approved, a digest of the definitions of all
+	// relations that it reaches, and of the functions that may run; Bodies are those of
+	// the functions that it calls.
+	Meaning string
+	Bodies  []string
 	Masked   []events.Field
 	// Matched are fields that are compared by their stored values, with Lookups
 	// values in all each time that it runs.

@@ -130,6 +130,7 @@ func (a *Analyzer) look(ctx context.Context) bool {
 type analysis struct {
 	query.Analysis
 	changed bool
+	bodies  bodies
 }
 
 // analyze walks the statements of a text. unknown reports that a relation was
@@ -178,6 +179,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 	if len(tree.Stmts) == 0 {
 		an.Commands = []string{"empty"}
 	}
+	b.meaning(an)
 	an.Masked = sorted(masked)
 	an.Matched = sorted(matched)
 	an.Filtered = sortedRelations(filtered)
@@ -200,7 +202,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool, sql string) {
 	for _, o := range w.objects {
 		an.object(o)
 		w.eachKin(o, func(k policy.Object) {
-			if !slices.Contains(an.Kin, k) {
+			if k != o && !slices.Contains(an.Kin, k) {
 				an.Kin = append(an.Kin, k)
 			}
 		})
@@ -208,6 +210,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool, sql string) {
 	for f := range w.masked {
 		masked[f] = true
 	}
+	an.bodies.join(w.bodies)
 	an.add(w, sql)
 	opaque := w.opaque != ""
 	an.Writes = an.Writes || w.writes || opaque

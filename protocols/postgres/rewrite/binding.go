@@ -61,8 +61,9 @@ type binding struct {
 
 	mu     sync.Mutex
 	guards map[uint32]*guard
-	bodies map[uint32]*body // of functions
-	calls  int              // how deep in them
+	bodies map[uint32]*body  // of functions
+	ran    map[uint32]bodies // of the functions that relations run; see meaning.go
+	calls  int               // how deep in them
 }
 
 // bind applies a scope to a snapshot.

@@ -49,6 +49,7 @@ func (b *binding) inspect(ctx context.Context, r *catalog.Relation, sql string) 
 	}
 	w := b.definition(nil)
 	w.expr(n)
+	b.runs(r, w.bodies)
 	if w.speaks && b.keeps(r) {
 		w.refuse("it calls a function that sends messages, and may say what is stored")
 	}
@@ -80,6 +81,10 @@ func (b *binding) implicit(ctx context.Context, g *guard) {
 func (b *binding) written(r *catalog.Relation) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.writtenLocked(r)
+}
+
+func (b *binding) writtenLocked(r *catalog.Relation) string {
 	g := b.guardLocked(r)
 	if g.code == "" {
 		g.code = b.code(context.Background(), r)
@@ -152,6 +157,7 @@ func (b *binding) view(g *guard) {
 	def := tree.Stmts[0].Stmt
 	w := b.definition(nil)
 	w.query(def)
+	b.runs(r, w.bodies)
 	for _, o := range w.objects {
 		if o.Access != policy.Read {
 			w.refuse("it writes")

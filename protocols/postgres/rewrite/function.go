@@ -26,6 +26,7 @@ type body struct {
 	speaks   bool            // messages with values of its choice
 	converts bool            // into types that its caller gives it
 	sanitize bool            // it reads what acts on stored values
+	bodies   bodies          // its own, and those of what it calls
 }
 
 // maxCalls bounds functions that call functions.
@@ -34,6 +35,7 @@ const maxCalls = 30
 // may refuses unless a function may be called, and takes over what it does.
 func (w *walker) may(f *catalog.Function) bool {
 	w.calls = true
+	w.bodies.add(w.scope, f)
 	if w.scope.Functions[f.String()] || w.inside != nil && w.inside.OID == f.OID {
 		return true // what it does itself is looked at already
 	}
@@ -56,6 +58,7 @@ func (w *walker) takes(c *body) {
 	w.speaks = w.speaks || c.speaks
 	w.converts = w.converts || c.converts
 	w.sanitize = w.sanitize || c.sanitize
+	w.bodies.join(c.bodies)
 }
 
 // computed protects generated columns whose functions may have read anything: what
@@ -154,6 +157,7 @@ func (b *binding) signature(c *body, f *catalog.Function) string {
 		}
 		c.speaks = c.speaks || w.speaks
 	}
+	c.bodies.join(w.bodies)
 	return w.opaque
 }
 
@@ -353,6 +357,7 @@ func (w *walker) harmful(c *body) string {
 	}
 	c.speaks = c.speaks || w.speaks
 	c.sanitize = c.sanitize || w.sanitize
+	c.bodies.join(w.bodies)
 	return ""
 }
 
@@ -360,8 +365,15 @@ func (w *walker) harmful(c *body) string {
 // relation as they are stored.
 func (b *binding) trigger(ctx context.Context, r *catalog.Relation, t *catalog.Trigger) string {
 	if t.Condition != "" {
-		if why := b.condition(ctx, t.Condition); why != "" {
+		if why := b.condition(ctx, r, t.Condition); why != "" {
 			return "its condition: " + why
+		}
+	}
+	for _, f := range b.snap.Functions[t.Name] {
+		if f.OID == t.OID {
+			var own bodies
+			own.add(b.scope, f)
+			b.runs(r, own)
 		}
 	}
 	if b.scope.Functions[t.String()] {
@@ -375,6 +387,7 @@ func (b *binding) trigger(ctx context.Context, r *catalog.Relation, t *catalog.T
 			continue
 		}
 		c := b.body(f)
+		b.runs(r, c.bodies)
 		if c.why == "" && len(c.reads) > 0 {
 			return fmt.Sprintf("it reads %s.%s", c.reads[0].Schema, c.reads[0].Name)
 		}
@@ -384,13 +397,14 @@ func (b *binding) trigger(ctx context.Context, r *catalog.Relation, t *catalog.T
 }
 
 // condition looks at the WHEN of a trigger.
-func (b *binding) condition(ctx context.Context, definition string) string {
+func (b *binding) condition(ctx context.Context, r *catalog.Relation, definition string) string {
 	tree, err := b.a.printed(ctx, definition)
 	if err != nil || len(tree.Stmts) != 1 || tree.Stmts[0].Stmt.GetCreateTrigStmt() == nil {
 		return "it is not understood"
 	}
 	w := b.definition(nil)
 	w.expr(tree.Stmts[0].Stmt.GetCreateTrigStmt().WhenClause)
+	b.runs(r, w.bodies)
 	return w.harmless()
 }
 

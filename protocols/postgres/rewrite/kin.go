@@ -5,25 +5,83 @@ import (
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 )
 
-// eachKin calls f for what an object is a part of, or made of: ancestors and
-// descendants by inheritance, partitions among them.
+// Rules name relations, and what they are about goes further than the names in a
+// statement: rows are of a partition, of its table and of its children at once, a
+// relation that was renamed is the one that it was, and a foreign key deletes and
+// changes rows of others. Rules that take away are told of all of it.
+
+// eachKin calls f for what else an object is: the relations that it is a part of, or
+// made of, by inheritance, those whose rows foreign keys change with it, and the names
+// that any of them had before.
 func (w *walker) eachKin(o policy.Object, f func(policy.Object)) {
+	k := kin{w.snap, map[written]bool{}, f}
 	for _, r := range w.snap.ByName[o.Name] {
-		if r.Schema != o.Schema || len(r.Parents)+len(r.Children) == 0 {
-			continue
+		if r.Schema == o.Schema {
+			k.family(r, o.Access)
 		}
-		seen := map[uint32]bool{r.OID: true}
-		var walk func(r *catalog.Relation, next func(*catalog.Relation) []uint32)
-		walk = func(r *catalog.Relation, next func(*catalog.Relation) []uint32) {
-			for _, oid := range next(r) {
-				if k := w.snap.ByOID[oid]; k != nil && !seen[oid] {
-					seen[oid] = true
-					f(policy.Object{Schema: k.Schema, Name: k.Name, Access: o.Access})
-					walk(k, next)
-				}
-			}
+	}
+}
+
+// kin tells of relations once for each access.
+type kin struct {
+	snap *catalog.Snapshot
+	seen map[written]bool
+	f    func(policy.Object)
+}
+
+// tell reports whether it is new.
+func (k *kin) tell(r *catalog.Relation, a policy.Access) bool {
+	if k.seen[written{r, a}] {
+		return false
+	}
+	k.seen[written{r, a}] = true
+	k.f(policy.Object{Schema: r.Schema, Name: r.Name, Access: a})
+	for _, n := range k.snap.Former[r.OID] {
+		k.f(policy.Object{Schema: n.Schema, Name: n.Name, Access: a})
+	}
+	return true
+}
+
+// family tells of a relation with its ancestors and descendants.
+func (k *kin) family(r *catalog.Relation, a policy.Access) {
+	k.ancestors(r, a)
+	k.descendants(r, a, map[uint32]bool{})
+}
+
+func (k *kin) ancestors(r *catalog.Relation, a policy.Access) {
+	for _, oid := range r.Parents {
+		if p := k.snap.ByOID[oid]; p != nil { // which has no circle
+			k.tell(p, a)
+			k.ancestors(p, a)
 		}
-		walk(r, func(r *catalog.Relation) []uint32 { return r.Parents })
-		walk(r, func(r *catalog.Relation) []uint32 { return r.Children })
+	}
+}
+
+func (k *kin) descendants(r *catalog.Relation, a policy.Access, below map[uint32]bool) {
+	if below[r.OID] {
+		return
+	}
+	below[r.OID] = true
+	if k.tell(r, a) {
+		k.follows(r, a)
+	}
+	for _, oid := range r.Children {
+		if c := k.snap.ByOID[oid]; c != nil {
+			k.descendants(c, a, below)
+		}
+	}
+}
+
+// follows tells of what foreign keys do when rows of a relation are deleted or changed.
+func (k *kin) follows(r *catalog.Relation, a policy.Access) {
+	for _, ref := range r.Referenced {
+		from := k.snap.ByOID[ref.From]
+		switch {
+		case from == nil:
+		case a == policy.Delete && ref.Cascades:
+			k.family(from, policy.Delete)
+		case a == policy.Delete && ref.OnDelete, a == policy.Update && ref.OnUpdate:
+			k.family(from, policy.Update)
+		}
 	}
 }

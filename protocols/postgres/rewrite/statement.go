@@ -120,6 +120,7 @@ func (w *walker) absorb(i *walker) {
 		w.masked[f] = true
 	}
 	maps.Copy(w.filtered, i.filtered)
+	w.bodies.join(i.bodies)
 	if i.opaque != "" && w.opaque == "" {
 		w.opaque, w.remedy, w.code, w.at = i.opaque, i.remedy, i.code, i.at
 	}
@@ -164,6 +165,7 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 	if p.Untold != "" {
 		w.sights.why = []string{p.Untold}
 	}
+	w.bodies.took(p.Bodies)
 	w.looked(p.Matched, p.Lookups)
 	w.writes = w.writes || p.Writes
 	w.sanitize = w.sanitize || p.Sanitize
@@ -173,7 +175,7 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 // analysisOf makes the analysis that a name stands for.
 func (w *walker) analysisOf(i *walker) *query.Analysis {
 	return &query.Analysis{
-		Commands: i.commands, Objects: i.objects, Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
+		Commands: i.commands, Objects: i.objects, Bodies: i.bodies.list(), Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
 		Matched: sorted(i.matched), Lookups: i.lookups, Subjects: i.sights.shown, Untold: i.sights.untold(),
 		Outputs: i.outputs, Origins: i.origins, Width: i.width, Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
 	}

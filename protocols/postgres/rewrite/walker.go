@@ -46,7 +46,8 @@ type walker struct {
 
 	// What functions do that are called; see function.go.
 	reads, speaks, converts, computes bool
-	calls                             bool // one that is not built in
+	calls                             bool   // one that is not built in
+	bodies                            bodies // of the functions that it may call; see meaning.go
 
 	// What may be masked on output; see output.go.
 	outermost bool // the statement's rows go to the client, alone in its text
@@ -156,6 +157,9 @@ func (w *walker) command(name string) {
 
 // object adds what the statement does to a relation.
 func (w *walker) object(r *catalog.Relation, a policy.Access) {
+	if len(w.snap.Former[r.OID]) >= catalog.MostFormer {
+		w.refuse("%s.%s was renamed too often to know which rules are about it", r.Schema, r.Name)
+	}
 	w.objectNamed(r.Schema, r.Name, a)
 }
 
