@@ -74,6 +74,9 @@ type Exact struct {
 	Names []string
 	// Meaning is a digest of the definitions of what it reaches.
 	Meaning string
+	// Unseen is what of it nobody knows yet, "" for nothing: it is then not approved
+	// as it is, but only by a rule that covers all that it asks about.
+	Unseen string
 	// Settings are those by which the texts of values are understood, name=value.
 	Settings []string
 	// Comments are what stands in the text's comments: its author's words.
@@ -244,7 +247,7 @@ func (g *Gate) approve(ctx context.Context, r *Request, engine *Engine, eval Eva
 			e.Reason = err.Error()
 			return e, nil, nil
 		case err != nil:
-			return eval.unapproved(need[0], err.Error(), nil), nil, nil
+			return eval.unapproved(exacting(need), err.Error(), nil), nil, nil
 		case open == nil:
 			if engine != g.engine.Load() {
 				return changed, nil, nil
@@ -325,6 +328,16 @@ func (e Evaluation) unapproved(a *Approval, why string, open *Standing) Evaluati
 
 func quote(s string) string { return "\"" + s + "\"" }
 
+// exacting is the first that is of a statement as it is, if there is one.
+func exacting(need []*Approval) *Approval {
+	for _, a := range need {
+		if a.Covers != ARule {
+			return a
+		}
+	}
+	return need[0]
+}
+
 // consume asks for what is missing.
 func (g *Gate) consume(ctx context.Context, r *Request, need []*Approval, now time.Time) ([]string, *Standing, error) {
 	if g.approvals == nil {
@@ -336,6 +349,9 @@ func (g *Gate) consume(ctx context.Context, r *Request, need []*Approval, now ti
 		if x, err = r.Wording.Exact(); err != nil {
 			return nil, nil, err
 		}
+	}
+	if a := exacting(need); x.Unseen != "" && a.Covers != ARule {
+		return nil, nil, errors.New(x.Unseen + " are not known before it runs, so that nobody can approve just these: send it as another statement, or have a rule with scope: rule ask")
 	}
 	asked := make([]Asked, len(need))
 	for i, a := range need {

@@ -272,6 +272,9 @@ func subject(a *policy.Asked, id, key string, claims []string) (*Subject, error)
 	for _, n := range a.Exact.Names {
 		shown += len(n)
 	}
+	for _, n := range a.Exact.Settings {
+		shown += len(n)
+	}
 	if shown > MaxShown || len(r.Objects) > 1000 {
 		return nil, errTooLong
 	}

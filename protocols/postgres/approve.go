@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -28,7 +29,6 @@ type wording struct {
 	sent  string // then: the text that the server has, "" where that is not known
 	st    *statement
 
-	meaning string // see query.Analysis
 	version uint64 // of the catalog that it was analysed by
 	waited  bool   // for a decision
 }
@@ -38,8 +38,21 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 	if err := w.still(); err != nil {
 		return x, err
 	}
-	x.Settings, x.Meaning = w.c.readings.list(), w.meaning
 	x.Comments = token.Comments(w.c.req.Text)
+	x.Settings, x.Meaning = w.c.readings.list(), w.st.an.Meaning
+	if slices.Contains(w.st.an.Commands, "copy_from") {
+		x.Unseen = "the rows that it brings"
+	}
+	switch {
+	case w.c.unnoted.unread:
+		return x, errors.New("its session has sent what was not looked at, before anything asked for an approval: connect again")
+	case w.c.unnoted.set:
+		now, err := w.c.settingsNow()
+		if err != nil {
+			return x, err
+		}
+		x.Settings = append(x.Settings, now...)
+	}
 	for _, p := range w.c.named {
 		text := p.sql
 		if p.sent == "" {
@@ -166,10 +179,9 @@ func (c *conn) mayAsk(sc *policy.Scope, st *statement) {
 		return
 	}
 	an := st.an
-	c.wording.c, c.wording.st = c, st
+	c.wording.c, c.wording.st, c.wording.version = c, st, c.base.Version()
 	c.early.Store(earlyAsked)
 	c.req.Wording, c.req.OnHold, c.req.Under, c.req.Estimate = &c.wording, c.onHold, c.under, c.estimate
-	c.wording.meaning, c.wording.version = an.Meaning, c.base.Version()
 	if c.under == nil && len(an.Commands) == 1 && len(c.fetched) == 1 && (an.Commands[0] == "fetch" || an.Commands[0] == "move") {
 		c.req.Under = c.fetched[0].cover // it takes what was approved when it was opened
 	}

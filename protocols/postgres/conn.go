@@ -38,6 +38,7 @@ type conn struct {
 	named    []*prepared // ... and prepared statements
 	wording  wording
 	readings readings
+	unnoted  unnoted                // what may have been set before anything asked for an approval
 	under    *policy.Cover          // what the next decision is to go on under
 	held     atomic.Pointer[func()] // withdraws what the session waits for; nil: for nothing
 	early    atomic.Uint32          // what came before there was anything to withdraw

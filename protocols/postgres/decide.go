@@ -31,6 +31,7 @@ func (c *conn) understood() error {
 // analyze returns what is known of a text: from the cache, by its shape or as
 // it is, or by analysing it. c.lits and c.digests then hold its literals.
 func (c *conn) analyze(sql []byte, sc *policy.Scope, simple bool, types []uint32) (*statement, error) {
+	c.unnoted.note(sc)
 	version := uint64(0)
 	if !sc.Opaque {
 		if err := c.understood(); err != nil {

@@ -114,7 +114,8 @@ func (c *conn) describeClient(g *greeting) {
 	if a := c.s.Account(); a != nil { // what the client calls itself is its claim only
 		c.pol.User, e.Account, e.Role = a.User, a.User, a.Role
 	}
-	if c.scope().Opaque {
+	sc := c.scope()
+	if c.unnoted.note(sc); sc.Opaque {
 		return
 	}
 	// The server shortens the name to 63 bytes and replaces what is not ASCII.

@@ -1,10 +1,13 @@
 package postgres
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
+	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/query"
 )
 
@@ -26,6 +29,59 @@ func (r *readings) note(name, value string) {
 		r.of = map[string]string{}
 	}
 	r.of[strings.ToLower(name)] = value
+}
+
+// unnoted says what a session may have set before anything asked for an approval.
+type unnoted struct {
+	set    bool // settings that nobody noted
+	unread bool // anything: it was relayed
+}
+
+func (e *unnoted) note(sc *policy.Scope) {
+	e.set = e.set || !sc.Approves
+	e.unread = e.unread || sc.Opaque
+}
+
+// For each question such a session is asked what it has set, whatever that is for, and
+// whose rights it has. Settings of extensions that are not there the server does not
+// list: they can be set only where nothing is looked at.
+const (
+	sessionSettings = "SELECT s.name, s.setting, s.source FROM pg_catalog.pg_settings s"
+	sessionRights   = "SELECT pg_catalog.current_setting('role'), CURRENT_USER, SESSION_USER"
+)
+
+var errSettings = errors.New("what the session has set can't be read just now: connect again")
+
+// settingsNow returns what the session has set, as name=value, in order.
+func (c *conn) settingsNow() ([]string, error) {
+	if err := c.barrier(); err != nil {
+		return nil, err
+	}
+	c.queue.mu.Lock()
+	failed := c.queue.failed || c.queue.skipping || c.queue.over
+	c.queue.mu.Unlock()
+	if failed {
+		return nil, errSettings
+	}
+	rows, err := c.readInside(c.ctx, sessionSettings, sessionRights)
+	if err != nil {
+		return nil, errors.Join(errSettings, err)
+	}
+	if len(rows[1]) != 1 || len(rows[1][0]) != 3 {
+		return nil, errSettings
+	}
+	out := []string{fmt.Sprintf("rights=%s", rows[1][0])}
+	for _, r := range rows[0] {
+		if len(r) != 3 {
+			return nil, errSettings
+		}
+		name := string(r[0])
+		if source := string(r[2]); (source == "session" || source == "client") && !strings.HasPrefix(name, "sallyport.") && name != "application_name" {
+			out = append(out, name+"="+string(r[1]))
+		}
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 // list returns them as name=value, in order.

@@ -104,7 +104,7 @@ type Analysis struct {
 	// the functions that it calls.
 	Meaning string
 	Bodies  []string
-	Masked   []events.Field
+	Masked  []events.Field
 	// Matched are fields that are compared by their stored values, with Lookups
 	// values in all each time that it runs.
 	Matched  []events.Field
