@@ -18,8 +18,9 @@ import (
 type Attack struct {
 	Name       string
 	Statements []string
-	Want       string // what must come of it through the passage; see Holds
-	Login      string // startup parameters besides the usual: "replication=database"
+	Want       string   // what must come of it through the passage; see Holds
+	Login      string   // startup parameters besides the usual: "replication=database"
+	Approved   []string // statements of another session, whose approvals are given before
 
 	since, until int // the server majors that read it as it is meant, 0 for any
 
@@ -88,6 +89,8 @@ func attack(text string) (a Attack, err error) {
 			a.until, err = strconv.Atoi(value)
 		case strings.HasPrefix(line, "-- login:"):
 			a.Login = value
+		case strings.HasPrefix(line, "-- approved:"):
+			a.Approved = strings.Split(value, " ;; ")
 		case strings.HasPrefix(line, "-- shows:"):
 			a.Shows = value
 		case strings.HasPrefix(line, "-- says:"):
