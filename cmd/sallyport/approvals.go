@@ -35,12 +35,20 @@ func approvalsCmd() *cobra.Command {
 (docs/approvals.md). Listing and showing needs root. Deciding needs root to bring the
 decision, and a person who logs in and proves it: root alone decides nothing.
 
+With --nats it is the sallyport of another host that is asked, over NATS, by whoever
+has the key of the role "approvals": it needs no root and no configuration. --device
+has it list and show what one person may decide, who logs in by device code, anywhere,
+and is named on the record. Such a log-in decides nothing: to decide, log in with a
+browser of this machine.
+
 An agent waits for its own request, or withdraws it, without any privilege.`,
 		Example: `  sudo sallyport approvals ls
   sudo sallyport approvals show ap-7ck3n2v5q4hz6w2x2m7d
   sudo sallyport approvals approve ap-7ck3n2v5q4hz6w2x2m7d --why "duplicate visit, ticket 4711"
+  sallyport approvals ls --nats tls://nats.example.com --nkey approvals.nk --host db1 --device
   sallyport approvals wait ap-7ck3n2v5q4hz6w2x2m7d`,
 	}
+	doorFlags(cmd)
 	cmd.AddCommand(approvalsLs(), approvalsShow(), approvalsWait(), approvalsWithdraw())
 	for verb, short := range map[string]string{
 		approval.Approve: "Let what is asked for run, once logged in", approval.Deny: "Refuse what is asked for, once logged in",
@@ -196,9 +204,20 @@ func usesText(e *approval.Entry) string {
 	return fmt.Sprintf("%d of %d uses left, for %s", e.Left, e.Uses, e.Grant)
 }
 
-// askApprovals asks the running sallyport; question and answer are in files of
-// memory, so that the loader reads neither.
+// askApprovals asks a host about its approvals.
 func askApprovals(cmd *cobra.Command, q *desk.Ask) (*desk.Answer, error) {
+	d, err := doorOf(cmd)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return d.ask(ctx, cmd, q)
+}
+
+// askHere asks the sallyport that runs here; question and answer are in files of
+// memory, so that the loader reads neither.
+func askHere(ctx context.Context, cmd *cobra.Command, q *desk.Ask) (*desk.Answer, error) {
 	cfg, err := commandConfig(cmd)
 	if err != nil {
 		return nil, err
@@ -206,8 +225,6 @@ func askApprovals(cmd *cobra.Command, q *desk.Ask) (*desk.Answer, error) {
 	if os.Geteuid() != 0 {
 		return nil, &exitError{code: 1, err: errors.New("this asks the running sallyport, which root may"), hint: "run it with sudo; an agent waits for its own with sallyport approvals wait"}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	return askApprovalsOf(ctx, cfg, q)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -22,7 +23,7 @@ import (
 const decideTime = 5 * time.Minute
 
 func approvalsDecide(verb, short string) *cobra.Command {
-	var why, issuer string
+	var why string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   verb + " REQUEST --why TEXT",
@@ -33,7 +34,8 @@ It shows the request and prints an address for a browser of this machine, where 
 log in at your issuer. Your ID token carries a digest of the request as it is shown,
 of the decision and of the reason: the running sallyport verifies it. The reason stands
 in the record, with your name.`,
-		Example:           fmt.Sprintf("  sudo sallyport approvals %s ap-7ck3n2v5q4hz6w2x2m7d --why \"ticket 4711, agreed with ward 3\"", verb),
+		Example: fmt.Sprintf(`  sudo sallyport approvals %[1]s ap-7ck3n2v5q4hz6w2x2m7d --why "ticket 4711, agreed with ward 3"
+  sallyport approvals %[1]s ap-7ck3n2v5q4hz6w2x2m7d --why "ticket 4711, agreed with ward 3" --nats tls://nats.example.com --nkey approvals.nk --host db1`, verb),
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeApproval,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,19 +44,24 @@ in the record, with your name.`,
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return decideApproval(ctx, cmd, args[0], verb, why, issuer, asJSON)
+			return decideApproval(ctx, cmd, args[0], verb, why, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&why, "why", "", "the reason, for the record")
-	cmd.Flags().StringVar(&issuer, "issuer", "", "issuer to log in at; needed where several may vouch for you")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	_ = cmd.MarkFlagRequired("why")
 	_ = cmd.RegisterFlagCompletionFunc("why", cobra.NoFileCompletions)
-	_ = cmd.RegisterFlagCompletionFunc("issuer", cobra.NoFileCompletions)
 	return cmd
 }
 
-func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issuer string, asJSON bool) error {
+func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why string, asJSON bool) error {
+	d, err := doorOf(cmd)
+	if err != nil {
+		return err
+	}
+	if d.device {
+		return configError(errors.New("a log-in by device code can't carry what is decided: leave --device out, and log in with a browser of this machine"))
+	}
 	a, err := askApprovals(cmd, &desk.Ask{Do: desk.Show, ID: id})
 	if err != nil {
 		return err
@@ -64,7 +71,7 @@ func decideApproval(ctx context.Context, cmd *cobra.Command, id, verb, why, issu
 	if err := showApproval(cmd.ErrOrStderr(), e); err != nil {
 		return err
 	}
-	is, err := approverIssuer(a.Issuers, e.By, fmt.Sprintf("rule %q", e.Rule), issuer)
+	is, err := approverIssuer(a.Issuers, e.By, fmt.Sprintf("rule %q", e.Rule), d.issuer)
 	if err != nil {
 		return err
 	}

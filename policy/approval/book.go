@@ -460,16 +460,24 @@ func (b *Book) List(all bool) []Entry {
 
 // Show returns one request as an approver is to see it, and notes that somebody
 // has.
-func (b *Book) Show(id string) (Entry, error) {
+func (b *Book) Show(id string) (Entry, error) { return b.ShowTo(id, nil) }
+
+// ShowTo is Show for somebody who has logged in: what they may not decide they are not
+// shown, and the record names them. Whoever is proved decides nothing by that.
+func (b *Book) ShowTo(id string, by *Proof) (Entry, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.byID[id]
-	if e == nil {
+	if e == nil || by != nil && !may(e.By, by) {
 		return Entry{}, ErrUnknown
+	}
+	var who *Decision
+	if by != nil {
+		who = &Decision{Issuer: by.Issuer, Subject: by.Subject}
 	}
 	now := b.clock()
 	if !e.seen && e.state == policy.Awaited && e.live(now) {
-		if err := b.step(events.ApprovalRequest, "seen", e, now, e.left, nil); err != nil {
+		if err := b.step(events.ApprovalRequest, "seen", e, now, e.left, who); err != nil {
 			return Entry{}, err
 		}
 		if err := b.write(&change{Do: doSee, IDs: []string{id}, At: now}); err != nil {

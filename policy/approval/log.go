@@ -398,8 +398,11 @@ func stepOf(kind events.Kind, step string, e *entry, now time.Time, left int, d 
 // decided says who decided, and how that was proved.
 func decided(a *events.Approval, d *Decision) {
 	a.Approver, a.Issuer, a.Why = d.Subject, d.Issuer, d.Why
-	if d.Token != "" {
+	switch {
+	case d.Token != "":
 		a.Proof = "oidc+nonce"
+	case a.Step == "seen":
+		a.Proof = "oidc"
 	}
 }
 

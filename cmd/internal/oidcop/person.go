@@ -25,7 +25,9 @@ type personClient struct{ client }
 func (personClient) RedirectURIs() []string              { return []string{"http://127.0.0.1/callback"} }
 func (personClient) ApplicationType() op.ApplicationType { return op.ApplicationTypeNative }
 func (personClient) AuthMethod() oidc.AuthMethod         { return oidc.AuthMethodNone }
-func (personClient) GrantTypes() []oidc.GrantType        { return []oidc.GrantType{oidc.GrantTypeCode} }
+func (personClient) GrantTypes() []oidc.GrantType {
+	return []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeDeviceCode}
+}
 
 func (personClient) LoginURL(id string) string { return personPath + "?id=" + url.QueryEscape(id) }
 

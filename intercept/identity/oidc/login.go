@@ -18,12 +18,12 @@ import (
 type Login struct {
 	Client string   // of people's programs at the issuer: it has no secret
 	Scopes []string // that are asked for
+	ID     bool     // it is their ID token that is wanted, and not their access token
 	// Tell is called once, with where the person goes and what they enter there.
 	Tell func(uri, code string) error
 }
 
-// Token logs a person in at an issuer and returns their access token, which
-// holds here. It waits until they have approved, denied, or ctx ends.
+// Token logs a person in at an issuer and returns their token, which holds here. It waits until they have approved, denied, or ctx ends.
 func (l *Login) Token(ctx context.Context, is Issuer, v *Verifier) (string, *identity.Token, error) {
 	if err := is.check(); err != nil {
 		return "", nil, err
@@ -46,6 +46,9 @@ func (l *Login) Token(ctx context.Context, is Issuer, v *Verifier) (string, *ide
 	}
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, keys.client)
 	c := oauth2.Config{ClientID: l.Client, Endpoint: p.Endpoint(), Scopes: l.Scopes}
+	if l.ID {
+		c.Scopes = append([]string{gooidc.ScopeOpenID}, l.Scopes...)
+	}
 	c.Endpoint.AuthStyle = oauth2.AuthStyleInParams
 	// The audience is asked for in the way of RFC 8707, and of those before it.
 	asked, err := c.DeviceAuth(ctx, oauth2.SetAuthURLParam("resource", is.Audience), oauth2.SetAuthURLParam("audience", is.Audience))
@@ -63,11 +66,15 @@ func (l *Login) Token(ctx context.Context, is Issuer, v *Verifier) (string, *ide
 	if err != nil {
 		return "", nil, l.refused(is.URL, err)
 	}
-	tok, err := v.Verify(ctx, t.AccessToken, is.URL)
+	raw := t.AccessToken
+	if l.ID {
+		raw, _ = t.Extra("id_token").(string)
+	}
+	tok, err := v.Verify(ctx, raw, is.URL)
 	if err != nil {
 		return "", nil, fmt.Errorf("the person has logged in, but would be refused: %w", err)
 	}
-	return t.AccessToken, tok, nil
+	return raw, tok, nil
 }
 
 // refused tells why an issuer gave no token, by its error code alone.

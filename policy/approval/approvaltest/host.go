@@ -76,7 +76,7 @@ func (h *Host) Open() {
 	}
 	h.desk = &desk.Desk{
 		Book:    h.book,
-		Issuers: func() []desk.Issuer { return []desk.Issuer{{URL: h.People.Issuer, Client: Client}} },
+		Issuers: func() []desk.Issuer { return []desk.Issuer{{URL: h.People.Issuer, Client: Client, Algorithms: []string{"RS256"}}} },
 		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
 			return desk.Prove(ctx, v, q.Token, func(string) string { return "sub" })
 		},
@@ -202,7 +202,8 @@ func (h *Host) Token(nonce, subject, groups string) string {
 	return raw
 }
 
-// Steps are those on the record, without the statement.
+// Steps are those on the record, without the statement; "seen" by somebody who has
+// logged in has their name behind a colon.
 func (h *Host) Steps() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -218,7 +219,11 @@ func (h *Host) tell(all ...*events.Event) error {
 		if strings.Contains(fmt.Sprintf("%+v %+v", e, e.Approval), "DELETE") {
 			return errors.New("an event holds the statement")
 		}
-		h.steps = append(h.steps, e.Approval.Step)
+		step := e.Approval.Step
+		if who := e.Approval.Approver; step == "seen" && who != "" {
+			step += ":" + who
+		}
+		h.steps = append(h.steps, step)
 	}
 	return nil
 }

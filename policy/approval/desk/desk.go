@@ -33,7 +33,9 @@ type Ask struct {
 	ID    string `json:"id,omitempty"`
 	All   bool   `json:"all,omitempty"` // of List: those too that have ended lately
 	Why   string `json:"why,omitempty"`
-	Token string `json:"token,omitempty"` // of the approver: the proof
+	// Token is the approver's: the proof of a decision. With List and Show it may be of
+	// any log-in: then that person is shown what they may decide, and named on the record.
+	Token string `json:"token,omitempty"`
 
 	Name  string            `json:"name,omitempty"`  // of GlassBegin
 	Glass *approval.Opening `json:"glass,omitempty"` // of GlassOpen
@@ -87,9 +89,20 @@ func ParseAsk(b []byte) (*Ask, error) {
 // Answer answers a question. What it returns holds no proof: that is for the host.
 func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 	a := &Answer{Issuers: d.Issuers()}
+	var by *approval.Proof
+	decides := q.Do == approval.Approve || q.Do == approval.Deny || q.Do == approval.Revoke
+	if decides || q.Token != "" && (q.Do == List || q.Do == Show) {
+		var err error
+		if by, err = d.Prove(ctx, q); err != nil {
+			return nil, err
+		}
+	}
 	switch q.Do {
 	case List:
 		a.Entries = d.Book.List(q.All || q.ID != "")
+		if by != nil {
+			a.Entries = slices.DeleteFunc(a.Entries, func(e approval.Entry) bool { return !approval.May(e.By, by) })
+		}
 		if q.ID != "" {
 			a.Entries = slices.DeleteFunc(a.Entries, func(e approval.Entry) bool { return e.ID != q.ID })
 		}
@@ -97,17 +110,13 @@ func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 			return nil, approval.ErrUnknown
 		}
 	case Show:
-		e, err := d.Book.Show(q.ID)
+		e, err := d.Book.ShowTo(q.ID, by)
 		if err != nil {
 			return nil, err
 		}
 		a.Entries = []approval.Entry{e}
 	case approval.Approve, approval.Deny, approval.Revoke:
-		p, err := d.Prove(ctx, q)
-		if err != nil {
-			return nil, err
-		}
-		e, err := d.Book.Decide(q.ID, q.Do, q.Why, p)
+		e, err := d.Book.Decide(q.ID, q.Do, q.Why, by)
 		if err != nil {
 			return nil, err
 		}

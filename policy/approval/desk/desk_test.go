@@ -329,3 +329,34 @@ func TestHostileQuestions(t *testing.T) {
 		}
 	}
 }
+
+// Who has logged in is shown what they may decide alone, by any token of theirs; no
+// other proof shows anything.
+func TestShownToOnePerson(t *testing.T) {
+	h := approvaltest.Start(t, "h1")
+	c := h.Asker(jetstream.RoleApprovals)
+	id := h.Ask(approvaltest.Statement{Text: "DELETE FROM visits"})
+	lee, clerk := h.Token("any", "dr-lee", "leads"), h.Token("any", "clerk", "staff")
+	for token, n := range map[string]int{lee: 1, clerk: 0} {
+		if a, err := c.Ask(t.Context(), "h1", &desk.Ask{Do: desk.List, Token: token}); err != nil || len(a.Entries) != n {
+			t.Errorf("%v, %+v", err, a)
+		}
+	}
+	for _, do := range []string{desk.List, desk.Show} {
+		_, err := c.Ask(t.Context(), "h1", &desk.Ask{Do: do, ID: id, Token: clerk})
+		refused(t, "a clerk", err, approval.ErrUnknown.Error())
+		_, err = c.Ask(t.Context(), "h1", &desk.Ask{Do: do, ID: id, Token: clerk + "A"})
+		refused(t, "a forged token", err, "not proved")
+	}
+	if got := h.Steps(); got != "requested" {
+		t.Error(got)
+	}
+	if a, err := c.Ask(t.Context(), "h1", &desk.Ask{Do: desk.Show, ID: id, Token: lee}); err != nil || a.Entries[0].What.Text == "" {
+		t.Errorf("%v, %+v", err, a)
+	}
+	if got := h.Steps(); got != "requested seen:dr-lee" {
+		t.Error(got)
+	}
+	_, err := c.Ask(t.Context(), "h1", &desk.Ask{Do: approval.Approve, ID: id, Why: why, Token: lee})
+	refused(t, "the token that it was shown with", err, "nonce")
+}
