@@ -75,8 +75,10 @@ func (h *Host) Open() {
 		h.t.Fatal(err)
 	}
 	h.desk = &desk.Desk{
-		Book:    h.book,
-		Issuers: func() []desk.Issuer { return []desk.Issuer{{URL: h.People.Issuer, Client: Client, Algorithms: []string{"RS256"}}} },
+		Book: h.book,
+		Issuers: func() []desk.Issuer {
+			return []desk.Issuer{{URL: h.People.Issuer, Client: Client, Algorithms: []string{"RS256"}}}
+		},
 		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
 			return desk.Prove(ctx, v, q.Token, func(string) string { return "sub" })
 		},

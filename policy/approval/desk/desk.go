@@ -29,10 +29,10 @@ const (
 
 // Ask is a question about approvals, or a decision.
 type Ask struct {
-	Do    string `json:"do"`
-	ID    string `json:"id,omitempty"`
-	All   bool   `json:"all,omitempty"` // of List: those too that have ended lately
-	Why   string `json:"why,omitempty"`
+	Do  string `json:"do"`
+	ID  string `json:"id,omitempty"`
+	All bool   `json:"all,omitempty"` // of List: those too that have ended lately
+	Why string `json:"why,omitempty"`
 	// Token is the approver's: the proof of a decision. With List and Show it may be of
 	// any log-in: then that person is shown what they may decide, and named on the record.
 	Token string `json:"token,omitempty"`
