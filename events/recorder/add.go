@@ -39,7 +39,7 @@ type adder struct {
 	sessions map[[2]string]*sessionState
 	latest   *sessionState // the one that was looked at last
 	alarms   []Alarm
-	prepares bool
+	embedded bool
 	stmts    map[string]*sql.Stmt // of this transaction, by their text
 	w        *blockWriter
 	look     looker
@@ -70,14 +70,18 @@ func (s *DB) Add(ctx context.Context, batch []Message, now time.Time) ([]Head, [
 }
 
 func (s *DB) begin(ctx context.Context, now time.Time) (*adder, error) {
-	tx, err := s.db.BeginTx(ctx, nil)
+	tx, err := s.db.BeginTx(ctx, &s.kind.write)
 	if err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
 	// The transaction as a whole ends with ctx; to watch it at each statement
 	// takes a goroutine each time.
-	a := newAdder(context.WithoutCancel(ctx), tx, &s.glance, now)
-	a.prepares = s.kind.prepares
+	within := ctx
+	if s.kind.embedded {
+		within = context.WithoutCancel(ctx)
+	}
+	a := newAdder(within, tx, &s.glance, now)
+	a.embedded = s.kind.embedded
 	// A trigger that somebody made meanwhile could take away what is stored.
 	for _, f := range [...]func(context.Context, *sql.Tx) error{s.kind.lock, s.kind.layout} {
 		if err := f(a.ctx, tx); err != nil {
@@ -92,7 +96,7 @@ func (s *DB) begin(ctx context.Context, now time.Time) (*adder, error) {
 func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Time) *adder {
 	return &adder{
 		ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}, sessions: map[[2]string]*sessionState{},
-		prepares: true, stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter), look: looker{glance: glance},
+		embedded: true, stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter), look: looker{glance: glance},
 		refused: map[string]*refused{},
 	}
 }
@@ -160,7 +164,7 @@ func (a *adder) exec(query string, args ...any) error {
 }
 
 func (a *adder) do(query string, args []any) (sql.Result, error) {
-	if !a.prepares {
+	if !a.embedded {
 		return a.tx.ExecContext(a.ctx, query, args...)
 	}
 	st, err := a.prepared(query)
@@ -195,7 +199,7 @@ func notWritten(n int64) error {
 
 // one reads one row; sql.ErrNoRows where there is none.
 func (a *adder) one(query string, args []any, to ...any) error {
-	if !a.prepares {
+	if !a.embedded {
 		return a.tx.QueryRowContext(a.ctx, query, args...).Scan(to...)
 	}
 	st, err := a.prepared(query)

@@ -26,7 +26,7 @@ func heads(t *testing.T, s recorder.Store) (out []string) {
 }
 
 func TestAddIsIdempotentInAnyOrder(t *testing.T) {
-	dir, rs := t.TempDir(), chain("c1", 200).All()
+	dir, rs := newStore(t), chain("c1", 200).All()
 	s := open(t, dir)
 	ms := messages("h1", rs)
 	rand.Shuffle(len(ms), func(i, j int) { ms[i], ms[j] = ms[j], ms[i] })
@@ -71,7 +71,7 @@ func TestAlarms(t *testing.T) {
 		"another chain's middle": {10, chain("c2", 9).All()[8], "second-chain 9"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := newStore(t)
 			s := open(t, dir)
 			add(t, s, messages("h1", rs[:c.first])...)
 			if got := add(t, s, recorder.Message{Host: "h1", Record: c.then}); !slices.Equal(got, []string{c.want}) {
@@ -92,7 +92,7 @@ func TestAlarms(t *testing.T) {
 }
 
 func TestGapIsAnAlarmAndStopsTheHead(t *testing.T) {
-	dir, rs := t.TempDir(), chain("c1", 30).All()
+	dir, rs := newStore(t), chain("c1", 30).All()
 	s, ctx := open(t, dir), context.Background()
 	add(t, s, messages("h1", append(slices.Clone(rs[:10]), rs[12:20]...))...)
 	if alarms, err := s.Settle(ctx, time.Now().Add(-time.Minute)); err != nil || alarms != nil {
@@ -121,7 +121,7 @@ func TestGapIsAnAlarmAndStopsTheHead(t *testing.T) {
 }
 
 func TestUnreadableIsKeptAsAnAlarm(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	m := recorder.Message{Host: "h1", Err: fmt.Errorf("no sequence number"), Record: events.Record{Payload: []byte("?")}}
 	if got := add(t, s, m, m); !slices.Equal(got, []string{"unreadable 0"}) {
 		t.Fatal(got)
@@ -129,7 +129,7 @@ func TestUnreadableIsKeptAsAnAlarm(t *testing.T) {
 }
 
 func TestTwoHostsDoNotMix(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	a, b := chaintest.New("c"), chaintest.New("c") // even with one chain id
 	for i := range 10 {

@@ -52,7 +52,7 @@ func TestDamageOfWhatWaits(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := newStore(t)
 			s := open(t, dir)
 			for _, part := range [][2]int{{0, 10}, {12, 20}, {22, 30}} {
 				add(t, s, messages("bad", rs[part[0]:part[1]])...)

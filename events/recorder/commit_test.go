@@ -37,8 +37,8 @@ func (h *held) Add(ctx context.Context, batch []recorder.Message, now time.Time)
 // Before the commit nothing is acknowledged and no receipt is signed; nor when
 // it fails. Afterwards both are, for what the store holds.
 func TestNothingIsSaidBeforeTheCommit(t *testing.T) {
-	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
-	key, err := jetstream.ReadPrivateKey(filepath.Join(dir, "recorder.key"))
+	dir, s, c := newStore(t), startServer(t), chaintest.New("c1")
+	key, err := jetstream.ReadPrivateKey(filepath.Join(home(dir), "recorder.key"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,10 @@ package recorder
 
 import (
 	"context"
+	"database/sql"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"sallyport.dev/sallyport/events"
 )
@@ -14,6 +17,26 @@ func Block(rs []events.Record) (heads, bodies []byte) { return new(blockWriter).
 func ReadBlock(chain string, first uint64, heads, bodies []byte) ([]events.Record, error) {
 	h, err := readBlock(chain, first, heads, bodies)
 	return h.records, err
+}
+
+// Connect opens a store's database as an insider would.
+func Connect(store string) (*sql.DB, error) {
+	if IsURL(store) {
+		db, _, err := pgConnect(store, func(context.Context, *pgx.Conn) error { return nil })
+		return db, err
+	}
+	return sql.Open("sqlite", "file:"+storeFile(store))
+}
+
+// MadePostgresLayout is what the migrations make in PostgreSQL.
+func MadePostgresLayout(store string) (text string, err error) {
+	db, schema, err := pgConnect(store, func(context.Context, *pgx.Conn) error { return nil })
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	err = pgMigrate(context.Background(), db, schema, func(ctx context.Context, tx *sql.Tx) error { return tx.QueryRowContext(ctx, pgLayoutText).Scan(&text) })
+	return text, err
 }
 
 // Schema1 is what the first version made.

@@ -46,7 +46,7 @@ func logKeys(t *testing.T) tlog.Keys {
 // logAll has the log of a store follow it until it has all.
 func logAll(t *testing.T, dir string, s *recorder.DB, o follow.Options) {
 	t.Helper()
-	o.Dir = recorder.LogFolder(dir)
+	o.Dir = recorder.LogFolder(home(dir))
 	if o.Key == nil {
 		o.Key = logKey
 	}
@@ -75,7 +75,7 @@ func verifyLogged(t *testing.T, dir string, by recorder.Logged) (recorder.Report
 		t.Fatal(err)
 	}
 	defer s.Close()
-	by.Dir = recorder.LogFolder(dir)
+	by.Dir = recorder.LogFolder(home(dir))
 	if by.Keys.Log == "" {
 		by.Keys = logKeys(t)
 	}
@@ -117,7 +117,7 @@ func anew(t *testing.T, dir string, edit func([]events.Record) []events.Record) 
 // record that is not what it was is named although the whole chain was computed
 // anew: each case edits the real files.
 func TestVerifyOfflineAgainstTheLog(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	for part := range slices.Chunk(chain("c1", 300).All(), 50) {
 		add(t, s, messages("h1", part)...)
@@ -126,11 +126,11 @@ func TestVerifyOfflineAgainstTheLog(t *testing.T) {
 	bad.Payload = []byte("another")
 	add(t, s, recorder.Message{Host: "h1", Record: bad})
 	logAll(t, dir, s, follow.Options{})
-	early := copyDir(t, dir)
+	early := keep(t, dir)
 	add(t, s, messages("h1", chain("c1", 350).All()[300:])...)
 	logAll(t, dir, s, follow.Options{})
 	export := filepath.Join(t.TempDir(), "export")
-	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second, nil); err != nil {
+	if err := recorder.Export(t.Context(), dir, home(dir), export, logKeys(t), 30*time.Second, nil); err != nil {
 		t.Fatal(err)
 	}
 	sound, err := verifyLogged(t, export, recorder.Logged{All: true})
@@ -214,7 +214,7 @@ func TestVerifyOfflineAgainstTheLog(t *testing.T) {
 	// The log's own files.
 	flip := func(dir, pattern string) {
 		t.Helper()
-		files, err := filepath.Glob(filepath.Join(recorder.LogFolder(dir), pattern))
+		files, err := filepath.Glob(filepath.Join(recorder.LogFolder(home(dir)), pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)
 		}
@@ -253,7 +253,7 @@ func TestVerifyOfflineAgainstTheLog(t *testing.T) {
 		if err := os.RemoveAll(recorder.LogFolder(back)); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.CopyFS(recorder.LogFolder(back), os.DirFS(recorder.LogFolder(log))); err != nil {
+		if err := os.CopyFS(recorder.LogFolder(back), os.DirFS(recorder.LogFolder(home(log)))); err != nil {
 			t.Fatal(err)
 		}
 		if err := follow.Run(t.Context(), open(t, back), follow.Options{Dir: recorder.LogFolder(back), Key: logKey}); err == nil || !strings.Contains(err.Error(), "put back to an earlier state") {
@@ -264,14 +264,14 @@ func TestVerifyOfflineAgainstTheLog(t *testing.T) {
 
 // Proofs of single entries, and of growth, from the files and the checkpoints.
 func TestProofsOfTheLog(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	c := chain("c1", 700)
 	for part := range slices.Chunk(c.All()[:300], 2) { // more than a tile has place for comes later
 		add(t, s, messages("h1", part)...)
 	}
 	logAll(t, dir, s, follow.Options{})
-	l := tlog.Open(recorder.LogFolder(dir))
+	l := tlog.Open(recorder.LogFolder(home(dir)))
 	first, _, err := l.Checkpoint(t.Context(), logKeys(t))
 	if err != nil || first.Size != 150 {
 		t.Fatal(first, err)
@@ -391,7 +391,7 @@ func TestWitness(t *testing.T) {
 	srv := httptest.NewServer(w)
 	defer srv.Close()
 	o := follow.Options{Witnesses: fmt.Appendf(nil, "witness w %s %s\nquorum w\n", vkey, srv.URL)}
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	c := chain("c1", 30)
 	add(t, s, messages("h1", c.All()[:10])...)
@@ -404,13 +404,13 @@ func TestWitness(t *testing.T) {
 		t.Fatalf("%+v, %v", rep.Log, err)
 	}
 	// A log that was made anew, by somebody who has its key, gets no signature.
-	if err := os.RemoveAll(recorder.LogFolder(dir)); err != nil {
+	if err := os.RemoveAll(recorder.LogFolder(home(dir))); err != nil {
 		t.Fatal(err)
 	}
 	raw(t, dir, `DELETE FROM leaves WHERE leaf = 1; UPDATE leaves SET leaf = 1`)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	o.Dir, o.Key = recorder.LogFolder(dir), logKey
+	o.Dir, o.Key = recorder.LogFolder(home(dir)), logKey
 	if err := follow.Run(ctx, s, o); err != nil && !strings.Contains(err.Error(), "witness") {
 		t.Error(err)
 	}
@@ -422,16 +422,16 @@ func TestWitness(t *testing.T) {
 // An export that fails leaves no folder that could be taken for one, and may be
 // tried again; what is there already stays.
 func TestExportThatFailsLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	add(t, s, messages("h1", chain("c1", 10).All())...)
 	logAll(t, dir, s, follow.Options{})
 	export := filepath.Join(t.TempDir(), "export")
-	tiles := filepath.Join(recorder.LogFolder(dir), "tile")
+	tiles := filepath.Join(recorder.LogFolder(home(dir)), "tile")
 	if err := os.Rename(tiles, tiles+"s"); err != nil {
 		t.Fatal(err)
 	}
-	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second, nil); err == nil {
+	if err := recorder.Export(t.Context(), dir, home(dir), export, logKeys(t), 30*time.Second, nil); err == nil {
 		t.Fatal("an export without the log's tiles")
 	}
 	if _, err := os.Stat(export); !errors.Is(err, fs.ErrNotExist) {
@@ -440,10 +440,10 @@ func TestExportThatFailsLeavesNothing(t *testing.T) {
 	if err := os.Rename(tiles+"s", tiles); err != nil {
 		t.Fatal(err)
 	}
-	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second, nil); err != nil {
+	if err := recorder.Export(t.Context(), dir, home(dir), export, logKeys(t), 30*time.Second, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := recorder.Export(t.Context(), dir, export, logKeys(t), 30*time.Second, nil); !errors.Is(err, fs.ErrExist) {
+	if err := recorder.Export(t.Context(), dir, home(dir), export, logKeys(t), 30*time.Second, nil); !errors.Is(err, fs.ErrExist) {
 		t.Error(err)
 	}
 	if rep := verify(t, export); len(rep.Faults) > 0 || len(rep.Chains) != 1 {

@@ -22,7 +22,7 @@ import (
 	"sallyport.dev/sallyport/events/recorder"
 )
 
-// A test binary with this set is a recorder: url, seed file, store.
+// A test binary with this set is a recorder: url, seed file, store, folder of its keys.
 const childEnv = "SALLYPORT_TEST_RECORDER"
 
 func TestMain(m *testing.M) {
@@ -45,7 +45,7 @@ func child(args []string) error {
 	if err != nil {
 		return err
 	}
-	key, err := jetstream.ReadPrivateKey(filepath.Join(args[2], "recorder.key"))
+	key, err := jetstream.ReadPrivateKey(filepath.Join(args[3], "recorder.key"))
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func startShipper(t *testing.T, s *jetstream.Server, sh *jetstream.Shipper, c *c
 func process(t *testing.T, s *jetstream.Server, dir string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join([]string{s.URL(), s.SeedFile(jetstream.RoleRecorder), dir}, " "))
+	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join([]string{s.URL(), s.SeedFile(jetstream.RoleRecorder), dir, home(dir)}, " "))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -171,7 +171,7 @@ func feeding(c *chaintest.Chain) (stop func()) {
 }
 
 func TestExactlyOnceThroughKills(t *testing.T) {
-	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
+	dir, s, c := newStore(t), startServer(t), chaintest.New("c1")
 	startShipper(t, s, &jetstream.Shipper{}, c)
 	stop := feeding(c)
 	defer stop()
@@ -188,7 +188,7 @@ func TestExactlyOnceThroughKills(t *testing.T) {
 }
 
 func TestTwoRecordersOfOneStore(t *testing.T) {
-	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
+	dir, s, c := newStore(t), startServer(t), chaintest.New("c1")
 	startShipper(t, s, &jetstream.Shipper{}, c)
 	stop := feeding(c)
 	defer stop()
@@ -200,8 +200,8 @@ func TestTwoRecordersOfOneStore(t *testing.T) {
 }
 
 func TestReceiptLetsTheJournalForget(t *testing.T) {
-	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
-	key, err := jetstream.ReadPrivateKey(filepath.Join(dir, "recorder.key"))
+	dir, s, c := newStore(t), startServer(t), chaintest.New("c1")
+	key, err := jetstream.ReadPrivateKey(filepath.Join(home(dir), "recorder.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func publish(t *testing.T, nc *nats.Conn, r events.Record) {
 
 // What lies between two records is waited for a moment only: what came is stored.
 func TestHolesHoldNothingUp(t *testing.T) {
-	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
+	dir, s, c := newStore(t), startServer(t), chaintest.New("c1")
 	feed(c, 40, 0)
 	nc, err := s.Connect()
 	if err != nil {
@@ -252,7 +252,7 @@ func TestHolesHoldNothingUp(t *testing.T) {
 }
 
 func TestDuplicatesAndForgeriesOnTheStream(t *testing.T) {
-	dir, s, c := t.TempDir(), startServer(t), chaintest.New("c1")
+	dir, s, c := newStore(t), startServer(t), chaintest.New("c1")
 	feed(c, 20, 0)
 	// A publisher with the host's own key, but not its journal.
 	nc, err := s.Connect()
@@ -291,7 +291,7 @@ func TestDuplicatesAndForgeriesOnTheStream(t *testing.T) {
 // Each message that can't be read leaves a trace of its own, however little it
 // differs, and one only when it is delivered again.
 func TestEachUnreadableMessageIsKept(t *testing.T) {
-	dir, s := t.TempDir(), startServer(t)
+	dir, s := newStore(t), startServer(t)
 	nc, err := s.Connect()
 	if err != nil {
 		t.Fatal(err)

@@ -131,6 +131,8 @@ CREATE TABLE signers ( -- of what hosts signed of their chains: see signed.go
 ) STRICT;
 `}}
 
+const migrationsTable = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT`
+
 // migrate brings a store to the newest schema. Unless check, where there is one,
 // takes the result, nothing is changed.
 func migrate(db *sql.DB, check func(*sql.Tx) error) error {
@@ -139,9 +141,22 @@ func migrate(db *sql.DB, check func(*sql.Tx) error) error {
 		return err
 	}
 	defer tx.Rollback()
-	if _, err := tx.Exec(`CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT`); err != nil {
+	if _, err := tx.Exec(migrationsTable); err != nil {
 		return err
 	}
+	if err := apply(tx, migrations); err != nil {
+		return err
+	}
+	if check != nil {
+		if err := check(tx); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// apply applies those of the migrations that the store does not have yet.
+func apply(tx *sql.Tx, migrations []migration) error {
 	var have int
 	if err := tx.QueryRow(`SELECT coalesce(max(version), 0) FROM migrations`).Scan(&have); err != nil {
 		return err
@@ -162,10 +177,14 @@ func migrate(db *sql.DB, check func(*sql.Tx) error) error {
 			return err
 		}
 	}
-	if check != nil {
-		if err := check(tx); err != nil {
-			return err
-		}
+	return nil
+}
+
+// current refuses a store whose schema is not the newest.
+func current(db *sql.DB) error {
+	var v int
+	if err := db.QueryRow(`SELECT max(version) FROM migrations`).Scan(&v); err != nil || v != len(migrations) {
+		return fmt.Errorf("it has schema %d, this program reads %d: start this version's sallyport-recorder once (%w)", v, len(migrations), err)
 	}
-	return tx.Commit()
+	return nil
 }

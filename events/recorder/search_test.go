@@ -27,7 +27,7 @@ func ids(t *testing.T, s *recorder.DB, f recorder.Filter) string {
 }
 
 func TestSearch(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	h := newHost("c1")
 	say := func(id, workload, actor, principal, resource, table, exact string) {
 		x := newSession(id)
@@ -86,7 +86,7 @@ func TestSearch(t *testing.T) {
 // A list is read page by page, with sessions that began at one moment, and what
 // comes meanwhile moves nothing.
 func TestSearchByPages(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	h := newHost("c1")
 	for i := range 25 {
 		h.n = i / 5 // five at a time

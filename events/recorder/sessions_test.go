@@ -83,7 +83,7 @@ func work(h *host, id string) {
 }
 
 func TestSessions(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	h := newHost("c1")
 	work(h, "aaa-1")
 	refused := newSession("aaa-2")
@@ -147,7 +147,7 @@ func TestSessions(t *testing.T) {
 }
 
 func TestShow(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	h := newHost("c1")
 	work(h, "aaa-1")
 	add(t, s, messages("h1", h.All())...)
@@ -190,7 +190,7 @@ func TestShow(t *testing.T) {
 // the last time, whether or not both come together.
 func TestDecidedAgain(t *testing.T) {
 	for _, together := range []bool{true, false} {
-		s := open(t, t.TempDir())
+		s := open(t, newStore(t))
 		h := newHost("c1")
 		x := newSession("aaa-1")
 		h.tell(events.Event{Kind: events.Statement, Session: x, Number: 1, Verdict: events.Mask})
@@ -211,7 +211,7 @@ func TestDecidedAgain(t *testing.T) {
 
 // A session's name is chosen by its host: the same one of two hosts is two.
 func TestSessionsOfTwoHosts(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	for _, name := range []string{"h1", "h2"} {
 		h := newHost("c-" + name)
 		work(h, "same")
@@ -236,7 +236,7 @@ func TestSessionFromLateRecords(t *testing.T) {
 	h := newHost("c1")
 	work(h, "aaa-1")
 	all := messages("h1", h.All())
-	first := open(t, t.TempDir())
+	first := open(t, newStore(t))
 	add(t, first, all...)
 	want, err := first.Find(t.Context(), "aaa-1")
 	if err != nil {
@@ -252,7 +252,7 @@ func TestSessionFromLateRecords(t *testing.T) {
 	}
 	whole := show(first)
 	for missing := range all {
-		s := open(t, t.TempDir())
+		s := open(t, newStore(t))
 		late := []recorder.Message{all[missing], all[(missing+2)%len(all)]}
 		add(t, s, slices.DeleteFunc(slices.Clone(all), func(m recorder.Message) bool {
 			return m.Record.Seq == late[0].Record.Seq || m.Record.Seq == late[1].Record.Seq
@@ -287,7 +287,7 @@ func flat(x recorder.Session) any {
 // A host may say what it likes: the others are recorded and listed all the
 // same, and nothing it says is taken for more than it can be.
 func TestNonsenseOfOneHost(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	bad := newHost("c-bad")
 	x := newSession("bad-1")
 	bad.tell(events.Event{Kind: events.SessionOpen, Session: x})
@@ -322,7 +322,7 @@ func TestNonsenseOfOneHost(t *testing.T) {
 // next: the session goes on, and so do those of others.
 func TestNumbersOfAllBits(t *testing.T) {
 	for _, number := range []uint64{math.MaxInt64, 1 << 63, math.MaxUint64} {
-		s := open(t, t.TempDir())
+		s := open(t, newStore(t))
 		bad, good := newHost("c-bad"), newHost("c-good")
 		x := newSession("bad-1")
 		bad.tell(events.Event{Kind: events.Statement, Session: x, Number: number, Verdict: events.Mask})
@@ -347,7 +347,7 @@ func TestNumbersOfAllBits(t *testing.T) {
 
 // Of a result that was interrupted only what is recorded is known, and that is said.
 func TestInterruptedIsWhatIsRecorded(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	h := newHost("c1")
 	x := newSession("aaa-1")
 	h.tell(events.Event{Kind: events.Statement, Session: x, Number: 1, Verdict: events.Allow})
@@ -382,7 +382,7 @@ func TestSubjects(t *testing.T) {
 		}
 		return out
 	}
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	h := newHost("c1")
 	seeing := func(id string, number uint64, before, last []events.Subject) {
 		x := newSession(id)

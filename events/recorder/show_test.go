@@ -13,7 +13,7 @@ import (
 // A session is told while it goes on: each statement once, when its outcome is
 // there, to the session's end.
 func TestWatch(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	h := newHost("c1")
 	work(h, "aaa-1")
@@ -94,7 +94,7 @@ func outcomes(h *host, n uint64) *events.Session {
 // A statement that is on record together with its outcome is told with its text,
 // the last one too while the session goes on.
 func TestWatchWaitsForTheText(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	h := newHost("c1")
 	x := outcomes(h, 3)
 	add(t, s, messages("h1", h.All())...)

@@ -25,7 +25,7 @@ func beat(c *chaintest.Chain) {
 func TestASilentHostIsAnAlarm(t *testing.T) {
 	s, c := startServer(t), chaintest.New("c1")
 	startShipper(t, s, &jetstream.Shipper{}, c)
-	db, err := recorder.Open(t.TempDir())
+	db, err := recorder.Open(newStore(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,16 +15,15 @@ import (
 
 // sqlite is the dialect of a store in one file, records.db below a folder.
 var sqlite = dialect{
-	prepares: true,
+	embedded: true,
 	snapshot: sql.TxOptions{ReadOnly: true},
 	lock:     func(context.Context, *sql.Tx) error { return nil }, // its transactions are immediate
 	layout:   checkLayout,
 	sound:    integrity,
+	copyTo:   sqliteCopy,
 }
 
-// Open opens a store for writing, making it (folder 0700, file 0600) where
-// there is none.
-func Open(dir string) (*DB, error) {
+func openSQLite(dir string) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
@@ -49,9 +48,7 @@ func Open(dir string) (*DB, error) {
 	return &DB{db: db, kind: &sqlite}, nil
 }
 
-// OpenReader opens an existing store to read it. Transcripts that are kept apart it
-// looks for in TranscriptsFolder, unless KeepTranscripts says otherwise.
-func OpenReader(dir string) (*DB, error) {
+func openSQLiteReader(dir string) (*DB, error) {
 	file := storeFile(dir)
 	if _, err := os.Stat(file); err != nil {
 		return nil, fmt.Errorf("recorder: no store in %s: %w (name the folder of sallyport-recorder run --store)", dir, err)
@@ -60,10 +57,9 @@ func OpenReader(dir string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	var v int
-	if err := db.QueryRow(`SELECT max(version) FROM migrations`).Scan(&v); err != nil || v != len(migrations) {
+	if err := current(db); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("recorder: store %s has schema %d, this program reads %d: start this version's sallyport-recorder once (%v)", file, v, len(migrations), err)
+		return nil, fmt.Errorf("recorder: store %s: %w", file, err)
 	}
 	return &DB{db: db, kind: &sqlite, apart: &Transcripts{Store: transcripts.OpenFiles(TranscriptsFolder(dir))}}, nil
 }

@@ -22,16 +22,38 @@ type DB struct {
 // same for all: placeholders are ? or ?1, ?2 and so on, the column "user" has quotes,
 // and a transaction asks for nothing while it reads rows.
 type dialect struct {
-	// prepares: a transaction prepares what it says more than once; else the
-	// connection does.
-	prepares bool
-	snapshot sql.TxOptions // of a transaction that sees one moment
+	// embedded: it is in this process, so no statement waits for long, and each is
+	// prepared once for a transaction; else the connection does that.
+	embedded bool
+	write    sql.TxOptions // of a transaction that writes
+	snapshot sql.TxOptions // of one that sees one moment
 	// lock has a transaction that writes wait for the others, until it ends.
 	lock func(context.Context, *sql.Tx) error
 	// layout returns ErrLayout for another schema than that of the migrations.
 	layout func(context.Context, *sql.Tx) error
 	// sound says what is wrong of the indexes and what is below the tables, "" for nothing.
 	sound func(context.Context, *sql.Tx) (string, error)
+	// copyTo writes what a transaction sees, in which nobody else writes, into a
+	// folder, as a store in a file.
+	copyTo func(ctx context.Context, db *sql.DB, tx *sql.Tx, to string) error
+}
+
+// Open opens a store for writing, making it where there is none: in a folder (0700,
+// its file 0600), or in a PostgreSQL database that a postgres:// URL names (schema
+// sallyport, or that of the URL's search_path).
+func Open(store string) (*DB, error) {
+	if IsURL(store) {
+		return openPostgres(context.Background(), store)
+	}
+	return openSQLite(store)
+}
+
+// OpenReader opens an existing store to read it.
+func OpenReader(store string) (*DB, error) {
+	if IsURL(store) {
+		return openPostgresReader(store, true)
+	}
+	return openSQLiteReader(store)
 }
 
 // Close closes the store.

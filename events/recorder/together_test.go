@@ -10,7 +10,7 @@ import (
 
 // A statement that tells its outcome counts and reads as one with a response.
 func TestStatementsWithTheirOutcome(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	h := newHost("c1")
 	x := newSession("aaa-1")
 	h.tell(events.Event{Kind: events.SessionOpen, Session: x})

@@ -168,7 +168,7 @@ func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM alarms WHERE `+isAct).Scan(&rep.Acts); err != nil {
 		return rep, fmt.Errorf("recorder: verify: %w", err)
 	}
-	rep.Alarms, err = readAlarms(ctx, tx, `SELECT * FROM (SELECT id, time, host, chain, seq, what, detail FROM alarms WHERE NOT `+isAct+` ORDER BY id DESC LIMIT ?) ORDER BY id`, reportedAlarms)
+	rep.Alarms, err = readAlarms(ctx, tx, `SELECT * FROM (SELECT id, time, host, chain, seq, what, detail FROM alarms WHERE NOT `+isAct+` ORDER BY id DESC LIMIT ?) AS newest ORDER BY id`, reportedAlarms)
 	return rep, more(nil, err)
 }
 
@@ -183,8 +183,8 @@ type end struct {
 
 func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 	ends := map[[2]string]end{}
-	rows, err := tx.QueryContext(ctx, `SELECT host, chain, head_seq, head_hash, proved_seq, proved_hash, 1 FROM chains UNION ALL
-		SELECT DISTINCT host, chain, 0, ?1, 0, ?1, 0 FROM blocks b WHERE NOT EXISTS (SELECT 1 FROM chains c WHERE c.host = b.host AND c.chain = b.chain)`, []byte{})
+	rows, err := tx.QueryContext(ctx, `SELECT b.host, b.chain, c.head_seq, c.head_hash, c.proved_seq, c.proved_hash
+		FROM (SELECT host, chain FROM chains UNION SELECT host, chain FROM blocks) b LEFT JOIN chains c ON c.host = b.host AND c.chain = b.chain`)
 	if err != nil {
 		return nil, err
 	}
@@ -192,9 +192,11 @@ func chainEnds(ctx context.Context, tx *sql.Tx) (map[[2]string]end, error) {
 	for rows.Next() {
 		var k [2]string
 		var e end
-		if err := rows.Scan(&k[0], &k[1], &e.seq, &e.hash, &e.proved, &e.proof, &e.listed); err != nil {
+		var seq, proved sql.NullInt64
+		if err := rows.Scan(&k[0], &k[1], &seq, &e.hash, &proved, &e.proof); err != nil {
 			return nil, err
 		}
+		e.seq, e.proved, e.listed = uint64(seq.Int64), uint64(proved.Int64), seq.Valid
 		ends[k] = e
 	}
 	return ends, rows.Err()

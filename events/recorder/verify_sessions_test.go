@@ -46,7 +46,7 @@ func TestVerifyHoldsTheListAgainstTheRecords(t *testing.T) {
 		`UPDATE spans SET last = 5000`: ``, // which leads to no other record
 		`UPDATE spans SET last = 5000; UPDATE sessions SET rows = 4 WHERE session = 'aaa-1'`: "1 misstated",
 	} {
-		dir := t.TempDir()
+		dir := newStore(t)
 		s := open(t, dir)
 		h := newHost("c1")
 		work(h, "aaa-1")
@@ -74,7 +74,7 @@ func TestVerifyListAfterLateRecords(t *testing.T) {
 	h.Add(events.Statement, "postgres", "bad-1", []byte("{"))
 	all := messages("h1", h.All())
 	for missing := range all {
-		dir := t.TempDir()
+		dir := newStore(t)
 		s := open(t, dir)
 		add(t, s, slices.Delete(slices.Clone(all), missing, missing+1)...)
 		settle(t, s)
@@ -111,7 +111,7 @@ func TestVerifyFollowsTheAlarms(t *testing.T) {
 		{`UPDATE alarms SET id = 9 WHERE id = 4; UPDATE alarms SET id = 4 WHERE id = 3; UPDATE alarms SET id = 3 WHERE id = 9`, "13 changed", "13 changed"},
 		{`INSERT INTO alarms SELECT 5, time, host, chain, 77, what, detail, hash, payload, body, link FROM alarms WHERE id = 4`, "77 inserted", "77 inserted"},
 	} {
-		dir := t.TempDir()
+		dir := newStore(t)
 		s := open(t, dir)
 		rs := chain("c1", 20).All()
 		for i := range 4 {
@@ -151,7 +151,7 @@ func TestVerifyFollowsTheAlarms(t *testing.T) {
 // Alarms are read page by page, and what one host can make of them is bounded:
 // its true records are stored all the same.
 func TestAlarmsArePagedAndBounded(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	var flood []recorder.Message
 	for i := range 10_050 {
@@ -211,7 +211,7 @@ func TestDamagedHeadDoesNotStopAdd(t *testing.T) {
 		`UPDATE blocks SET heads = x'' WHERE first = 1`,
 		`UPDATE blocks SET heads = x'01', last = -1 WHERE first = 1`,
 	} {
-		dir := t.TempDir()
+		dir := newStore(t)
 		s := open(t, dir)
 		rs, good := chain("c1", 40).All(), chain("c2", 5).All()
 		add(t, s, messages("bad", rs[:10])...)

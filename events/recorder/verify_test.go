@@ -2,10 +2,8 @@ package recorder_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -59,12 +57,15 @@ func add(t *testing.T, s recorder.Store, ms ...recorder.Message) (alarms []strin
 // raw edits a store behind the recorder's back, as an insider would.
 func raw(t *testing.T, dir string, queries ...string) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "records.db"))
+	db, err := recorder.Connect(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	for _, q := range queries {
+		if recorder.IsURL(dir) {
+			q = strings.NewReplacer(" x'", ` '\x`, "AS BLOB", "AS BYTEA").Replace(q)
+		}
 		if _, err := db.Exec(q); err != nil {
 			t.Fatalf("%s: %v", q, err)
 		}
@@ -89,7 +90,7 @@ func verify(t *testing.T, dir string, expect ...recorder.Head) recorder.Report {
 // as an insider would who has the format in hand.
 func rewrite(t *testing.T, dir string, edit func([]events.Record) []events.Record) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "records.db"))
+	db, err := recorder.Connect(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func TestVerifyNamesTheRecord(t *testing.T) {
 		}, "1 removed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := newStore(t)
 			s := open(t, dir)
 			for part := range slices.Chunk(chain("c1", 300).All(), 50) {
 				if alarms := add(t, s, messages("h1", part)...); alarms != nil {
@@ -247,7 +248,7 @@ func TestVerifyNamesTheRecord(t *testing.T) {
 }
 
 func TestVerifyAgainstANotedHead(t *testing.T) {
-	dir, c := t.TempDir(), chain("c1", 50)
+	dir, c := newStore(t), chain("c1", 50)
 	s := open(t, dir)
 	add(t, s, messages("h1", c.All()[:40])...)
 	rs := c.All()
@@ -268,7 +269,7 @@ func TestVerifyAgainstANotedHead(t *testing.T) {
 	for range 10 {
 		forged.Add(events.Alarm, "", "", []byte("{}"))
 	}
-	dir = t.TempDir()
+	dir = newStore(t)
 	add(t, open(t, dir), messages("h1", forged.All())...)
 	if rep := verify(t, dir); len(rep.Faults) != 0 {
 		t.Errorf("whole in itself: %v", rep.Faults)
@@ -284,7 +285,7 @@ func TestVerifyAgainstANotedHead(t *testing.T) {
 // What was put in front of a chain is shown to nobody as a part of a session.
 func TestRowsBeforeTheFirstAreNotShown(t *testing.T) {
 	for _, ends := range []string{"0, 0", "0, 9", "-3, 0", "-3, 9"} {
-		dir := t.TempDir()
+		dir := newStore(t)
 		s := open(t, dir)
 		h := newHost("c1")
 		work(h, "s-1")
