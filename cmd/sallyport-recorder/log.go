@@ -65,7 +65,7 @@ func (o *logOptions) follow(ctx context.Context, dir string, store *recorder.DB,
 }
 
 func exportCmd() *cobra.Command {
-	var store, to, key, origin, config string
+	var store, state, to, key, origin, config string
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "export --store DIR --output DIR",
@@ -73,6 +73,7 @@ func exportCmd() *cobra.Command {
 		Long: `Copy the store and its transparency log into a folder that is not there yet, as
 of one moment at which the log has all of it. Recorders wait meanwhile, and lose
 nothing. "sallyport verify --export" proves it with the log's public key alone.
+The copy of a store in PostgreSQL is a folder as well.
 
 The copy holds what the store holds: exact statements, and rows as the agents
 saw them; encrypted, where the store has them so.`,
@@ -80,8 +81,12 @@ saw them; encrypted, where the store has them so.`,
   sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			state, err := stateOf(store, state)
+			if err != nil {
+				return err
+			}
 			if key == "" {
-				key = filepath.Join(store, "log.key")
+				key = filepath.Join(state, "log.key")
 			}
 			if _, err := os.Stat(key); err != nil {
 				return fmt.Errorf("the log's key: %w (sallyport-recorder run makes it)", err)
@@ -98,16 +103,17 @@ saw them; encrypted, where the store has them so.`,
 			if err != nil {
 				return usageError{err}
 			}
-			from, done, err := c.Transcripts.Open(cmd.Context(), recorder.TranscriptsFolder(store))
+			from, done, err := c.Transcripts.Open(cmd.Context(), recorder.TranscriptsFolder(state))
 			if err != nil {
 				return err
 			}
 			defer done()
-			return recorder.Export(cmd.Context(), store, to, tlog.Keys{Log: v}, wait, from)
+			return recorder.Export(cmd.Context(), store, state, to, tlog.Keys{Log: v}, wait, from)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&store, "store", "", "folder of the store")
+	f.StringVar(&store, "store", "", "folder of the store, or its postgres:// URL")
+	f.StringVar(&state, "state", "", "folder of the transparency log and its key (default the store's)")
 	f.StringVar(&to, "output", "", "folder to make")
 	f.StringVar(&config, "config", "", "the recorder's configuration file, as run has it")
 	f.StringVar(&key, "log-key", "", "key of the transparency log (default DIR/log.key)")
@@ -116,5 +122,6 @@ saw them; encrypted, where the store has them so.`,
 	cmd.MarkFlagRequired("store")
 	cmd.MarkFlagRequired("output")
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagDirname("state")
 	return cmd
 }

@@ -24,20 +24,21 @@ import (
 )
 
 type options struct {
-	config, store, nats, nkey, key, hostKeys, consumer, metrics, logFormat string
-	grace, silence                                                         time.Duration
-	log                                                                    logOptions
-	pruneFailed                                                            func() // for metrics
+	config, store, state, nats, nkey, key, hostKeys, consumer, metrics, logFormat string
+	grace, silence                                                                time.Duration
+	log                                                                           logOptions
+	pruneFailed                                                                   func() // for metrics
 }
 
 func runCmd() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
-		Use:   "run --store DIR",
+		Use:   "run --store DIR | --store postgres://... --state DIR",
 		Short: "Consume, verify and store until stopped",
 		Long: `Consume the records of all hosts from the stream SALLYPORT, verify each against
-the one before it, and store them in DIR/records.db. A message is acknowledged
-after it is on stable storage; what comes twice is stored once. Gaps, forks,
+the one before it, and store them in DIR/records.db, or in a PostgreSQL database
+that several recorders may share. A message is acknowledged after it is on stable
+storage; what comes twice is stored once. Gaps, forks,
 changed records, a second chain of a host and a host that went silent are alarms:
 logged, counted and kept in the store. So is a host's signature that is missing, or
 not by its key: with --host-keys one of those that are given, else the first one that
@@ -56,12 +57,22 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
       --nats nats://127.0.0.1:4222 --nkey /var/lib/sallyport/nats/keys/recorder.nk
 
   # for a fleet, on a NATS cluster of your own
-  sallyport-recorder run --store /srv/evidence --nats tls://nats.example.org --nkey recorder.creds`,
+  sallyport-recorder run --store /srv/evidence --nats tls://nats.example.org --nkey recorder.creds
+
+  # into PostgreSQL; the password is in ~/.pgpass
+  sallyport-recorder run --store 'postgres://evidence@db.example.org/evidence?sslmode=verify-full' \
+      --state /var/lib/sallyport-recorder --nats tls://nats.example.org --nkey recorder.creds`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.state, err = stateOf(o.store, o.state); err != nil {
+				return err
+			}
+			return o.run(cmd.Context())
+		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.store, "store", "", "folder of the store, made where there is none")
+	f.StringVar(&o.store, "store", "", "folder of the store, made where there is none, or URL of a PostgreSQL database (postgres://, without a password)")
+	f.StringVar(&o.state, "state", "", "folder of the keys and the transparency log (default the store's)")
 	f.StringVar(&o.config, "config", "", "configuration file (YAML): where transcripts are kept, for whom they are encrypted, and for how long")
 	f.StringVar(&o.nats, "nats", "nats://127.0.0.1:4222", "address of NATS")
 	f.StringVar(&o.nkey, "nkey", "", "nkey seed or .creds file")
@@ -77,6 +88,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	f.DurationVar(&o.silence, "silence", 5*time.Minute, "nothing from a host for so long is an alarm (0: never); hosts that are idle send a heartbeat each minute")
 	cmd.MarkFlagRequired("store")
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagDirname("state")
 	cmd.MarkFlagFilename("config", "yaml")
 	return cmd
 }
@@ -100,7 +112,7 @@ func (o *options) run(stop context.Context) error {
 		store.Trust(keys)
 	}
 	if o.key == "" {
-		o.key = filepath.Join(o.store, "recorder.key")
+		o.key = filepath.Join(o.state, "recorder.key")
 	}
 	key, err := jetstream.ReadPrivateKey(o.key)
 	if err != nil {
@@ -110,7 +122,7 @@ func (o *options) run(stop context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	done, err := conf.Keep(stop, store, o.store, nil)
+	done, err := conf.Keep(stop, store, o.state, nil)
 	if err != nil {
 		return err
 	}
@@ -130,7 +142,7 @@ func (o *options) run(stop context.Context) error {
 	if err := o.serveMetrics(ctx, r, log); err != nil {
 		return err
 	}
-	logged, err := o.log.follow(ctx, o.store, store, log)
+	logged, err := o.log.follow(ctx, o.state, store, log)
 	if err != nil {
 		return err
 	}
@@ -146,6 +158,17 @@ func (o *options) run(stop context.Context) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// stateOf is the folder of what goes with a store: its keys and its log.
+func stateOf(store, state string) (string, error) {
+	switch {
+	case state != "":
+		return state, nil
+	case recorder.IsURL(store):
+		return "", usageError{errors.New("a store in PostgreSQL needs --state, the folder of the keys and the transparency log")}
+	}
+	return store, nil
 }
 
 func (o *options) logger() (*slog.Logger, error) {

@@ -222,7 +222,7 @@ the stream, so that what the target has already can be told.`,
 	}
 	o.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&store, "store", "", "folder of the recorder's store")
+	f.StringVar(&store, "store", "", "folder of the recorder's store, or its postgres:// URL")
 	f.StringVar(&folder, reads.Flag, "", reads.Usage)
 	f.StringVar(&name, "sink", "", "which sink")
 	f.StringVar(&from, "from", "", "the first time (RFC 3339)")

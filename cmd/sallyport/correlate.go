@@ -108,7 +108,7 @@ Exit codes: 0 all are on the record or excepted, 1 some are not, 2 bad usage.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&store, "store", defaultStore, "folder of the recorder's store")
+	f.StringVar(&store, "store", defaultStore, "folder of the recorder's store, or its postgres:// URL")
 	f.StringVar(&o.resource, "resource", "", "the log is of this resource's server: sessions with others don't count")
 	f.StringArrayVar(&excepts, "except", nil, "who may be there without a record: user=NAME or from=ADDRESS[/BITS] (again for more)")
 	f.StringVar(&since, "since", "", "only sessions that began since: a duration (24h) or a time (RFC 3339)")

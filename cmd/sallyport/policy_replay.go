@@ -58,7 +58,7 @@ usage, configuration or policy.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.policy, "policy", "", "the new policy: file or folder (default: that of the configuration)")
-	f.StringVar(&o.store, "store", defaultStore, "folder of the recorder's store")
+	f.StringVar(&o.store, "store", defaultStore, "folder of the recorder's store, or its postgres:// URL")
 	f.StringArrayVar(&o.exports, "export", nil, "an exported session (jsonl), in place of the store; repeatable")
 	f.StringArrayVar(&o.sessions, "session", nil, "only this session, by its id or the beginning of one; repeatable")
 	f.StringVar(&o.filter.Workload, "workload", "", "only of this workload")

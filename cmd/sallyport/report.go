@@ -25,7 +25,7 @@ func init() { commands = append(commands, reportCmd) }
 
 func reportCmd() *cobra.Command {
 	var f report.Filter
-	var store, from, to, out, patient string
+	var store, state, from, to, out, patient string
 	var who subjectFlags
 	var noLog bool
 	cmd := &cobra.Command{
@@ -77,13 +77,19 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 			if _, err := os.Lstat(out); err == nil {
 				return configError(fmt.Errorf("%s is there already: name another file", out))
 			}
+			if state == "" && recorder.IsURL(store) && !noLog {
+				return configError(errors.New("a store in PostgreSQL needs --state, the folder of its transparency log (that of sallyport-recorder run), or --no-log"))
+			} else if state == "" {
+				state = store
+			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
-				return makeReport(ctx, cmd, &reportStore{s, store, noLog}, store, f, out)
+				return makeReport(ctx, cmd, &reportStore{s, state, noLog}, store, f, out)
 			})
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&store, "store", defaultStore, "folder of the recorder's store")
+	fl.StringVar(&store, "store", defaultStore, "folder of the recorder's store, or its postgres:// URL")
+	fl.StringVar(&state, "state", "", "folder of the transparency log and of transcripts (default the store's)")
 	fl.StringVar(&from, "from", "", "the first time: a day in UTC (2026-11-01), or RFC 3339")
 	fl.StringVar(&to, "to", "", "the time before which accesses must be, as --from")
 	fl.StringVar(&f.Identity, "identity", "", "only of this workload or agent")
@@ -99,6 +105,7 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 		cmd.MarkFlagRequired(n)
 	}
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagDirname("state")
 	cmd.MarkFlagFilename("output", "zip")
 	cmd.AddCommand(reportVerify())
 	return cmd

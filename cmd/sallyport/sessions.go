@@ -41,7 +41,7 @@ masked, and each row as the agent saw it. That show, replay, export, and ls with
   sallyport sessions replay 0198c2 --speed 4
   sallyport sessions export 0198c2 --format pcapng -o session.pcapng`,
 	}
-	cmd.PersistentFlags().String("store", defaultStore, "folder of the recorder's store")
+	cmd.PersistentFlags().String("store", defaultStore, "folder of the recorder's store, or its postgres:// URL")
 	cmd.MarkPersistentFlagDirname("store")
 	keeping.AddFlags(cmd)
 	cmd.PersistentFlags().String(reads.Flag, "", reads.Usage)

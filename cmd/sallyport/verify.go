@@ -123,7 +123,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&store, "store", "", "folder of the recorder's store")
+	f.StringVar(&store, "store", "", "folder of the recorder's store, or its postgres:// URL")
 	f.StringVar(&export, "export", "", "folder that sallyport-recorder export made")
 	log.register(cmd)
 	keeping.AddFlags(cmd)

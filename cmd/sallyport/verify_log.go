@@ -48,6 +48,9 @@ func (l *logFlags) note(n *recorder.Noted, store string, all bool) (err error) {
 	}
 	n.Log.All = all
 	if n.Log.Dir = l.dir; l.dir == "" {
+		if recorder.IsURL(store) {
+			return errors.New("a store in PostgreSQL needs --log, the folder of its transparency log (DIR/log of sallyport-recorder run --state DIR)")
+		}
 		n.Log.Dir = recorder.LogFolder(store)
 	}
 	keys, err := l.keys()

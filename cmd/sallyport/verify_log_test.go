@@ -48,7 +48,7 @@ func TestVerifyExport(t *testing.T) {
 	go func() {
 		done <- follow.Run(ctx, s, follow.Options{Dir: recorder.LogFolder(store), Key: private, Origin: "evidence.example.org"})
 	}()
-	err = recorder.Export(t.Context(), store, export, tlog.Keys{Log: public}, 30*time.Second, nil)
+	err = recorder.Export(t.Context(), store, store, export, tlog.Keys{Log: public}, 30*time.Second, nil)
 	cancel()
 	if err2 := <-done; err != nil || err2 != nil {
 		t.Fatal(err, err2)
