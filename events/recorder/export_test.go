@@ -28,6 +28,11 @@ func Connect(store string) (*sql.DB, error) {
 	return sql.Open("sqlite", "file:"+storeFile(store))
 }
 
+// Setting is one of PostgreSQL's, as the store has it.
+func Setting(s *DB, name string) (value string, err error) {
+	return value, s.db.QueryRow(`SELECT current_setting(?)`, name).Scan(&value)
+}
+
 // MadePostgresLayout is what the migrations make in PostgreSQL.
 func MadePostgresLayout(store string) (text string, err error) {
 	db, schema, err := pgConnect(store, func(context.Context, *pgx.Conn) error { return nil })

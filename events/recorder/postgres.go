@@ -210,4 +210,3 @@ func pgLock(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `LOCK TABLE `+tables+` IN ROW EXCLUSIVE MODE`)
 	return err
 }
-

@@ -44,6 +44,15 @@ func startPostgres(t *testing.T) *postgrestest.Server {
 	return s
 }
 
+// startWeak starts one that does not wait for its disk.
+func startWeak(t *testing.T) (*postgrestest.Server, error) {
+	s, err := postgrestest.Start(`CREATE ROLE evidence LOGIN; GRANT CREATE ON DATABASE postgres TO evidence`)
+	if err == nil {
+		t.Cleanup(s.Stop)
+	}
+	return s, err
+}
+
 var schemas atomic.Int64
 
 func pgURL(s *postgrestest.Server, role, schema string) string {
@@ -111,6 +120,11 @@ var suite = []testing.InternalTest{
 	{Name: "VerifyNamesTheRecord", F: TestVerifyNamesTheRecord},
 	{Name: "VerifyAgainstANotedHead", F: TestVerifyAgainstANotedHead},
 	{Name: "RowsBeforeTheFirstAreNotShown", F: TestRowsBeforeTheFirstAreNotShown},
+	{Name: "SignaturesAreCheckedBeforeStoring", F: TestSignaturesAreCheckedBeforeStoring},
+	{Name: "UnsignedRecordsAreAnAlarm", F: TestUnsignedRecordsAreAnAlarm},
+	{Name: "TwoHostsWithOneName", F: TestTwoHostsWithOneName},
+	{Name: "VerifyAgainstTheHostsKeys", F: TestVerifyAgainstTheHostsKeys},
+	{Name: "NamesOfAnyBytes", F: TestNamesOfAnyBytes},
 }
 
 // TestPostgreSQL holds a store in PostgreSQL to what one in a folder is held to.

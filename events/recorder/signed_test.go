@@ -91,7 +91,7 @@ func TestSignaturesAreCheckedBeforeStoring(t *testing.T) {
 		"no note":                  {nil, last(func(events.SignedHead) string { return "sound, believe me" }), []string{"forged 4"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := newStore(t)
 			s := open(t, dir)
 			if c.keys != nil {
 				s.Trust(c.keys)
@@ -132,7 +132,7 @@ func TestUnsignedRecordsAreAnAlarm(t *testing.T) {
 		}
 		return alarms
 	}
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	at(s, 0, rs[:2]...)
 	var got []string
@@ -161,7 +161,7 @@ func TestUnsignedRecordsAreAnAlarm(t *testing.T) {
 	says(back, noon, events.Checkpoint, events.SignHead(head(back), hostKey(1)))
 	says(back, noon, events.Lifecycle, "")
 	rs = back.All()
-	s = open(t, t.TempDir())
+	s = open(t, newStore(t))
 	for i, minute := range []int{0, 0, 0, 60, 61, 62} {
 		if alarms := at(s, minute, rs[i]); alarms != nil {
 			t.Errorf("a host that came back: %q at record %d", alarms, i+1)
@@ -172,7 +172,7 @@ func TestUnsignedRecordsAreAnAlarm(t *testing.T) {
 // A second chain of a host with another key, and one that goes on beside it, are
 // alarms of their own.
 func TestTwoHostsWithOneName(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, newStore(t))
 	a, b := told("c1", hostKey(1), 3).All(), told("c2", hostKey(2), 3).All()
 	var got []string
 	for _, part := range []struct {
@@ -246,7 +246,7 @@ func TestVerifyAgainstTheHostsKeys(t *testing.T) {
 		"the end's signatures taken": {keys, tail, "6 unsigned"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := newStore(t)
 			s := open(t, dir)
 			if alarms := add(t, s, messages("h1", told("c1", mine, 20).All())...); alarms != nil {
 				t.Fatal(alarms)

@@ -29,7 +29,7 @@ func TestVerifyHoldsTheListAgainstTheRecords(t *testing.T) {
 		`UPDATE sessions SET workload = '' WHERE session = 'aaa-1'`:                        "1 misstated",
 		`UPDATE sessions SET actor = 'x', resource = 'y' WHERE session = 'bbb-1'`:          "14 misstated",
 		`UPDATE sessions SET destination = '10.0.0.6:5432' WHERE session = 'aaa-1'`:        "1 misstated",
-		`UPDATE sessions SET "user" = 'root' WHERE session = 'aaa-1'`:                        "1 misstated",
+		`UPDATE sessions SET "user" = 'root' WHERE session = 'aaa-1'`:                      "1 misstated",
 		`UPDATE sessions SET refused = 0 WHERE session = 'aaa-1'`:                          "1 misstated",
 		`UPDATE sessions SET masked = 0, verdicts = verdicts & ~4 WHERE session = 'aaa-1'`: "1 misstated",
 		`UPDATE sessions SET verdicts = 0 WHERE session = 'aaa-1'`:                         "1 misstated",

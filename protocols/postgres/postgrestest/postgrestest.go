@@ -32,6 +32,7 @@ type Server struct {
 	Dir  string         // of its unix socket
 	Addr netip.AddrPort // on loopback
 	data string
+	args string // of the server
 }
 
 // Start starts a server in a folder of its own, with settings of the form
@@ -65,11 +66,19 @@ func (s *Server) start(sql string, settings []string) error {
 		return err
 	}
 	options := []string{"listen_addresses=127.0.0.1", fmt.Sprintf("port=%d", s.Addr.Port()), "fsync=off", "password_encryption=scram-sha-256", "unix_socket_directories=" + s.Dir}
-	args := "-c " + strings.Join(append(options, settings...), " -c ")
-	if err := s.run("pg_ctl", "-D", s.data, "-w", "-l", filepath.Join(s.Dir, "log"), "-o", args, "start"); err != nil {
+	s.args = "-c " + strings.Join(append(options, settings...), " -c ")
+	if err := s.Resume(); err != nil {
 		return err
 	}
 	return s.Exec(context.Background(), sql)
+}
+
+// Crash ends the server at once, with nothing written that was not yet.
+func (s *Server) Crash() error { return s.run("pg_ctl", "-D", s.data, "-m", "immediate", "-w", "stop") }
+
+// Resume starts a server that has crashed, as it was.
+func (s *Server) Resume() error {
+	return s.run("pg_ctl", "-D", s.data, "-w", "-l", filepath.Join(s.Dir, "log"), "-o", s.args, "start")
 }
 
 func (s *Server) run(name string, args ...string) error {
