@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/events/recorder/transcripts"
 )
 
 // postgres is the dialect of a store in a schema of a PostgreSQL database, 13 or
@@ -142,7 +145,8 @@ func openPostgresReader(store string, only bool) (*DB, error) {
 		db.Close()
 		return nil, fmt.Errorf("recorder: store in PostgreSQL: %w", err)
 	}
-	return &DB{db: db, kind: &postgres}, nil
+	// Until KeepTranscripts says where they are, those that are kept apart are nowhere.
+	return &DB{db: db, kind: &postgres, apart: &Transcripts{Store: transcripts.OpenFiles(os.DevNull)}}, nil
 }
 
 // pgMigrate makes the schema where there is none, and brings it to the newest form.

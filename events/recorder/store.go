@@ -48,7 +48,9 @@ func Open(store string) (*DB, error) {
 	return openSQLite(store)
 }
 
-// OpenReader opens an existing store to read it.
+// OpenReader opens an existing store to read it. Transcripts that are kept apart it
+// looks for in TranscriptsFolder of a store in a folder, unless KeepTranscripts says
+// otherwise.
 func OpenReader(store string) (*DB, error) {
 	if IsURL(store) {
 		return openPostgresReader(store, true)

@@ -75,6 +75,7 @@ func (c *Config) Keep(ctx context.Context, s *recorder.DB, dir string, ids []age
 const (
 	configFlag   = "recorder-config"
 	identityFlag = "identity-file"
+	stateFlag    = "state"
 )
 
 // AddFlags adds them to a command and those below it.
@@ -82,11 +83,13 @@ func AddFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.String(configFlag, "", "the recorder's configuration file, which says where transcripts are (default: in the store's folder)")
 	f.StringArray(identityFlag, nil, "file of age identities, or an SSH key, that opens encrypted transcripts; may be given again")
+	f.String(stateFlag, "", "folder of what goes with a store in PostgreSQL: its transcripts, where the configuration names no other place")
+	cmd.MarkPersistentFlagDirname(stateFlag)
 	cmd.MarkPersistentFlagFilename(configFlag, "yaml")
 	cmd.MarkPersistentFlagFilename(identityFlag)
 }
 
-// Find has a store that is read, in a folder, find its transcripts as the command's
+// Find has a store that is read, in a folder or with one, find its transcripts as the command's
 // flags say, which it may not have. Close what it returns when done.
 func Find(ctx context.Context, cmd *cobra.Command, s *recorder.DB, dir string) (func(), error) {
 	var file string
@@ -110,5 +113,15 @@ func Find(ctx context.Context, cmd *cobra.Command, s *recorder.DB, dir string) (
 		return nil, err
 	}
 	c.Transcripts.RecipientsFile = "" // it writes nothing
+	if recorder.IsURL(dir) {
+		dir = ""
+		if f := cmd.Flags().Lookup(stateFlag); f != nil {
+			dir = f.Value.String()
+		}
+		t := &c.Transcripts
+		if dir == "" && t.Path == "" && (t.Store == "" || t.Store == "files") {
+			return nil, fmt.Errorf("a store in PostgreSQL needs --%s, the folder of its transcripts (that of sallyport-recorder run), or a --%s that names another place", stateFlag, configFlag)
+		}
+	}
 	return c.Keep(ctx, s, dir, ids)
 }
