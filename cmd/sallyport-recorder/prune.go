@@ -50,16 +50,18 @@ func (o *options) prune(ctx context.Context, store *recorder.DB, r recorder.Rete
 
 // storeFlags open a store to change what is kept of it.
 type storeFlags struct {
-	store, config string
-	json          bool
+	store, state, config string
+	json                 bool
 }
 
 func (f *storeFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.store, "store", "", "folder of the store")
+	fl.StringVar(&f.store, "store", "", "folder of the store, or its postgres:// URL")
+	fl.StringVar(&f.state, "state", "", "folder of transcripts that the configuration keeps nowhere else (default the store's)")
 	fl.BoolVar(&f.json, "json", false, "print JSON")
 	cmd.MarkFlagRequired("store")
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagDirname("state")
 }
 
 func (f *storeFlags) open(ctx context.Context) (*recorder.DB, keeping.Config, func(), error) {
@@ -67,11 +69,15 @@ func (f *storeFlags) open(ctx context.Context) (*recorder.DB, keeping.Config, fu
 	if err != nil {
 		return nil, c, nil, usageError{err}
 	}
+	state, err := stateOf(f.store, f.state)
+	if err != nil {
+		return nil, c, nil, err
+	}
 	s, err := openStore(f.store)
 	if err != nil {
 		return nil, c, nil, usageError{err}
 	}
-	done, err := c.Keep(ctx, s, f.store, nil)
+	done, err := c.Keep(ctx, s, state, nil)
 	if err != nil {
 		s.Close()
 		return nil, c, nil, err

@@ -126,7 +126,7 @@ func TestVerifyOfflineAgainstTheLog(t *testing.T) {
 	bad.Payload = []byte("another")
 	add(t, s, recorder.Message{Host: "h1", Record: bad})
 	logAll(t, dir, s, follow.Options{})
-	early := keep(t, dir)
+	early := asItIs(t, dir)
 	add(t, s, messages("h1", chain("c1", 350).All()[300:])...)
 	logAll(t, dir, s, follow.Options{})
 	export := filepath.Join(t.TempDir(), "export")

@@ -65,8 +65,8 @@ func pgStore(t *testing.T, s *postgrestest.Server) string {
 	return url
 }
 
-// keep copies a store as it is.
-func keep(t *testing.T, store string) string {
+// asItIs copies a store as it is.
+func asItIs(t *testing.T, store string) string {
 	t.Helper()
 	if !recorder.IsURL(store) {
 		return copyDir(t, store)
