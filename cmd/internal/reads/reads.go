@@ -126,12 +126,39 @@ func (r *Record) Close() error {
 	if !ok || st.Uid == 0 {
 		return err
 	}
-	return errors.Join(err, filepath.WalkDir(r.folder, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	return errors.Join(err, give(r.folder, int(st.Uid), int(st.Gid)))
+}
+
+// give makes a folder and its files somebody's who may be hostile: root gives away what
+// is root's, has no other name, and stands there, whatever is put in its place meanwhile.
+func give(folder string, uid, gid int) error {
+	dir, err := os.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) {
+			continue // no file of ours
 		}
-		return os.Lchown(path, int(st.Uid), int(st.Gid))
-	}))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		var st unix.Stat_t
+		err = unix.Fstat(fd, &st)
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink == 1 && st.Uid == 0 {
+			err = unix.Fchown(fd, uid, gid)
+		}
+		if err = errors.Join(err, unix.Close(fd)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return dir.Chown(uid, gid)
 }
 
 // Note puts one reading of a store on its record: what was asked for.

@@ -108,6 +108,9 @@ func CheckWith(file string, must Require) (c Checked, err error) {
 	for i := range given.Chains {
 		f := follower{c: &c, m: m, ch: &given.Chains[i], hosts: must.Hosts}
 		if g.Log != nil {
+			if f := files[logFile(i+1)]; f != nil && f.UncompressedSize64 > maxHeld {
+				return bad(fmt.Errorf("%q: %w: %d bytes at most", f.Name, errTooMuch, maxHeld))
+			}
 			if err := files.read(logFile(i+1), f.entries); err != nil {
 				return bad(err)
 			}
