@@ -57,6 +57,8 @@ const (
 	// overdue is how long after its time a request has ended, though its host says
 	// nothing.
 	overdue = 10 * time.Minute
+	// slack is what a host's clock may be behind: its request is told all the same.
+	slack = 5 * time.Minute
 	// mostOpen is what a host may have waiting: more than it can have.
 	mostOpen = 25_000
 )
@@ -283,7 +285,7 @@ func (n *Notifier) keep(tx *sql.Tx, s *step, open map[string]int, now time.Time)
 	if s.end != nil {
 		return end(tx, &s.Request, s.end, now)
 	}
-	if !s.Until.After(now) {
+	if !s.Until.Add(slack).After(now) {
 		return nil // it has waited long enough
 	}
 	steps := n.Settings.route(&s.Request)

@@ -29,13 +29,13 @@ type Slack struct {
 	CA                 string   `yaml:"ca"`  // PEM; default: the system's
 }
 
-type slack struct {
+type slackBot struct {
 	p       *outbound.Poster
 	token   string
 	channel string
 }
 
-func newSlack(o Slack) (*slack, error) {
+func newSlack(o Slack) (*slackBot, error) {
 	file, address := o.TokenFile, o.API
 	if o.WebhookFile != "" {
 		file = o.WebhookFile
@@ -44,7 +44,7 @@ func newSlack(o Slack) (*slack, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &slack{token: s, channel: o.Channel}
+	k := &slackBot{token: s, channel: o.Channel}
 	if o.WebhookFile != "" {
 		if err := outbound.CheckURL(s); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
@@ -64,22 +64,24 @@ type slackAnswer struct {
 }
 
 // Send implements Channel.
-func (s *slack) Send(ctx context.Context, n *Notice) (ref string, err error) {
-	m := map[string]any{"text": slackLine(n), "blocks": slackBlocks(n), "unfurl_links": false, "unfurl_media": false}
+func (s *slackBot) Send(ctx context.Context, n *Notice) (ref string, err error) {
+	m := map[string]any{"text": slackLine(n), "blocks": slackBlocks(n)}
+	if n.What != Ended || s.token == "" {
+		m["unfurl_links"], m["unfurl_media"] = false, false
+	}
 	if s.token == "" {
 		_, err := s.post(ctx, "", m)
 		return "", err
 	}
+	m["parse"], m["link_names"] = "none", false
 	if n.What != Ended {
-		m["channel"], m["parse"], m["link_names"] = s.channel, "none", false
+		m["channel"] = s.channel
 		a, err := s.post(ctx, "/chat.postMessage", m)
 		if err != nil {
 			return "", err
 		}
 		return a.Channel + " " + a.TS, nil
 	}
-	delete(m, "unfurl_links")
-	delete(m, "unfurl_media")
 	for _, r := range n.Refs {
 		channel, ts, ok := strings.Cut(r, " ")
 		if !ok {
@@ -96,7 +98,7 @@ func (s *slack) Send(ctx context.Context, n *Notice) (ref string, err error) {
 // slackCode is what an error of the Web API looks like.
 var slackCode = regexp.MustCompile(`^[a-z_]{1,60}$`)
 
-func (s *slack) post(ctx context.Context, method string, m map[string]any) (a slackAnswer, err error) {
+func (s *slackBot) post(ctx context.Context, method string, m map[string]any) (a slackAnswer, err error) {
 	body, err := json.Marshal(m)
 	if err != nil {
 		return a, err
@@ -126,7 +128,7 @@ func (s *slack) post(ctx context.Context, method string, m map[string]any) (a sl
 }
 
 // Close implements Channel.
-func (s *slack) Close() error { s.p.Close(); return nil }
+func (s *slackBot) Close() error { s.p.Close(); return nil }
 
 // Bounds of Block Kit, in characters.
 const (

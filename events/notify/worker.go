@@ -113,7 +113,7 @@ func (w *worker) turn(ctx context.Context) (time.Duration, error) {
 func (w *worker) tell(ctx context.Context, t *task, now time.Time) error {
 	r := &t.request
 	log := w.n.Log.With("channel", w.k.Name, "host", r.Host, "request", r.ID)
-	if t.ends && now.Sub(t.end.At) > endFor+mostPause && t.tries > 0 || !t.ends && !r.Until.After(now) {
+	if t.ends && now.Sub(t.end.At) > endFor+mostPause && t.tries > 0 || !t.ends && !r.Until.Add(slack).After(now) {
 		log.Error("a channel was not told in time", "ended", t.ends)
 		if w.n.Hooks.Dropped != nil {
 			w.n.Hooks.Dropped(w.k.Name)
