@@ -84,7 +84,15 @@ routes:
 	if all := append(of(second, "approval.requested", 1), of(second, "approval.ended", 1)...); len(all) > 0 {
 		t.Errorf("what was decided in time is escalated: %+v", all)
 	}
-	if all := other.until(t, 1); len(all) != 1 || read(t, all[0]).Data.Request.ID != id(2) {
+	// The last list would be told when the wait is over: it is not.
+	w.step("requested", 5, func(e *events.Event) {
+		e.Time = e.Time.Add(-46*time.Minute - time.Second)
+		e.Approval.Until = e.Time.Add(46 * time.Minute)
+	})
+	until(t, func() bool { return len(of(second, "approval.requested", 5)) == 1 })
+	w.step("requested", 6, func(e *events.Event) { e.Approval.Resource = "billing" })
+	until(t, func() bool { return len(of(other, "approval.requested", 6)) == 1 })
+	if all := other.taken(); len(all) != 2 || read(t, all[0]).Data.Request.ID != id(2) {
 		t.Errorf("%v", all)
 	}
 }

@@ -64,16 +64,18 @@ func TestWebhook(t *testing.T) {
 	p.until(t, 1)
 	w.step("seen", 1)
 	w.step("approved", 1, func(e *events.Event) { e.Approval.Lacks = 1 }) // another one is wanted
-	w.step("approved", 1)
-	w.step("consumed", 1)
+	w.step("denied", 1)
 	w.step("requested", 2)
-	all := p.until(t, 3)
-	if len(all) != 3 {
+	p.until(t, 3)
+	w.step("approved", 2)
+	w.step("consumed", 2)
+	all := p.until(t, 4)
+	if len(all) != 4 {
 		t.Fatalf("%d messages", len(all))
 	}
 	// An end comes when nothing new waits: the order between requests is open.
-	slices.SortFunc(all[1:], func(a, b got) int { return strings.Compare(a.body, b.body) })
-	for i, want := range []string{"approval.requested", "approval.ended", "approval.requested"} {
+	slices.SortFunc(all[1:3], func(a, b got) int { return strings.Compare(a.body, b.body) })
+	for i, want := range []string{"approval.requested", "approval.ended", "approval.requested", "approval.ended"} {
 		m := read(t, all[i])
 		if m.Type != want || m.Data.URL != "https://recorder.example.org/approvals/h1/"+m.Data.Request.ID {
 			t.Errorf("%d: %s %s", i, m.Type, m.Data.URL)
@@ -90,8 +92,11 @@ func TestWebhook(t *testing.T) {
 			t.Error("a message holds what an approver wrote")
 		}
 	}
-	if m := read(t, all[1]); m.Data.Ended == nil || m.Data.Ended.Step != "approved" || m.Data.Ended.By != "dr-lee" || m.Data.Request.ID != id(1) {
-		t.Errorf("%+v", m.Data)
+	for n, i := range map[int]int{1: 1, 2: 3} {
+		step := map[int]string{1: "denied", 2: "approved"}[n]
+		if m := read(t, all[i]); m.Data.Ended == nil || m.Data.Ended.Step != step || m.Data.Ended.By != "dr-lee" || m.Data.Request.ID != id(n) {
+			t.Errorf("%+v", m.Data)
+		}
 	}
 	stop()
 	var record []string
