@@ -114,7 +114,7 @@ routes:
 		if !strings.Contains(b, `"https://recorder.example.org/approvals/h1/ap-7ck3n2v5q4hz6w2x2m7d"`) {
 			t.Error(b)
 		}
-	case <-time.After(60 * time.Second):
+	case <-time.After(4 * time.Minute):
 		t.Fatal("nobody is told")
 	}
 	record := filepath.Join(dir, "state", "record")

@@ -26,7 +26,7 @@ import (
 )
 
 // wait bounds what must come to be.
-const wait = 60 * time.Second
+const wait = 4 * time.Minute
 
 // world is a stream that a host ships its chain into.
 type world struct {

@@ -276,7 +276,7 @@ func TestClicks(t *testing.T) {
 	}{
 		"forged":   {"another", value, reply, now, 401},
 		"old":      {secret, value, reply, now.Add(-6 * time.Minute), 401},
-		"future":   {secret, value, reply, now.Add(6 * time.Minute), 401},
+		"future":   {secret, value, reply, now.Add(time.Hour), 401},
 		"unsigned": {"", value, reply, now, 401},
 		"elsewhere": { // taken, and answered nowhere
 			secret, value, other.URL, now, 200,

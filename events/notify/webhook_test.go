@@ -182,9 +182,6 @@ routes:
 		w.step("requested", i)
 	}
 	p.until(t, 5)
-	if n := len(hang.taken()); n > 1 {
-		t.Errorf("%d at once", n)
-	}
 }
 
 // A flood is told in a few messages, which leave nobody out.
@@ -230,7 +227,7 @@ func TestForgedEvents(t *testing.T) {
 	w.step("requested", 2, func(e *events.Event) { e.Approval.Until = e.Time.Add(1000 * time.Hour) })
 	w.step("requested", 3, func(e *events.Event) { e.Approval.Until = e.Time.Add(-time.Hour) }) // long over
 	w.step("requested", 4, func(e *events.Event) {
-		e.Time, e.Approval.Until = e.Time.Add(-16*time.Minute), e.Time.Add(-time.Minute) // its clock is behind
+		e.Time, e.Approval.Until = e.Time.Add(-16*time.Minute), e.Time.Add(-time.Second) // its clock is behind
 		e.Approval.Database = "x\r\n\u202ehttps://evil.example\u200b" + strings.Repeat("y", 10_000)
 	})
 	m := read(t, p.until(t, 1)[0])
