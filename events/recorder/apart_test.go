@@ -226,6 +226,31 @@ func TestEncryptedTranscripts(t *testing.T) {
 	}
 }
 
+// TestEncryptedTranscriptsAreHeldToWhatWasStored: who has no key finds a changed body.
+func TestEncryptedTranscriptsAreHeldToWhatWasStored(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s, keep := open(t, dir), apart(t, dir)
+	keep.Recipients = []age.Recipient{id.Recipient()}
+	s.KeepTranscripts(keep)
+	add(t, s, messages("h1", spoken("s-1").All())...)
+	file := bodyFiles(t, dir)[0]
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-1] ^= 1
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if rep := verified(t, reader(t, dir), recorder.Noted{}); len(rep.Faults) != 1 || rep.Faults[0].What != "changed" || rep.Faults[0].Seq != 3 {
+		t.Errorf("%+v", rep.Faults)
+	}
+}
+
 // away is a store of transcripts that is not there.
 type away struct{ transcripts.Store }
 
