@@ -60,20 +60,35 @@ func (s *Session) Left() bool {
 	return false
 }
 
+// holder is the latest request that may have to wait, and what its protocol does then.
+// It is kept, since most never wait, and nothing is to be allocated for these.
+type holder struct {
+	ctx  context.Context
+	r    *policy.Request
+	hold func(context.Context, policy.Held) (context.Context, func())
+	on   func(context.Context, policy.Held) (context.Context, func())
+}
+
 // holding has identities be proved again behind a wait, before anything is decided
 // once more.
 func (s *Session) holding(ctx context.Context, r *policy.Request) {
-	hold := r.OnHold
-	if hold == nil {
+	if r.OnHold == nil {
 		return
 	}
-	r.OnHold = func(c context.Context, h policy.Held) (context.Context, func()) {
-		wait, done := hold(c, h)
-		return wait, func() {
-			done()
-			now := time.Now()
-			s.prove(ctx, now)
-			s.hear(ctx, r, now)
-		}
+	if s.holder.on == nil {
+		s.holder.on = s.onHold
+	}
+	s.holder.ctx, s.holder.r, s.holder.hold = ctx, r, r.OnHold
+	r.OnHold = s.holder.on
+}
+
+func (s *Session) onHold(c context.Context, h policy.Held) (context.Context, func()) {
+	x := s.holder
+	wait, done := x.hold(c, h)
+	return wait, func() {
+		done()
+		now := time.Now()
+		s.prove(x.ctx, now)
+		s.hear(x.ctx, x.r, now)
 	}
 }

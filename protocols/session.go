@@ -85,6 +85,7 @@ type Session struct {
 	bound  intercept.Identity // who the peer is, whoever it speaks for
 	event  *events.Session    // the same of it as it began
 	voice  *voice             // nil: nobody is spoken for
+	holder holder
 	server net.Conn
 	began  time.Time // zero: no SessionOpen is on the record
 	out    *[]byte   // queued for the server; nil while there is nothing

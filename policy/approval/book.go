@@ -440,21 +440,26 @@ func (b *Book) List(all bool) []Entry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock()
-	out := make([]Entry, 0, len(b.byID))
+	found := make([]*entry, 0, len(b.byID))
 	for _, e := range b.byID {
 		if all || e.live(now) && e.state != policy.Denied {
-			v := e.view()
-			v.State = b.stateOf(e, now).String()
-			v.What.Text, v.What.Parameters, v.What.Names, v.What.Settings = "", nil, nil, nil
-			out = append(out, v)
+			found = append(found, e)
 		}
 	}
-	slices.SortFunc(out, func(x, y Entry) int {
+	slices.SortFunc(found, func(x, y *entry) int {
 		if c := x.Asked.Compare(y.Asked); c != 0 {
 			return c
 		}
 		return strings.Compare(x.ID, y.ID)
 	})
+	out := make([]Entry, len(found)) // they are large: moved once
+	for i, e := range found {
+		v := &out[i]
+		*v = e.view()
+		v.State = b.stateOf(e, now).String()
+		v.What.Text, v.What.Parameters, v.What.Names, v.What.Settings = "", nil, nil, nil
+		v.Says.Comments = nil
+	}
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgproto3/v2"
@@ -38,6 +39,7 @@ func TestAllocations(t *testing.T) {
 		{"relayed, simple", allowAll, 0, enc(q("SELECT name FROM public.products WHERE id = 7"))},
 		{"analysed, simple", maskPolicy, 0, enc(q("SELECT name FROM public.products WHERE id = 7"))},
 		{"masked, simple", maskPolicy, 0, enc(q("SELECT name, ssn FROM clinic.patients WHERE id = 2"))},
+		{"asked of others, simple", strings.ReplaceAll(approvePolicy, "WAIT", "wait: retry"), 0, enc(q("SELECT name FROM public.products WHERE id = 7"))},
 		{"masked, extended", maskPolicy, 3, enc(&pgproto3.Parse{Query: "SELECT name, ssn FROM clinic.patients WHERE id = $1"},
 			&pgproto3.Bind{Parameters: [][]byte{[]byte("2")}}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{}, &pgproto3.Sync{})},
 		{"masked, prepared", maskPolicy, 0, enc(&pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte("2")}}, &pgproto3.Execute{}, &pgproto3.Sync{})},

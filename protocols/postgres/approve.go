@@ -172,6 +172,12 @@ func (p *portal) exact() []string {
 	return names
 }
 
+// asking is what a request has where it may have to be approved.
+type asking struct {
+	hold     func(context.Context, policy.Held) (context.Context, func())
+	estimate func(context.Context) policy.Estimate
+}
+
 // mayAsk has the request c.req say what an approval of it would be of. Where no
 // rule asks for one it costs nothing.
 func (c *conn) mayAsk(sc *policy.Scope, st *statement) {
@@ -181,7 +187,10 @@ func (c *conn) mayAsk(sc *policy.Scope, st *statement) {
 	an := st.an
 	c.wording.c, c.wording.st, c.wording.version = c, st, c.base.Version()
 	c.early.Store(earlyAsked)
-	c.req.Wording, c.req.OnHold, c.req.Under, c.req.Estimate = &c.wording, c.onHold, c.under, c.estimate
+	if c.asking.hold == nil {
+		c.asking = asking{c.onHold, c.estimate} // once: each would be allocated anew
+	}
+	c.req.Wording, c.req.OnHold, c.req.Under, c.req.Estimate = &c.wording, c.asking.hold, c.under, c.asking.estimate
 	if c.under == nil && len(an.Commands) == 1 && len(c.fetched) == 1 && (an.Commands[0] == "fetch" || an.Commands[0] == "move") {
 		c.req.Under = c.fetched[0].cover // it takes what was approved when it was opened
 	}

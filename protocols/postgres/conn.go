@@ -41,8 +41,9 @@ type conn struct {
 	unnoted  unnoted                // what may have been set before anything asked for an approval
 	under    *policy.Cover          // what the next decision is to go on under
 	held     atomic.Pointer[func()] // withdraws what the session waits for; nil: for nothing
-	early    atomic.Uint32          // what came before there was anything to withdraw
-	explain  bool                   // statements are explained, in place of being run; see mode
+	asking   asking
+	early    atomic.Uint32 // what came before there was anything to withdraw
+	explain  bool          // statements are explained, in place of being run; see mode
 	// switched: whether they are may change with a transaction's end.
 	switched bool
 	voiced   bool            // whom it speaks for may not be for the session; see settle

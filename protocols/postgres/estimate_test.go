@@ -225,3 +225,41 @@ func TestEstimateIsCancelled(t *testing.T) {
 		}
 	}
 }
+
+// What nobody could be shown is refused, however large, and asks nobody.
+func TestApprovalOfWhatIsTooLarge(t *testing.T) {
+	a := newAsking(t, "wait: retry")
+	c := connect(t, a.proxy, "")
+	large := strings.Repeat("x", 10<<20)
+	for name, run := range map[string]func() error{
+		"a literal": func() error {
+			_, err := c.Exec(t.Context(), "INSERT INTO public.asked VALUES (9990, '"+large+"')")
+			return err
+		},
+		"a comment": func() error {
+			_, err := c.Exec(t.Context(), "INSERT INTO public.asked VALUES (9990, 'x') /* "+large+" */")
+			return err
+		},
+		"a parameter": func() error {
+			_, err := c.Exec(t.Context(), "INSERT INTO public.asked VALUES (9990, $1)", pgx.QueryExecModeExec, large)
+			return err
+		},
+		"a justification": func() error {
+			_, err := c.Exec(t.Context(), "SET sallyport.justification = '"+large+"'")
+			return err
+		},
+	} {
+		if err := run(); err == nil || !strings.Contains(err.Error(), "sallyport") || len(err.Error()) > 1000 {
+			t.Errorf("%s: %.300v", name, err)
+		}
+	}
+	if list := a.book.List(true); len(list) > 0 {
+		t.Errorf("%d requests", len(list))
+	}
+	if _, err := c.Exec(t.Context(), "SELECT 1"); err != nil {
+		t.Error("the session is not usable behind it:", err)
+	}
+	if got := count(t, "SELECT count(*)::text FROM public.asked WHERE a = 9990"); got != "0" {
+		t.Error(got)
+	}
+}

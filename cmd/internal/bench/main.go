@@ -69,7 +69,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.seconds, "seconds", 2, "length of one pgbench run")
 	flag.IntVar(&o.idle, "idle", 300, "idle connections whose memory is measured")
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
-	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone, detectors, evidence or catalog for those (need no root)")
+	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone, detectors, evidence, catalog or approvals for those (need no root)")
 	flag.BoolVar(&o.alone, "no-recorder", false, "without the recorder, which else runs on the same machine")
 	flag.Parse()
 	exe, err := os.Executable()
@@ -95,6 +95,11 @@ func run(ctx context.Context) error {
 	}
 	if strings.Contains("catalog", o.only) {
 		if err := runCatalog(ctx, o.rounds); err != nil || o.only != "" {
+			return err
+		}
+	}
+	if strings.Contains("approvals", o.only) {
+		if err := runApprovals(ctx, o.rounds); err != nil || o.only != "" {
 			return err
 		}
 	}
