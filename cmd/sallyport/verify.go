@@ -217,6 +217,10 @@ func printReport(w io.Writer, rep *recorder.Report) error {
 	if len(rep.Faults) > 0 {
 		return nil
 	}
+	if t := &rep.Transcripts; t.Sealed+t.Elsewhere+t.Deleted > 0 {
+		_, err := fmt.Fprintln(w, "sound: every record is there and in its place, and all that could be read here is unchanged; so are the alarms, and the list of sessions says what they say")
+		return err
+	}
 	_, err := fmt.Fprintln(w, "sound: every record is there, unchanged and in its place; so are the alarms, and the list of sessions says what they say")
 	return err
 }
