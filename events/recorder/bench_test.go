@@ -29,11 +29,18 @@ func small(records int) []recorder.Message {
 	return messages("h1", h.All())
 }
 
-func BenchmarkAdd(b *testing.B) {
+func BenchmarkAdd(b *testing.B) { benchAdd(b, b.TempDir) }
+
+func BenchmarkAddPostgreSQL(b *testing.B) {
+	server := onDisk(b)
+	benchAdd(b, func() string { return pgStore(b, server) })
+}
+
+func benchAdd(b *testing.B, store func() string) {
 	ms := small(100_000)
 	n := 0
 	for b.Loop() {
-		s, err := recorder.Open(b.TempDir())
+		s, err := recorder.Open(store())
 		if err != nil {
 			b.Fatal(err)
 		}

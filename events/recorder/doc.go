@@ -1,5 +1,5 @@
 // Package recorder receives the hosts' chains from JetStream, verifies each
-// record against the one before it, keeps them in SQLite and reads them back:
+// record against the one before it, keeps them in SQLite or PostgreSQL and reads them back:
 // sessions, transcripts, replay and the proof that nothing was altered.
 package recorder
 

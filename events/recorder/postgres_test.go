@@ -31,11 +31,17 @@ var update = flag.Bool("update", false, "write postgres_layout.txt")
 
 // startPostgres starts a server that has the store of each test in a schema of its
 // own, and belongs to a role that is no superuser.
-func startPostgres(t *testing.T) *postgrestest.Server {
+func startPostgres(t testing.TB) *postgrestest.Server {
 	t.Helper()
 	if _, err := os.Stat("/dev/shm"); err == nil {
 		t.Setenv("TMPDIR", "/dev/shm") // it waits for each commit, which is not what is tested
 	}
+	return onDisk(t)
+}
+
+// onDisk starts one that waits for its disk.
+func onDisk(t testing.TB) *postgrestest.Server {
+	t.Helper()
 	s, err := postgrestest.Start(`CREATE ROLE evidence LOGIN; GRANT CREATE ON DATABASE postgres TO evidence`, "fsync=on")
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +65,7 @@ func pgURL(s *postgrestest.Server, role, schema string) string {
 	return fmt.Sprintf("postgres://%s@/postgres?host=%s&port=%d&search_path=%s", role, s.Dir, s.Addr.Port(), schema)
 }
 
-func pgStore(t *testing.T, s *postgrestest.Server) string {
+func pgStore(t testing.TB, s *postgrestest.Server) string {
 	url := pgURL(s, "evidence", fmt.Sprintf("store%d", schemas.Add(1)))
 	homes[url] = t.TempDir()
 	return url
