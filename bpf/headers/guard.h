@@ -30,7 +30,7 @@ enum role {
 enum side {
 	SIDE_CLIENT = 1,
 	SIDE_PASSAGE = 2,
-	SIDE_ASKED = 3, /* connect is under way: only dst is filled */
+	SIDE_ASKED = 3,	   /* connect is under way: only dst is filled */
 	SIDE_LISTENER = 4, /* the passage's own unix listener: nothing else is filled */
 };
 

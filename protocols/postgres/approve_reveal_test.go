@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -298,6 +297,6 @@ func TestRevealByApprovalBesidesOthers(t *testing.T) {
 		t.Errorf("%q, %v", s, err)
 	}
 	if err := c.QueryRow(context.Background(), ssnOfOne).Scan(&s); err == nil {
-		t.Error(fmt.Sprintf("%q is shown without an approval", s))
+		t.Errorf("%q is shown without an approval", s)
 	}
 }
