@@ -29,7 +29,7 @@ func section(t *testing.T, title string) string {
 func firstColumn(s string) map[string]bool {
 	rows := map[string]bool{}
 	for _, m := range regexp.MustCompile("(?m)^\\| (`[^|]+) \\|").FindAllStringSubmatch(s, -1) {
-		for _, name := range regexp.MustCompile("`([a-z_]+)").FindAllStringSubmatch(m[1], -1) {
+		for _, name := range regexp.MustCompile("`([a-z_-]+)").FindAllStringSubmatch(m[1], -1) {
 			rows[name[1]] = true
 		}
 	}
@@ -79,7 +79,7 @@ func TestDocsListAlarms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := map[string]bool{}
+	code := map[string]bool{"break-glass": true} // policy/approval writes it itself
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
