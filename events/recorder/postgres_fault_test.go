@@ -210,3 +210,35 @@ func TestPostgresMustBeDurable(t *testing.T) {
 		}
 	}
 }
+
+// Two recorders that are given the same take turns: neither is disturbed, and each
+// record and statement is counted once.
+func TestRecordersTakeTurns(t *testing.T) {
+	store := newStore(t)
+	h := newHost("c1")
+	for i := range 20 {
+		work(h, fmt.Sprintf("session-%d", i))
+	}
+	ms := messages("h1", h.All())
+	done := make(chan error, 2)
+	for range 2 {
+		s := open(t, store)
+		go func() {
+			for i := 0; i < len(ms); i += 7 {
+				if _, _, err := s.Add(t.Context(), ms[i:min(i+7, len(ms))], time.Now()); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if rep := verify(t, store); faults(rep) != "" || len(rep.Chains) != 1 || rep.Chains[0].Records != h.Last() || len(rep.Alarms) != 0 {
+		t.Errorf("%+v", rep)
+	}
+}

@@ -131,6 +131,7 @@ var suite = []testing.InternalTest{
 	{Name: "TwoHostsWithOneName", F: TestTwoHostsWithOneName},
 	{Name: "VerifyAgainstTheHostsKeys", F: TestVerifyAgainstTheHostsKeys},
 	{Name: "NamesOfAnyBytes", F: TestNamesOfAnyBytes},
+	{Name: "RecordersTakeTurns", F: TestRecordersTakeTurns},
 }
 
 // TestPostgreSQL holds a store in PostgreSQL to what one in a folder is held to.
