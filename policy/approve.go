@@ -33,7 +33,10 @@ type Approval struct {
 // Approver is who may approve: all that is given must hold of their token. The
 // zero Approver is nobody.
 type Approver struct {
-	Issuer   string              `json:"issuer"`
+	Issuer string `json:"issuer,omitempty"` // of ID tokens; a SAML provider's never match it
+	// SAML is a provider's name instead: whom a recorder's word is enough for, with
+	// that provider's assertion. The weaker proof is admitted by this alone.
+	SAML     string              `json:"saml,omitempty"`
 	Subjects []string            `json:"subjects,omitempty"` // nil: any
 	Claims   map[string][]string `json:"claims,omitempty"`   // one of the values, or of a list one element
 }

@@ -145,6 +145,9 @@ func (d *daemon) desk() *desk.Desk {
 		},
 		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
 			set := d.setting.Load()
+			if q.Recorded != nil {
+				return set.recorders.Prove(ctx, q)
+			}
 			return desk.Prove(ctx, set.approvers, q.Token, set.cfg.Approvals.Person)
 		},
 	}

@@ -17,6 +17,7 @@ import (
 	"sallyport.dev/sallyport/intercept/identity/saml"
 	"sallyport.dev/sallyport/intercept/privsep"
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/approval/desk"
 	"sallyport.dev/sallyport/policy/mask"
 	"sallyport.dev/sallyport/policy/rules"
 )
@@ -31,6 +32,7 @@ type setting struct {
 	resources *routes
 	verifier  identity.Verifier
 	approvers identity.Verifier
+	recorders *desk.Recorders
 	people    *saml.Verifier
 	logins    *saml.Logins // one for all settings of a daemon
 	saml      map[string][]byte
@@ -91,6 +93,9 @@ func prepare(b *bundle, proving func(*config.Config) (intercept.Prover, identity
 		return nil, configError(fmt.Errorf("%s: %w", cfg.At("approvals", "issuers"), err))
 	}
 	if err := s.believePeople(b.SAML, old); err != nil {
+		return nil, configError(err)
+	}
+	if err := s.believeApprovers(b.SAML, old); err != nil {
 		return nil, configError(err)
 	}
 	var p intercept.Prover

@@ -10,25 +10,31 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/identity/saml"
+	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
-// readSAML reads the files of identity.saml, by the names that the
+// readSAML reads the files of identity.saml and approvals.saml, by the names that the
 // configuration has for them.
 func readSAML(cfg *config.Config) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	var errs []error
-	for i := range cfg.Identity.SAML {
-		s := &cfg.Identity.SAML[i]
+	read := func(s *config.SAML, at ...any) {
 		for key, file := range map[string]string{"metadata": s.Metadata, "metadata_signer": s.Signer} {
 			if file == "" || key == "metadata" && s.Remote() {
 				continue
 			}
 			b, err := readFile(file, maxSecret)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", cfg.At("identity", "saml", i, key), err))
+				errs = append(errs, fmt.Errorf("%s: %w", cfg.At(append(at, key)...), err))
 			}
 			files[file] = b
 		}
+	}
+	for i := range cfg.Identity.SAML {
+		read(&cfg.Identity.SAML[i], "identity", "saml", i)
+	}
+	for i := range cfg.Approvals.SAML {
+		read(cfg.Approvals.SAML[i].Provider(), "approvals", "saml", i)
 	}
 	return files, errors.Join(errs...)
 }
@@ -57,6 +63,32 @@ func (s *setting) believePeople(files map[string][]byte, old *setting) (err erro
 		ps = append(ps, p)
 	}
 	s.people, err = saml.New(ps, s.logins, time.Now)
+	return err
+}
+
+// believeApprovers makes the verifier of assertions that recorders bring, or keeps that
+// of old.
+func (s *setting) believeApprovers(files map[string][]byte, old *setting) error {
+	a := &s.cfg.Approvals
+	s.recorders = &desk.Recorders{Keys: a.Keys(), Person: a.PersonBySAML}
+	if old != nil && reflect.DeepEqual(old.cfg.Approvals.SAML, a.SAML) && reflect.DeepEqual(old.saml, files) {
+		s.recorders.People = old.recorders.People
+		return nil
+	}
+	l := saml.NewLogins(time.Now) // which none of it is kept in
+	var ps []saml.Provider
+	for i := range a.SAML {
+		p, err := provider(a.SAML[i].Provider(), files)
+		if err == nil {
+			_, err = saml.New([]saml.Provider{p}, l, time.Now)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.cfg.At("approvals", "saml", i), err)
+		}
+		ps = append(ps, p)
+	}
+	var err error
+	s.recorders.People, err = saml.New(ps, l, time.Now)
 	return err
 }
 

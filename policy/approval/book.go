@@ -402,6 +402,9 @@ func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	if !may(e.By, p) {
 		return Entry{}, fmt.Errorf("rule %q does not name you among those who may approve", e.Rule)
 	}
+	if p.SAML != "" && slices.ContainsFunc(e.decisions, func(x Decision) bool { return x.SAML == p.SAML && x.Assertion == p.Assertion }) {
+		return Entry{}, errors.New("the assertion has proved a decision already: log in again")
+	}
 	if !e.live(now) || e.state == policy.Denied || e.state == policy.Approved && verb != Revoke {
 		return Entry{}, fmt.Errorf("request %s is %s: there is nothing to decide any more", id, b.stateOf(e, now))
 	}
@@ -412,7 +415,15 @@ func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	if verb != Revoke && slices.ContainsFunc(e.decisions, func(d Decision) bool { return samePerson(d.Subject, d.Person, p.Subject, person) }) {
 		return Entry{}, errors.New("you have decided about this request already: somebody else must")
 	}
-	d := Decision{Verb: verb, Why: why, Issuer: p.Issuer, Subject: p.Subject, Person: person, At: now, Token: p.Token}
+	d := Decision{Verb: verb, Why: why, Issuer: p.Issuer, Subject: p.Subject, Person: person, At: now, Token: p.Token, SAML: p.SAML, Assertion: p.Assertion}
+	if person != "" {
+		d.Named = p.Person
+	}
+	if verb == Approve {
+		if err := apart(e.decisions, &d); err != nil {
+			return Entry{}, err
+		}
+	}
 	step := map[string]string{Approve: "approved", Deny: "denied", Revoke: "revoked"}[verb]
 	if step == "" {
 		return Entry{}, fmt.Errorf("%q is no decision: approve, deny or revoke", verb)

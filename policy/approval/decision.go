@@ -23,8 +23,17 @@ type Proof struct {
 	Issued          time.Time
 	Acting          bool   // somebody acts for the subject
 	Token           string // as it was verified
-	// Person is the claim by which the issuer's people are told apart; "" is sub.
+	// Person is the claim by which the issuer's people are told apart; "" is sub, and
+	// of SAML nobody.
 	Person string
+	// SAML is the name of the provider whose assertion it is, which a recorder brought
+	// and signed: the weaker proof. "" is an ID token.
+	SAML string
+	// Answers and Salt: the request that the assertion answers. It must be RequestID.
+	Answers string
+	Salt    []byte
+	// Assertion is its ID at the provider: each proves one decision.
+	Assertion string
 }
 
 // Decision is one that was taken, with its proof.
@@ -35,7 +44,12 @@ type Decision struct {
 	Subject string    `json:"subject"`
 	Person  string    `json:"person,omitempty"` // by the claim that names people there
 	At      time.Time `json:"at"`
-	Token   string    `json:"token"` // whose nonce is Nonce
+	Token   string    `json:"token"` // whose nonce is Nonce; of SAML what the recorder signed
+	// SAML is the provider's name, where that and a recorder's word are the proof.
+	SAML      string `json:"saml,omitempty"`
+	Assertion string `json:"assertion,omitempty"` // its ID there: it proves nothing again
+	// Named is the claim that Person is from.
+	Named string `json:"named,omitempty"`
 }
 
 // Bounds of a decision.
@@ -75,7 +89,12 @@ func (p *Proof) proves(s *Subject, verb, why string, now time.Time) error {
 // was first there to be proved.
 func (p *Proof) binds(want string, since, now time.Time) error {
 	nonce, _ := p.Claims["nonce"].(string)
+	if p.SAML != "" {
+		want, nonce = RequestID(want, p.Salt), p.Answers
+	}
 	switch {
+	case p.SAML != "" && len(p.Salt) != SaltBytes:
+		return fmt.Errorf("what the recorder signed has no salt of %d bytes", SaltBytes)
 	case subtle.ConstantTimeCompare([]byte(nonce), []byte(want)) != 1:
 		return errors.New("the token is not of this decision: its nonce is another's")
 	case p.Issued.IsZero() || p.Issued.Before(since.Add(-slack)):
@@ -100,7 +119,7 @@ func may(by []policy.Approver, p *Proof) bool {
 }
 
 func matches(a *policy.Approver, p *Proof) bool {
-	if a.Issuer != p.Issuer || a.Subjects == nil && len(a.Claims) == 0 || a.Subjects != nil && !slices.Contains(a.Subjects, p.Subject) {
+	if a.SAML != p.SAML || a.SAML == "" && a.Issuer != p.Issuer || a.Subjects == nil && len(a.Claims) == 0 || a.Subjects != nil && !slices.Contains(a.Subjects, p.Subject) {
 		return false
 	}
 	for name, want := range a.Claims {

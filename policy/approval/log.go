@@ -399,6 +399,8 @@ func stepOf(kind events.Kind, step string, e *entry, now time.Time, left int, d 
 func decided(a *events.Approval, d *Decision) {
 	a.Approver, a.Issuer, a.Why = d.Subject, d.Issuer, d.Why
 	switch {
+	case d.SAML != "":
+		a.Proof = "saml+recorder"
 	case d.Token != "":
 		a.Proof = "oidc+nonce"
 	case a.Step == "seen":

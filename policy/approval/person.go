@@ -64,11 +64,14 @@ func knownOf(s *policy.Session, names []string) (out []Known) {
 // person is who a proof names, besides its subject: "" where that is all.
 func (p *Proof) person() (string, error) {
 	if p.Person == "" || p.Person == subClaim {
+		if p.SAML != "" {
+			return "", errors.New("the assertion's provider has no approvals.saml[].person, by which people are told apart: nobody can approve by it")
+		}
 		return "", nil
 	}
 	who := personOf(p.Claims, p.Person)
 	if who == "" {
-		return "", fmt.Errorf("the token does not say who you are: it has no claim %q that can be relied on, by which approvals.issuers[].person names people; have the issuer put it in ID tokens (a scope may be needed)", p.Person)
+		return "", fmt.Errorf("the token does not say who you are: it has no claim %q that can be relied on, by which the configuration (approvals, person) names people; have the issuer put it in (of ID tokens, a scope may be needed)", p.Person)
 	}
 	return who, nil
 }
@@ -94,6 +97,9 @@ func fourEyes(w *Who, p *Proof) error {
 	}
 	if person == "" {
 		return nil
+	}
+	if p.SAML != "" {
+		return toldApart(w, p)
 	}
 	// By the approver's own issuer their subjects may differ though they are one:
 	// each token must say who it is of.

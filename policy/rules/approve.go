@@ -115,6 +115,7 @@ func (r *reader) hold(n *yaml.Node) time.Duration {
 func (r *reader) approver(n *yaml.Node) (a policy.Approver) {
 	if !r.fields(n, "by", []field{
 		{"issuer", func(v *yaml.Node) { a.Issuer, _ = r.text(v, "issuer") }},
+		{"saml", func(v *yaml.Node) { a.SAML, _ = r.text(v, "saml") }},
 		{"subjects", func(v *yaml.Node) { a.Subjects = r.names(v, "subjects") }},
 		{"claims", func(v *yaml.Node) {
 			a.Claims = map[string][]string{}
@@ -123,8 +124,11 @@ func (r *reader) approver(n *yaml.Node) (a policy.Approver) {
 	}) {
 		return a
 	}
-	if a.Issuer == "" {
-		r.bad(n, "by: it has no issuer: say who vouches for approvers, one of approvals.issuers in the configuration")
+	switch {
+	case a.Issuer != "" && a.SAML != "":
+		r.bad(n, "by: it has both issuer and saml: write an entry for each")
+	case a.Issuer == "" && a.SAML == "":
+		r.bad(n, "by: it has no issuer: say who vouches for approvers, one of approvals.issuers in the configuration (or, by the weaker proof, saml: the name of one of approvals.saml)")
 	}
 	if a.Subjects == nil && a.Claims == nil {
 		r.bad(n, "by: whoever logs in there could approve: name subjects or claims")

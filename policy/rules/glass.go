@@ -52,7 +52,7 @@ func (r *reader) glass(n *yaml.Node) *glass {
 	}
 	if !r.fields(n, "an entry of break_glass", []field{
 		take("name", func(v *yaml.Node) { g.is.Name = r.name(v) }),
-		take("by", func(v *yaml.Node) { g.is.By = r.approvers(v) }),
+		take("by", func(v *yaml.Node) { g.is.By = r.strong(v) }),
 		take("rules", func(v *yaml.Node) {
 			g.is.Rules, g.rules = r.names(v, "rules"), []*yaml.Node{v}
 			if v.Kind == yaml.SequenceNode {
@@ -91,7 +91,7 @@ func (r *reader) glass(n *yaml.Node) *glass {
 func (r *reader) review(n *yaml.Node, to *policy.BreakGlass) {
 	given := map[string]bool{}
 	if !r.fields(n, "review", []field{
-		{"by", func(v *yaml.Node) { given["by"], to.Review = true, r.approvers(v) }},
+		{"by", func(v *yaml.Node) { given["by"], to.Review = true, r.strong(v) }},
 		{"within", func(v *yaml.Node) { given["within"], to.Within = true, r.between(v, "within", leastReview, mostReview) }},
 	}) {
 		return
@@ -111,6 +111,15 @@ func (r *reader) approvers(n *yaml.Node) (out []policy.Approver) {
 	}
 	for _, e := range list {
 		out = append(out, r.approver(e))
+	}
+	return out
+}
+
+// strong is approvers of whom ID tokens alone are proof.
+func (r *reader) strong(n *yaml.Node) []policy.Approver {
+	out := r.approvers(n)
+	if slices.ContainsFunc(out, func(a policy.Approver) bool { return a.SAML != "" }) {
+		r.bad(n, "by: emergency access is opened and reviewed by ID tokens: name an issuer, not saml")
 	}
 	return out
 }
@@ -196,12 +205,12 @@ func (p *Policy) unmatchedGlass(resources, workloads []string) (out []*Error) {
 func glassForm() form {
 	lasts := form{"type": "string", "pattern": `^[0-9]`}
 	review := mapping(map[string]form{
-		"by":     about("Who may review it; never who opened it, or whom it was for.", oneOrMore(approverForm())),
+		"by":     about("Who may review it; never who opened it, or whom it was for.", oneOrMore(approverForm(false))),
 		"within": about("Of its end it must be reviewed, like 72h.", lasts),
 	}, form{"required": []string{"by", "within"}})
 	return about("Emergency access: rules that ask for an approval give way while it is open.", form{"type": "array", "minItems": 1, "items": mapping(map[string]form{
 		"name":      about("What it is opened by.", form{"type": "string", "pattern": `^[\p{L}\p{N}][\p{L}\p{N} _./:()+-]{0,99}$`}),
-		"by":        about("Who may open it.", oneOrMore(approverForm())),
+		"by":        about("Who may open it.", oneOrMore(approverForm(false))),
 		"rules":     about("Rules that ask for an approval, and give way.", globsForm),
 		"resources": about("Of which one is opened.", globsForm),
 		"workloads": about("For which it may be opened.", globsForm),

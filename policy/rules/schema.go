@@ -218,19 +218,28 @@ func maskForm() form {
 	}, form{"required": []string{"mask"}})}}
 }
 
-func approverForm() form {
-	return mapping(map[string]form{
+// approverForm is of who may decide; weaker: SAML providers may vouch for them too.
+func approverForm(weaker bool) form {
+	members := map[string]form{
 		"issuer":   about("Who vouches for approvers: one of approvals.issuers.", textForm),
 		"subjects": about("Subjects of their tokens; all of them, if it is left out.", globsForm),
 		"claims":   about("Claims of their tokens, with the values of which one must be there.", form{"type": "object", "minProperties": 1, "additionalProperties": globsForm}),
-	}, form{"required": []string{"issuer"}, "anyOf": []form{{"required": []string{"subjects"}}, {"required": []string{"claims"}}}})
+	}
+	named := form{"anyOf": []form{{"required": []string{"subjects"}}, {"required": []string{"claims"}}}}
+	if !weaker {
+		named["required"] = []string{"issuer"}
+		return mapping(members, named)
+	}
+	members["saml"] = about("Instead of issuer, the weaker proof: the name of one of approvals.saml, whose assertion a recorder brings and signs.", textForm)
+	named["oneOf"] = []form{{"required": []string{"issuer"}}, {"required": []string{"saml"}}}
+	return mapping(members, named)
 }
 
 func approveForm() form {
 	lasts := form{"type": "string", "pattern": `^[0-9]`}
 	value := form{"type": []string{"string", "number", "boolean"}}
 	return mapping(map[string]form{
-		"by":     about("Who may approve.", oneOrMore(approverForm())),
+		"by":     about("Who may approve.", oneOrMore(approverForm(true))),
 		"count":  about("How many different people must.", number(1, mostApprovers)),
 		"within": about("How long a request waits for them, like 15m.", lasts),
 		"grant":  about("How long what they approved may be used, like 10m.", lasts),

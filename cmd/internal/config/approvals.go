@@ -12,6 +12,10 @@ import (
 // Approvals says who can prove that they approve statements.
 type Approvals struct {
 	Issuers []ApprovalIssuer `yaml:"issuers"`
+	// SAML and RecorderKeys: providers whose assertions prove decisions, with the word
+	// of a recorder that has one of the keys.
+	SAML         []ApprovalSAML `yaml:"saml"`
+	RecorderKeys []string       `yaml:"recorder_keys"` // ed25519:BASE64
 }
 
 // ApprovalIssuer is an OpenID Connect issuer that approvers log in at.
@@ -39,10 +43,14 @@ func (a *Approvals) Claims() (out []string) {
 	for i := range a.Issuers {
 		out = append(out, a.Issuers[i].Person)
 	}
+	for i := range a.SAML {
+		out = append(out, a.SAML[i].Person)
+	}
 	return out
 }
 
-func (a *Approvals) defaults() {
+// defaults fills them in, and returns the names of files.
+func (a *Approvals) defaults() (files []*string) {
 	for i := range a.Issuers {
 		is := &a.Issuers[i]
 		if len(is.Algorithms) == 0 {
@@ -51,6 +59,7 @@ func (a *Approvals) defaults() {
 		def(&is.Skew, 30*time.Second)
 		def(&is.Person, "sub")
 	}
+	return a.saml()
 }
 
 func (c *checker) approvals(a *Approvals) {
@@ -72,4 +81,5 @@ func (c *checker) approvals(a *Approvals) {
 			at(fmt.Sprintf("skew %s: must be between 0 and 1m", is.Skew), "skew")
 		}
 	}
+	c.approvalSAML(a, seen)
 }

@@ -327,8 +327,7 @@ func (c *Config) defaults() error {
 		def(&is.Skew, 30*time.Second)
 		def(&is.OfflineGrace, time.Hour)
 	}
-	c.Approvals.defaults()
-	files := c.Identity.saml()
+	files := append(c.Identity.saml(), c.Approvals.defaults()...)
 	def(&c.Identity.Recheck, 30*time.Second)
 	def(&c.Identity.ExpiredGrace, 5*time.Minute)
 	for i := range c.Resources {

@@ -68,6 +68,17 @@ func (v *Verifier) Begin(ctx context.Context, name string) (*Request, error) {
 	if s == nil {
 		return nil, fmt.Errorf("provider %.64q is not among identity.saml", name)
 	}
+	r, err := v.request(ctx, s, "")
+	if err != nil {
+		return nil, err
+	}
+	r.Until, err = v.logins.ask(s.provider.EntityID, r.ID)
+	return r, err
+}
+
+// request makes a request to a provider. With an id of its own, the person must
+// authenticate anew (ForceAuthn).
+func (v *Verifier) request(ctx context.Context, s *source, id string) (*Request, error) {
 	d, _, err := s.metadata(ctx)
 	if err != nil {
 		return nil, err
@@ -81,14 +92,17 @@ func (v *Verifier) Begin(ctx context.Context, name string) (*Request, error) {
 		return nil, fmt.Errorf("make a request: %w", err)
 	}
 	ask.IssueInstant = v.now().UTC()
+	if id != "" {
+		anew := true
+		ask.ID, ask.ForceAuthn = id, &anew
+	}
 	r := &Request{ID: ask.ID, RelayState: rand.Text(), ACS: s.provider.ACS}
 	to, err := ask.Redirect(r.RelayState, sp)
 	if err != nil {
 		return nil, fmt.Errorf("make a request: %w", err)
 	}
 	r.URL = to.String()
-	r.Until, err = v.logins.ask(s.provider.EntityID, r.ID)
-	return r, err
+	return r, nil
 }
 
 // service is what the provider must know of us.
@@ -120,22 +134,31 @@ func (v *Verifier) Accept(ctx context.Context, raw string) (*identity.Token, err
 		return nil, err
 	}
 	p := s.provider
-	if from := said.notBefore.Add(-p.Skew); now.Before(from) || now.Before(said.authn.Add(-p.Skew)) {
-		return nil, fmt.Errorf("the response holds only later than now (%s): check both clocks, or raise the provider's skew", now.UTC().Format(time.RFC3339))
-	}
-	window := said.notAfter.Add(p.Skew)
-	if !now.Before(window) {
-		return nil, fmt.Errorf("%w: the response could be handed over until %s: log in again", identity.ErrExpired, said.notAfter.Format(time.RFC3339))
-	}
-	t := p.token(said)
-	if !now.Before(t.Expires) {
-		return nil, fmt.Errorf("%w: the session at the provider has ended, or began too long ago: log in there again", identity.ErrExpired)
+	t, err := p.holds(said, now)
+	if err != nil {
+		return nil, err
 	}
 	t.Sum = sha256.Sum256([]byte(raw))
+	window := said.notAfter.Add(p.Skew)
 	if err := v.logins.take(p.EntityID, said, t.Sum, t.Expires, window); err != nil {
 		return nil, err
 	}
 	t.Fresh = now.Add(min(left, fresh))
+	return t, nil
+}
+
+// holds is what an assertion says, where it may be handed over now.
+func (p *Provider) holds(s *said, now time.Time) (*identity.Token, error) {
+	if from := s.notBefore.Add(-p.Skew); now.Before(from) || now.Before(s.authn.Add(-p.Skew)) {
+		return nil, fmt.Errorf("the response holds only later than now (%s): check both clocks, or raise the provider's skew", now.UTC().Format(time.RFC3339))
+	}
+	if !now.Before(s.notAfter.Add(p.Skew)) {
+		return nil, fmt.Errorf("%w: the response could be handed over until %s: log in again", identity.ErrExpired, s.notAfter.Format(time.RFC3339))
+	}
+	t := p.token(s)
+	if !now.Before(t.Expires) {
+		return nil, fmt.Errorf("%w: the session at the provider has ended, or began too long ago: log in there again", identity.ErrExpired)
+	}
 	return t, nil
 }
 

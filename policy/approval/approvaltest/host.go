@@ -37,18 +37,29 @@ type Host struct {
 	People *oidctest.Provider
 	// Late is what the host's clock is ahead.
 	Late atomic.Int64
+	// Recorders are those whose word the host takes, and Claims those that people are
+	// told apart by. Begin sets them.
+	Recorders *desk.Recorders
+	Claims    []string
 
-	t     testing.TB
-	mu    sync.Mutex
-	log   [][]byte
-	steps []string
-	book  *approval.Book
-	desk  *desk.Desk
-	stop  func()
+	t      testing.TB
+	mu     sync.Mutex
+	log    [][]byte
+	steps  []string
+	proofs []string
+	book   *approval.Book
+	desk   *desk.Desk
+	stop   func()
 }
 
 // Start starts a host, its NATS and its issuer; they end with the test.
 func Start(t testing.TB, name string) *Host {
+	t.Helper()
+	return Begin(t, name, func(*Host) {})
+}
+
+// Begin is Start for a host that set has changed before it answers.
+func Begin(t testing.TB, name string, set func(*Host)) *Host {
 	t.Helper()
 	h := &Host{Name: name, t: t, People: oidctest.Start(t, "--people", Client)}
 	var err error
@@ -57,6 +68,7 @@ func Start(t testing.TB, name string) *Host {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.NATS.Close)
+	set(h)
 	h.Open()
 	t.Cleanup(h.Close)
 	return h
@@ -66,11 +78,11 @@ func Start(t testing.TB, name string) *Host {
 // restart is.
 func (h *Host) Open() {
 	h.t.Helper()
-	v, err := oidc.New([]oidc.Issuer{{URL: h.People.Issuer, Audience: Client, Algorithms: []string{"RS256"}, Skew: 30 * time.Second, MaxAge: 10 * time.Minute}}, h.now)
+	v, err := oidc.New([]oidc.Issuer{{URL: h.People.Issuer, Audience: Client, Algorithms: []string{"RS256"}, Skew: 30 * time.Second, MaxAge: 10 * time.Minute}}, h.Now)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.book, err = approval.Open(h.records(), h, approval.Options{Now: h.now, Tell: h.tell})
+	h.book, err = approval.Open(h.records(), h, approval.Options{Now: h.Now, Tell: h.tell, Claims: func() []string { return h.Claims }})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -80,6 +92,9 @@ func (h *Host) Open() {
 			return []desk.Issuer{{URL: h.People.Issuer, Client: Client, Algorithms: []string{"RS256"}}}
 		},
 		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
+			if q.Recorded != nil && h.Recorders != nil {
+				return h.Recorders.Prove(ctx, q)
+			}
 			return desk.Prove(ctx, v, q.Token, func(string) string { return "sub" })
 		},
 	}
@@ -136,8 +151,10 @@ func (h *Host) Asker(role string) *desk.Client {
 // Statement is one that the gate is asked about.
 type Statement struct {
 	Text, Justification string
-	Count               int    // of people who must approve; 0 is 1
-	Group               string // who may; "" is leads
+	Count               int                 // of people who must approve; 0 is 1
+	Group               string              // who may; "" is leads
+	By                  []policy.Approver   // who may, instead of Group
+	Asks                *intercept.Identity // who asks; nil is alice by bot-7
 }
 
 // Run asks the gate's book, as a statement that comes does: it runs (true), or there
@@ -148,14 +165,21 @@ func (h *Host) Run(s Statement) (ran bool, id, state string) {
 		Identity: intercept.Identity{Workload: "billing", Issuer: "https://id", Subject: "alice", Actors: []string{"bot-7"}, Proof: "oidc"},
 		Resource: "clinic", Protocol: "postgres", Database: "clinic", User: "billing", Application: s.Justification, Event: &events.Session{ID: "s-1"},
 	}
+	if s.Asks != nil {
+		session.Identity = *s.Asks
+	}
 	group := s.Group
 	if group == "" {
 		group = "leads"
 	}
+	by := s.By
+	if by == nil {
+		by = []policy.Approver{{Issuer: h.People.Issuer, Claims: map[string][]string{"groups": {group}}}}
+	}
 	ids, open, err := h.book.Consume(context.Background(), []policy.Asked{{
 		Approval: &policy.Approval{
 			Rule: "deletes", Digest: [32]byte{1}, Policy: [32]byte{2}, Reason: "rows of patients", Count: max(s.Count, 1), Uses: 1,
-			By:     []policy.Approver{{Issuer: h.People.Issuer, Claims: map[string][]string{"groups": {group}}}},
+			By:     by,
 			Within: 15 * time.Minute, Grant: 10 * time.Minute,
 		},
 		Request: &policy.Request{
@@ -212,7 +236,8 @@ func (h *Host) Steps() string {
 	return strings.Join(h.steps, " ")
 }
 
-func (h *Host) now() time.Time { return time.Now().Add(time.Duration(h.Late.Load())) }
+// Now is the host's clock.
+func (h *Host) Now() time.Time { return time.Now().Add(time.Duration(h.Late.Load())) }
 
 func (h *Host) tell(all ...*events.Event) error {
 	h.mu.Lock()
@@ -226,6 +251,9 @@ func (h *Host) tell(all ...*events.Event) error {
 			step += ":" + who
 		}
 		h.steps = append(h.steps, step)
+		if p := e.Approval.Proof; p != "" && step != "seen" {
+			h.proofs = append(h.proofs, p)
+		}
 	}
 	return nil
 }
@@ -254,3 +282,10 @@ func (h *Host) Replace(all [][]byte) error {
 
 // Size implements approval.Log.
 func (h *Host) Size() int64 { return int64(len(h.records())) }
+
+// Proofs are how the decisions on the record were proved.
+func (h *Host) Proofs() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Join(h.proofs, " ")
+}

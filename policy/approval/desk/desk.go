@@ -36,6 +36,8 @@ type Ask struct {
 	// Token is the approver's: the proof of a decision. With List and Show it may be of
 	// any log-in: then that person is shown what they may decide, and named on the record.
 	Token string `json:"token,omitempty"`
+	// Recorded is the weaker proof of a decision, instead of Token.
+	Recorded *Recorded `json:"recorded,omitempty"`
 
 	Name  string            `json:"name,omitempty"`  // of GlassBegin
 	Glass *approval.Opening `json:"glass,omitempty"` // of GlassOpen
@@ -91,7 +93,7 @@ func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 	a := &Answer{Issuers: d.Issuers()}
 	var by *approval.Proof
 	decides := q.Do == approval.Approve || q.Do == approval.Deny || q.Do == approval.Revoke
-	if decides || q.Token != "" && (q.Do == List || q.Do == Show) {
+	if decides || (q.Token != "" || q.Recorded != nil) && (q.Do == List || q.Do == Show) {
 		var err error
 		if by, err = d.Prove(ctx, q); err != nil {
 			return nil, err
