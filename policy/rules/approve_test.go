@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/rules"
 )
 
 const approvals = `
@@ -114,5 +115,45 @@ func TestApprovalsOfWhatIsNotUnderstood(t *testing.T) {
 	s := p.Scope(agent(func(s *policy.Session) { s.Resource = "other" }), noon)
 	if s.Approves {
 		t.Error("no rule can ask there")
+	}
+}
+
+// The weaker proof is admitted by name alone, and not for emergency access; an editor
+// knows that too.
+func TestApproversBySAML(t *testing.T) {
+	text := strings.Replace(approvals, `by: {issuer: "https://id", claims: {groups: leads}}`, `by: [{issuer: "https://id", claims: {groups: leads}}, {saml: staff, subjects: ann}]`, 1)
+	e := load(t, text).Evaluate(request(t, agent(), "delete clinic.patients/delete"))
+	if len(e.Approvals) != 1 || len(e.Approvals[0].By) != 2 {
+		t.Fatalf("%+v", e.Approvals)
+	}
+	strong, weak := e.Approvals[0].By[0], e.Approvals[0].By[1]
+	if strong.SAML != "" || weak.SAML != "staff" || weak.Issuer != "" || weak.Subjects[0] != "ann" {
+		t.Errorf("%+v", e.Approvals[0].By)
+	}
+	if before := load(t, approvals).Evaluate(request(t, agent(), "delete clinic.patients/delete")).Approvals[0]; before.Policy == e.Approvals[0].Policy {
+		t.Error("another approver is the same policy")
+	}
+	if err := validate("rules:" + text); err != nil {
+		t.Error(err)
+	}
+	for name, bad := range map[string]string{
+		"both": strings.Replace(text, "{saml: staff", `{issuer: "https://id", saml: staff`, 1),
+		"none": strings.Replace(text, "saml: staff, ", "", 1),
+	} {
+		if err := validate("rules:" + bad); err == nil {
+			t.Errorf("%s: an editor takes it", name)
+		}
+	}
+	for _, old := range []string{`by: {issuer: "https://id", claims: {groups: [on-call]}}`, `by: {issuer: "https://id", claims: {groups: privacy}}`} {
+		if !strings.Contains(glass, old) {
+			t.Fatalf("%s is not in\n%s", old, glass)
+		}
+		all := "rules:\n" + approvals + strings.Replace(glass, old, strings.Replace(old, `issuer: "https://id"`, "saml: staff", 1), 1)
+		if _, err := rules.Parse(rules.File{Name: "p.yaml", Data: []byte(all)}); err == nil || !strings.Contains(err.Error(), "opened and reviewed by ID tokens") {
+			t.Errorf("%s: %v", old, err)
+		}
+		if err := validate(all); err == nil {
+			t.Errorf("%s: an editor takes it", old)
+		}
 	}
 }

@@ -71,6 +71,8 @@ func TestErrors(t *testing.T) {
 		{"approve by nobody", "rules:" + asks + "    approve: {count: 2}\n", "8: approve: it has no by: say who may approve"},
 		{"approve by anybody", "rules:" + asks + "    approve:\n      by: {issuer: a}\n", "9: by: whoever logs in there could approve: name subjects or claims"},
 		{"approve by no issuer", "rules:" + asks + "    approve:\n      by: {claims: {groups: a}}\n", "9: by: it has no issuer"},
+		{"approve by two kinds", "rules:" + asks + "    approve:\n      by: {issuer: a, saml: b, claims: {groups: a}}\n", "9: by: it has both issuer and saml"},
+		{"approve by all of SAML", "rules:" + asks + "    approve:\n      by: {saml: a}\n", "9: by: whoever logs in there could approve"},
 		{"approve by an empty list", "rules:" + asks + "    approve:\n      by: {issuer: a, subjects: []}\n", "9: subjects: an empty list matches nothing"},
 		{"approve by none", "rules:" + asks + "    approve:\n      by: {issuer: a, subjects: b}\n      count: 0\n", "10: count: from 1 to 10"},
 		{"approve for ever", "rules:" + asks + "    approve:\n      by: {issuer: a, subjects: b}\n      grant: 1000h\n", "10: grant: write a time like 90s or 15m, from 1s to 24h"},
