@@ -407,6 +407,15 @@ func TestRecordedFourEyes(t *testing.T) {
 	r.decide(r.ask(id, approval.Approve))
 	token := r.Token(nonce(t, r.c, "h1", id, approval.Approve, why), "a11ce", "leads")
 	r.refused("perhaps the same person", &desk.Ask{Do: approval.Approve, ID: id, Why: why, Token: token}, "by different claims")
+	// What was asked for before people were named by a claim says nothing of them.
+	r.Close()
+	r.Claims = nil
+	r.Open()
+	before := r.Ask(r.statement("DELETE FROM shifts"))
+	r.Close()
+	r.Claims = []string{"sub", "email"}
+	r.Open()
+	r.refused("asked for before", r.ask(before, approval.Approve), "can't be told")
 	// Without a claim that names people there is no proof of them.
 	r.Close()
 	r.Recorders.Person = func(string) string { return "" }
