@@ -158,7 +158,11 @@ func showApproval(w io.Writer, e *approval.Entry) error {
 	}
 	showKnown(line, e)
 	for _, d := range e.Decisions {
-		line(d.Verb, "by %s of %s at %s: %s", d.Subject, d.Issuer, d.At.Local().Format(time.RFC3339), d.Why)
+		how := ""
+		if d.SAML != "" {
+			how = ", by the weaker proof (SAML and a recorder's word)"
+		}
+		line(d.Verb, "by %s of %s at %s%s: %s", d.Subject, d.Issuer, d.At.Local().Format(time.RFC3339), how, d.Why)
 	}
 	if err := t.Flush(); err != nil {
 		return err
