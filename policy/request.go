@@ -99,6 +99,10 @@ type Object struct {
 // String returns schema.name.
 func (o Object) String() string { return o.Schema + "." + o.Name }
 
+// Rename is of a relation that rules know by a name, or by that of one that its rows are
+// a part of, and would know by another.
+type Rename struct{ From, To Relation }
+
 // RequestKind sorts requests.
 type RequestKind uint8
 
@@ -130,8 +134,10 @@ type Request struct {
 	// Kin is what else these are: relations whose rows are, in part, rows of Objects, by
 	// inheritance and partitions, up and down; those whose rows are changed with theirs;
 	// and former names of any of them. A rule that takes away from these takes away.
-	Kin    []Object
-	Masked []events.Field // protected fields that the rewrite masks
+	Kin []Object
+	// Renames are what would be other relations to rules by it.
+	Renames []Rename
+	Masked  []events.Field // protected fields that the rewrite masks
 	// Matched are those of them that are compared by their stored values, with
 	// Lookups values in all.
 	Matched []events.Field

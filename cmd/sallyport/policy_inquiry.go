@@ -148,7 +148,7 @@ func (q *inquiry) would(ctx context.Context, x *explanation, r *policy.Request, 
 		return fmt.Errorf("the statement cannot be analysed: %w", err)
 	}
 	r.Would = &policy.Request{
-		Commands: an.Commands, Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Filtered: an.Filtered, Writes: an.Writes, Opaque: an.Opaque, Remedy: an.Remedy,
+		Commands: an.Commands, Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Filtered: an.Filtered, Writes: an.Writes, Opaque: an.Opaque, Remedy: an.Remedy,
 	}
 	w := policy.WouldBe(q.policy, r, e)
 	if w.Verdict == 0 {

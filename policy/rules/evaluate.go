@@ -91,6 +91,9 @@ func (q *question) answer() policy.Evaluation {
 	if e, refused := q.untold(); refused {
 		return e
 	}
+	if e, refused := q.renamed(); refused {
+		return e
+	}
 	e := q.allowed()
 	if e.Effect == policy.EffectAllow && len(r.Masked) > 0 {
 		if slices.ContainsFunc(r.Masked, func(f events.Field) bool { return !q.masks[f].clear }) {

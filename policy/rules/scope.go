@@ -21,6 +21,7 @@ type view struct {
 	allow  index
 	block  index
 	ask    []*candidate // that ask for approvals
+	naming []*rule      // that take something away by names of relations; see rename.go
 	masks  map[events.Field]*masked
 	filter map[policy.Relation][]string // the rules that leave rows out
 	detect []policy.Detection
@@ -118,6 +119,7 @@ func (b *builder) consider(x *rule) {
 	if !x.who.match(&b.session.Identity) || !x.where.match(b.session, false) {
 		return
 	}
+	b.names(x)
 	// What is not read is not counted either.
 	if (!grants || x.limits != nil) && b.could(x) {
 		b.taken = true

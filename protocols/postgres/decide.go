@@ -235,7 +235,7 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 	c.req = policy.Request{
 		Kind: kind, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
-		Objects: an.Objects, Kin: an.Kin, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
+		Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 		Would: c.would.take(),
 	}
 	c.mayAsk(sc, st)

@@ -65,7 +65,7 @@ func (c *conn) ask(st *statement, sc *policy.Scope, sql, binds []byte, now time.
 	c.req = policy.Request{
 		Kind: policy.StatementReq, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(sql),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: c.digests,
-		Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Lookups: an.Lookups, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
+		Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Lookups: an.Lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
 	x, err := c.s.Explain(c.ctx, &c.req)
 	c.req.Text = "" // borrowed

@@ -202,7 +202,7 @@ func (o *observer) statement(st *statement, sc *policy.Scope, sql, binds []byte)
 	o.req = policy.Request{
 		Kind: policy.StatementReq, Scope: sc, Now: time.Now(), Number: o.number, Commands: an.Commands, Text: unsafeString(sql),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: o.digests,
-		Objects: an.Objects, Kin: an.Kin, Masked: an.Masked, Matched: an.Matched, Lookups: an.Lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
+		Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Lookups: an.Lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
 	rec, err := o.w.Observe(o.ctx, &o.req)
 	o.req.Text = "" // borrowed

@@ -55,7 +55,7 @@ func (c *conn) observe(sc *policy.Scope, sql []byte, simple bool, types []uint32
 	}
 	an := st.an
 	w.req = policy.Request{
-		Commands: an.Commands, Objects: an.Objects, Masked: an.Masked, Matched: an.Matched, Filtered: an.Filtered, Writes: an.Writes, Opaque: recordable(an), Remedy: an.Remedy,
+		Commands: an.Commands, Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy,
 	}
 	w.names(an)
 }

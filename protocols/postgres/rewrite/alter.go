@@ -22,6 +22,9 @@ func (w *walker) alterTable(s *pg.AlterTableStmt) {
 		if c.Behavior == pg.DropBehavior_DROP_CASCADE {
 			w.refuse("ALTER TABLE with CASCADE reaches what it does not name")
 		}
+		if c.Subtype == pg.AlterTableType_AT_DropInherit {
+			w.disinherit(s.Relation, c.Def.GetRangeVar())
+		}
 		w.alterCmd(c)
 	}
 }

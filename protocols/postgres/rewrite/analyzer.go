@@ -207,6 +207,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool, sql string) {
 			}
 		})
 	}
+	an.Renames = append(an.Renames, w.becoming...)
 	for f := range w.masked {
 		masked[f] = true
 	}

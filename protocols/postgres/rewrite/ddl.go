@@ -57,9 +57,7 @@ func (w *walker) define(n *pg.Node) {
 			w.refuse("CREATE SCHEMA with elements is not understood")
 		}
 	case *pg.Node_RenameStmt:
-		if x.RenameStmt.Relation == nil {
-			w.refuse("this ALTER is not understood")
-		}
+		w.rename(x.RenameStmt)
 	case *pg.Node_ListenStmt, *pg.Node_UnlistenStmt, *pg.Node_NotifyStmt, *pg.Node_CommentStmt, *pg.Node_CheckPointStmt,
 		*pg.Node_CreateSeqStmt, *pg.Node_AlterSeqStmt, *pg.Node_CreateEnumStmt:
 	default:

@@ -119,6 +119,9 @@ func (w *walker) absorb(i *walker) {
 	for f := range i.masked {
 		w.masked[f] = true
 	}
+	for _, n := range i.becoming {
+		w.becomes(n)
+	}
 	maps.Copy(w.filtered, i.filtered)
 	w.bodies.join(i.bodies)
 	if i.opaque != "" && w.opaque == "" {
@@ -150,6 +153,9 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 	for _, o := range p.Objects {
 		w.objectNamed(o.Schema, o.Name, o.Access)
 	}
+	for _, n := range p.Renames {
+		w.becomes(n)
+	}
 	for _, f := range p.Masked {
 		w.masked[f] = true
 	}
@@ -175,7 +181,7 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 // analysisOf makes the analysis that a name stands for.
 func (w *walker) analysisOf(i *walker) *query.Analysis {
 	return &query.Analysis{
-		Commands: i.commands, Objects: i.objects, Bodies: i.bodies.list(), Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
+		Commands: i.commands, Objects: i.objects, Renames: i.becoming, Bodies: i.bodies.list(), Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
 		Matched: sorted(i.matched), Lookups: i.lookups, Subjects: i.sights.shown, Untold: i.sights.untold(),
 		Outputs: i.outputs, Origins: i.origins, Width: i.width, Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
 	}

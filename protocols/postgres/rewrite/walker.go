@@ -77,6 +77,8 @@ type walker struct {
 	renamed  bool
 	joinsAll bool
 
+	becoming []policy.Rename // see rename.go
+
 	lifted  map[*pg.Node][]*pg.Node // conditions on stored values, by the relation; see match.go
 	lookups int64
 	matched map[events.Field]bool
