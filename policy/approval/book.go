@@ -68,7 +68,9 @@ type entry struct {
 	decisions []Decision
 	end       string
 	size      int
-	shape     string // see shapeOf
+	shape     string   // see shapeOf
+	plain     string   // see plainOf
+	gives     []string // see givesWay
 	estimate  *policy.Estimate
 	decided   chan struct{} // closed when it waits no more
 }
@@ -102,9 +104,11 @@ type Book struct {
 	swept time.Time
 	byID  map[string]*entry
 	byKey map[string]*entry
-	ended []*entry // oldest first
-	held  map[string]*share
-	all   share
+	// denied are those of byKey that are.
+	denied map[*entry]bool
+	ended  []*entry // oldest first
+	held   map[string]*share
+	all    share
 
 	history history
 	// broken: what the log has last is not known; it is written anew, not before retry.
@@ -209,6 +213,11 @@ func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, o
 		sum := Key(a)
 		key := hex.EncodeToString(sum[:])
 		e := b.byKey[key]
+		if e == nil || !e.live(now) {
+			if d := b.denialOf(a, now); d != nil {
+				e = d
+			}
+		}
 		waits := e == nil || !e.live(now) || e.state == policy.Awaited
 		if g := b.glassOf(a, now); g != nil && waits { // what was denied stays so
 			if !slices.Contains(by, g) {
@@ -306,7 +315,7 @@ func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
 	if err := b.step(events.ApprovalRequest, "requested", e, now, e.left, nil); err != nil {
 		return nil, err
 	}
-	if err := b.write(&change{Do: doAsk, Subject: s, At: now, Shape: shapeOf(a)}); err != nil {
+	if err := b.write(&change{Do: doAsk, Subject: s, At: now, Shape: shapeOf(a), Plain: plainOf(a), Gives: givesWay(a)}); err != nil {
 		return nil, err
 	}
 	return b.byID[s.ID], nil

@@ -35,22 +35,30 @@ var ErrNoGlass = errors.New("there is no such emergency access here")
 // What gives way is told by the policy that asks: one that has changed, or is gone from
 // it, lifts nothing. mu is held.
 func (b *Book) glassOf(a *policy.Asked, now time.Time) *glass {
+	if len(b.glasses) == 0 {
+		return nil
+	}
+	s := a.Request.Session
+	return b.glassFor(s.Resource, whoOf(s), givesWay(a), a.Rule, func() string { return shapeOf(a) }, now)
+}
+
+func (b *Book) glassFor(resource string, w Who, gives []string, rule string, shape func() string, now time.Time) *glass {
 	for _, g := range b.glasses {
-		if g.live(now) && g.is(a.Request.Session) && slices.Contains(a.Glass, g.digest) && g.lets(whoOf(a.Request.Session)) {
+		if g.live(now) && g.isOf(resource, w) && slices.Contains(gives, g.Policy) && g.lets(w) && !b.shapeDenied(shape(), rule, resource, &w, now) {
 			return g
 		}
 	}
 	return nil
 }
 
-// lifts reports that a request need not wait, since emergency access is open. mu is
-// held.
+// lifts reports that a request need not wait, since emergency access is open: what
+// glassOf asks, and that the policy of now provides it. mu is held.
 func (b *Book) lifts(e *entry) bool {
-	now := b.clock()
-	return slices.ContainsFunc(b.glasses, func(g *glass) bool {
-		return g.live(now) && e.state == policy.Awaited && g.isOf(e.Where.Resource, e.Who) && slices.Contains(g.Entry.Rules, e.Rule) &&
-			slices.ContainsFunc(b.provided(), func(of policy.BreakGlass) bool { return of.Digest == g.digest })
-	})
+	if e.state != policy.Awaited || len(b.glasses) == 0 {
+		return false
+	}
+	g := b.glassFor(e.Where.Resource, e.Who, e.gives, e.Rule, func() string { return e.shape }, b.clock())
+	return g != nil && slices.ContainsFunc(b.provided(), func(of policy.BreakGlass) bool { return of.Digest == g.digest })
 }
 
 func (g *glass) lets(w Who) bool {

@@ -82,7 +82,10 @@ func (w *world) review(g *approval.Glass, subject, group string, change ...func(
 // runs asks for another statement each time.
 func (w *world) runs(n int, change ...func(*policy.Asked)) (string, string) {
 	w.t.Helper()
-	return w.consume(asked(rule(givesWay), append([]func(*policy.Asked){func(a *policy.Asked) { a.Request.Text = fmt.Sprint("DELETE ", n) }}, change...)...))
+	return w.consume(asked(rule(givesWay), append([]func(*policy.Asked){func(a *policy.Asked) {
+		a.Request.Text = fmt.Sprint("DELETE ", n)
+		a.Request.Normalized = a.Request.Text
+	}}, change...)...))
 }
 
 // While it is open, what a rule asks about runs, marked with it, for exactly the one

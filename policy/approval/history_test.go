@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/approval"
 )
@@ -14,7 +15,8 @@ import (
 // of sets the shape of what is asked, with a value that is none of it.
 func of(shape, value string) func(*policy.Asked) {
 	return func(a *policy.Asked) {
-		a.Request.Normalized = shape
+		a.Request.Normalized, a.Request.Literals = shape, []events.Digest{{}}
+		copy(a.Request.Literals[0][:], value)
 		a.Request.Text = strings.Replace(shape, "?", value, 1)
 		a.Exact.Parameters = nil
 	}

@@ -29,6 +29,8 @@ type change struct {
 	Decisions []Decision `json:"decisions,omitempty"`
 
 	Shape    string           `json:"shape,omitempty"`
+	Plain    string           `json:"plain,omitempty"`
+	Gives    []string         `json:"gives,omitempty"`
 	Estimate *policy.Estimate `json:"estimate,omitempty"`
 	History  *kept            `json:"history,omitempty"` // of doTally
 
@@ -144,7 +146,7 @@ func (b *Book) put(c *change) error {
 	if s == nil || s.ID == "" || s.Key == "" || b.byID[s.ID] != nil {
 		return errors.New("it holds no request, or one that is there")
 	}
-	e := &entry{Subject: *s, left: s.Uses, ends: s.Until, decided: make(chan struct{}), shape: c.Shape, estimate: c.Estimate}
+	e := &entry{Subject: *s, left: s.Uses, ends: s.Until, decided: make(chan struct{}), shape: c.Shape, plain: c.Plain, gives: c.Gives, estimate: c.Estimate}
 	if c.Do == doKeep {
 		e.state, e.left, e.ends, e.seen, e.end, e.decisions = c.State, c.Left, c.Ends, c.Seen, c.Why, c.Decisions
 	}
@@ -164,7 +166,10 @@ func (b *Book) put(c *change) error {
 	}
 	switch e.state {
 	case policy.Awaited:
-	case policy.Approved, policy.Denied:
+	case policy.Denied:
+		b.deny(e)
+		close(e.decided)
+	case policy.Approved:
 		close(e.decided)
 	default:
 		b.finish(e, e.state)
@@ -219,6 +224,7 @@ func (b *Book) decided(e *entry, c *change) {
 	case Deny: // so long it is not asked again
 		b.history.count(e, c.At, func(t *Tally) { t.Denied++ })
 		e.state = policy.Denied
+		b.deny(e)
 		e.wake()
 	case Approve:
 		n := 0
@@ -246,6 +252,7 @@ func (e *entry) wake() {
 // finish ends an entry for good.
 func (b *Book) finish(e *entry, s policy.ApprovalState) {
 	e.state = s
+	delete(b.denied, e)
 	if b.byKey[e.Key] == e {
 		delete(b.byKey, e.Key)
 	}
@@ -332,7 +339,7 @@ func (b *Book) compact() error {
 		s := e.Subject
 		r, err := encode(&change{
 			Do: doKeep, At: b.last, Subject: &s, State: e.state, Left: e.left, Ends: e.ends, Seen: e.seen, Why: e.end, Decisions: e.decisions,
-			Shape: e.shape, Estimate: e.estimate,
+			Shape: e.shape, Plain: e.plain, Gives: e.gives, Estimate: e.estimate,
 		})
 		if err != nil {
 			return err

@@ -85,20 +85,10 @@ func (o *Opening) digest() ([sha256.Size]byte, error) {
 	return sha256.Sum256(b), err
 }
 
-// is reports that it is for a session: exactly this workload, for exactly this person,
-// on exactly this resource. Of a workload that serves many people and does not say
-// whom, it never is.
-func (o *Opening) is(s *policy.Session) bool {
-	id := &s.Identity
-	return !id.Pooled() && o.isOf(s.Resource, whoOf(s))
-}
-
+// isOf reports that it is for a party: exactly this workload, for exactly this person,
+// on exactly this resource.
 func (o *Opening) isOf(resource string, w Who) bool {
-	name, issuer := w.Principal, w.PrincipalIssuer
-	if name == "" {
-		name, issuer = w.Subject, w.Issuer
-	}
-	return o.Resource == resource && o.Workload == w.Workload && o.For == name && o.ForIssuer == issuer
+	return o.Resource == resource && w.party() == [3]string{o.Workload, o.For, o.ForIssuer}
 }
 
 // Glass is emergency access that was opened, and what came of it.
