@@ -13,8 +13,15 @@ import (
 
 // Bounds of emergency access.
 const (
-	maxGlass = 100 // that is not reviewed
-	maxUsers = 64  // of one: more are not let in by it
+	// maxGlass are not reviewed, of these maxOfName by one name, maxOfOpener by whom
+	// one person has opened, and, of one name, maxOfSame by one person or for one
+	// party: one more may be needed before a review, and no row of them.
+	maxGlass    = 100
+	maxOfName   = 20
+	maxOfOpener = 5
+	maxOfSame   = 2
+	leastGlass  = time.Minute
+	maxUsers    = 64 // of one: more are not let in by it
 	// remindEvery is how often an alarm tells of what nobody has reviewed.
 	remindEvery = 24 * time.Hour
 )
@@ -148,24 +155,44 @@ func (b *Book) provided() []policy.BreakGlass {
 
 // mayBreak says what stands against another one.
 func (b *Book) mayBreak(n *glass, d *Decision, now time.Time) error {
-	open := 0
+	open, ofName, ofOpener, ofPerson, ofParty := 0, 0, 0, 0, 0
 	for _, g := range b.glasses {
 		if g.ID == n.ID {
 			return errors.New("it was opened before: begin again")
 		}
-		if g.State != GlassReviewed {
-			open++
-		}
 		by := &g.Decisions[0]
-		if g.overdue(now) && (g.Name == n.Name || samePerson(by.Subject, by.Person, d.Subject, d.Person)) {
+		name, opener := g.Name == n.Name, samePerson(by.Subject, by.Person, d.Subject, d.Person)
+		party := g.Resource == n.Resource && g.Workload == n.Workload && g.For == n.For && g.ForIssuer == n.ForIssuer
+		if g.State != GlassReviewed {
+			count := func(n *int, is bool) {
+				if is {
+					*n++
+				}
+			}
+			count(&open, true)
+			count(&ofName, name)
+			count(&ofOpener, opener)
+			count(&ofPerson, name && opener && !g.live(now))
+			count(&ofParty, name && party && !g.live(now))
+		}
+		if g.overdue(now) && (name || opener) {
 			return fmt.Errorf("%s should have been reviewed by %s: until it is, %q can't be opened, nor can who opened it open another", g.ID, stamp(g.ReviewBy), g.Name)
 		}
-		if g.live(now) && g.Name == n.Name && g.Resource == n.Resource && g.Workload == n.Workload && g.For == n.For && g.ForIssuer == n.ForIssuer {
+		if g.live(now) && name && party {
 			return fmt.Errorf("%s is open for the same already, until %s", g.ID, stamp(g.Ends))
 		}
 	}
-	if open >= maxGlass {
-		return fmt.Errorf("%d emergency accesses wait for a review: nothing is opened until some have one", open)
+	switch {
+	case open >= maxGlass:
+		return fmt.Errorf("%d emergency accesses are open or wait for a review: nothing is opened until some have one", open)
+	case ofName >= maxOfName:
+		return fmt.Errorf("%d emergency accesses by %q are open or wait for a review: that is not opened until some have one", ofName, n.Name)
+	case ofOpener >= maxOfOpener:
+		return fmt.Errorf("%d that you have opened are open or wait for a review: have some closed and reviewed, or somebody else open it", ofOpener)
+	case ofPerson >= maxOfSame:
+		return fmt.Errorf("you have opened %q %d times without a review: have one reviewed, or somebody else open it", n.Name, ofPerson)
+	case ofParty >= maxOfSame:
+		return fmt.Errorf("%q was opened %d times for the same without a review: have one reviewed", n.Name, ofParty)
 	}
 	return nil
 }

@@ -47,8 +47,8 @@ func (o *Opening) Fits(of *policy.BreakGlass) error {
 		return fmt.Errorf("break_glass %q is not for workload %q", o.Name, o.Workload)
 	case (o.For == "") != (o.ForIssuer == "") || len(o.For) > maxPerson || len(o.ForIssuer) > maxPerson:
 		return errors.New("whom it is for is named with their issuer")
-	case o.Lasts < time.Second || o.Lasts > of.Longest:
-		return fmt.Errorf("break_glass %q may be open for %s at most", o.Name, of.Longest)
+	case o.Lasts < leastGlass || o.Lasts > of.Longest:
+		return fmt.Errorf("break_glass %q may be open for %s at least and %s at most", o.Name, leastGlass, of.Longest)
 	case !strings.HasPrefix(o.ID, "bg-") || len(o.ID) != 23:
 		return errors.New("it has no ID of its own")
 	}
