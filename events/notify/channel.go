@@ -26,13 +26,16 @@ type Notice struct {
 	ID   string
 	What What
 	Time time.Time
-	// URL is where to log in and decide; of a Summary, where the requests are listed.
+	// URL is where to log in and decide; of a Summary, where the requests are listed; none of
+	// emergency access.
 	URL string
 
-	Request *Request // of Asked and Ended
+	Request *Request // of Asked, Ended and emergency access
 	Step    int      // of the route, from 0: how often it was escalated
 	People  []Named  // who is to look first, of Asked
-	End     *End     // of Ended
+	End     *End     // of Ended, GlassEnded and GlassOverdue
+	By      string   // who opened it, of GlassOpened
+	Command string   // that says more on the host, or reviews it, of emergency access
 	Refs    []string // what Send returned for the request on this channel, of Ended
 	More    int      // requests that are not told one by one, of Summary
 }
@@ -47,10 +50,14 @@ const (
 	Ended        // it does no more
 	Summary      // more wait than are told one by one
 	Test         // nothing: somebody tries the channel
+	// Of emergency access.
+	GlassOpened  // it is open
+	GlassEnded   // it is no more, and must be reviewed
+	GlassOverdue // nobody has reviewed it in time
 )
 
-// String returns "approval.requested", "approval.ended", "approval.summary" or
-// "test".
+// String returns "approval.requested", "approval.ended", "approval.summary",
+// "test", "break_glass.opened", "break_glass.ended" or "break_glass.overdue".
 func (w What) String() string {
 	switch w {
 	case Asked:
@@ -61,6 +68,12 @@ func (w What) String() string {
 		return "approval.summary"
 	case Test:
 		return "test"
+	case GlassOpened:
+		return "break_glass.opened"
+	case GlassEnded:
+		return "break_glass.ended"
+	case GlassOverdue:
+		return "break_glass.overdue"
 	}
 	return ""
 }

@@ -26,6 +26,9 @@ type Settings struct {
 	People   map[string]Person `yaml:"people"`
 	OnCall   map[string]OnCall `yaml:"on_call"`
 	Routes   []Route           `yaml:"routes"`
+	// BreakGlass is who is told of emergency access, at once. Default: all whom the
+	// routes for its resource and host name, or every channel.
+	BreakGlass *Step `yaml:"break_glass"`
 }
 
 // ChannelConfig is one channel; exactly one of the ways is given.
@@ -180,6 +183,12 @@ func (c *check) settings(s *Settings) {
 	for i := range s.Routes {
 		c.steps(s, channels, i)
 	}
+	if p := s.BreakGlass; p != nil {
+		if p.After != 0 {
+			c.Bad("after: of emergency access people are told at once", "break_glass", "after")
+		}
+		c.told(s, channels, p, func(more ...any) []any { return append([]any{"break_glass"}, more...) })
+	}
 }
 
 func (c *check) channel(k *ChannelConfig, i int) {
@@ -269,23 +278,28 @@ func (c *check) steps(s *Settings, channels map[string]bool, i int) {
 		case n > 0 && (p.After <= r.Steps[n-1].After || p.After >= mostWait):
 			c.Bad("after: must be more than of the step before, and less than a week", at("after")...)
 		}
-		if len(p.Tell) == 0 {
-			c.Bad("tell: name a channel", at("tell")...)
+		c.told(s, channels, &p, at)
+	}
+}
+
+// told checks whom a step names.
+func (c *check) told(s *Settings, channels map[string]bool, p *Step, at func(more ...any) []any) {
+	if len(p.Tell) == 0 {
+		c.Bad("tell: name a channel", at("tell")...)
+	}
+	for m, name := range p.Tell {
+		if !channels[name] {
+			c.Bad(fmt.Sprintf("channel %q: there is none of that name", name), at("tell", m)...)
 		}
-		for m, name := range p.Tell {
-			if !channels[name] {
-				c.Bad(fmt.Sprintf("channel %q: there is none of that name", name), at("tell", m)...)
-			}
+	}
+	for m, name := range p.People {
+		if _, ok := s.People[name]; !ok {
+			c.Bad(fmt.Sprintf("%q: people has none of that name", name), at("people", m)...)
 		}
-		for m, name := range p.People {
-			if _, ok := s.People[name]; !ok {
-				c.Bad(fmt.Sprintf("%q: people has none of that name", name), at("people", m)...)
-			}
-		}
-		for m, name := range p.OnCall {
-			if _, ok := s.OnCall[name]; !ok {
-				c.Bad(fmt.Sprintf("%q: on_call has none of that name", name), at("on_call", m)...)
-			}
+	}
+	for m, name := range p.OnCall {
+		if _, ok := s.OnCall[name]; !ok {
+			c.Bad(fmt.Sprintf("%q: on_call has none of that name", name), at("on_call", m)...)
 		}
 	}
 }

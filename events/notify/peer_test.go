@@ -169,7 +169,7 @@ func (w *world) step(name string, n int, change ...func(*events.Event)) {
 	for _, c := range change {
 		c(e)
 	}
-	w.chain.Add(kind, "", "", ocsf.Append(nil, fmt.Sprintf("c1-%d", w.chain.Last()+1), e))
+	w.chain.Add(e.Kind, "", "", ocsf.Append(nil, fmt.Sprintf("c1-%d", w.chain.Last()+1), e))
 }
 
 // got is one request that a peer was sent.

@@ -40,8 +40,9 @@ type End struct {
 // step is what one event tells. Request is whole in each.
 type step struct {
 	Request
-	end  *End // nil: it waits
-	asks bool // it is new
+	end   *End       // nil: it waits
+	glass *glassStep // it is of emergency access
+	asks  bool       // it is new
 }
 
 // mostWait is the longest that a request waits: policy allows no more.
@@ -54,7 +55,7 @@ var validID = regexp.MustCompile(`^[a-z]{1,8}-[a-z0-9]{8,40}$`)
 var ends = map[string]bool{"denied": true, "expired": true, "withdrawn": true, "revoked": true}
 
 // read returns what an event tells of a request, nil where that is of no account.
-func read(e *sink.Event) (*step, error) {
+func read(e *sink.Event) (s *step, err error) {
 	a := e.View.Approval
 	if a == nil {
 		return nil, errors.New("it is of no request")
@@ -62,11 +63,18 @@ func read(e *sink.Event) (*step, error) {
 	if !jetstream.ValidHost.MatchString(e.Host) || !validID.MatchString(a.ID) {
 		return nil, errors.New("its host, or its request, has a name that none has")
 	}
-	s := &step{Request: Request{
+	s = &step{Request: Request{
 		Host: e.Host, ID: a.ID, Rule: inert(a.Rule), Resource: inert(a.Resource), Database: inert(a.Database), Covers: inert(a.Covers),
 		Workload: inert(a.Workload), Actor: inert(a.Actor), Principal: inert(a.Principal),
 		Asked: e.View.Time.UTC(), Until: a.Until.UTC(), Lacks: min(max(a.Lacks, 0), 100),
 	}}
+	if a.Covers == coversGlass {
+		s.glass, err = readGlass(s.Request, a)
+		if s.glass == nil {
+			return nil, err
+		}
+		return s, nil
+	}
 	switch {
 	case a.Step == "requested":
 		s.asks = true

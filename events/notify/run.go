@@ -276,6 +276,9 @@ func (n *Notifier) refuse(host string, err error) {
 
 // keep keeps one step. A clock that is ahead makes no request live longer.
 func (n *Notifier) keep(tx *sql.Tx, s *step, open map[string]int, now time.Time) error {
+	if s.glass != nil {
+		return n.keepGlass(tx, s.glass, now)
+	}
 	if s.Asked.After(now) {
 		s.Asked = now.UTC()
 	}

@@ -39,6 +39,10 @@ CREATE TABLE IF NOT EXISTS tasks(
 	channel TEXT NOT NULL, due INTEGER NOT NULL, tries INTEGER NOT NULL DEFAULT 0, state INTEGER NOT NULL DEFAULT 0,
 	ref TEXT NOT NULL DEFAULT '', UNIQUE(host, request, channel, ends, step));
 CREATE INDEX IF NOT EXISTS due ON tasks(channel, ends, state, due);
+CREATE TABLE IF NOT EXISTS urgent(
+	id INTEGER PRIMARY KEY, host TEXT NOT NULL, glass TEXT NOT NULL, what INTEGER NOT NULL, channel TEXT NOT NULL, due INTEGER NOT NULL,
+	tries INTEGER NOT NULL DEFAULT 0, state INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL, UNIQUE(host, glass, channel, what));
+CREATE INDEX IF NOT EXISTS urgently ON urgent(channel, state, due);
 CREATE TABLE IF NOT EXISTS used(id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;`
 
 func openStore(dir string) (*store, error) {
@@ -273,7 +277,8 @@ func (s *store) sum(channel string, last int64, now time.Time) error {
 func (s *store) soonest(channel string) (at time.Time, ok bool, err error) {
 	err = s.in(func(tx *sql.Tx) error {
 		var ms sql.NullInt64
-		err := tx.QueryRow(`SELECT min(due) FROM tasks WHERE channel = ? AND state = ? AND ends IN (0, 1)`, channel, waiting).Scan(&ms)
+		err := tx.QueryRow(`SELECT min(due) FROM (SELECT min(due) AS due FROM tasks WHERE channel = ?1 AND state = ?2 AND ends IN (0, 1)
+			UNION ALL SELECT min(due) FROM urgent WHERE channel = ?1 AND state = ?2)`, channel, waiting).Scan(&ms)
 		at, ok = time.UnixMilli(ms.Int64), ms.Valid
 		return err
 	})
@@ -346,6 +351,7 @@ func (s *store) forget(now time.Time) error {
 		for _, q := range []string{
 			`DELETE FROM tasks WHERE (host, request) IN (SELECT host, id FROM requests WHERE until < ?1)`,
 			`DELETE FROM requests WHERE until < ?1`,
+			`DELETE FROM urgent WHERE state <> 0 AND due < ?1`,
 		} {
 			if _, err := tx.Exec(q, now.Add(-kept).UnixMilli()); err != nil {
 				return err

@@ -59,12 +59,14 @@ type message struct {
 	Type string    `json:"type"`
 	Time time.Time `json:"timestamp"`
 	Data struct {
-		URL     string   `json:"url"`
+		URL     string   `json:"url,omitempty"`
 		Request *Request `json:"request,omitempty"`
 		Step    int      `json:"step"`
 		People  []string `json:"people,omitempty"`
 		Ended   *End     `json:"ended,omitempty"`
 		More    int      `json:"more,omitempty"`
+		By      string   `json:"by,omitempty"`
+		Command string   `json:"command,omitempty"`
 	} `json:"data"`
 }
 
@@ -72,6 +74,7 @@ type message struct {
 func (w *webhook) Send(ctx context.Context, n *Notice) (string, error) {
 	m := message{Type: n.What.String(), Time: n.Time.UTC()}
 	m.Data.URL, m.Data.Request, m.Data.Step, m.Data.Ended, m.Data.More = n.URL, n.Request, n.Step, n.End, n.More
+	m.Data.By, m.Data.Command = n.By, n.Command
 	for _, p := range n.People {
 		m.Data.People = append(m.Data.People, p.Name)
 	}

@@ -39,6 +39,8 @@ type posted struct {
 		People  []string
 		Ended   *notify.End
 		More    int
+		By      string
+		Command string
 	}
 }
 

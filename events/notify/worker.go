@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -20,6 +21,7 @@ type worker struct {
 
 	since       time.Time // when the minute began that is counted
 	asked, ends int       // messages in it
+	urgent      int       // likewise, of emergency access
 	summary     bool      // one was sent in it
 	paused      time.Time // until then the channel takes nothing
 	fails       int       // in a row
@@ -64,13 +66,22 @@ func (w *worker) run(ctx context.Context) error {
 func (w *worker) turn(ctx context.Context) (time.Duration, error) {
 	now := time.Now()
 	if now.Sub(w.since) >= w.n.Minute {
-		w.since, w.asked, w.ends, w.summary = now, 0, 0, false
+		w.since, w.asked, w.ends, w.urgent, w.summary = now, 0, 0, 0, false
 	}
 	if wait := w.paused.Sub(now); wait > 0 {
 		return wait, nil
 	}
 	s, name := w.n.store, w.k.Name
-	full := false
+	full := w.urgent >= w.k.PerMinute
+	if !full {
+		u, err := s.nextGlass(name, now)
+		if err != nil {
+			return 0, err
+		}
+		if u != nil {
+			return 0, w.tellGlass(ctx, u, now)
+		}
+	}
 	t, err := s.next(name, false, now)
 	if err != nil {
 		return 0, err
@@ -138,16 +149,7 @@ func (w *worker) tell(ctx context.Context, t *task, now time.Time) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		pause := w.backoff(t.tries)
-		if b, ok := errors.AsType[*busy](err); ok {
-			w.paused = time.Now().Add(max(w.backoff(w.failed()), min(b.after, mostAfter)))
-			pause = 0 // the channel waits
-		}
-		log.Warn("a message waits for its channel", "what", n.What, "error", err)
-		if w.n.Hooks.Retry != nil {
-			w.n.Hooks.Retry(w.k.Name)
-		}
-		return w.n.store.later(t, time.Now().Add(pause))
+		return w.n.store.later(t, w.again(log, n.What, t.tries, err))
 	}
 	w.fails = 0
 	if t.ends {
@@ -163,6 +165,20 @@ func (w *worker) tell(ctx context.Context, t *task, now time.Time) error {
 		w.n.Hooks.Told(w.k.Name, n.What)
 	}
 	return w.n.store.tell(t, w.k.Name, ref, time.Now())
+}
+
+// again says when to try a message again that the channel did not take.
+func (w *worker) again(log *slog.Logger, what What, tries int, err error) time.Time {
+	pause := w.backoff(tries)
+	if b, ok := errors.AsType[*busy](err); ok {
+		w.paused = time.Now().Add(max(w.backoff(w.failed()), min(b.after, mostAfter)))
+		pause = 0 // the channel waits
+	}
+	log.Warn("a message waits for its channel", "what", what, "error", err)
+	if w.n.Hooks.Retry != nil {
+		w.n.Hooks.Retry(w.k.Name)
+	}
+	return time.Now().Add(pause)
 }
 
 // summarise tells in one message how many requests wait that are not told one by one.

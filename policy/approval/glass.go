@@ -237,7 +237,11 @@ func (b *Book) Mend(id, verb, why string, p *Proof) (Glass, error) {
 		}
 		c.Do = doReviewGlass
 	}
-	if err := b.record(g.step(step, now, d)); err != nil {
+	e := g.step(step, now, d)
+	if c.Do == doEndGlass {
+		e.Approval.Until = now.Add(g.Entry.Within) // it is to be reviewed sooner
+	}
+	if err := b.record(e); err != nil {
 		return Glass{}, err
 	}
 	if err := b.write(c); err != nil {
