@@ -295,6 +295,11 @@ func TestBreakGlassReview(t *testing.T) {
 	if err := shut("dr-kim", "on-call"); err != nil {
 		t.Fatal(err)
 	}
+	w.mu.Lock()
+	if e := w.events[len(w.events)-1]; e.Step != "closed" || !e.Until.Equal(w.clock().Add(72*time.Hour)) {
+		t.Errorf("the record says that it is to be reviewed by %s: %+v", e.Until, e)
+	}
+	w.mu.Unlock()
 	if state, _ := w.runs(2, who); state != "pending" {
 		t.Error("closed, it still", state)
 	}
