@@ -22,6 +22,21 @@ type Record struct {
 	Hash     [32]byte
 }
 
+// MaxName is how long the names in a record may be, bytes: of its chain, its session,
+// its protocol, and of the subjects that it tells. Ours are far shorter; more than a
+// database's index takes would keep a recorder from storing anybody's records.
+const MaxName = 256
+
+// CheckNames returns an error for a record that has a longer name than MaxName.
+func (r *Record) CheckNames() error {
+	for _, n := range [...]struct{ what, name string }{{"chain", r.Chain}, {"session", r.Session}, {"protocol", r.Protocol}} {
+		if len(n.name) > MaxName {
+			return fmt.Errorf("events: record %d: the name of its %s has %d bytes, and may have %d", r.Seq, n.what, len(n.name), MaxName)
+		}
+	}
+	return nil
+}
+
 // Sum computes the hash that a record must have: SHA-256 over its canonical
 // form.
 func (r *Record) Sum() [32]byte {

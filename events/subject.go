@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"sync"
@@ -23,8 +22,8 @@ func (s Subject) String() string { return s.Name + ":" + hex.EncodeToString(s.Ke
 // ParseSubject is the inverse of String.
 func ParseSubject(text string) (s Subject, err error) {
 	i := len(text) - 2*len(s.Key) - 1
-	if i < 1 || text[i] != ':' {
-		return Subject{}, errors.New("events: a subject is a name, a colon and 32 hexadecimal digits")
+	if i < 1 || i > MaxName || text[i] != ':' {
+		return Subject{}, fmt.Errorf("events: a subject is a name of at most %d bytes, a colon and 32 hexadecimal digits", MaxName)
 	}
 	b, err := hex.DecodeString(text[i+1:])
 	if err != nil {

@@ -2,6 +2,7 @@ package jetstream_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -57,4 +58,23 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%d bytes of %d belong to records", size, len(data))
 		}
 	})
+}
+
+// What has a longer name than a record may have is no record.
+func TestParseBoundsNames(t *testing.T) {
+	zero := strings.Repeat("0", 64)
+	parse := func(host, chain, session string) error {
+		h := nats.Header{"Sallyport-Chain": {chain}, "Sallyport-Kind": {"transcript"}, "Sallyport-Record": {"1 0 " + session + " " + zero + " " + zero}}
+		_, _, err := jetstream.Parse("sallyport.transcript."+host+"."+session, h, nil)
+		return err
+	}
+	most := strings.Repeat("x", events.MaxName)
+	if err := parse(most, most, most); err != nil {
+		t.Error(err)
+	}
+	for _, names := range [][3]string{{most + "x", "c", "s"}, {"h", most + "x", "s"}, {"h", "c", most + "x"}} {
+		if parse(names[0], names[1], names[2]) == nil {
+			t.Errorf("read names of %d, %d and %d bytes", len(names[0]), len(names[1]), len(names[2]))
+		}
+	}
 }

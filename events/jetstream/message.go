@@ -78,7 +78,9 @@ func parseHead(subject string, h nats.Header) (host string, rs []events.Record, 
 	if len(parts) != 4 || parts[0] != "sallyport" {
 		return "", nil, nil, fmt.Errorf("jetstream: %q is no subject of a record", subject)
 	}
-	host = parts[2]
+	if host = parts[2]; len(host) > events.MaxName {
+		return "", nil, nil, fmt.Errorf("jetstream: a host's name has %d bytes, and may have %d", len(host), events.MaxName)
+	}
 	var of events.Record
 	if of.Kind, err = parseKind(h.Get(headerKind)); err != nil {
 		return host, nil, nil, err
@@ -105,6 +107,9 @@ func parseHead(subject string, h nats.Header) (host string, rs []events.Record, 
 		}
 		if i > 0 && r.Session == rs[i-1].Session {
 			continue
+		}
+		if err := r.CheckNames(); err != nil {
+			return host, nil, nil, fmt.Errorf("jetstream: %w", err)
 		}
 		if want := Subject(host, r); want != subject {
 			return host, nil, nil, fmt.Errorf("jetstream: a record of chain %q on subject %q belongs on %q", r.Chain, subject, want)

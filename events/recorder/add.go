@@ -214,6 +214,9 @@ func (a *adder) add(m *Message) error {
 	if m.Err != nil {
 		return a.refuse(m.Host, r, "unreadable", m.Err.Error())
 	}
+	if err := r.CheckNames(); err != nil { // one host's names must not stop the others
+		return a.refuse(m.Host, &events.Record{Seq: r.Seq, Hash: r.Hash, Payload: r.Payload}, "unreadable", err.Error())
+	}
 	if !r.Intact() {
 		return a.refuse(m.Host, r, "changed", "its hash is not that of its content")
 	}

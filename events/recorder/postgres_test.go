@@ -131,6 +131,7 @@ var suite = []testing.InternalTest{
 	{Name: "TwoHostsWithOneName", F: TestTwoHostsWithOneName},
 	{Name: "VerifyAgainstTheHostsKeys", F: TestVerifyAgainstTheHostsKeys},
 	{Name: "NamesOfAnyBytes", F: TestNamesOfAnyBytes},
+	{Name: "LongNamesStopNobody", F: TestLongNamesStopNobody},
 	{Name: "RecordersTakeTurns", F: TestRecordersTakeTurns},
 }
 
