@@ -22,7 +22,7 @@ type chainState struct {
 	moved    bool
 
 	next  []events.Record // taken, and not in a block yet: they follow each other
-	size  int             // bytes of their payloads
+	size  int             // bytes of their payloads, also of those that are encrypted
 	wait  []waiting       // for one in front of them, by number
 	ahead uint64          // the least number of those that the store keeps waiting; 0: none
 	seen  []events.Record // heads of the block that was looked at last
@@ -234,12 +234,16 @@ func (a *adder) add(m *Message) error {
 func (a *adder) take(c *chainState, r *events.Record, arrived int64) error {
 	switch {
 	case r.Seq <= c.last:
-		return a.again(c, r)
+		err := a.again(c, r)
+		a.placed(r)
+		return err
 	case r.Seq > c.last+1:
 		c.await(r, arrived)
 		return nil
 	case r.Prev != c.lastHash:
-		return a.refuse(c.Host, r, "unlinked", fmt.Sprintf("it does not follow record %d that is stored", c.last))
+		err := a.refuse(c.Host, r, "unlinked", fmt.Sprintf("it does not follow record %d that is stored", c.last))
+		a.placed(r)
+		return err
 	}
 	return a.append(c, r)
 }
@@ -333,12 +337,12 @@ func at(rs []events.Record, seq uint64) *events.Record {
 
 // append stores the record behind the last one.
 func (a *adder) append(c *chainState, r *events.Record) error {
-	if n := len(c.next); n > 0 && (c.next[n-1].Seq+1 != r.Seq || n >= blockRecords || c.size+len(r.Payload) > blockBytes) {
+	if n := len(c.next); n > 0 && (c.next[n-1].Seq+1 != r.Seq || n >= blockRecords || c.size+a.weight(r) > blockBytes) {
 		if err := a.flush(c); err != nil {
 			return err
 		}
 	}
-	c.next, c.size = append(c.next, *r), c.size+len(r.Payload)
+	c.next, c.size = append(c.next, *r), c.size+a.weight(r)
 	if c.Seq == c.last && r.Seq == c.last+1 {
 		c.Seq, c.Hash = r.Seq, r.Hash
 	}
@@ -352,6 +356,9 @@ func (a *adder) flush(c *chainState) error {
 		return nil
 	}
 	err := a.write(c, c.next)
+	for i := range c.next {
+		a.placed(&c.next[i])
+	}
 	c.next, c.size = nil, 0
 	return err
 }

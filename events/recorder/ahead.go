@@ -121,7 +121,7 @@ func (a *adder) keepWaiting(c *chainState) error {
 		n, size := 0, 0
 		rs := make([]events.Record, 0, min(len(c.wait), blockRecords))
 		for ; n < len(c.wait) && n < blockRecords && c.wait[n].arrived == c.wait[0].arrived; n++ {
-			if size += len(c.wait[n].Payload); n > 0 && size > blockBytes {
+			if size += a.weight(&c.wait[n].Record); n > 0 && size > blockBytes {
 				break
 			}
 			rs = append(rs, c.wait[n].Record)

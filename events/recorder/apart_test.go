@@ -2,6 +2,7 @@ package recorder_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
@@ -277,5 +278,44 @@ func TestNoRecordWithoutItsBody(t *testing.T) {
 	}
 	if rep := verified(t, s, recorder.Noted{}); len(rep.Faults) > 0 || rep.Transcripts.Checked != 1 {
 		t.Errorf("%+v", rep)
+	}
+}
+
+// TestWaitingTranscriptsStayReadable: transcripts that waited, encrypted, for a record
+// in front of them become bodies that are bounded as those of others are.
+func TestWaitingTranscriptsStayReadable(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s, keep := open(t, dir), apart(t, dir)
+	keep.Recipients = []age.Recipient{id.Recipient()}
+	s.KeepTranscripts(keep)
+	h, x := newHost("c1"), newSession("s-1")
+	h.tell(events.Event{Kind: events.SessionOpen, Session: x})
+	h.tell(events.Event{Kind: events.Lifecycle, Session: x})
+	const piece = 200 << 10
+	for i := range uint64(12) {
+		b := make([]byte, piece)
+		rand.Read(b) // nothing to pack
+		h.chunk(x, i, events.ChunkResult, string(b))
+	}
+	rs := h.All()
+	add(t, s, messages("h1", rs[:1])...)
+	for i := 2; i < len(rs); i++ {
+		add(t, s, messages("h1", rs[i:i+1])...)
+	}
+	add(t, s, messages("h1", rs[1:2])...) // all have their place now
+	for _, f := range bodyFiles(t, dir) {
+		if st, err := os.Stat(f); err != nil || st.Size() > 4*piece {
+			t.Errorf("a body of %d bytes, %v", st.Size(), err)
+		}
+	}
+	if rep := verified(t, reader(t, dir, id), recorder.Noted{}); len(rep.Faults) > 0 || rep.Transcripts.Checked < 4 || rep.Transcripts.Checked != rep.Transcripts.Bodies {
+		t.Errorf("%+v", rep)
+	}
+	if text, err := said(t, reader(t, dir, id), "s-1"); err != nil || len(text) != 12*piece {
+		t.Errorf("%d bytes, %v", len(text), err)
 	}
 }

@@ -16,6 +16,30 @@ type waitingPart struct {
 	part   []byte
 	time   int64 // ns, of its first piece
 	length int   // of the payload
+	copies int   // of the record, that were read and have no place yet
+}
+
+// weight is what a record takes of the room of a block, in bytes: of one whose
+// payload is not there, that of its part, or that which it has when it is read.
+func (a *adder) weight(r *events.Record) int {
+	if w, ok := a.waiting[r.Hash]; ok {
+		return max(w.length, len(w.part))
+	}
+	return len(r.Payload)
+}
+
+// placed forgets the part of a record that waited, once its block is written or it
+// was refused: of a transaction no more is in memory than what has no place yet.
+func (a *adder) placed(r *events.Record) {
+	w, ok := a.waiting[r.Hash]
+	switch {
+	case !ok || len(r.Payload) > 0: // it came just now
+	case w.copies > 1:
+		w.copies--
+		a.waiting[r.Hash] = w
+	default:
+		delete(a.waiting, r.Hash)
+	}
 }
 
 // seals reports whether transcripts are encrypted.
@@ -111,7 +135,7 @@ func (a *adder) readWaiting(chain string, first uint64, heads, bodies []byte) ([
 			a.waiting = map[[32]byte]waitingPart{}
 			a.w.waiting = a.waiting
 		}
-		a.waiting[r.Hash] = waitingPart{part, at, h.lengths[i]}
+		a.waiting[r.Hash] = waitingPart{part, at, h.lengths[i], a.waiting[r.Hash].copies + 1}
 	}
 	if len(in.b) > 0 {
 		return nil, fmt.Errorf("%w: there is more than it says", errBlock)

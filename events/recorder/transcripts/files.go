@@ -27,7 +27,7 @@ func (f *Files) path(name string) string { return filepath.Join(f.dir, name[:2],
 // Put implements Store. A crash leaves the file as it was, or not there, or whole;
 // and perhaps an unfinished one, which List removes.
 func (f *Files) Put(_ context.Context, name string, body []byte) error {
-	if err := checkName(name); err != nil {
+	if err := checkPut(name, body); err != nil {
 		return err
 	}
 	to := f.path(name)

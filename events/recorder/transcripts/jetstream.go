@@ -43,7 +43,7 @@ func OpenObjects(ctx context.Context, nc *nats.Conn, bucket string, replicas int
 // Put implements Store. The server has a body when it says so; when that is on its
 // disk its own setting sync_interval decides, and its replicas hold it.
 func (o *Objects) Put(ctx context.Context, name string, body []byte) error {
-	if err := checkName(name); err != nil {
+	if err := checkPut(name, body); err != nil {
 		return err
 	}
 	if _, err := o.in.PutBytes(ctx, name, body); err != nil {

@@ -127,7 +127,7 @@ func (b *Bucket) key(name string) string { return b.prefix + name[:2] + "/" + na
 
 // Put implements Store: one request, whole or not at all.
 func (b *Bucket) Put(ctx context.Context, name string, body []byte) error {
-	if err := checkName(name); err != nil {
+	if err := checkPut(name, body); err != nil {
 		return err
 	}
 	_, err := b.client.PutObject(ctx, b.bucket, b.key(name), bytes.NewReader(body), int64(len(body)), minio.PutObjectOptions{

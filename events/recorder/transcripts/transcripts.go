@@ -49,6 +49,14 @@ func checkName(name string) error {
 	return nil
 }
 
+// checkPut refuses what Get would not return.
+func checkPut(name string, body []byte) error {
+	if len(body) > MaxBody {
+		return fmt.Errorf("transcripts: %s is too large for a body: %d bytes, of at most %d", name, len(body), MaxBody)
+	}
+	return checkName(name)
+}
+
 func isName(name string) bool {
 	if len(name) != 64 {
 		return false
