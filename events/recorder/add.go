@@ -47,6 +47,8 @@ type adder struct {
 	hosts   events.HostKeys          // nil: the first one that a chain names is trusted
 	apart   *Transcripts             // nil: transcripts are kept in blocks
 	waiting map[[32]byte]waitingPart // by the record's hash
+	putting context.Context          // ends with the caller's: the store of transcripts may hang
+	put     putNames                 // bodies that go if this does not become anything
 
 	logged    bool                // blocks and alarms get their place in the log
 	refused   map[string]*refused // by host
@@ -89,13 +91,13 @@ func (s *DB) begin(ctx context.Context, now time.Time) (*adder, error) {
 			return nil, fmt.Errorf("recorder: store: %w", err)
 		}
 	}
-	a.logged, a.hosts, a.apart = true, s.hosts, s.apart
+	a.logged, a.hosts, a.apart, a.putting = true, s.hosts, s.apart, ctx
 	return a, nil
 }
 
 func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Time) *adder {
 	return &adder{
-		ctx: ctx, tx: tx, now: now, chains: map[[2]string]*chainState{}, sessions: map[[2]string]*sessionState{},
+		ctx: ctx, tx: tx, now: now, putting: ctx, chains: map[[2]string]*chainState{}, sessions: map[[2]string]*sessionState{},
 		embedded: true, stmts: map[string]*sql.Stmt{}, w: writers.Get().(*blockWriter), look: looker{glance: glance},
 		refused: map[string]*refused{},
 	}
@@ -104,6 +106,7 @@ func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Ti
 // end gives back what commit has not taken.
 func (a *adder) end() {
 	a.tx.Rollback()
+	a.unput()
 	a.w.waiting = nil
 	writers.Put(a.w)
 }
@@ -140,6 +143,7 @@ func (a *adder) commit() (heads []Head, err error) {
 	if err := a.keepAlarms(); err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
+	a.put.names = nil // from here on it may have become something
 	if err := a.tx.Commit(); err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}

@@ -169,6 +169,7 @@ type parted struct {
 	body
 	parts    []byte
 	payloads [][]byte
+	own      bool // a part was encrypted just now: nobody else makes a body of this name
 }
 
 // putApart stores the transcripts among some records that become a block, and
@@ -207,6 +208,8 @@ func (a *adder) putApart(c *chainState, rs []events.Record) ([]body, error) {
 		}
 		p.parts = append(p.parts, w.part...)
 	}
+	within, cancel := context.WithTimeout(a.putting, putTime)
+	defer cancel()
 	var g errgroup.Group
 	g.SetLimit(8)
 	for _, p := range order {
@@ -215,7 +218,11 @@ func (a *adder) putApart(c *chainState, rs []events.Record) ([]body, error) {
 				return err
 			}
 			p.size, p.sum = uint64(len(p.parts)), sha256.Sum256(p.parts)
-			return t.Store.Put(a.ctx, p.name(c.Host, c.Chain, rs[0].Seq), p.parts)
+			name := p.name(c.Host, c.Chain, rs[0].Seq)
+			if p.own {
+				a.put.add(name)
+			}
+			return t.Store.Put(within, name, p.parts)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -234,7 +241,7 @@ func (p *parted) close(t *Transcripts) error {
 		return nil
 	}
 	part, err := t.part(p.payloads...)
-	p.parts, p.payloads = append(p.parts, part...), nil
+	p.parts, p.payloads, p.own = append(p.parts, part...), nil, p.own || len(t.Recipients) > 0
 	return err
 }
 
