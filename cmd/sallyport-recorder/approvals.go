@@ -98,6 +98,11 @@ func approvalsCheck() *cobra.Command {
 			if _, err := certificate(s.TLS); err != nil {
 				return usageError{err}
 			}
+			if key := s.PublicKey(); key != "" {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "signs by %s: have it in approvals.recorder_keys of the hosts\n", key); err != nil {
+					return err
+				}
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d hosts, nothing wrong\n", len(s.Hosts))
 			return err
 		},

@@ -2,6 +2,7 @@ package page
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -30,8 +31,13 @@ type Settings struct {
 	BaseURL string   `yaml:"base_url"` // as browsers reach the page
 	TLS     *TLS     `yaml:"tls"`
 	Issuers []Issuer `yaml:"issuers"`
+	SAML    []SAML   `yaml:"saml"`
+	// SigningKey is a file with the key that decisions by SAML are signed with: PEM,
+	// PKCS#8, Ed25519.
+	SigningKey string `yaml:"signing_key"`
 
 	base *url.URL
+	key  ed25519.PrivateKey
 }
 
 // TLS is what the page proves itself with.
@@ -175,9 +181,10 @@ func (c *check) settings(s *Settings) {
 		c.file(&t.Key, "tls", "key")
 	}
 	c.base(s)
-	if len(s.Issuers) == 0 {
-		c.bad("issuers: name at least one, that the hosts have too (approvals.issuers)", "issuers")
+	if len(s.Issuers) == 0 && len(s.SAML) == 0 {
+		c.bad("issuers: name at least one, that the hosts have too (approvals.issuers), or saml", "issuers")
 	}
+	c.saml(s)
 	seen := map[string]bool{}
 	for i := range s.Issuers {
 		c.issuer(&s.Issuers[i], i, seen)

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request) {
 		p.render(w, r, "request.html", view{Title: "Request " + e.ID, Status: http.StatusUnprocessableEntity, Body: q})
 		return
 	}
-	if !slices.ContainsFunc(a.Issuers, func(i desk.Issuer) bool { return i.URL == s.issuer.URL && i.Client == s.issuer.Client }) {
+	if s.saml == "" && !slices.ContainsFunc(a.Issuers, func(i desk.Issuer) bool { return i.URL == s.issuer.URL && i.Client == s.issuer.Client }) {
 		p.fail(w, r, http.StatusConflict, fmt.Errorf("host %s does not believe issuer %s with client %q: have it in approvals.issuers there", host, s.issuer.URL, s.issuer.Client))
 		return
 	}
@@ -62,17 +63,31 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := &pending{State: rand.Text(), Host: host, ID: e.ID, Verb: verb, Why: why, Nonce: nonce, Ends: p.now().Add(loginTime)}
-	c, err := p.beginCode(r.Context(), s.issuer, p.request(s.issuer, d.State, nonce, true))
+	uri, err := p.sign(r.Context(), s, d)
 	if err != nil {
 		p.fail(w, r, http.StatusBadGateway, err)
 		return
 	}
-	d.PKCE, d.TokenURL = c.PKCE, c.TokenURL
 	s.keep(d)
 	p.render(w, r, "sign.html", view{Title: "Sign it", Body: map[string]any{
-		"Path": q.Path, "ID": e.ID, "Host": host, "Verb": verb, "Why": why, "Issuer": s.issuer.Name, "URI": c.URI,
+		"Path": q.Path, "ID": e.ID, "Host": host, "Verb": verb, "Why": why, "Issuer": s.issuer.Name, "URI": uri,
 	}})
 }
+
+// sign begins the log-in that signs a decision, and returns where that is.
+func (p *Page) sign(ctx context.Context, s *session, d *pending) (uri string, err error) {
+	if s.saml != "" {
+		return p.signSAML(ctx, s, d)
+	}
+	c, err := p.beginCode(ctx, s.issuer, p.request(s.issuer, d.State, d.Nonce, true))
+	if err != nil {
+		return "", err
+	}
+	d.PKCE, d.TokenURL = c.PKCE, c.TokenURL
+	return c.URI, nil
+}
+
+var errOther = errors.New("somebody else has signed it than has decided: log out, and decide as who you are")
 
 // signed brings a decision to its host, once it is signed.
 func (p *Page) signed(w http.ResponseWriter, r *http.Request, s *session, d *pending) {
@@ -82,10 +97,15 @@ func (p *Page) signed(w http.ResponseWriter, r *http.Request, s *session, d *pen
 		return
 	}
 	if proof.Subject != s.proof.Subject {
-		p.fail(w, r, http.StatusForbidden, errors.New("somebody else has signed it than has decided: log out, and decide as who you are"))
+		p.fail(w, r, http.StatusForbidden, errOther)
 		return
 	}
-	a, err := p.hosts.Ask(r.Context(), d.Host, &desk.Ask{Do: d.Verb, ID: d.ID, Why: d.Why, Token: proof.Token})
+	p.carry(w, r, d, &desk.Ask{Do: d.Verb, ID: d.ID, Why: d.Why, Token: proof.Token}, proof.Issuer, proof.Subject)
+}
+
+// carry brings a decision with its proof to its host.
+func (p *Page) carry(w http.ResponseWriter, r *http.Request, d *pending, q *desk.Ask, issuer, subject string) {
+	a, err := p.hosts.Ask(r.Context(), d.Host, q)
 	if errors.Is(err, desk.ErrAway) {
 		p.fail(w, r, http.StatusBadGateway, fmt.Errorf("%w. It is not known whether the decision has come there: open the request again, and decide again if it still waits", err))
 		return
@@ -95,7 +115,7 @@ func (p *Page) signed(w http.ResponseWriter, r *http.Request, s *session, d *pen
 		p.fail(w, r, status, err)
 		return
 	}
-	p.log.Info("a decision was brought", "host", d.Host, "request", d.ID, "verb", d.Verb, "issuer", proof.Issuer, "subject", proof.Subject, "state", a.Entries[0].State)
+	p.log.Info("a decision was brought", "host", d.Host, "request", d.ID, "verb", d.Verb, "issuer", issuer, "subject", subject, "state", a.Entries[0].State)
 	p.render(w, r, "done.html", view{Title: "Decided", Body: map[string]any{
 		"Path": "/approvals/" + d.Host + "/" + d.ID, "ID": d.ID, "Host": d.Host, "Verb": d.Verb, "State": a.Entries[0].State,
 	}})

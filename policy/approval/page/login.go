@@ -37,6 +37,9 @@ func (p *Page) chooseLogin(w http.ResponseWriter, r *http.Request) {
 	for i := range p.set.Issuers {
 		all = append(all, choice{p.set.Issuers[i].Name, p.at(fmt.Sprintf("/login/%d?to=%s", i, url.QueryEscape(inside(r.URL.Query().Get("to")))))})
 	}
+	for i := range p.set.SAML {
+		all = append(all, choice{p.set.SAML[i].Name, p.at(fmt.Sprintf("/login/saml/%d?to=%s", i, url.QueryEscape(inside(r.URL.Query().Get("to")))))})
+	}
 	p.render(w, r, "login.html", view{Title: "Log in", Body: all})
 }
 
@@ -112,7 +115,7 @@ func (p *Page) back(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := p.sessions.of(r)
-	if s == nil {
+	if s == nil || s.saml != "" {
 		p.fail(w, r, http.StatusForbidden, errState)
 		return
 	}
@@ -150,7 +153,7 @@ func (p *Page) token(ctx context.Context, is *Issuer, q oidc.CodeRequest, pkce, 
 }
 
 func (p *Page) loggedIn(w http.ResponseWriter, r *http.Request, l *login) {
-	if l.Issuer >= len(p.set.Issuers) {
+	if l.SAML != "" || l.Issuer >= len(p.set.Issuers) {
 		p.fail(w, r, http.StatusForbidden, errState)
 		return
 	}

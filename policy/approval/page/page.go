@@ -15,6 +15,7 @@ import (
 
 	"sallyport.dev/sallyport/intercept/identity"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
+	"sallyport.dev/sallyport/intercept/identity/saml"
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
@@ -29,6 +30,8 @@ type Page struct {
 	hosts    Hosts
 	log      *slog.Logger
 	verifier identity.Verifier
+	people   *saml.Verifier // nil: nobody logs in by SAML
+	brought  brought
 	sessions *sessions
 	found    map[string]*found
 	handler  http.Handler
@@ -56,6 +59,9 @@ func New(s *Settings, hosts Hosts, log *slog.Logger) (*Page, error) {
 	if p.verifier, err = oidc.New(all, p.now); err != nil {
 		return nil, err
 	}
+	if p.people, err = s.people(p.now); err != nil {
+		return nil, fmt.Errorf("saml: %w", err)
+	}
 	root := s.base.Path + "/"
 	if p.sessions, err = newSessions(p.now, root, s.base.Scheme == "https"); err != nil {
 		return nil, err
@@ -68,6 +74,11 @@ func New(s *Settings, hosts Hosts, log *slog.Logger) (*Page, error) {
 	mux.HandleFunc("GET /login", p.chooseLogin)
 	mux.HandleFunc("GET /login/{issuer}", p.beginLogin)
 	mux.HandleFunc("GET /callback", p.back)
+	if p.people != nil {
+		mux.HandleFunc("GET /login/saml/{provider}", p.beginSAML)
+		mux.HandleFunc("POST /acs", p.bring)
+		mux.HandleFunc("GET /acs", p.backSAML)
+	}
 	mux.HandleFunc("POST /logout", p.logout)
 	mux.HandleFunc("GET /approvals", p.list)
 	mux.HandleFunc("GET /approvals/{host}/{id}", p.show)
@@ -76,6 +87,9 @@ func New(s *Settings, hosts Hosts, log *slog.Logger) (*Page, error) {
 	if err := forms.AddTrustedOrigin(s.base.Scheme + "://" + s.base.Host); err != nil {
 		return nil, err
 	}
+	// Providers post from their own site. What comes so has no cookie, and counts only
+	// in the browser that began it.
+	forms.AddInsecureBypassPattern("POST /acs")
 	forms.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, http.StatusForbidden, errors.New("this form is of another site"))
 	}))
@@ -95,7 +109,11 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.set.base.Scheme == "https" {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	most := int64(maxForm)
+	if r.URL.Path == p.at("/acs") {
+		most = maxResponse
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, most)
 	p.handler.ServeHTTP(w, r)
 }
 

@@ -32,6 +32,7 @@ type site struct {
 	*approvaltest.Host
 	t    *testing.T
 	base string
+	more string // of the page's configuration
 	now  atomic.Pointer[page.Page]
 }
 
@@ -49,7 +50,7 @@ func newSite(t *testing.T) *site {
 func (s *site) restart() {
 	s.t.Helper()
 	file := filepath.Join(s.t.TempDir(), "approvals.yaml")
-	text := fmt.Sprintf("nats: %s\nnkey: %s\nhosts: [h1]\nlisten: 127.0.0.1:0\nbase_url: %s\nissuers:\n- {url: %q, client: %s, scopes: [profile], name: the clinic}\n",
+	text := s.more + fmt.Sprintf("nats: %s\nnkey: %s\nhosts: [h1]\nlisten: 127.0.0.1:0\nbase_url: %s\nissuers:\n- {url: %q, client: %s, scopes: [profile], name: the clinic}\n",
 		s.NATS.URL(), s.NATS.SeedFile(jetstream.RoleApprovals), s.base, s.People.Issuer, approvaltest.Client)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)

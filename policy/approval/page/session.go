@@ -25,6 +25,7 @@ const (
 type session struct {
 	id, csrf string
 	issuer   *Issuer
+	saml     string         // the provider's name, of who has logged in by SAML
 	proof    approval.Proof // of the log-in: what it may see is told by it; it decides nothing
 	ends     time.Time
 
@@ -37,6 +38,7 @@ type pending struct {
 	State, PKCE, TokenURL string
 	Host, ID, Verb, Why   string
 	Nonce                 string
+	Salt                  []byte // of who signs by SAML
 	Ends                  time.Time
 }
 
@@ -45,6 +47,7 @@ type pending struct {
 type login struct {
 	State, Nonce, PKCE, TokenURL string
 	Issuer                       int
+	SAML                         string // the provider's name instead; Nonce is the request's ID
 	To                           string
 	Ends                         time.Time
 }
@@ -121,7 +124,7 @@ func (s *sessions) of(r *http.Request) *session {
 // begin begins one in a browser, of which none before goes on.
 func (s *sessions) begin(w http.ResponseWriter, r *http.Request, is *Issuer, p *approval.Proof) bool {
 	s.end(w, r)
-	one := &session{id: rand.Text(), csrf: rand.Text(), issuer: is, proof: *p, ends: s.now().Add(sessionTime)}
+	one := &session{id: rand.Text(), csrf: rand.Text(), issuer: is, saml: p.SAML, proof: *p, ends: s.now().Add(sessionTime)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.all) >= maxSessions {
