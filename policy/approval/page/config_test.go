@@ -1,6 +1,9 @@
 package page_test
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +50,12 @@ func TestWrongSettings(t *testing.T) {
 		{"client: sallyport-approvals", "client: a\n    secret_file: /nowhere/at/all", ":7:", "secret_file"},
 		{"listen:", "listens:", ":2:", "listens"},
 		{"listen:", "tls: {cert: x}\nlisten:", ":2:", "cert and key"},
+		{"issuers:", "signing_key: /nowhere/at/all\nissuers:", ":4:", "signing_key"},
+		{"issuers:", "saml: [{name: a, entity_id: b, audience: c, metadata: approvals.yaml}]\nissuers:", ":1:", "signing_key: required with saml"},
+		{"issuers:", "signing_key: approvals.yaml\nsaml: [{name: a, entity_id: b, audience: c, metadata: approvals.yaml}]\nissuers:", ":4:", "Ed25519 key in PEM form"},
+		{"issuers:", "saml: [{name: a, entity_id: b, metadata: approvals.yaml}]\nissuers:", ":4:", "audience"},
+		{"issuers:", "saml: [{name: a, entity_id: b, audience: c, metadata: /nowhere/at/all}]\nissuers:", ":4:", "metadata"},
+		{"issuers:", "saml: [{name: a, entity_id: b, audience: c, metadata: approvals.yaml, skew: 2m}]\nissuers:", ":4:", "skew"},
 		{fine, "", ":1:", "empty"},
 		{fine, fine + "---\nx: 1\n", "", "more than one"},
 	} {
@@ -64,19 +73,28 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"approvals.nk", "page.pem", "page.key", "client.secret"} {
+	for _, name := range []string{"approvals.nk", "page.pem", "page.key", "client.secret", "idp.xml"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "signing.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "approvals.yaml")
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := page.Load(file); err != nil {
+	if s, err := page.Load(file); err != nil {
 		t.Error(err)
+	} else if got := s.PublicKey(); got != "ed25519:O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=" { // of the seed of zeros
+		t.Error(got)
 	}
-	for _, field := range []string{"nats", "nkey", "hosts", "listen", "base_url", "tls", "cert", "key", "issuers", "url", "client", "secret_file", "name", "algorithms", "skew", "scopes"} {
+	for _, field := range []string{"nats", "nkey", "hosts", "listen", "base_url", "tls", "cert", "key", "issuers", "url", "client", "secret_file", "name", "algorithms", "skew", "scopes", "saml", "entity_id", "audience", "metadata", "subject", "attributes", "signing_key"} {
 		if !strings.Contains(string(text), field+":") {
 			t.Errorf("it does not show %s", field)
 		}

@@ -203,7 +203,7 @@ func TestForgedBySAML(t *testing.T) {
 	}
 	// Who logs in by SAML does not sign by an ID token, nor the other way round.
 	s.begin(alice, path, "approve")
-	alice.get("/callback?state=" + url.QueryEscape(signs.RelayState) + "&code=x").want(t, http.StatusForbidden, "begin again")
+	alice.get("/callback?state="+url.QueryEscape(signs.RelayState)+"&code=x").want(t, http.StatusForbidden, "begin again")
 	uri = s.begin(alice, path, "deny")
 	alice.get(s.post(s.atIdP(uri, "alice")).to).want(t, http.StatusOK, "denied")
 }
