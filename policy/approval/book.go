@@ -454,8 +454,9 @@ func (b *Book) stateOf(e *entry, now time.Time) policy.ApprovalState {
 	return e.state
 }
 
-// List returns the requests that wait or may be used, oldest first, without what
-// is to run; all: those too that have ended and are still known.
+// List returns the requests that wait or may be used, oldest first; all: those too that
+// have ended and are still known. What is to run is not in it, nor what else Show alone
+// tells: there may be many.
 func (b *Book) List(all bool) []Entry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -477,8 +478,10 @@ func (b *Book) List(all bool) []Entry {
 		v := &out[i]
 		*v = e.view()
 		v.State = b.stateOf(e, now).String()
-		v.What.Text, v.What.Parameters, v.What.Names, v.What.Settings = "", nil, nil, nil
-		v.Says.Comments = nil
+		v.What = What{Commands: v.What.Commands, Writes: v.What.Writes}
+		v.Who.Known, v.Who.Proofs = nil, nil
+		v.Says, v.Free, v.Estimate = Says{}, nil, nil
+		v.Key, v.Policy, v.Reason = "", "", ""
 	}
 	return out
 }

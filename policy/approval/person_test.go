@@ -117,7 +117,11 @@ func TestListHoldsNoData(t *testing.T) {
 	w := newWorld(t)
 	w.consume(asked(rule()))
 	l := w.List(true)
-	if len(l) != 1 || l[0].What.Text != "" || l[0].What.Parameters != nil {
+	if len(l) != 1 || l[0].What.Text != "" || l[0].What.Parameters != nil || l[0].Who.Known != nil || l[0].Who.Proofs != nil || l[0].Says.Justification != "" {
+		t.Errorf("%+v", l)
+	}
+	// What it is chosen by is there.
+	if len(l) == 1 && (l[0].Rule == "" || l[0].Who.Workload == "" || len(l[0].By) == 0 || len(l[0].What.Commands) == 0) {
 		t.Errorf("%+v", l)
 	}
 }

@@ -208,8 +208,8 @@ func underOf(p *portal, kind policy.RequestKind) *policy.Cover {
 var noCover policy.Cover
 
 const (
-	goneEvery  = 200 * time.Millisecond // a look whether the client is there
-	aliveEvery = 15 * time.Second       // a word to it that it still waits
+	goneEvery         = 200 * time.Millisecond // a look whether the client is there
+	defaultAliveEvery = 15 * time.Second       // see Options.AliveEvery
 )
 
 // onHold implements policy.Request.OnHold.
@@ -233,20 +233,22 @@ func (c *conn) onHold(ctx context.Context, h policy.Held) (context.Context, func
 	wg.Go(func() {
 		look := time.NewTicker(goneEvery)
 		defer look.Stop()
-		for n := 1; ; n++ {
+		alive := time.NewTicker(c.p.aliveEvery())
+		defer alive.Stop()
+		for {
 			select {
 			case <-stop:
 				return
 			case <-wait.Done():
 				return
+			case <-alive.C:
+				_ = c.s.Tell(heldNotice(&h, "still waits for an approval")) // whoever has gone is seen below
+				continue
 			case <-look.C:
 			}
 			if c.s.Left() || c.answersNoMore() {
 				cancel(policy.ErrHungUp)
 				return
-			}
-			if n%int(aliveEvery/goneEvery) == 0 {
-				_ = c.s.Tell(heldNotice(&h, "still waits for an approval")) // whoever has gone is seen above
 			}
 		}
 	})

@@ -139,18 +139,26 @@ func startOn(t testing.TB, pol string, j events.Journal) *proxy {
 // open starts a proxy under a policy, with what o says besides.
 func open(t testing.TB, pol string, o protocoltest.Options) *proxy {
 	t.Helper()
+	return openWith(t, pol, o, func(*postgres.Options) {})
+}
+
+// openWith is open with other options of the protocol.
+func openWith(t testing.TB, pol string, o protocoltest.Options, change func(*postgres.Options)) *proxy {
+	t.Helper()
 	cat, err := catalog.Open(t.Context(), catalog.Options{Dial: dialServer, User: "sallyport_catalog", Database: "postgres"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cat.Close() }) // after the sessions
 	an := rewrite.New(rewrite.Options{Parser: pool, Catalog: cat})
-	o.Protocol = postgres.New(postgres.Options{
+	p := postgres.Options{
 		Analyzer: func(context.Context, string, string) (query.Analyzer, func(), error) { return an, func() {}, nil },
 		Digest:   digest,
 		Keys:     func() *mask.Keys { return maskingKeys },
 		Subjects: func() *events.SubjectKey { return subjectKey },
-	})
+	}
+	change(&p)
+	o.Protocol = postgres.New(p)
 	o.Engine, o.Server = engine(t, pol), server.Addr
 	return &proxy{Passage: protocoltest.Open(t, o), t: t}
 }

@@ -29,6 +29,17 @@ type Options struct {
 	// Subjects returns what subjects are named by at this moment; nil, or what it
 	// returns is nil: none are.
 	Subjects func() *events.SubjectKey
+	// AliveEvery is how often a client that is held for an approval has a word that it
+	// still waits; 0 is 15 s.
+	AliveEvery time.Duration
+}
+
+// aliveEvery is Options.AliveEvery or its default.
+func (p *Protocol) aliveEvery() time.Duration {
+	if p.o.AliveEvery <= 0 {
+		return defaultAliveEvery
+	}
+	return p.o.AliveEvery
 }
 
 // keys returns what keyed masks are made with, nil for nothing.
