@@ -218,6 +218,21 @@ func TestVerifyAgainstTheHostsKeys(t *testing.T) {
 	tail := func(rs []events.Record) []events.Record {
 		return slices.DeleteFunc(rs, func(r events.Record) bool { return r.Kind == events.Checkpoint && r.Seq > 6 })
 	}
+	// replayed has the first signature once more, at the end of what is made anew.
+	replayed := func(rs []events.Record) []events.Record {
+		first := rs[1]
+		return append(append(slices.Clone(rs[:2]), unsigned(rs)[1:]...), first)
+	}
+	// far has a true signature of what was, further behind it than is looked back. The
+	// host's clock goes back at the end.
+	far := func(rs []events.Record) []events.Record {
+		last, old := rs[39], rs[0]
+		rs = unsigned(rs)
+		for n := len(rs); len(rs) < 1<<16+60; {
+			rs = append(rs, rs[n-1])
+		}
+		return append(rs, last, old)
+	}
 	// signed is an insider who signs anew with a key of his own.
 	signed := func(rs []events.Record) []events.Record {
 		c := chaintest.New("c1")
@@ -240,6 +255,8 @@ func TestVerifyAgainstTheHostsKeys(t *testing.T) {
 		"changed":                    {keys, change, "7 changed"},
 		"changed, without keys":      {nil, change, "7 changed"},
 		"signatures taken out":       {keys, unsigned, "1 unsigned"},
+		"an old one at the end":      {keys, replayed, "2 unsigned"},
+		"a true one from far away":   {keys, far, "1 unsigned"},
 		"signed with another key":    {keys, signed, "2 forged"},
 		"keys of another host only":  {events.HostKeys{"h2": keys["h1"]}, nil, "1 unsigned"},
 		"another key of the host's":  {events.HostKeys{"h1": keys["h1"][:1]}, nil, "2 forged"},

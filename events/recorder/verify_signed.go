@@ -14,39 +14,69 @@ type signatures struct {
 	given bool
 	keys  []ed25519.PublicKey
 
-	seq    uint64 // the newest record that is signed
-	recent [][32]byte
-	tail   time.Time      // of the first record behind that
-	last   *events.Record // of the chain
+	seq    uint64       // the newest record that is signed
+	recent []recentLink // a ring: record n at (n-1) % recentRecords
+	tail   time.Time    // of the first record behind the newest that is signed; zero: there is none
+	newest time.Time    // of those behind it
+	last   uint64       // the newest record
 }
 
-// recentRecords are those among which a signed one is looked for.
+// recentLink is what is kept of a record for a signature of it.
+type recentLink struct {
+	hash [32]byte
+	time time.Time // zero where no keys were given
+}
+
+// recentRecords are those among which a signed one is looked for: a note of one that
+// is further back covers nothing.
 const recentRecords = 1 << 16
 
 func newSignatures(keys events.HostKeys, host string) signatures {
-	return signatures{given: keys != nil, keys: keys[host], recent: make([][32]byte, recentRecords)}
+	return signatures{given: keys != nil, keys: keys[host]}
 }
+
+// at is what is kept of a record among the recent.
+func (s *signatures) at(seq uint64) *recentLink { return &s.recent[(seq-1)%recentRecords] }
 
 // record holds a record, that is sound in its place, against what is signed.
 func (s *signatures) record(w *walker, r *events.Record) {
-	s.recent[r.Seq%recentRecords] = r.Hash
-	s.last = r
+	link := recentLink{hash: r.Hash, time: s.newest}
+	if s.given {
+		if f, err := w.look.facts(r); err == nil {
+			link.time = f.Time
+		}
+	}
+	if s.last = r.Seq; len(s.recent) < recentRecords {
+		s.recent = append(s.recent, link)
+	} else {
+		*s.at(r.Seq) = link
+	}
 	if s.given && len(s.keys) == 0 {
 		w.bad(r.Seq, "unsigned", "none of the keys that were given is of this host")
 		return
 	}
 	if r.Kind == events.Checkpoint && s.checkpoint(w, r) {
-		s.tail = time.Time{}
+		s.tail, s.newest = time.Time{}, time.Time{}
+		for seq := s.seq + 1; seq < r.Seq; seq++ { // what came while it was signed
+			s.behind(s.at(seq).time)
+		}
 		return
 	}
+	s.behind(link.time)
+}
+
+// behind notes the time of a record that is not signed yet.
+func (s *signatures) behind(t time.Time) {
 	if s.tail.IsZero() {
-		if f, err := w.look.facts(r); err == nil {
-			s.tail = f.Time
-		}
+		s.tail = t
+	}
+	if t.After(s.newest) {
+		s.newest = t
 	}
 }
 
-// checkpoint reports whether a signature is right; where it is wrong it names it.
+// checkpoint reports whether a signature covers records that none did before; where it
+// is wrong it names it.
 func (s *signatures) checkpoint(w *walker, r *events.Record) bool {
 	f, err := decode(r)
 	if err != nil {
@@ -71,11 +101,16 @@ func (s *signatures) checkpoint(w *walker, r *events.Record) bool {
 		w.bad(r.Seq, "forged", "the host's key did not sign it")
 		return false
 	}
-	if r.Seq-h.Seq < recentRecords && h.Seq > 0 && s.recent[h.Seq%recentRecords] != h.Hash {
+	switch {
+	case h.Seq == 0 || r.Seq-h.Seq >= recentRecords:
+		return false // what it signs is nothing, or can't be held against it
+	case s.at(h.Seq).hash != h.Hash:
 		w.bad(h.Seq, "changed", "the host signed another record in its place")
 		return false
+	case h.Seq <= s.seq:
+		return false // an old one, that was put in again
 	}
-	s.seq = max(s.seq, h.Seq)
+	s.seq = h.Seq
 	for _, k := range s.keys {
 		if h.SignedBy(k) {
 			w.rep.Signer = events.HostKeyLine(w.host, k)
@@ -87,10 +122,7 @@ func (s *signatures) checkpoint(w *walker, r *events.Record) bool {
 // end looks at what came behind the last signature.
 func (s *signatures) end(w *walker) {
 	w.rep.Signed = s.seq
-	if !s.given || s.last == nil || s.tail.IsZero() {
-		return
-	}
-	if f, err := w.look.facts(s.last); err == nil && f.Time.Sub(s.tail) > unsignedTime {
-		w.bad(s.seq+1, "unsigned", "the host signed none of the records from this one to %d, over %s", s.last.Seq, f.Time.Sub(s.tail).Round(time.Second))
+	if over := s.newest.Sub(s.tail); s.given && !s.tail.IsZero() && over > unsignedTime {
+		w.bad(s.seq+1, "unsigned", "the host signed none of the records from this one to %d, over %s", s.last, over.Round(time.Second))
 	}
 }

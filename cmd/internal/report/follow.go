@@ -24,11 +24,12 @@ type follower struct {
 
 	log    []proved // the chain's entries, in the order of their records
 	cur    *block
-	recent [][32]byte // hashes of records, for what the host signed of them
+	recent [][32]byte // hashes of records, for what the host signed of them: a ring, of record n at (n-1) % recentRecords
 	signed uint64     // the newest record that it did
 }
 
-// recentRecords are those among which a signed one is looked for.
+// recentRecords are those among which a signed one is looked for: a note of one that is
+// further back covers nothing.
 const recentRecords = 1 << 16
 
 // checkpoint holds the log's checkpoint against what the report says of it, and the keys
@@ -194,10 +195,11 @@ func (f *follower) signature(r *events.Record, there bool) error {
 	if f.hosts == nil {
 		return nil
 	}
-	if f.recent == nil {
-		f.recent = make([][32]byte, recentRecords)
+	if len(f.recent) < recentRecords {
+		f.recent = append(f.recent, r.Hash)
+	} else {
+		f.recent[(r.Seq-1)%recentRecords] = r.Hash
 	}
-	f.recent[r.Seq%recentRecords] = r.Hash
 	if r.Kind != events.Checkpoint || !there {
 		return nil
 	}
@@ -211,7 +213,10 @@ func (f *follower) signature(r *events.Record, there bool) error {
 	}
 	for _, k := range f.hosts[f.ch.Host] {
 		if h.SignedBy(k) && h.Host == f.ch.Host && h.Chain == f.ch.Chain && h.Seq < r.Seq {
-			if r.Seq-h.Seq < recentRecords && h.Seq > 0 && f.recent[h.Seq%recentRecords] != h.Hash {
+			if h.Seq == 0 || r.Seq-h.Seq >= recentRecords {
+				return nil // what it signs is nothing, or can't be held against it
+			}
+			if f.recent[(h.Seq-1)%recentRecords] != h.Hash {
 				return errors.New("record " + strconv.FormatUint(h.Seq, 10) + " is not the one that the host signed")
 			}
 			f.signed = max(f.signed, h.Seq)
