@@ -13,11 +13,11 @@ import (
 	"sallyport.dev/sallyport/events"
 )
 
-// Limits of what is kept of the records of one host that were refused, each
-// day: what comes after them is counted as one alarm, limit, and is not there.
+// Limits of the alarms that one host can raise, each day: what comes after them is
+// one alarm, limit, and is not there.
 const (
-	refusedADay      = 10_000
-	refusedBytesADay = 64 << 20 // of their contents
+	alarmsADay       = 10_000
+	refusedBytesADay = 64 << 20 // of the contents of records that were refused
 )
 
 // AlarmHead is the newest alarm, and a hash over it and all before it.
@@ -47,8 +47,7 @@ func (a *adder) refuse(host string, r *events.Record, what, detail string) error
 		return err
 	}
 	if full {
-		limit := events.Record{Seq: uint64(a.day().Unix())}
-		return a.note(host, &limit, nil, "limit", fmt.Sprintf("%d of its records were refused on %s: what more there are is not kept", refusedADay, a.day().Format(time.DateOnly)))
+		return a.limit(host)
 	}
 	payload := r.Payload
 	if !keep {
@@ -62,7 +61,20 @@ func (a *adder) refuse(host string, r *events.Record, what, detail string) error
 
 // alarm notes an alarm of a record that is stored, or that is missing.
 func (a *adder) alarm(host string, r *events.Record, what, detail string) error {
+	full, _, err := a.room(host, 0)
+	if err != nil {
+		return err
+	}
+	if full {
+		return a.limit(host)
+	}
 	return a.note(host, r, nil, what, detail)
+}
+
+// limit notes that a host had its alarms of the day.
+func (a *adder) limit(host string) error {
+	r := events.Record{Seq: uint64(a.day().Unix())}
+	return a.note(host, &r, nil, "limit", fmt.Sprintf("it raised %d alarms on %s: what more there are is not kept", alarmsADay, a.day().Format(time.DateOnly)))
 }
 
 func (a *adder) day() time.Time { return a.now.UTC().Truncate(24 * time.Hour) }
@@ -76,13 +88,13 @@ func (a *adder) room(host string, size int) (full, keep bool, err error) {
 	had := a.refused[host]
 	if had == nil {
 		had = new(refused)
-		if err := a.one(`SELECT count(*), coalesce(sum(length(payload)), 0) FROM alarms WHERE host = ? AND time >= ? AND what IN ('changed', 'forked', 'unlinked', 'unreadable', 'damaged', 'forged')`,
+		if err := a.one(`SELECT count(*), coalesce(sum(length(payload)), 0) FROM alarms WHERE host = ? AND time >= ? AND NOT `+isAct,
 			[]any{host, a.day().UnixNano()}, &had.n, &had.bytes); err != nil {
 			return false, false, err
 		}
 		a.refused[host] = had
 	}
-	return had.n >= refusedADay, had.bytes+int64(size) <= refusedBytesADay, nil
+	return had.n >= alarmsADay, had.bytes+int64(size) <= refusedBytesADay, nil
 }
 
 // note stores an alarm behind the last one, once.

@@ -30,7 +30,7 @@ func (s *DB) Silent(ctx context.Context, newest Head, since time.Time) ([]Alarm,
 	}
 	defer a.end()
 	r := events.Record{Chain: newest.Chain, Seq: newest.Seq, Hash: newest.Hash}
-	if err := a.alarm(newest.Host, &r, "silent", fmt.Sprintf("nothing has come from this host behind it for %s", now.Sub(since).Round(time.Second))); err != nil {
+	if err := a.note(newest.Host, &r, nil, "silent", fmt.Sprintf("nothing has come from this host behind it for %s", now.Sub(since).Round(time.Second))); err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
 	_, err = a.commit()

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/recorder/transcripts"
 )
 
 // TranscriptReport is what Verify found of the transcripts that are kept apart.
@@ -52,7 +53,7 @@ func (w *walker) bodies(b *storedBlock) error {
 			}
 		case errors.Is(err, errMissing):
 			w.bad(first, "removed", "the transcript of session %s from here on: its body is missing, and no rule deleted it", x.session)
-		case errors.Is(err, errBody):
+		case errors.Is(err, errBody), errors.Is(err, transcripts.ErrOdd):
 			w.bad(first, "changed", "the transcript of session %s from here on: %v", x.session, err)
 		default:
 			return err // it could not be asked

@@ -204,6 +204,8 @@ func (e *Entry) differs(x *leaf, at uint64) *Fault {
 		return &Fault{e.Host, e.Chain, e.First + uint64(x.N), "removed", "the log has it"}
 	case x.N > e.N:
 		return &Fault{e.Host, e.Chain, e.First + uint64(e.N), "inserted", "the log does not have it"}
+	case !stdbytes.Equal(e.Bodies, x.Bodies):
+		return &Fault{e.Host, e.Chain, e.First, "changed", fmt.Sprintf("what is said of the transcripts that it and the %d behind it keep apart: sizes, sums, or when they were stored", e.N-1)}
 	case !stdbytes.Equal(e.Root, x.Root):
 		return &Fault{e.Host, e.Chain, e.First, "changed", fmt.Sprintf("it or one of the %d behind it is said to be of another kind, protocol, session or length", e.N-1)}
 	}

@@ -95,16 +95,16 @@ func (f *Files) Get(_ context.Context, name string) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: %s", ErrNone, f.path(name))
 	case err != nil:
-		return nil, fmt.Errorf("transcripts: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrOdd, err)
 	case !st.Mode().IsRegular() || st.Size() > MaxBody:
-		return nil, fmt.Errorf("transcripts: %s is no body: it is not a file, or too large", f.path(name))
+		return nil, fmt.Errorf("%w: %s is not a file, or too large", ErrOdd, f.path(name))
 	}
 	b, err := os.ReadFile(f.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrNone, f.path(name))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("transcripts: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrOdd, err)
 	}
 	return b, nil
 }

@@ -59,7 +59,7 @@ func (o *Objects) Get(ctx context.Context, name string) ([]byte, error) {
 	}
 	info, err := o.in.GetInfo(ctx, name)
 	if err == nil && info.Size > MaxBody {
-		return nil, fmt.Errorf("transcripts: %s is too large for a body", name)
+		return nil, fmt.Errorf("%w: %s is too large", ErrOdd, name)
 	}
 	var b []byte
 	if err == nil {

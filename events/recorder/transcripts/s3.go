@@ -157,7 +157,7 @@ func (b *Bucket) Get(ctx context.Context, name string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("transcripts: s3: %w", err)
 	case len(body) > MaxBody:
-		return nil, fmt.Errorf("transcripts: s3: %s is too large for a body", name)
+		return nil, fmt.Errorf("%w: s3: %s is too large", ErrOdd, name)
 	}
 	return body, nil
 }

@@ -14,6 +14,10 @@ import (
 // ErrNone says that no body has this name.
 var ErrNone = errors.New("transcripts: there is no such body")
 
+// ErrOdd says that what goes by a body's name can be none, or can't be read, though
+// the store itself answers.
+var ErrOdd = errors.New("transcripts: it is no body")
+
 // Store keeps bodies. A name is 64 hexadecimal digits (small letters) and belongs
 // to one body for ever. Methods may be called from many goroutines and processes.
 type Store interface {
@@ -21,7 +25,7 @@ type Store interface {
 	// it again changes nothing, and heals one that was damaged.
 	Put(ctx context.Context, name string, body []byte) error
 	// Get returns a body as it is stored; errors.Is(err, ErrNone) where there is
-	// none. Whoever calls it checks what it got.
+	// none, ErrOdd where there is something else. Whoever calls it checks what it got.
 	Get(ctx context.Context, name string) ([]byte, error)
 	// Delete removes a body. That there is none is no error.
 	Delete(ctx context.Context, name string) error
