@@ -65,6 +65,7 @@ type entry struct {
 	left      int
 	ends      time.Time
 	seen      bool
+	viewers   viewers
 	decisions []Decision
 	end       string
 	size      int
@@ -475,47 +476,9 @@ func (b *Book) List(all bool) []Entry {
 	})
 	out := make([]Entry, len(found)) // they are large: moved once
 	for i, e := range found {
-		v := &out[i]
-		*v = e.view()
-		v.State = b.stateOf(e, now).String()
-		v.What = What{Commands: v.What.Commands, Writes: v.What.Writes}
-		v.Who.Known, v.Who.Proofs = nil, nil
-		v.Says, v.Free, v.Estimate = Says{}, nil, nil
-		v.Key, v.Policy, v.Reason = "", "", ""
+		out[i] = b.glance(e, now)
 	}
 	return out
-}
-
-// Show returns one request as an approver is to see it, and notes that somebody
-// has.
-func (b *Book) Show(id string) (Entry, error) { return b.ShowTo(id, nil) }
-
-// ShowTo is Show for somebody who has logged in: what they may not decide they are not
-// shown, and the record names them. Whoever is proved decides nothing by that.
-func (b *Book) ShowTo(id string, by *Proof) (Entry, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := b.byID[id]
-	if e == nil || by != nil && !may(e.By, by) {
-		return Entry{}, ErrUnknown
-	}
-	var who *Decision
-	if by != nil {
-		who = &Decision{Issuer: by.Issuer, Subject: by.Subject}
-	}
-	now := b.clock()
-	if !e.seen && e.state == policy.Awaited && e.live(now) {
-		if err := b.step(events.ApprovalRequest, "seen", e, now, e.left, who); err != nil {
-			return Entry{}, err
-		}
-		if err := b.write(&change{Do: doSee, IDs: []string{id}, At: now}); err != nil {
-			return Entry{}, err
-		}
-	}
-	v := e.view()
-	v.State = b.stateOf(e, now).String()
-	v.History = b.history.of(e)
-	return v, nil
 }
 
 // Note implements policy.Noter.

@@ -39,6 +39,10 @@ type Ask struct {
 	// Recorded is the weaker proof of a decision, instead of Token.
 	Recorded *Recorded `json:"recorded,omitempty"`
 
+	// Viewer is, with Show, whom a page has logged in: the record names them, by its word.
+	// A Token counts before it.
+	Viewer *approval.Viewer `json:"viewer,omitempty"`
+
 	Name  string            `json:"name,omitempty"`  // of GlassBegin
 	Glass *approval.Opening `json:"glass,omitempty"` // of GlassOpen
 }
@@ -101,18 +105,23 @@ func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 	}
 	switch q.Do {
 	case List:
-		a.Entries = d.Book.List(q.All || q.ID != "")
+		if q.ID == "" {
+			a.Entries = d.Book.List(q.All)
+		} else {
+			e, err := d.Book.Glance(q.ID)
+			if err != nil {
+				return nil, err
+			}
+			a.Entries = []approval.Entry{e}
+		}
 		if by != nil {
 			a.Entries = slices.DeleteFunc(a.Entries, func(e approval.Entry) bool { return !approval.May(e.By, by) })
-		}
-		if q.ID != "" {
-			a.Entries = slices.DeleteFunc(a.Entries, func(e approval.Entry) bool { return e.ID != q.ID })
 		}
 		if q.ID != "" && len(a.Entries) == 0 {
 			return nil, approval.ErrUnknown
 		}
 	case Show:
-		e, err := d.Book.ShowTo(q.ID, by)
+		e, err := d.show(q, by)
 		if err != nil {
 			return nil, err
 		}
@@ -134,4 +143,11 @@ func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 		}
 	}
 	return a, nil
+}
+
+func (d *Desk) show(q *Ask, by *approval.Proof) (approval.Entry, error) {
+	if by == nil && q.Viewer != nil {
+		return d.Book.ShowClaimed(q.ID, *q.Viewer)
+	}
+	return d.Book.ShowTo(q.ID, by)
 }

@@ -219,7 +219,7 @@ func TestDecide(t *testing.T) {
 		t.Fatal("what was approved does not run")
 	}
 	b.get(at(id)).want(t, http.StatusOK, "consumed", "kept no longer")
-	if got := s.Steps(); got != "requested seen approved consumed" {
+	if got := s.Steps(); got != "requested seen:dr-lee approved consumed" {
 		t.Error(got)
 	}
 	id = s.Ask(st)

@@ -75,7 +75,7 @@ func (p *Page) entry(ctx context.Context, s *session, host, id string) (*approva
 		return nil, nil, http.StatusNotFound, errNone
 	}
 	for _, do := range []string{desk.List, desk.Show} { // nobody has "seen" what they may not see
-		a, err := p.hosts.Ask(ctx, host, &desk.Ask{Do: do, ID: id})
+		a, err := p.hosts.Ask(ctx, host, &desk.Ask{Do: do, ID: id, Viewer: &approval.Viewer{Issuer: s.proof.Issuer, Subject: s.proof.Subject}})
 		var no *desk.Refused
 		if errors.As(err, &no) && no.Text == approval.ErrUnknown.Error() {
 			return nil, nil, http.StatusNotFound, errNone
