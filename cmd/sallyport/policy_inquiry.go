@@ -113,9 +113,7 @@ func (q *inquiry) statement(ctx context.Context, s *policy.Session, now time.Tim
 	if err != nil {
 		return nil, fmt.Errorf("the statement cannot be analysed: %w", err)
 	}
-	r.Untold = an.Untold
-	r.Filtered, r.Matched, r.Lookups = an.Filtered, an.Matched, an.Lookups
-	r.Commands, r.Objects, r.Masked, r.Writes, r.Opaque, r.Remedy = an.Commands, an.Objects, an.Masked, an.Writes, an.Opaque, an.Remedy
+	an.Describe(r)
 	r.Normalized = normalized(sql)
 	e := p.Evaluate(r)
 	x.decided(e, an)
@@ -147,9 +145,9 @@ func (q *inquiry) would(ctx context.Context, x *explanation, r *policy.Request, 
 	if err != nil {
 		return fmt.Errorf("the statement cannot be analysed: %w", err)
 	}
-	r.Would = &policy.Request{
-		Commands: an.Commands, Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Filtered: an.Filtered, Writes: an.Writes, Opaque: an.Opaque, Remedy: an.Remedy,
-	}
+	r.Would = &policy.Request{}
+	an.Describe(r.Would)
+	r.Would.Memo = nil // it is of the other scope
 	w := policy.WouldBe(q.policy, r, e)
 	if w.Verdict == 0 {
 		return nil

@@ -210,7 +210,7 @@ func (q *question) filterers() []string {
 // detectors are the rules that look at what goes out.
 func (q *question) detectors() (out []string) {
 	for i := range q.detect {
-		if d := &q.detect[i]; d.Concerns(q.req.Objects) && !slices.Contains(out, d.Rule) {
+		if d := &q.detect[i]; d.Concerns(q.reached()) && !slices.Contains(out, d.Rule) {
 			out = append(out, d.Rule)
 		}
 	}

@@ -231,13 +231,13 @@ func literalValue(lit []byte) []byte {
 // decide asks for a decision on a statement: text is the client's own, and lookups
 // are those that this run of it is the first to have.
 func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, text []byte, digests []events.Digest, lookups int64, now time.Time) (policy.Decision, error) {
-	an := st.an
 	c.req = policy.Request{
-		Kind: kind, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(text),
+		Kind: kind, Scope: sc, Now: now, Number: c.number, Text: unsafeString(text),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: digests,
-		Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Lookups: lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 		Would: c.would.take(),
 	}
+	describe(&c.req, st.an)
+	c.req.Lookups = lookups
 	c.mayAsk(sc, st)
 	d, err := c.s.Decide(c.ctx, &c.req)
 	if sc.Approves {
@@ -245,6 +245,12 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 	}
 	c.req.Text, c.wording, c.under = "", wording{}, nil // borrowed
 	return d, err
+}
+
+// describe says in a request what a statement does, as it may stand on the record.
+func describe(r *policy.Request, an *query.Analysis) {
+	an.Describe(r)
+	r.Opaque = recordable(an)
 }
 
 // recordable is why a text is not understood, for the record. What the grammar

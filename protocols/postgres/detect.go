@@ -27,7 +27,7 @@ type search struct {
 func searches(sc *policy.Scope, an *query.Analysis) *search {
 	var s *search
 	for i := range sc.Detects {
-		d := sc.Detects[i].Within(an.Objects)
+		d := sc.Detects[i].Within(an.Reached())
 		if d == nil {
 			continue
 		}

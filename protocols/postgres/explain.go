@@ -61,12 +61,12 @@ var turning = map[string]bool{
 // ask asks what would be decided about a statement, c.number: sql is the client's
 // text, binds the body of its Bind.
 func (c *conn) ask(st *statement, sc *policy.Scope, sql, binds []byte, now time.Time) (*answered, policy.Recording, error) {
-	an := st.an
 	c.req = policy.Request{
-		Kind: policy.StatementReq, Scope: sc, Now: now, Number: c.number, Commands: an.Commands, Text: unsafeString(sql),
+		Kind: policy.StatementReq, Scope: sc, Now: now, Number: c.number, Text: unsafeString(sql),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: c.digests,
-		Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Lookups: an.Lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
+	describe(&c.req, st.an)
+	c.req.Memo = nil // a question leaves nothing that a statement goes by
 	x, err := c.s.Explain(c.ctx, &c.req)
 	c.req.Text = "" // borrowed
 	if err != nil {

@@ -136,7 +136,7 @@ func (c *conn) explained(x *policy.Explanation, st *statement, sc *policy.Scope)
 			e.Filtered = append(e.Filtered, r.Schema+"."+r.Name)
 		}
 		for i := range sc.Detects {
-			if d := sc.Detects[i].Within(an.Objects); d != nil {
+			if d := sc.Detects[i].Within(an.Reached()); d != nil {
 				e.Detects = append(e.Detects, d.Rule)
 			}
 		}

@@ -200,10 +200,10 @@ func (o *observer) statement(st *statement, sc *policy.Scope, sql, binds []byte)
 	o.number++
 	an := st.an
 	o.req = policy.Request{
-		Kind: policy.StatementReq, Scope: sc, Now: time.Now(), Number: o.number, Commands: an.Commands, Text: unsafeString(sql),
+		Kind: policy.StatementReq, Scope: sc, Now: time.Now(), Number: o.number, Text: unsafeString(sql),
 		Normalized: st.normalized, Fingerprint: st.fingerprint, Literals: o.digests,
-		Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Lookups: an.Lookups, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy, Memo: &an.Memo,
 	}
+	describe(&o.req, an)
 	rec, err := o.w.Observe(o.ctx, &o.req)
 	o.req.Text = "" // borrowed
 	if err != nil {

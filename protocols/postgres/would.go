@@ -54,9 +54,9 @@ func (c *conn) observe(sc *policy.Scope, sql []byte, simple bool, types []uint32
 		return
 	}
 	an := st.an
-	w.req = policy.Request{
-		Commands: an.Commands, Objects: an.Objects, Kin: an.Kin, Renames: an.Renames, Masked: an.Masked, Matched: an.Matched, Filtered: an.Filtered, Writes: an.Writes, Untold: an.Untold, Opaque: recordable(an), Remedy: an.Remedy,
-	}
+	w.req = policy.Request{}
+	describe(&w.req, an)
+	w.req.Memo = nil // it is of the other scope
 	w.names(an)
 }
 

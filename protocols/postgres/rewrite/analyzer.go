@@ -155,6 +155,7 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		}
 		an.add(w, in.SQL)
 	}
+	defines := false // what is behind it may find something else by its names
 	for _, s := range tree.Stmts {
 		w := newWalker(b, in)
 		w.outermost = in.Masks && len(tree.Stmts) == 1
@@ -167,6 +168,11 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		w.target.check(w)
 		w.storesNothingRevealed()
 		w.overlooked()
+		if defines && slices.ContainsFunc(w.objects, func(o policy.Object) bool { return o.Access != policy.Define && o.Access != policy.Lock }) {
+			w.refuse("what a text names behind a definition in it may be something else by then")
+			w.remedy = "send its statements one by one"
+		}
+		defines = defines || w.ddl
 		unknown = unknown || w.unknown
 		an.take(w, masked, in.SQL)
 		an.Plain = len(tree.Stmts) == 1 && w.plain()

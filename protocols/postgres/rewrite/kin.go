@@ -14,7 +14,7 @@ import (
 // made of, by inheritance, those whose rows foreign keys change with it, and the names
 // that any of them had before.
 func (w *walker) eachKin(o policy.Object, f func(policy.Object)) {
-	k := kin{w.snap, map[written]bool{}, f}
+	k := newKin(w.snap, f)
 	for _, r := range w.snap.ByName[o.Name] {
 		if r.Schema == o.Schema {
 			k.family(r, o.Access)
@@ -24,22 +24,25 @@ func (w *walker) eachKin(o policy.Object, f func(policy.Object)) {
 
 // kin tells of relations once for each access.
 type kin struct {
-	snap *catalog.Snapshot
-	seen map[written]bool
-	f    func(policy.Object)
+	snap     *catalog.Snapshot
+	told     map[written]bool
+	followed map[written]bool // with what foreign keys do then
+	f        func(policy.Object)
 }
 
-// tell reports whether it is new.
-func (k *kin) tell(r *catalog.Relation, a policy.Access) bool {
-	if k.seen[written{r, a}] {
-		return false
+func newKin(snap *catalog.Snapshot, f func(policy.Object)) *kin {
+	return &kin{snap, map[written]bool{}, map[written]bool{}, f}
+}
+
+func (k *kin) tell(r *catalog.Relation, a policy.Access) {
+	if k.told[written{r, a}] {
+		return
 	}
-	k.seen[written{r, a}] = true
+	k.told[written{r, a}] = true
 	k.f(policy.Object{Schema: r.Schema, Name: r.Name, Access: a})
 	for _, n := range k.snap.Former[r.OID] {
 		k.f(policy.Object{Schema: n.Schema, Name: n.Name, Access: a})
 	}
-	return true
 }
 
 // family tells of a relation with its ancestors and descendants.
@@ -62,9 +65,8 @@ func (k *kin) descendants(r *catalog.Relation, a policy.Access, below map[uint32
 		return
 	}
 	below[r.OID] = true
-	if k.tell(r, a) {
-		k.follows(r, a)
-	}
+	k.tell(r, a)
+	k.follows(r, a)
 	for _, oid := range r.Children {
 		if c := k.snap.ByOID[oid]; c != nil {
 			k.descendants(c, a, below)
@@ -74,6 +76,10 @@ func (k *kin) descendants(r *catalog.Relation, a policy.Access, below map[uint32
 
 // follows tells of what foreign keys do when rows of a relation are deleted or changed.
 func (k *kin) follows(r *catalog.Relation, a policy.Access) {
+	if k.followed[written{r, a}] {
+		return
+	}
+	k.followed[written{r, a}] = true
 	for _, ref := range r.Referenced {
 		from := k.snap.ByOID[ref.From]
 		switch {

@@ -85,6 +85,7 @@ func (b *binding) meaning(an *analysis) {
 			all.join(b.ran[r.OID])
 		}
 	}
+	an.Plain = an.Plain && len(all) == 0 // planning goes through views, and may run these
 	relations := slices.Sorted(maps.Values(said))
 	an.Meaning = digest([][]string{all.list(), relations})
 }

@@ -61,9 +61,9 @@ func (w *walker) disinherit(child, parent *pg.RangeVar) {
 		return
 	}
 	for _, c := range w.lookup(child) {
-		k := kin{w.snap, map[written]bool{}, func(o policy.Object) {
+		k := newKin(w.snap, func(o policy.Object) {
 			w.becomes(policy.Rename{From: policy.Relation{Schema: o.Schema, Name: o.Name}, To: policy.Relation{Schema: c.Schema, Name: c.Name}})
-		}}
+		})
 		for _, p := range w.lookup(parent) {
 			k.tell(p, policy.Define)
 			k.ancestors(p, policy.Define)
