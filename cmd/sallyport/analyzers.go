@@ -57,6 +57,7 @@ type analyzers struct {
 	pool   *parser.Pool
 	access map[string]access // by resource
 	open   map[catalogKey]*analyzer
+	known  map[databaseName]remembered
 	closed bool
 	wg     sync.WaitGroup
 }
@@ -64,7 +65,7 @@ type analyzers struct {
 func newAnalyzers(log *slog.Logger, a *alarms, drift func(*events.Event)) *analyzers {
 	return &analyzers{
 		log: log, alarms: a, drift: drift, slots: make(chan struct{}, opening), idle: idleTime, stale: staleTime,
-		access: map[string]access{}, open: map[catalogKey]*analyzer{},
+		access: map[string]access{}, open: map[catalogKey]*analyzer{}, known: map[databaseName]remembered{},
 	}
 }
 
@@ -178,6 +179,7 @@ func (a *analyzers) release(e *analyzer) {
 func (a *analyzers) retire(key catalogKey, e *analyzer) {
 	if a.open[key] == e {
 		delete(a.open, key)
+		a.remember(e)
 	}
 	if e.refs == 0 {
 		e.end()

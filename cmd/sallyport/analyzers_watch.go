@@ -97,14 +97,17 @@ func (e *analyzer) open(ctx context.Context) {
 		fail(ctx.Err())
 		return
 	}
-	c, err := catalog.Open(ctx, e.key.options())
+	o := e.key.options()
+	before := e.all.recall(e)
+	o.Before = before.names
+	c, err := catalog.Open(ctx, o)
 	if err != nil {
 		e.all.log.Warn("catalog can't be read", "resource", e.key.resource, "error", err)
 		fail(err)
 		return
 	}
 	e.catalog = c
-	e.Analyzer = rewrite.New(rewrite.Options{Parser: e.all.pool, Catalog: c})
+	e.Analyzer = rewrite.New(rewrite.Options{Parser: e.all.pool, Catalog: c, Before: before.pins})
 	e.scopes, e.drifted = map[string]*policy.Scope{}, map[events.Field]bool{}
 	e.version = e.Analyzer.Version()
 	e.overdue = time.AfterFunc(e.all.stale, e.tooOld)

@@ -19,6 +19,9 @@ type Options struct {
 	User, Password string
 	Database       string
 	Timeout        time.Duration // of one reading; default 30 s
+	// Before are names that relations had, by their OIDs, as an earlier Catalog of the
+	// same database told; see Snapshot.Names.
+	Before map[uint32][]Name
 }
 
 // Catalog holds the latest snapshot of one database. It is safe for
@@ -154,7 +157,11 @@ func (c *Catalog) look(ctx context.Context, db side) error {
 // in what passes only.
 func (c *Catalog) store(s *Snapshot, same bool, now moment) {
 	s.since = now
-	s.follow(c.last.Load())
+	if old := c.last.Load(); old != nil {
+		s.follow(old)
+	} else {
+		s.recall(c.o.Before)
+	}
 	if same {
 		s.Version = c.last.Load().Version
 	} else {

@@ -60,6 +60,38 @@ func (s *Snapshot) follow(old *Snapshot) {
 	}
 }
 
+// Names returns all names that relations have and had, by their OIDs; temporary ones and
+// the server's own are left out.
+func (s *Snapshot) Names() map[uint32][]Name {
+	out := make(map[uint32][]Name, len(s.ByOID))
+	for oid, r := range s.ByOID {
+		if !r.Temp && !r.System() {
+			out[oid] = append(slices.Clip(s.Former[oid]), Name{r.Schema, r.Name})
+		}
+	}
+	return out
+}
+
+// recall takes over what relations were called before the first snapshot.
+func (s *Snapshot) recall(before map[uint32][]Name) {
+	s.Former = nil
+	for oid, r := range s.ByOID {
+		var former []Name
+		for _, n := range before[oid] {
+			if n != (Name{r.Schema, r.Name}) && len(former) < MostFormer {
+				former = append(former, n)
+			}
+		}
+		if former == nil {
+			continue
+		}
+		if s.Former == nil {
+			s.Former = map[uint32][]Name{}
+		}
+		s.Former[oid] = former
+	}
+}
+
 // Literals says of each kind of printed definition in user schemas whether
 // any of them holds a constant.
 type Literals struct{ Indexes, Constraints, Defaults bool }

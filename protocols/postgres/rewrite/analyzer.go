@@ -22,10 +22,11 @@ import (
 	"sallyport.dev/sallyport/protocols/postgres/query"
 )
 
-// Options of an Analyzer; both are needed and stay the caller's to close.
+// Options of an Analyzer; Parser and Catalog are needed and stay the caller's to close.
 type Options struct {
 	Parser  *parser.Pool
 	Catalog Catalog
+	Before  Pins // of an earlier Analyzer of the same database; may be nil
 }
 
 // Catalog is what an Analyzer needs of catalog.Catalog.
@@ -53,7 +54,9 @@ type Analyzer struct {
 
 // New returns an Analyzer.
 func New(o Options) *Analyzer {
-	return &Analyzer{o: o, bindings: map[string]*binding{}, pins: map[events.Field]pin{}}
+	a := &Analyzer{o: o, bindings: map[string]*binding{}, pins: map[events.Field]pin{}}
+	maps.Copy(a.pins, o.Before)
+	return a
 }
 
 // Version implements query.Analyzer.

@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"maps"
+
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
@@ -11,6 +13,16 @@ import (
 type pin struct {
 	oid uint32
 	num int16
+}
+
+// Pins are where protected fields are known to be. They are never changed.
+type Pins map[events.Field]pin
+
+// Pins returns where protected fields are by now.
+func (a *Analyzer) Pins() Pins {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.pins)
 }
 
 // pinned returns the relations that a policy's name protects: the one of that
