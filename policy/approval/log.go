@@ -65,10 +65,20 @@ func (b *Book) write(c *change) error {
 	if err := b.apply(c); err != nil {
 		return err
 	}
-	if b.log.Size() > b.compactAt {
-		return b.compact()
-	}
+	b.tidy()
 	return nil
+}
+
+// tidy writes a log anew that has grown. What it holds is durable already: where that
+// fails it goes on as it is, and is tried again later, so that nothing that counts is
+// told to have failed. mu is held.
+func (b *Book) tidy() {
+	if b.log.Size() <= b.compactAt {
+		return
+	}
+	if b.compact() != nil {
+		b.compactAt = b.log.Size() + b.log.Size()/4
+	}
 }
 
 // mend has a log whose last write failed hold what counts, and nothing else. On a disk

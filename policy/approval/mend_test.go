@@ -100,3 +100,52 @@ func TestTornLogGivesNothing(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// swollen is a disk whose log has grown so that it is to be written anew, and can't be.
+type swollen struct {
+	disk
+	full  bool
+	tries int
+}
+
+func (d *swollen) Replace(all [][]byte) error {
+	d.tries++
+	if d.full {
+		return errors.New("no space")
+	}
+	return d.disk.Replace(all)
+}
+
+func (d *swollen) Size() int64 { return d.disk.Size() << 20 }
+
+// What is kept has happened, though the log can't be written anew just then: nobody is
+// told that it failed, and no approval is lost by it. It is not tried each time.
+func TestLogThatCannotBeWrittenAnew(t *testing.T) {
+	w := newWorld(t)
+	d := &swollen{}
+	w.openAt(d)
+	d.full = true
+	r := rule(func(a *policy.Approval) { a.Uses = 500 })
+	_, id := w.consume(asked(r))
+	if err := w.approve(id); err != nil {
+		t.Fatal(err)
+	}
+	d.tries = 0
+	for i := range 400 {
+		if state, ran := w.consume(asked(r)); state != "runs" || ran != id {
+			t.Fatal(i, state)
+		}
+	}
+	if d.tries == 0 || d.tries > 20 {
+		t.Errorf("tried %d times in 400 writes", d.tries)
+	}
+	d.full = false
+	for range 99 {
+		w.consume(asked(r))
+	}
+	w.disk.records = slices.Clone(d.records)
+	w.open()
+	if e, err := w.Show(id); err != nil || e.Left != 1 {
+		t.Error(e.Left, err)
+	}
+}
