@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -35,8 +34,9 @@ const (
 	maxOfOne     = 2_000
 	maxHeldOfOne = 16 << 20
 	// What has ended is still there for a while, to be asked about.
-	keptEnded = 1_000
-	keptFor   = time.Hour
+	keptEnded      = 1_000
+	keptEndedOfOne = 200 // of one workload
+	keptFor        = time.Hour
 	// compactAt is the least size of a log that is written anew.
 	compactAt = 64 << 20
 )
@@ -100,7 +100,7 @@ type Book struct {
 	// claims are those by which people are named.
 	claims func() []string
 
-	mu    sync.Mutex
+	mu    lock
 	last  time.Time // the clock's furthest: set back it lets nothing live again
 	swept time.Time
 	byID  map[string]*entry
@@ -148,7 +148,7 @@ var ErrDamaged = errors.New("the log of approvals is damaged")
 // Open makes a Book of the records that its log has kept. Another error than
 // ErrDamaged is of the disk: the records are good.
 func Open(records [][]byte, log Log, o Options) (*Book, error) {
-	b := &Book{log: log, now: o.Now, tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
+	b := &Book{mu: make(lock, 1), log: log, now: o.Now, tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
 	for i, r := range records {
 		if err := b.replay(r); err != nil {
 			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, i+1, err)
@@ -202,8 +202,10 @@ func (b *Book) clock() time.Time {
 }
 
 // Consume implements policy.Approvals.
-func (b *Book) Consume(_ context.Context, asked []policy.Asked) (ids []string, open *policy.Standing, err error) {
-	b.mu.Lock()
+func (b *Book) Consume(ctx context.Context, asked []policy.Asked) (ids []string, open *policy.Standing, err error) {
+	if err := b.mu.take(ctx); err != nil {
+		return nil, nil, err
+	}
 	defer b.mu.Unlock()
 	now := b.clock()
 	var use, moot []*entry

@@ -277,15 +277,24 @@ func (b *Book) finish(e *entry, s policy.ApprovalState) {
 	e.What = What{Text: "", Commands: e.What.Commands, Objects: e.What.Objects, Writes: e.What.Writes} // data is kept no longer than it is needed
 	b.ended = append(b.ended, e)
 	e.wake()
+	first, n := 0, 0
+	for i := len(b.ended) - 1; i >= 0; i-- {
+		if b.ended[i].Who.Workload == e.Who.Workload {
+			first, n = i, n+1
+		}
+	}
+	if n > keptEndedOfOne {
+		b.forget(first)
+	}
 	for len(b.ended) > keptEnded {
-		b.forget()
+		b.forget(0)
 	}
 }
 
-// forget drops what has ended first.
-func (b *Book) forget() {
-	delete(b.byID, b.ended[0].ID)
-	b.ended = b.ended[1:]
+// forget drops one that has ended.
+func (b *Book) forget(i int) {
+	delete(b.byID, b.ended[i].ID)
+	b.ended = slices.Delete(b.ended, i, i+1)
 }
 
 // sweepBatch is how many requests are ended at once, with one wait for the disk.
@@ -310,7 +319,7 @@ func (b *Book) sweep(now time.Time) (more bool, err error) {
 		return false, err
 	}
 	for len(b.ended) > 0 && now.Sub(b.ended[0].ends) > keptFor {
-		b.forget()
+		b.forget(0)
 	}
 	return more, nil
 }
