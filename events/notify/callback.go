@@ -52,7 +52,7 @@ func (n *Notifier) serve(ctx context.Context, failed func(error)) (stopped func(
 			return nil, fmt.Errorf("notify: channel %s: %w", k.Name, err)
 		}
 		if r != nil {
-			mux.HandleFunc("POST /callbacks/"+k.Name, func(w http.ResponseWriter, req *http.Request) { n.called(w, req, k.Name, r) })
+			mux.HandleFunc("POST /callbacks/"+k.Name, func(w http.ResponseWriter, req *http.Request) { n.called(w, req, k.Name, r, failed) })
 		}
 	}
 	l, err := net.Listen("tcp", n.Settings.Listen)
@@ -68,7 +68,14 @@ func (n *Notifier) serve(ctx context.Context, failed func(error)) (stopped func(
 			failed(fmt.Errorf("notify: callbacks: %w", err))
 		}
 	}()
-	return func() { srv.Close(); <-done }, nil
+	return func() {
+		short, cancel := context.WithTimeout(context.Background(), grace) // answers get out
+		defer cancel()
+		if srv.Shutdown(short) != nil {
+			srv.Close()
+		}
+		<-done
+	}, nil
 }
 
 func receiverOf(k *ChannelConfig) (receiver, error) {
@@ -83,8 +90,8 @@ func receiverOf(k *ChannelConfig) (receiver, error) {
 }
 
 // called answers a callback. It decides nothing, whoever signed it: it says where to
-// log in.
-func (n *Notifier) called(w http.ResponseWriter, req *http.Request, channel string, r receiver) {
+// log in. One that can't be answered has not come: it may be sent again.
+func (n *Notifier) called(w http.ResponseWriter, req *http.Request, channel string, r receiver, failed func(error)) {
 	count := func(outcome string) {
 		if n.Hooks.Callback != nil {
 			n.Hooks.Callback(channel, outcome)
@@ -120,9 +127,14 @@ func (n *Notifier) called(w http.ResponseWriter, req *http.Request, channel stri
 		known, waits, err = n.store.find(c.host, c.request, now)
 	}
 	if err == nil && waits && n.Record != nil {
-		err = n.record("answered", channel, known, now)
+		if err = n.record("answered", channel, known, now); err != nil {
+			failed(err)
+		}
 	}
 	if err != nil {
+		if fresh {
+			err = errors.Join(err, n.store.unused(channel+" "+c.once))
+		}
 		n.Log.Error("a callback can't be answered", "channel", channel, "error", err)
 		refuse(http.StatusInternalServerError, "try again")
 		return

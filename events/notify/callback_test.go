@@ -1,6 +1,7 @@
 package notify_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/notify"
 	"sallyport.dev/sallyport/events/sink"
 )
 
@@ -81,5 +84,54 @@ func TestCallback(t *testing.T) {
 	}
 	if got := strings.Join(steps, ", "); got != "approval.request notified, approval.request answered" {
 		t.Error(got)
+	}
+}
+
+// What can't be recorded is not answered, ends the run, and has not come: the next run
+// answers it.
+func TestCallbackWithoutARecord(t *testing.T) {
+	w := newWorld(t)
+	p := newPeer(t, ok)
+	address := make(chan string, 1)
+	done := make(chan error, 1)
+	run := w.notifier(w.load(hook(p.URL, "listen: 127.0.0.1:0\n")), listening(address), func(n *notify.Notifier) {
+		record := n.Record
+		n.Record = func(e *events.Event) error {
+			if e.Approval.Step == "answered" {
+				return errors.New("the disk is full")
+			}
+			return record(e)
+		}
+	})
+	go func() { done <- run(t.Context()) }()
+	w.step("requested", 1)
+	p.until(t, 1)
+	body, ts := fmt.Sprintf(`{"host":"h1","request":%q}`, id(1)), strconv.FormatInt(time.Now().Unix(), 10)
+	call := func() int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+<-address+"/callbacks/hook", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Webhook-Id", "a")
+		req.Header.Set("Webhook-Timestamp", ts)
+		req.Header.Set("Webhook-Signature", sink.Sign(key(t, strings.Repeat("QUJD", 8)), "a", ts, []byte(body)))
+		return do(t, req).StatusCode
+	}
+	if code := call(); code != http.StatusInternalServerError {
+		t.Errorf("answered %d", code)
+	}
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(wait):
+		t.Fatal("it goes on")
+	}
+	if err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("it went on: %v", err)
+	}
+	w.run(w.load(hook(p.URL, "listen: 127.0.0.1:0\n")), listening(address))
+	if code := call(); code != http.StatusSeeOther {
+		t.Errorf("the next run answered %d", code)
 	}
 }

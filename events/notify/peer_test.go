@@ -106,6 +106,12 @@ func (w *world) load(text string) *notify.Settings {
 // run tells until the test ends, or the returned function is called.
 func (w *world) run(s *notify.Settings, change ...func(*notify.Notifier)) (stop func()) {
 	w.t.Helper()
+	return background(w.t, w.notifier(s, change...))
+}
+
+// notifier is what run runs.
+func (w *world) notifier(s *notify.Settings, change ...func(*notify.Notifier)) func(context.Context) error {
+	w.t.Helper()
 	nc, err := jetstream.Connect(w.server.URL(), w.server.SeedFile(jetstream.RoleNotify), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		w.t.Fatal(err)
@@ -134,14 +140,14 @@ func (w *world) run(s *notify.Settings, change ...func(*notify.Notifier)) (stop 
 	for _, c := range change {
 		c(n)
 	}
-	return background(w.t, func(ctx context.Context) error {
+	return func(ctx context.Context) error {
 		err := n.Run(ctx)
 		nc.Close()
 		for _, c := range all {
 			err = errors.Join(err, c.Close())
 		}
 		return err
-	})
+	}
 }
 
 // id is a request's.

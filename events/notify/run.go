@@ -30,8 +30,10 @@ type Notifier struct {
 	// none. What can't be recorded ends Run.
 	Record func(*events.Event) error
 
-	// Pause and Minute are for tests: of the first retry, and what PerMinute is of.
+	// Pause, Minute and MostOpen are for tests: of the first retry, what PerMinute is
+	// of, and what a host may have waiting.
 	Pause, Minute time.Duration
+	MostOpen      int
 
 	store *store
 	wake  map[string]chan struct{}
@@ -59,7 +61,8 @@ const (
 	overdue = 10 * time.Minute
 	// slack is what a host's clock may be behind: its request is told all the same.
 	slack = 5 * time.Minute
-	// mostOpen is what a host may have waiting: more than it can have.
+	// mostOpen is what a host may have waiting, and how many of its ends may be of
+	// requests that are not known: more than it can have.
 	mostOpen = 25_000
 )
 
@@ -74,6 +77,9 @@ func (n *Notifier) Run(ctx context.Context) (err error) {
 	}
 	if n.Minute <= 0 {
 		n.Minute = time.Minute
+	}
+	if n.MostOpen <= 0 {
+		n.MostOpen = mostOpen
 	}
 	if n.store, err = openStore(n.Settings.State); err != nil {
 		return err
@@ -188,11 +194,7 @@ func (n *Notifier) keepHouse() error {
 	}
 	open, err := n.store.open(now)
 	if err == nil && n.Hooks.Waiting != nil {
-		all := 0
-		for _, k := range open {
-			all += k
-		}
-		n.Hooks.Waiting(all)
+		n.Hooks.Waiting(open)
 	}
 	return err
 }
@@ -250,13 +252,10 @@ func (n *Notifier) take(msgs []js.Msg) error {
 		return nil
 	}
 	now := time.Now()
-	open, err := n.store.open(now)
-	if err != nil {
-		return err
-	}
-	err = n.store.in(func(tx *sql.Tx) error {
+	counts := map[string]*count{}
+	err := n.store.in(func(tx *sql.Tx) error {
 		for _, s := range steps {
-			if err := n.keep(tx, s, open, now); err != nil {
+			if err := n.keep(tx, s, counts, now); err != nil {
 				return err
 			}
 		}
@@ -275,7 +274,7 @@ func (n *Notifier) refuse(host string, err error) {
 }
 
 // keep keeps one step. A clock that is ahead makes no request live longer.
-func (n *Notifier) keep(tx *sql.Tx, s *step, open map[string]int, now time.Time) error {
+func (n *Notifier) keep(tx *sql.Tx, s *step, counts map[string]*count, now time.Time) error {
 	if s.glass != nil {
 		return n.keepGlass(tx, s.glass, now)
 	}
@@ -285,7 +284,26 @@ func (n *Notifier) keep(tx *sql.Tx, s *step, open map[string]int, now time.Time)
 	if latest := now.Add(mostWait).UTC(); s.Until.After(latest) {
 		s.Until = latest
 	}
+	c := counts[s.Host]
+	if c == nil {
+		var err error
+		if c, err = countOf(tx, s.Host, now); err != nil {
+			return err
+		}
+		counts[s.Host] = c
+	}
 	if s.end != nil {
+		known, err := isKnown(tx, &s.Request)
+		if err != nil {
+			return err
+		}
+		if !known {
+			if c.unknown >= n.MostOpen {
+				n.refuse(s.Host, errors.New("it has more ends of requests that are not known than a host can have"))
+				return nil
+			}
+			c.unknown++
+		}
 		return end(tx, &s.Request, s.end, now)
 	}
 	if !s.Until.Add(slack).After(now) {
@@ -298,7 +316,7 @@ func (n *Notifier) keep(tx *sql.Tx, s *step, open map[string]int, now time.Time)
 			n.Hooks.Unrouted()
 		}
 	}
-	if open[s.Host]++; open[s.Host] > mostOpen {
+	if c.open++; c.open > n.MostOpen {
 		n.refuse(s.Host, errors.New("it has more requests than a host can have"))
 		return nil
 	}

@@ -37,8 +37,11 @@ CREATE TABLE IF NOT EXISTS requests(
 CREATE TABLE IF NOT EXISTS tasks(
 	id INTEGER PRIMARY KEY, host TEXT NOT NULL, request TEXT NOT NULL, ends INTEGER NOT NULL, step INTEGER NOT NULL,
 	channel TEXT NOT NULL, due INTEGER NOT NULL, tries INTEGER NOT NULL DEFAULT 0, state INTEGER NOT NULL DEFAULT 0,
-	ref TEXT NOT NULL DEFAULT '', UNIQUE(host, request, channel, ends, step));
+	workload TEXT NOT NULL DEFAULT '', ref TEXT NOT NULL DEFAULT '', UNIQUE(host, request, channel, ends, step));
 CREATE INDEX IF NOT EXISTS due ON tasks(channel, ends, state, due);
+CREATE INDEX IF NOT EXISTS open ON requests(host, until) WHERE ended = 0;
+CREATE INDEX IF NOT EXISTS unknown ON requests(host) WHERE body IS NULL;
+CREATE INDEX IF NOT EXISTS over ON requests(until);
 CREATE TABLE IF NOT EXISTS urgent(
 	id INTEGER PRIMARY KEY, host TEXT NOT NULL, glass TEXT NOT NULL, what INTEGER NOT NULL, channel TEXT NOT NULL, due INTEGER NOT NULL,
 	tries INTEGER NOT NULL DEFAULT 0, state INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL, UNIQUE(host, glass, channel, what));
@@ -70,11 +73,24 @@ func openStore(dir string) (*store, error) {
 		db.SetMaxOpenConns(1)
 		_, err = db.Exec(schema)
 	}
+	if err == nil {
+		err = mend(db)
+	}
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("notify: state %s: %w", file, err)
 	}
 	return &store{db, lock}, nil
+}
+
+// mend adds what the state of an earlier version lacks.
+func mend(db *sql.DB) error {
+	var is bool
+	if err := db.QueryRow(`SELECT EXISTS(SELECT 1 FROM pragma_table_info('tasks') WHERE name = 'workload')`).Scan(&is); err != nil || is {
+		return err
+	}
+	_, err := db.Exec(`ALTER TABLE tasks ADD COLUMN workload TEXT NOT NULL DEFAULT ''`)
+	return err
 }
 
 func (s *store) close() error { return errors.Join(s.db.Close(), s.lock.Close()) }
@@ -121,8 +137,8 @@ func ask(tx *sql.Tx, r *Request, plan []planned) error {
 		return err
 	}
 	for _, p := range plan {
-		if _, err := tx.Exec(`INSERT OR IGNORE INTO tasks(host, request, ends, step, channel, due) VALUES(?, ?, 0, ?, ?, ?)`,
-			r.Host, r.ID, p.step, p.channel, p.due.UnixMilli()); err != nil {
+		if _, err := tx.Exec(`INSERT OR IGNORE INTO tasks(host, workload, request, ends, step, channel, due) VALUES(?, ?, ?, 0, ?, ?, ?)`,
+			r.Host, r.Workload, r.ID, p.step, p.channel, p.due.UnixMilli()); err != nil {
 			return err
 		}
 	}
@@ -170,31 +186,24 @@ type task struct {
 	refs    []string
 }
 
-// next returns the message of a channel that is due first, nil where none is.
-func (s *store) next(channel string, ends bool, now time.Time) (t *task, err error) {
+// nextEnd returns the end that a channel is to be told of first, nil where none is due.
+func (s *store) nextEnd(channel string, now time.Time) (t *task, err error) {
 	err = s.in(func(tx *sql.Tx) error {
 		var body, finish []byte
-		k := &task{ends: ends}
+		k := &task{ends: true}
 		err := tx.QueryRow(`SELECT t.id, t.step, t.tries, r.body, r.finish FROM tasks t JOIN requests r ON r.host = t.host AND r.id = t.request
-			WHERE t.channel = ? AND t.ends = ? AND t.state = ? AND t.due <= ? ORDER BY t.due, t.id LIMIT 1`,
-			channel, ends, waiting, now.UnixMilli()).Scan(&k.id, &k.step, &k.tries, &body, &finish)
+			WHERE t.channel = ? AND t.ends = 1 AND t.state = ? AND t.due <= ? ORDER BY t.due, t.id LIMIT 1`,
+			channel, waiting, now.UnixMilli()).Scan(&k.id, &k.step, &k.tries, &body, &finish)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
 		if err == nil {
 			err = json.Unmarshal(body, &k.request)
 		}
-		if err == nil && ends {
+		if err == nil {
 			err = json.Unmarshal(finish, &k.end)
 		}
-		if err != nil {
-			return err
-		}
-		// Of several steps that are due the last says all.
-		if !ends {
-			err = tx.QueryRow(`SELECT id, step, tries FROM tasks WHERE host = ? AND request = ? AND channel = ? AND ends = 0 AND state = ? AND due <= ? ORDER BY step DESC LIMIT 1`,
-				k.request.Host, k.request.ID, channel, waiting, now.UnixMilli()).Scan(&k.id, &k.step, &k.tries)
-		} else {
+		if err == nil {
 			k.refs, err = refs(tx, channel, &k.request)
 		}
 		t = k
@@ -255,16 +264,6 @@ func (s *store) drop(t *task) error {
 	})
 }
 
-// backlog counts the requests that a channel is to be told of, and names the last of
-// their messages.
-func (s *store) backlog(channel string, now time.Time) (n int, last int64, err error) {
-	err = s.in(func(tx *sql.Tx) error {
-		return tx.QueryRow(`SELECT count(*), coalesce(max(last), 0) FROM (SELECT max(id) AS last FROM tasks
-			WHERE channel = ? AND ends = 0 AND state = ? AND due <= ? GROUP BY host, request)`, channel, waiting, now.UnixMilli()).Scan(&n, &last)
-	})
-	return n, last, err
-}
-
 // sum marks the messages up to one as told in a Summary.
 func (s *store) sum(channel string, last int64, now time.Time) error {
 	return s.in(func(tx *sql.Tx) error {
@@ -302,6 +301,14 @@ func (s *store) find(host, id string, now time.Time) (r *Request, waits bool, er
 	return r, waits, err
 }
 
+// unused has an id count as not used.
+func (s *store) unused(id string) error {
+	return s.in(func(tx *sql.Tx) error {
+		_, err := tx.Exec(`DELETE FROM used WHERE id = ?`, id)
+		return err
+	})
+}
+
 // once reports whether an id was not used before.
 func (s *store) once(id string, now time.Time) (fresh bool, err error) {
 	err = s.in(func(tx *sql.Tx) error {
@@ -316,26 +323,32 @@ func (s *store) once(id string, now time.Time) (fresh bool, err error) {
 	return fresh, err
 }
 
-// open counts the requests of each host that wait.
-func (s *store) open(now time.Time) (n map[string]int, err error) {
-	n = map[string]int{}
+// open counts the requests that wait.
+func (s *store) open(now time.Time) (n int, err error) {
 	err = s.in(func(tx *sql.Tx) error {
-		rows, err := tx.Query(`SELECT host, count(*) FROM requests WHERE ended = 0 AND until > ? GROUP BY host`, now.UnixMilli())
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var host string
-			var k int
-			if err := rows.Scan(&host, &k); err != nil {
-				return err
-			}
-			n[host] = k
-		}
-		return rows.Err()
+		return tx.QueryRow(`SELECT count(*) FROM requests WHERE ended = 0 AND until > ?`, now.UnixMilli()).Scan(&n)
 	})
 	return n, err
+}
+
+// count is what a host has here.
+type count struct {
+	open    int // requests that wait
+	unknown int // ends of requests whose beginning has not come
+}
+
+func countOf(tx *sql.Tx, host string, now time.Time) (*count, error) {
+	c := &count{}
+	err := tx.QueryRow(`SELECT count(*) FROM requests WHERE host = ? AND ended = 0 AND until > ?`, host, now.UnixMilli()).Scan(&c.open)
+	if err == nil {
+		err = tx.QueryRow(`SELECT count(*) FROM requests WHERE host = ? AND body IS NULL`, host).Scan(&c.unknown)
+	}
+	return c, err
+}
+
+func isKnown(tx *sql.Tx, r *Request) (is bool, err error) {
+	err = tx.QueryRow(`SELECT EXISTS(SELECT 1 FROM requests WHERE host = ? AND id = ?)`, r.Host, r.ID).Scan(&is)
+	return is, err
 }
 
 // kept is how long a request is known after its end, and usedFor an id: longer than

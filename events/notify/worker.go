@@ -19,12 +19,13 @@ type worker struct {
 	n *Notifier
 	k *ChannelConfig
 
-	since       time.Time // when the minute began that is counted
-	asked, ends int       // messages in it
-	urgent      int       // likewise, of emergency access
-	summary     bool      // one was sent in it
-	paused      time.Time // until then the channel takes nothing
-	fails       int       // in a row
+	since   time.Time // when the minute began that is counted
+	told    share     // of requests that wait, in it
+	ends    int       // messages in it
+	urgent  int       // likewise, of emergency access
+	summary bool      // one was sent in it
+	paused  time.Time // until then the channel takes nothing
+	fails   int       // in a row
 }
 
 const (
@@ -66,7 +67,7 @@ func (w *worker) run(ctx context.Context) error {
 func (w *worker) turn(ctx context.Context) (time.Duration, error) {
 	now := time.Now()
 	if now.Sub(w.since) >= w.n.Minute {
-		w.since, w.asked, w.ends, w.urgent, w.summary = now, 0, 0, 0, false
+		w.since, w.told, w.ends, w.urgent, w.summary = now, share{}, 0, 0, false
 	}
 	if wait := w.paused.Sub(now); wait > 0 {
 		return wait, nil
@@ -82,28 +83,25 @@ func (w *worker) turn(ctx context.Context) (time.Duration, error) {
 			return 0, w.tellGlass(ctx, u, now)
 		}
 	}
-	t, err := s.next(name, false, now)
-	if err != nil {
+	t, left, last, err := s.pick(name, now, &w.told, func(p party, again bool) bool { return w.told.may(p, again, w.k.PerMinute) })
+	switch {
+	case err != nil:
 		return 0, err
-	}
-	if t != nil && w.asked >= w.k.PerMinute-1 {
-		left, last, err := s.backlog(name, now)
-		switch {
-		case err != nil:
+	case left > 0 && w.summary:
+		full = true
+	case left > 1:
+		w.summary = true
+		return 0, w.summarise(ctx, left, last, now)
+	case left == 1: // it needs no Summary
+		w.summary = true
+		if t, _, _, err = s.pick(name, now, &w.told, func(party, bool) bool { return true }); err != nil {
 			return 0, err
-		case w.summary:
-			t, full = nil, true
-		case left > 1:
-			w.summary = true
-			return 0, w.summarise(ctx, left, last, now)
-		default:
-			w.summary = true // the last one of this minute
 		}
 	}
 	if t == nil {
 		if w.ends >= w.k.PerMinute {
 			full = true
-		} else if t, err = s.next(name, true, now); err != nil {
+		} else if t, err = s.nextEnd(name, now); err != nil {
 			return 0, err
 		}
 	}
@@ -155,7 +153,7 @@ func (w *worker) tell(ctx context.Context, t *task, now time.Time) error {
 	if t.ends {
 		w.ends++
 	} else {
-		w.asked++
+		w.told.took(party{r.Host, r.Workload}, t.step > 0)
 		if err := w.record(n); err != nil {
 			return err
 		}
