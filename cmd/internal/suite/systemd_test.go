@@ -12,7 +12,7 @@ import (
 func TestUnits(t *testing.T) {
 	root := t.TempDir()
 	names, err := plantUnits(root, unitFiles)
-	if err != nil || len(names) != 3 {
+	if err != nil || len(names) != 6 {
 		t.Fatalf("%q, %v", names, err)
 	}
 	for _, name := range names {
