@@ -25,7 +25,7 @@ func init() { commands = append(commands, reportCmd) }
 
 func reportCmd() *cobra.Command {
 	var f report.Filter
-	var store, state, from, to, out, patient string
+	var store, state, from, to, out, patient, hostKeys string
 	var who subjectFlags
 	var noLog bool
 	cmd := &cobra.Command{
@@ -42,7 +42,8 @@ rows of somebody, and of those that could not tell whose rows they were shown; t
 bundle has keyed hashes only (--subject-key).
 
 Each record in it is proved to be in the recorder's transparency log, which must have
-all that is stored; --no-log leaves that out.
+all that is stored; --no-log leaves that out. With --host-keys the evidence is sound
+only where the hosts signed it.
 
 That the evidence is read goes on a record of its own first, in the folder reads
 of the store; where that fails there is no report.
@@ -82,8 +83,14 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 			} else if state == "" {
 				state = store
 			}
+			var hosts events.HostKeys
+			if hostKeys != "" {
+				if hosts, err = events.ReadHostKeys(hostKeys); err != nil {
+					return configError(err)
+				}
+			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
-				return makeReport(ctx, cmd, &reportStore{s, state, noLog}, store, f, out)
+				return makeReport(ctx, cmd, &reportStore{s, state, noLog, hosts}, store, f, out)
 			})
 		},
 	}
@@ -98,6 +105,7 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 	fl.StringVar(&f.Resource, "resource", "", "only of this resource")
 	fl.StringVar(&patient, "patient", "", "only that were shown rows of this patient: --subject patient=ID")
 	who.add(cmd)
+	fl.StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
 	fl.BoolVar(&noLog, "no-log", false, "without proofs of the transparency log")
 	fl.String(reads.Flag, "", reads.Usage)
 	fl.StringVarP(&out, "output", "o", "", "file of the bundle (zip)")
@@ -246,6 +254,7 @@ type reportStore struct {
 	s     *recorder.DB
 	dir   string
 	noLog bool
+	hosts events.HostKeys // nil: none were given
 }
 
 // logTime is what the transparency log has to get all that is stored.
@@ -269,8 +278,13 @@ func (r *reportStore) Log(ctx context.Context) (*report.Log, error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case raw == nil: // it was never made
+		case raw == nil && need == 0: // there is nothing that it could have
 			return nil, nil
+		case raw == nil:
+			return nil, &exitError{
+				code: 1, hint: "name its folder with --state, restore it from an export, or make a report without these proofs: --no-log",
+				err: fmt.Errorf("the transparency log in %s is gone, or was never made, and the store has %d entries for it", recorder.LogFolder(r.dir), need),
+			}
 		case c.Size >= need:
 			p, err := l.Prover(ctx, c.Size)
 			if err != nil {
@@ -284,7 +298,7 @@ func (r *reportStore) Log(ctx context.Context) (*report.Log, error) {
 }
 
 func (r *reportStore) Verify(ctx context.Context) (recorder.Report, error) {
-	return recorder.Verify(ctx, r.s, recorder.Noted{})
+	return recorder.Verify(ctx, r.s, recorder.Noted{Keys: r.hosts})
 }
 
 func (r *reportStore) Records(ctx context.Context, f func(*recorder.Held) error) error {

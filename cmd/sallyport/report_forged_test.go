@@ -46,7 +46,7 @@ func remade(t *testing.T, edit func(r *report.Report)) func(map[string]string) {
 // the manifest made anew.
 func TestReportThatWasForged(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "day.zip")
-	sallyport(t, 0, "report", "--store", reportStore0(t), "--from", "2026-11-10", "--to", "2026-11-11", "-o", out)
+	sallyport(t, 0, "report", "--no-log", "--store", reportStore0(t), "--from", "2026-11-10", "--to", "2026-11-11", "-o", out)
 	files := unzip(t, out)
 	later := func(at *time.Time) { *at = at.Add(time.Hour) }
 	const data, html, pdf, readme, chain = "report.json", "report.html", "report.pdf", "README.txt", "chain/001.jsonl"
@@ -136,7 +136,7 @@ func TestReportAgainstItsSHA256(t *testing.T) {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "two.zip")
 	// The statement of the second day has not ended.
-	sallyport(t, 0, "report", "--store", reportStore0(t), "--from", "2026-11-10", "--to", "2026-11-12", "-o", out)
+	sallyport(t, 0, "report", "--no-log", "--store", reportStore0(t), "--from", "2026-11-10", "--to", "2026-11-12", "-o", out)
 	b, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestReportAgainstItsSHA256(t *testing.T) {
 // A bundle of evidence that was not sound says so when it is verified.
 func TestReportOfFaults(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "day.zip")
-	sallyport(t, 0, "report", "--store", reportStore0(t), "--from", "2026-11-10", "--to", "2026-11-11", "-o", out)
+	sallyport(t, 0, "report", "--no-log", "--store", reportStore0(t), "--from", "2026-11-10", "--to", "2026-11-11", "-o", out)
 	files := unzip(t, out)
 	remade(t, func(r *report.Report) {
 		r.Sound, r.Faults = false, []recorder.Fault{{Host: "h1", What: "invented", Detail: "a line"}}
@@ -175,7 +175,7 @@ func TestReportOfFaults(t *testing.T) {
 // their bundle does not pass.
 func TestReportOfAnotherHost(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "day.zip")
-	sallyport(t, 1, "report", "--store", reportStoreOf(t, "h2"), "--from", "2026-11-10", "--to", "2026-11-11", "-o", out)
+	sallyport(t, 1, "report", "--no-log", "--store", reportStoreOf(t, "h2"), "--from", "2026-11-10", "--to", "2026-11-11", "-o", out)
 	if r := reportOf(t, unzip(t, out)); r.Sound || len(r.Faults) == 0 || r.Faults[0].Host != "h2" {
 		t.Errorf("%v %v", r.Sound, r.Faults)
 	}
@@ -187,7 +187,7 @@ func TestReportOfAnotherHost(t *testing.T) {
 // The outcome and the subjects of what a report speaks of go along with it.
 func TestReportKeepsOutcomes(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "day.zip")
-	sallyport(t, 0, "report", "--store", reportStore0(t), "--from", "2026-11-10", "--to", "2026-11-11", "--identity", "billing-agent", "-o", out)
+	sallyport(t, 0, "report", "--no-log", "--store", reportStore0(t), "--from", "2026-11-10", "--to", "2026-11-11", "--identity", "billing-agent", "-o", out)
 	with := map[events.Kind]int{}
 	for l := range strings.Lines(unzip(t, out)["chain/001.jsonl"]) {
 		var r struct {

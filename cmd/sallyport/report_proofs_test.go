@@ -84,6 +84,23 @@ func TestReportProvesItsRecords(t *testing.T) {
 	plain := filepath.Join(t.TempDir(), "plain.zip")
 	sallyport(t, 0, "report", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "-o", plain, "--no-log")
 	sallyport(t, 0, "report", "verify", plain)
+	again := func(more ...string) []string {
+		return append([]string{"report", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "-o", filepath.Join(t.TempDir(), "b.zip")}, more...)
+	}
+	sallyport(t, 0, again("--host-keys", hosts)...)
+	sallyport(t, 1, again("--host-keys", written(t, events.HostKeyLine("h1", other.Public().(ed25519.PublicKey))))...)
+	checkpoint := filepath.Join(recorder.LogFolder(store), "checkpoint")
+	signed, err := os.ReadFile(checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(checkpoint); err != nil {
+		t.Fatal(err)
+	}
+	sallyport(t, 1, again()...) // no report says less than it is taken to
+	if err := os.WriteFile(checkpoint, signed, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	sallyport(t, 1, "report", "verify", plain, "--log-key", keys)
 
 	must := report.Require{SHA256: "", Log: &tlog.Keys{Log: public}}
@@ -116,7 +133,7 @@ func TestReportOfAPatient(t *testing.T) {
 		"124": {"2 not told: an aggregate"},
 	} {
 		out := filepath.Join(t.TempDir(), "b.zip")
-		sallyport(t, 0, "report", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "--patient", id, "--subject-key", key, "-o", out)
+		sallyport(t, 0, "report", "--no-log", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "--patient", id, "--subject-key", key, "-o", out)
 		files := unzip(t, out)
 		r := reportOf(t, files)
 		var got []string
@@ -145,7 +162,7 @@ func TestReportOfAPatient(t *testing.T) {
 		}
 	}
 	out := filepath.Join(t.TempDir(), "none.zip")
-	sallyport(t, 2, "report", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "--patient", "123", "--subject-key", filepath.Join(store, "none"), "-o", out)
+	sallyport(t, 2, "report", "--no-log", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "--patient", "123", "--subject-key", filepath.Join(store, "none"), "-o", out)
 }
 
 // Every section and control that is promised is in a report.

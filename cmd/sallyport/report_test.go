@@ -179,7 +179,7 @@ func reportOf(t *testing.T, files map[string]string) (r report.Report) {
 
 func TestReport(t *testing.T) {
 	store, out := reportStore0(t), filepath.Join(t.TempDir(), "day.zip")
-	args := []string{"report", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "-o", out}
+	args := []string{"report", "--no-log", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "-o", out}
 	sallyport(t, 0, args...)
 	sallyport(t, 2, args...) // the file is there
 	files := unzip(t, out)
@@ -244,7 +244,7 @@ func TestReportOfSome(t *testing.T) {
 		"--relation other.patients": 0, "--resource clinic": 3, "--resource other": 0, "--identity billing-agent --relation visits": 0,
 	} {
 		out := filepath.Join(t.TempDir(), "some.zip")
-		sallyport(t, 0, append([]string{"report", "--store", store, "--from", "2026-11-10T00:00:00Z", "--to", "2026-11-11", "-o", out}, strings.Fields(filter)...)...)
+		sallyport(t, 0, append([]string{"report", "--no-log", "--store", store, "--from", "2026-11-10T00:00:00Z", "--to", "2026-11-11", "-o", out}, strings.Fields(filter)...)...)
 		files := unzip(t, out)
 		if r := reportOf(t, files); len(r.Accesses) != want {
 			t.Errorf("%s: %d accesses", filter, len(r.Accesses))
@@ -268,7 +268,7 @@ func TestReadingIsRecorded(t *testing.T) {
 	span := []string{"--from", now.Add(-time.Hour).Format(time.RFC3339), "--to", now.Add(time.Hour).Format(time.RFC3339)}
 	for i := range 2 {
 		out := filepath.Join(dir, fmt.Sprint(i))
-		sallyport(t, 0, append([]string{"report", "--store", store, "--identity", "triage-bot", "-o", out}, span...)...)
+		sallyport(t, 0, append([]string{"report", "--no-log", "--store", store, "--identity", "triage-bot", "-o", out}, span...)...)
 		r := reportOf(t, unzip(t, out))
 		if len(r.Reads) != i || i > 0 && !strings.Contains(r.Reads[0].Text, `identity "triage-bot"`) {
 			t.Errorf("report %d: %+v", i, r.Reads)
@@ -283,7 +283,7 @@ func TestReadingIsRecorded(t *testing.T) {
 	reads.LockTime = time.Second
 	t.Cleanup(func() { reads.LockTime = 30 * time.Second })
 	out := filepath.Join(dir, "none")
-	sallyport(t, 1, append([]string{"report", "--store", store, "-o", out}, span...)...)
+	sallyport(t, 1, append([]string{"report", "--no-log", "--store", store, "-o", out}, span...)...)
 	if _, err := os.Lstat(out); err == nil {
 		t.Error("a report was made that is on no record")
 	}
@@ -293,7 +293,7 @@ func TestReadingIsRecorded(t *testing.T) {
 func TestReportThatWasEdited(t *testing.T) {
 	store, dir := reportStore0(t), t.TempDir()
 	out := filepath.Join(dir, "day.zip")
-	sallyport(t, 0, "report", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "-o", out)
+	sallyport(t, 0, "report", "--no-log", "--store", store, "--from", "2026-11-10", "--to", "2026-11-11", "-o", out)
 	files := unzip(t, out)
 	const chain = "chain/001.jsonl"
 	lines := strings.SplitAfter(files[chain], "\n")

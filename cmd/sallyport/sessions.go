@@ -241,7 +241,8 @@ func sessionsShow() *cobra.Command {
 		Short: "Show who was connected and what each statement did",
 		Long: `Show a session: identity and how it was proved, destination, and each statement
 as it was sent, with the rule that decided, the verdict, what was masked, the
-rows that went out and how long it took. SESSION is an id or the beginning of one.
+rows that went out and how long it took. SESSION is an id or the beginning of one, or
+HOST/ID where hosts have the same.
 With --follow each statement comes once its outcome is recorded, until the session
 is closed; with --json that is an object on a line.`,
 		Example:           `  sallyport sessions show 0198c2 --json | jq '.requests[] | select(.verdict == "block")'`,

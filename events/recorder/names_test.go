@@ -59,3 +59,24 @@ func TestLongNamesStopNobody(t *testing.T) {
 		})
 	}
 }
+
+// A host that takes another's session id, or one that reads as another host's, makes
+// no session that can't be looked at.
+func TestFindBehindItsHost(t *testing.T) {
+	s := open(t, newStore(t))
+	for host, ids := range map[string][]string{"h1": {"s-1"}, "h2": {"s-1", "h1/s-1"}} {
+		for _, id := range ids {
+			h := newHost("c-" + host + id)
+			h.tell(events.Event{Kind: events.SessionOpen, Session: newSession(id)})
+			add(t, s, messages(host, h.All())...)
+		}
+	}
+	for id, want := range map[string]string{
+		"h1/s-1": "h1 s-1", "h1/s": "h1 s-1", "h2/s-1": "h2 s-1", "h2/h1/s-1": "h2 h1/s-1", "s-1": "", "h1/s-2": "", "h2/": "",
+	} {
+		x, err := s.Find(t.Context(), id)
+		if got := x.Host + " " + x.ID; (err == nil) != (want != "") || err == nil && got != want {
+			t.Errorf("%s: %q %v, want %q", id, got, err, want)
+		}
+	}
+}

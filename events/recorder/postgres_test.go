@@ -132,6 +132,7 @@ var suite = []testing.InternalTest{
 	{Name: "VerifyAgainstTheHostsKeys", F: TestVerifyAgainstTheHostsKeys},
 	{Name: "NamesOfAnyBytes", F: TestNamesOfAnyBytes},
 	{Name: "LongNamesStopNobody", F: TestLongNamesStopNobody},
+	{Name: "FindBehindItsHost", F: TestFindBehindItsHost},
 	{Name: "RecordersTakeTurns", F: TestRecordersTakeTurns},
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -73,16 +74,27 @@ func (s *DB) sessions(ctx context.Context, rest string, args ...any) ([]Session,
 	return out, rows.Err()
 }
 
-// Find returns the one session whose id is, or begins with, id.
+// Find returns the one session whose id is, or begins with, id, which may stand behind
+// its host: HOST/ID.
 func (s *DB) Find(ctx context.Context, id string) (Session, error) {
 	found, err := s.sessions(ctx, "WHERE session = ?1 OR substr(session, 1, length(?1)) = ?1 ORDER BY session <> ?1 LIMIT 3", id)
+	if err == nil && strings.Contains(id, "/") { // a host names its sessions as it likes: what says both is meant first
+		var of []Session
+		of, err = s.sessions(ctx, "WHERE host || '/' || session = ?1 OR substr(host || '/' || session, 1, length(?1)) = ?1 ORDER BY host || '/' || session <> ?1 LIMIT 3", id)
+		switch {
+		case err == nil && len(of) > 0 && (len(of) == 1 || of[0].Host+"/"+of[0].ID == id && of[1].Host+"/"+of[1].ID != id):
+			return of[0], nil
+		case len(of) > 0:
+			found = of
+		}
+	}
 	switch {
 	case err != nil:
 		return Session{}, err
 	case id == "" || len(found) == 0:
 		return Session{}, fmt.Errorf("no session %q is in the store (list them with: sallyport sessions ls)", id)
 	case len(found) > 1 && (found[0].ID != id || found[1].ID == id):
-		return Session{}, fmt.Errorf("%q names several sessions, among them %s and %s of host %s: give more of the id", id, found[0].ID, found[1].ID, found[1].Host)
+		return Session{}, fmt.Errorf("%q names several sessions, among them %s and %s of host %s: give more of the id, or HOST/ID", id, found[0].ID, found[1].ID, found[1].Host)
 	}
 	return found[0], nil
 }
