@@ -87,14 +87,15 @@ func fold(level [][32]byte) [][32]byte {
 	return level[:n]
 }
 
-// recordsEntry is the entry of a block with these heads.
-func recordsEntry(host, chain string, first uint64, heads []byte) (Entry, error) {
+// recordsEntry is the entry of a block with these heads, and when it was stored, where
+// they say so (ns), else 0.
+func recordsEntry(host, chain string, first uint64, heads []byte) (e Entry, stored int64, err error) {
 	h, err := readHeads(chain, first, heads)
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, 0, err
 	}
 	rs, lengths := h.records, h.lengths
-	e := Entry{Type: "records", Host: host, Chain: chain, First: first, N: len(rs), Marks: make([]byte, 0, markBytes*len(rs))}
+	e = Entry{Type: "records", Host: host, Chain: chain, First: first, N: len(rs), Marks: make([]byte, 0, markBytes*len(rs))}
 	level := make([][32]byte, len(rs))
 	for i := range rs {
 		level[i] = recordLeaf(&rs[i], lengths[i])
@@ -104,12 +105,14 @@ func recordsEntry(host, chain string, first uint64, heads []byte) (Entry, error)
 		level = fold(level)
 	}
 	e.Root = level[0][:]
-	e.Bodies = bodiesHash(h.apart)
-	return e, nil
+	if e.Bodies = bodiesHash(h.apart); len(h.apart) > 0 {
+		stored = h.apart[0].storedAt().UnixNano()
+	}
+	return e, stored, nil
 }
 
 // leafRows selects leaves with what their entries are made of.
-const leafRows = `SELECT l.leaf, l.host, l.chain, l.first, l.alarm, b.heads, a.link FROM leaves l
+const leafRows = `SELECT l.leaf, l.host, l.chain, l.first, l.alarm, b.heads, a.link, coalesce(a.time, 0) FROM leaves l
 	LEFT JOIN blocks b ON l.alarm = 0 AND b.host = l.host AND b.chain = l.chain AND b.first = l.first
 	LEFT JOIN alarms a ON l.alarm <> 0 AND a.id = l.alarm `
 
@@ -117,13 +120,14 @@ const leafRows = `SELECT l.leaf, l.host, l.chain, l.first, l.alarm, b.heads, a.l
 type leaf struct {
 	index uint64 // from 0, of the log
 	Entry
-	err error
+	stored int64 // ns; 0: not known
+	err    error
 }
 
 func scanLeaf(rows *sql.Rows) (l leaf, err error) {
 	var at, first int64
 	var heads sql.RawBytes
-	if err := rows.Scan(&at, &l.Host, &l.Chain, &first, &l.Alarm, &heads, &l.Link); err != nil {
+	if err := rows.Scan(&at, &l.Host, &l.Chain, &first, &l.Alarm, &heads, &l.Link, &l.stored); err != nil {
 		return l, err
 	}
 	l.index, l.First = uint64(at-1), uint64(first)
@@ -136,7 +140,7 @@ func scanLeaf(rows *sql.Rows) (l leaf, err error) {
 	case heads == nil:
 		l.Type, l.err = "records", errors.New("their block is not there")
 	default:
-		l.Entry, l.err = recordsEntry(l.Host, l.Chain, l.First, heads)
+		l.Entry, l.stored, l.err = recordsEntry(l.Host, l.Chain, l.First, heads)
 	}
 	return l, nil
 }

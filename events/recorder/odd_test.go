@@ -91,3 +91,35 @@ func TestAlarmsOfStoredRecordsAreLimited(t *testing.T) {
 		t.Error(as, err)
 	}
 }
+
+// What a log lacks for long is a fault: it was put back, with the store, and something
+// else stored behind.
+func TestWhatTheLogLacksForLong(t *testing.T) {
+	for name, c := range map[string]struct {
+		ago  time.Duration
+		ms   []recorder.Message
+		want int
+	}{
+		"a transcript, new":      {time.Minute, messages("h1", spoken("s-9").All()), 0},
+		"a transcript, long ago": {time.Hour, messages("h1", spoken("s-9").All()), 1},
+		"an alarm, new":          {time.Minute, []recorder.Message{{Host: "h1", Err: os.ErrInvalid}}, 0},
+		"an alarm, long ago":     {time.Hour, []recorder.Message{{Host: "h1", Err: os.ErrInvalid}}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := kept(t, dir)
+			logAll(t, dir, s, follow.Options{})
+			if _, _, err := s.Add(t.Context(), c.ms, time.Now().Add(-c.ago)); err != nil {
+				t.Fatal(err)
+			}
+			r, err := verifyLogged(t, dir, recorder.Logged{})
+			if err != nil || len(r.Faults) != c.want || c.want == 1 && r.Faults[0].What != "unlogged" || r.Log.Unlogged == 0 {
+				t.Errorf("%+v %+v %v", r.Faults, r.Log, err)
+			}
+			logAll(t, dir, s, follow.Options{})
+			if r, err := verifyLogged(t, dir, recorder.Logged{}); err != nil || len(r.Faults) != 0 {
+				t.Errorf("logged: %+v %v", r.Faults, err)
+			}
+		})
+	}
+}

@@ -22,7 +22,7 @@ type Fault struct {
 	// What: removed, changed, reordered, inserted, cut (removed from the end),
 	// hidden (not among its session's records), misstated (its session's line in
 	// the list is not what the records say), forged or
-	// unsigned (by the host), invented (a line without records;
+	// unsigned (by the host), unlogged (for long), invented (a line without records;
 	// Chain is ""), or altered (the store's file; Host is "" too).
 	What   string `json:"what"`
 	Detail string `json:"detail"`

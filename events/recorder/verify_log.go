@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"sallyport.dev/sallyport/events/recorder/tlog"
 )
@@ -22,6 +23,9 @@ type Logged struct {
 	// with that one.
 	Earlier *tlog.Checkpoint
 }
+
+// unloggedTime is what the log has to get what is stored.
+const unloggedTime = 10 * time.Minute
 
 // LogReport is what Verify found of the transparency log.
 type LogReport struct {
@@ -50,6 +54,7 @@ func verifyLog(ctx context.Context, tx *sql.Tx, by *Logged) (*LogReport, *Fault,
 	defer rows.Close()
 	wrong := false
 	var more *Fault
+	now := time.Now()
 	for rows.Next() {
 		x, err := scanLeaf(rows)
 		if err != nil {
@@ -58,6 +63,9 @@ func verifyLog(ctx context.Context, tx *sql.Tx, by *Logged) (*LogReport, *Fault,
 		if x.index >= cp.Size {
 			if rep.Unlogged++; by.All && more == nil {
 				more = &Fault{x.Host, x.Chain, x.First, "inserted", "the log does not have it" + x.kind()}
+			}
+			if late := now.Sub(unixNano(x.stored)); x.stored != 0 && late > unloggedTime && more == nil {
+				more = &Fault{x.Host, x.Chain, x.First, "unlogged", fmt.Sprintf("the log does not have it%s, and it was stored %s ago: start the recorder; where that does not help, the log was put back", x.kind(), late.Round(time.Second))}
 			}
 			continue
 		}
