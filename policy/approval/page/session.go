@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -59,8 +60,9 @@ type sessions struct {
 	secure bool
 	seal   cipher.AEAD
 
-	mu  sync.Mutex
-	all map[string]*session
+	mu   sync.Mutex
+	all  map[string]*session
+	used map[string]time.Time // states of log-ins that were taken, until they end
 }
 
 func newSessions(now func() time.Time, path string, secure bool) (*sessions, error) {
@@ -73,7 +75,7 @@ func newSessions(now func() time.Time, path string, secure bool) (*sessions, err
 		return nil, err
 	}
 	seal, err := cipher.NewGCMWithRandomNonce(block)
-	return &sessions{now: now, path: path, secure: secure, seal: seal, all: map[string]*session{}}, err
+	return &sessions{now: now, path: path, secure: secure, seal: seal, all: map[string]*session{}, used: map[string]time.Time{}}, err
 }
 
 // Names of cookies: the browser takes one with __Host- from this very host only.
@@ -176,10 +178,26 @@ func (s *sessions) takeLogin(w http.ResponseWriter, r *http.Request, state strin
 		return nil
 	}
 	s.put(w, cookieLogin, "", 0)
-	if !s.now().Before(l.Ends) {
+	if !s.now().Before(l.Ends) || !s.once(l) {
 		return nil
 	}
 	return l
+}
+
+// once reports whether a log-in is taken for the first time: who has a copy of its
+// cookie takes it no second time. Of too many none is taken.
+func (s *sessions) once(l *login) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.used) >= maxSessions {
+		now := s.now()
+		maps.DeleteFunc(s.used, func(_ string, ends time.Time) bool { return !now.Before(ends) })
+	}
+	if _, is := s.used[l.State]; is || len(s.used) >= maxSessions {
+		return false
+	}
+	s.used[l.State] = l.Ends
+	return true
 }
 
 // keep keeps a decision until it is signed; of too many the oldest is forgotten.
