@@ -302,7 +302,7 @@ func TestHostileText(t *testing.T) {
 	}
 	a := b.logIn(at(id))
 	check(a)
-	a.want(t, http.StatusOK, `<b class="odd">\u{202e}</b>`, `<b class="odd">\u{1b}</b>[2J`, `<b class="odd">\u{200b}</b>{{.}}`, "\nWHERE 1 = 1", "(not proved)")
+	a.want(t, http.StatusOK, `<b class="odd">\u{202e}</b>`, `<b class="odd">\u{1b}</b>[2J`, `<b class="odd">\u{200b}</b>{{.}}`, "\nWHERE 1 = 1", "(not proved)", "of this shape, by anybody", "of any shape, by this workload", "<dt>rows</dt>")
 	check(b.get("/approvals"))
 	for _, words := range []string{"short", evil + why, why + "\x00", why + "\u202e", strings.Repeat("x", 600)} {
 		a := b.post(at(id), form(a, "approve", words))

@@ -185,7 +185,8 @@ func (s *sessions) takeLogin(w http.ResponseWriter, r *http.Request, state strin
 }
 
 // once reports whether a log-in is taken for the first time: who has a copy of its
-// cookie takes it no second time. Of too many none is taken.
+// cookie takes it no second time. Of too many some are forgotten: anybody can begin
+// log-ins, and must keep nobody out.
 func (s *sessions) once(l *login) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,8 +194,14 @@ func (s *sessions) once(l *login) bool {
 		now := s.now()
 		maps.DeleteFunc(s.used, func(_ string, ends time.Time) bool { return !now.Before(ends) })
 	}
-	if _, is := s.used[l.State]; is || len(s.used) >= maxSessions {
+	if _, is := s.used[l.State]; is {
 		return false
+	}
+	for state := range s.used {
+		if len(s.used) < maxSessions {
+			break
+		}
+		delete(s.used, state)
 	}
 	s.used[l.State] = l.Ends
 	return true
