@@ -64,6 +64,22 @@ func (o *logOptions) follow(ctx context.Context, dir string, store *recorder.DB,
 	return func() { <-done }, nil
 }
 
+// logKeys are those of the log that goes with a store.
+func logKeys(state, key, origin string) (tlog.Keys, error) {
+	if key == "" {
+		key = filepath.Join(state, "log.key")
+	}
+	if _, err := os.Stat(key); err != nil {
+		return tlog.Keys{}, fmt.Errorf("the log's key: %w (sallyport-recorder run makes it)", err)
+	}
+	k, err := jetstream.ReadPrivateKey(key)
+	if err != nil {
+		return tlog.Keys{}, err
+	}
+	_, v, err := tlog.Signer(k, origin)
+	return tlog.Keys{Log: v}, err
+}
+
 func exportCmd() *cobra.Command {
 	var store, state, to, key, origin, config string
 	var wait time.Duration
@@ -85,17 +101,7 @@ saw them; encrypted, where the store has them so.`,
 			if err != nil {
 				return err
 			}
-			if key == "" {
-				key = filepath.Join(state, "log.key")
-			}
-			if _, err := os.Stat(key); err != nil {
-				return fmt.Errorf("the log's key: %w (sallyport-recorder run makes it)", err)
-			}
-			k, err := jetstream.ReadPrivateKey(key)
-			if err != nil {
-				return err
-			}
-			_, v, err := tlog.Signer(k, origin)
+			keys, err := logKeys(state, key, origin)
 			if err != nil {
 				return err
 			}
@@ -108,7 +114,7 @@ saw them; encrypted, where the store has them so.`,
 				return err
 			}
 			defer done()
-			return recorder.Export(cmd.Context(), store, state, to, tlog.Keys{Log: v}, wait, from)
+			return recorder.Export(cmd.Context(), store, state, to, keys, wait, from)
 		},
 	}
 	f := cmd.Flags()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,7 +26,7 @@ func (o *options) prune(ctx context.Context, store *recorder.DB, r recorder.Rete
 		defer close(done)
 		for {
 			next := pruneEvery
-			rep, err := store.Prune(ctx, recorder.PruneOptions{Retention: r}, time.Now())
+			rep, err := o.pruneOnce(ctx, store, r)
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -35,8 +36,8 @@ func (o *options) prune(ctx context.Context, store *recorder.DB, r recorder.Rete
 					o.pruneFailed()
 				}
 				next = time.Hour
-			case len(rep.Deleted) > 0 || len(rep.Held) > 0 || rep.Unnamed > 0:
-				log.Info("retention", "deleted", len(rep.Deleted), "held_sessions", len(rep.Held), "named_by_no_record", rep.Unnamed)
+			case len(rep.Deleted) > 0 || len(rep.Held) > 0 || rep.Unnamed > 0 || rep.Missing > 0:
+				log.Info("retention", "deleted", len(rep.Deleted), "held_sessions", len(rep.Held), "named_by_no_record", rep.Unnamed, "due_and_missing", rep.Missing)
 			}
 			select {
 			case <-ctx.Done():
@@ -46,6 +47,20 @@ func (o *options) prune(ctx context.Context, store *recorder.DB, r recorder.Rete
 		}
 	}()
 	return func() { <-done }
+}
+
+// pruneOnce holds the store against its log, which is begun or goes on meanwhile.
+func (o *options) pruneOnce(ctx context.Context, store *recorder.DB, r recorder.Retention) (recorder.PruneReport, error) {
+	keys, err := logKeys(o.state, o.log.key, o.log.origin)
+	if err != nil {
+		return recorder.PruneReport{}, err
+	}
+	by := &recorder.Logged{Dir: recorder.LogFolder(o.state), Keys: keys}
+	// Where it has nothing yet Prune says so, once something is due.
+	if err := recorder.AwaitLog(ctx, by.Dir, keys, 1, 10*time.Second); err != nil && !errors.Is(err, recorder.ErrBehind) {
+		return recorder.PruneReport{}, err
+	}
+	return store.Prune(ctx, recorder.PruneOptions{Retention: r, Log: by}, time.Now())
 }
 
 // storeFlags open a store to change what is kept of it.
@@ -97,7 +112,8 @@ func openStore(dir string) (*recorder.DB, error) {
 
 func pruneCmd() *cobra.Command {
 	var f storeFlags
-	var dry, sweep bool
+	var dry, sweep, late bool
+	var key, origin string
 	cmd := &cobra.Command{
 		Use:   "prune --store DIR",
 		Short: "Delete the transcripts that retention rules no longer keep",
@@ -106,6 +122,10 @@ years, where none says another time), and that no legal hold keeps. The records
 stay, and so do their hashes: "sallyport verify" follows the chains as before, and
 says what was deleted when and by which rule, which is on the record before it is
 deleted. "sallyport-recorder run" does the same each day.
+
+Before anything is deleted the record of holds is held against the transparency log
+in --state. --late deletes although nothing was recorded for a month, which else is
+taken for a clock that is wrong.
 
 --dry-run lists what would be deleted. --sweep deletes, besides, what no record
 names and is a day old: a recorder that was killed may leave that. Use it only where
@@ -118,7 +138,19 @@ no other recorder has its transcripts in the same place.`,
 				return err
 			}
 			defer done()
-			rep, err := s.Prune(cmd.Context(), recorder.PruneOptions{Retention: c.Retention, Dry: dry, Sweep: sweep}, time.Now())
+			state, err := stateOf(f.store, f.state)
+			if err != nil {
+				return err
+			}
+			var by *recorder.Logged
+			if !dry {
+				keys, err := logKeys(state, key, origin)
+				if err != nil {
+					return err
+				}
+				by = &recorder.Logged{Dir: recorder.LogFolder(state), Keys: keys}
+			}
+			rep, err := s.Prune(cmd.Context(), recorder.PruneOptions{Retention: c.Retention, Dry: dry, Sweep: sweep, Late: late, Log: by}, time.Now())
 			if err != nil {
 				return err
 			}
@@ -131,6 +163,9 @@ no other recorder has its transcripts in the same place.`,
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.config, "config", "", "the recorder's configuration file, as run has it")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "list what would be deleted, and delete nothing")
+	cmd.Flags().BoolVar(&late, "late", false, "delete although nothing was recorded for a month")
+	cmd.Flags().StringVar(&key, "log-key", "", "key of the transparency log (default log.key in --state)")
+	cmd.Flags().StringVar(&origin, "log-origin", "", "name of the transparency log, as run has it")
 	cmd.Flags().BoolVar(&sweep, "sweep", false, "delete what no record names as well")
 	cmd.MarkFlagFilename("config", "yaml")
 	return cmd
@@ -153,6 +188,9 @@ func printPruned(w io.Writer, rep *recorder.PruneReport) error {
 	}
 	for _, k := range rep.Held {
 		fmt.Fprintf(w, "held: host %s, session %s, by hold %d\n", render.Line(k.Host), render.Line(k.Session), k.Hold)
+	}
+	if rep.Missing > 0 {
+		fmt.Fprintf(w, "%d are due and not there: is it the right --config? sallyport verify names them\n", rep.Missing)
 	}
 	if rep.Unnamed > 0 {
 		fmt.Fprintf(w, "%d are named by no record; %d of them swept\n", rep.Unnamed, rep.Swept)

@@ -105,10 +105,14 @@ func newAdder(ctx context.Context, tx *sql.Tx, glance *ocsf.Glancer, now time.Ti
 
 // end gives back what commit has not taken.
 func (a *adder) end() {
+	if a.w == nil {
+		return
+	}
 	a.tx.Rollback()
 	a.unput()
 	a.w.waiting = nil
 	writers.Put(a.w)
+	a.w = nil
 }
 
 // commit: a crash before it leaves nothing of the batch, which is delivered

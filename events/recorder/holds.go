@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -85,6 +86,9 @@ func (s *DB) AddHold(ctx context.Context, h Hold, now time.Time) (int64, error) 
 			return 0, fmt.Errorf("recorder: hold: %w", err)
 		}
 	}
+	if !h.Since.IsZero() && !h.Until.IsZero() && !h.Since.Before(h.Until) {
+		return 0, errors.New("recorder: a hold until a time before that since which it holds would meet nothing")
+	}
 	h.ID, h.Time = 0, time.Time{}
 	return s.act(ctx, now, actHold, fmt.Sprintf("%s holds %s: %s", h.By, h.String(), h.Reason), &h)
 }
@@ -131,15 +135,16 @@ func (s *DB) act(ctx context.Context, now time.Time, what, detail string, payloa
 
 // Holds returns those that are in force.
 func (s *DB) Holds(ctx context.Context) ([]Hold, error) {
-	list, err := holds(ctx, s.db)
+	list, err := holds(ctx, s.db, math.MaxInt64)
 	if err != nil {
 		return nil, fmt.Errorf("recorder: holds: %w", err)
 	}
 	return list, nil
 }
 
-func holds(ctx context.Context, q querier) ([]Hold, error) {
-	rows, err := q.QueryContext(ctx, `SELECT id, time, what, payload FROM alarms WHERE host = '' AND chain = '' AND seq = 0 AND what IN ('`+actHold+`', '`+actReleased+`') ORDER BY id`)
+// holds are those that were in force before an alarm.
+func holds(ctx context.Context, q querier, before int64) ([]Hold, error) {
+	rows, err := q.QueryContext(ctx, `SELECT id, time, what, payload FROM alarms WHERE host = '' AND chain = '' AND seq = 0 AND what IN ('`+actHold+`', '`+actReleased+`') AND id < ? ORDER BY id`, before)
 	if err != nil {
 		return nil, err
 	}
@@ -177,14 +182,15 @@ func holds(ctx context.Context, q querier) ([]Hold, error) {
 
 // meets reports whether a hold keeps a session.
 func (h *Hold) meets(ctx context.Context, q querier, x *pruned) (bool, error) {
-	of := func(want, is string) bool { return want == "" || want == is }
-	if !of(h.Host, x.Host) || !of(h.Session, x.ID) || !of(h.Principal, x.Principal) || !of(h.Resource, x.Resource) {
+	if h.Host != "" && h.Host != x.Host || h.Session != "" && h.Session != x.ID || !may(h.Principal, x.principals) || !may(h.Resource, x.resources) ||
+		!may(h.Identity, x.workloads, x.actors, x.principals) {
 		return false, nil
 	}
-	if h.Identity != "" && h.Identity != x.Workload && h.Identity != x.Actor && h.Identity != x.Principal {
-		return false, nil
+	// By the host's clock, or by the recorder's: a host may say any time.
+	went := func(from time.Time, to *time.Time) bool {
+		return (h.Since.IsZero() || to == nil || !to.Before(h.Since)) && (h.Until.IsZero() || from.Before(h.Until))
 	}
-	if !h.Since.IsZero() && x.Closed != nil && x.Closed.Before(h.Since) || !h.Until.IsZero() && !x.Opened.Before(h.Until) {
+	if !went(x.Opened, x.Closed) && (x.from.IsZero() || !went(x.from, &x.to)) {
 		return false, nil
 	}
 	if h.Subject == "" {

@@ -3,6 +3,7 @@ package recorder
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/ocsf"
@@ -56,6 +57,11 @@ func (a *adder) index(c *chainState, r *events.Record) error {
 	s.at(c.Chain, r.Seq)
 	switch {
 	case err == nil:
+		if what := s.relabels(r, &f); what != "" {
+			if err := a.alarm(c.Host, r, "relabelled", what); err != nil {
+				return err
+			}
+		}
 		s.note(r, &f)
 	case s.opened == 0:
 		s.opened = a.now.UnixNano()
@@ -180,6 +186,24 @@ func (s *sessionState) at(chain string, seq uint64) {
 		}
 	}
 	s.spans = append(s.spans, span{chain, seq, seq})
+}
+
+// relabels says what a record says anew, behind the close, of who held the session and
+// with what: rules and holds go by that.
+func (s *sessionState) relabels(r *events.Record, f *Facts) string {
+	if s.closed == 0 || r.Kind != events.SessionOpen && r.Kind != events.Login {
+		return ""
+	}
+	w := &f.Who
+	for _, p := range [...]struct{ name, was, is string }{
+		{"resource", s.who.Resource, w.Resource}, {"workload", s.who.Workload, w.Workload},
+		{"actor", s.who.Actor, w.Actor}, {"principal", s.who.Principal, w.Principal},
+	} {
+		if p.was != "" && p.is != "" && p.was != p.is {
+			return fmt.Sprintf("it names another %s of session %s, which is closed", p.name, s.session)
+		}
+	}
+	return ""
 }
 
 // note takes in what a record says.

@@ -12,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/events/recorder/follow"
 	"sallyport.dev/sallyport/events/recorder/transcripts"
 )
 
@@ -45,8 +46,21 @@ func kept(t *testing.T, dir string) *recorder.DB {
 	return s
 }
 
-func prune(t *testing.T, s *recorder.DB, o recorder.PruneOptions, now time.Time) (deleted []string, rep recorder.PruneReport) {
+// ruled has the log have all that is stored, and o hold the store against it. Tests
+// go far into the future at once.
+func ruled(t *testing.T, dir string, s *recorder.DB, o recorder.PruneOptions) recorder.PruneOptions {
 	t.Helper()
+	if !o.Dry {
+		logAll(t, dir, s, follow.Options{})
+		o.Log = &recorder.Logged{Dir: recorder.LogFolder(home(dir)), Keys: logKeys(t)}
+	}
+	o.Late = true
+	return o
+}
+
+func prune(t *testing.T, dir string, s *recorder.DB, o recorder.PruneOptions, now time.Time) (deleted []string, rep recorder.PruneReport) {
+	t.Helper()
+	o = ruled(t, dir, s, o)
 	rep, err := s.Prune(t.Context(), o, now)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +81,7 @@ func TestPrune(t *testing.T) {
 		{Name: "lab", Resource: "lab", Keep: keep(t, "400d")}, {Name: "clinic", Resource: "clinic", Keep: keep(t, "30d")},
 	}}}
 	now := time.Now()
-	if got, _ := prune(t, s, o, now.Add(29*aDay)); got != nil {
+	if got, _ := prune(t, dir, s, o, now.Add(29*aDay)); got != nil {
 		t.Fatal("too early:", got)
 	}
 	hold, err := s.AddHold(ctx, recorder.Hold{By: "counsel", Reason: "case 7", Session: "s-2"}, now)
@@ -78,14 +92,14 @@ func TestPrune(t *testing.T) {
 	dry := o
 	dry.Dry = true
 	want := []string{"s-1 clinic", "s-3 clinic"}
-	got, rep := prune(t, s, dry, later)
+	got, rep := prune(t, dir, s, dry, later)
 	if !slices.Equal(got, want) || len(rep.Held) != 1 || rep.Held[0] != (recorder.Kept{Host: "h1", Session: "s-2", Hold: hold}) || len(bodyFiles(t, dir)) != 4 {
 		t.Fatalf("%v %+v", got, rep)
 	}
-	if got, _ := prune(t, s, o, later); !slices.Equal(got, want) || len(bodyFiles(t, dir)) != 2 {
+	if got, _ := prune(t, dir, s, o, later); !slices.Equal(got, want) || len(bodyFiles(t, dir)) != 2 {
 		t.Fatal(got)
 	}
-	if got, _ := prune(t, s, o, later); got != nil {
+	if got, _ := prune(t, dir, s, o, later); got != nil {
 		t.Fatal("again:", got)
 	}
 	r := verified(t, reader(t, dir), recorder.Noted{})
@@ -109,10 +123,10 @@ func TestPrune(t *testing.T) {
 	if err := s.ReleaseHold(ctx, hold, "counsel", "case closed", later); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := prune(t, s, o, later); !slices.Equal(got, []string{"s-2 clinic"}) {
+	if got, _ := prune(t, dir, s, o, later); !slices.Equal(got, []string{"s-2 clinic"}) {
 		t.Error(got)
 	}
-	if got, _ := prune(t, s, o, now.Add(399*aDay)); got != nil {
+	if got, _ := prune(t, dir, s, o, now.Add(399*aDay)); got != nil {
 		t.Error(got)
 	}
 	files := bodyFiles(t, dir)
@@ -136,7 +150,7 @@ func TestHolds(t *testing.T) {
 	o := recorder.PruneOptions{Retention: recorder.Retention{Keep: keep(t, "1d")}, Dry: true}
 	now := time.Now()
 	var all []string
-	if all, _ = prune(t, s, o, now.Add(3*aDay)); len(all) != 4 {
+	if all, _ = prune(t, dir, s, o, now.Add(3*aDay)); len(all) != 4 {
 		t.Fatal(all)
 	}
 	after, before := noon.Add(aDay), noon.Add(-aDay)
@@ -147,7 +161,7 @@ func TestHolds(t *testing.T) {
 		"host": {recorder.Hold{Host: "h2"}, 1}, "session": {recorder.Hold{Session: "s-2"}, 1}, "part of an id": {recorder.Hold{Session: "s-"}, 0},
 		"identity": {recorder.Hold{Identity: "agent-a"}, 4}, "principal": {recorder.Hold{Principal: "dr.grey"}, 4}, "another": {recorder.Hold{Principal: "agent-a"}, 0},
 		"resource": {recorder.Hold{Resource: "clinic"}, 3}, "both": {recorder.Hold{Resource: "clinic", Host: "h2"}, 0},
-		"since": {recorder.Hold{Since: before}, 4}, "went on": {recorder.Hold{Since: after}, 1}, "until": {recorder.Hold{Until: before}, 0}, "opened": {recorder.Hold{Until: after}, 4},
+		"since": {recorder.Hold{Since: before}, 4}, "went on": {recorder.Hold{Since: after}, 4}, "neither stored": {recorder.Hold{Since: now.Add(aDay), Host: "h1"}, 0}, "until": {recorder.Hold{Until: before}, 0}, "opened": {recorder.Hold{Until: after}, 4},
 		"nobody": {recorder.Hold{Subject: "patient:00000000000000000000000000000000"}, 0}, "everything": {recorder.Hold{}, 4},
 	} {
 		c.hold.By, c.hold.Reason = "counsel", name
@@ -155,7 +169,7 @@ func TestHolds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, rep := prune(t, s, o, now.Add(3*aDay)); len(rep.Held) != c.held || len(got) != 4-c.held {
+		if got, rep := prune(t, dir, s, o, now.Add(3*aDay)); len(rep.Held) != c.held || len(got) != 4-c.held {
 			t.Errorf("%s: %+v, %v", name, rep.Held, got)
 		}
 		if err := s.ReleaseHold(ctx, id, "counsel", "over", now); err != nil {
@@ -191,7 +205,7 @@ func TestHoldBySubject(t *testing.T) {
 	if _, err := s.AddHold(t.Context(), recorder.Hold{By: "counsel", Reason: "case 8", Subject: who.String()}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	got, rep := prune(t, s, recorder.PruneOptions{Retention: recorder.Retention{Keep: keep(t, "1d")}}, time.Now().Add(3*aDay))
+	got, rep := prune(t, dir, s, recorder.PruneOptions{Retention: recorder.Retention{Keep: keep(t, "1d")}}, time.Now().Add(3*aDay))
 	if len(got) != 4 || len(rep.Held) != 1 || rep.Held[0].Session != "s-seen" {
 		t.Errorf("%v %+v", got, rep.Held)
 	}
@@ -201,7 +215,9 @@ func TestHoldBySubject(t *testing.T) {
 // recorder's back gets nothing deleted, and is found.
 func TestPruneTrustsNoEditedHolds(t *testing.T) {
 	for name, edit := range map[string]string{
-		"removed":  `DELETE FROM alarms WHERE what = 'hold'`,
+		"removed": `DELETE FROM alarms WHERE what = 'hold'`,
+		"cut off": `DELETE FROM leaves WHERE alarm >= 3; DELETE FROM alarms WHERE what = 'hold';
+			UPDATE ends SET alarm = (SELECT max(id) FROM alarms), alarm_link = (SELECT link FROM alarms ORDER BY id DESC LIMIT 1)`,
 		"changed":  `UPDATE alarms SET payload = CAST(replace(payload, 's-2', 's-9') AS BLOB) WHERE what = 'hold'`,
 		"released": `INSERT INTO alarms SELECT 5, time, '', '', 0, 'released', '', zeroblob(32), CAST('{"hold":3}' AS BLOB), zeroblob(32), zeroblob(32) FROM alarms WHERE id = 1`,
 	} {
@@ -212,12 +228,13 @@ func TestPruneTrustsNoEditedHolds(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		o := ruled(t, dir, s, recorder.PruneOptions{Retention: recorder.Retention{Keep: keep(t, "1d")}})
 		raw(t, dir, edit)
-		rep, err := s.Prune(t.Context(), recorder.PruneOptions{Retention: recorder.Retention{Keep: keep(t, "1d")}}, time.Now().Add(3*aDay))
+		rep, err := s.Prune(t.Context(), o, time.Now().Add(3*aDay))
 		if err == nil || len(rep.Deleted) > 0 || len(bodyFiles(t, dir)) != 4 {
 			t.Errorf("%s: %+v %v", name, rep, err)
 		}
-		if r := verified(t, reader(t, dir), recorder.Noted{}); len(r.Faults) == 0 {
+		if r := verified(t, reader(t, dir), recorder.Noted{Log: o.Log}); len(r.Faults) == 0 {
 			t.Errorf("%s: verify finds nothing", name)
 		}
 	}
@@ -239,7 +256,7 @@ func TestPruneGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.KeepTranscripts(recorder.Transcripts{Store: failing{files}})
-	if _, err := s.Prune(t.Context(), o, time.Now().Add(3*aDay)); !errors.Is(err, errAway) {
+	if _, err := s.Prune(t.Context(), ruled(t, dir, s, o), time.Now().Add(3*aDay)); !errors.Is(err, errAway) {
 		t.Fatal(err)
 	}
 	if n := len(bodyFiles(t, dir)); n != 5 {
@@ -249,17 +266,17 @@ func TestPruneGoesOn(t *testing.T) {
 		t.Errorf("%+v", r.Faults)
 	}
 	s.KeepTranscripts(apart(t, dir))
-	if _, rep := prune(t, s, o, time.Now().Add(3*aDay)); rep.Unnamed != 1 || rep.Swept != 0 || len(bodyFiles(t, dir)) != 1 {
+	if _, rep := prune(t, dir, s, o, time.Now().Add(3*aDay)); rep.Unnamed != 1 || rep.Swept != 0 || len(bodyFiles(t, dir)) != 1 {
 		t.Errorf("%+v, %v", rep, bodyFiles(t, dir))
 	}
 	if r := verified(t, reader(t, dir), recorder.Noted{}); len(r.Faults) > 0 || r.Transcripts.Deleted != 4 {
 		t.Errorf("%+v", r)
 	}
 	o.Sweep = true
-	if _, rep := prune(t, s, o, time.Now()); rep.Unnamed != 0 || len(bodyFiles(t, dir)) != 1 {
+	if _, rep := prune(t, dir, s, o, time.Now()); rep.Unnamed != 0 || len(bodyFiles(t, dir)) != 1 {
 		t.Errorf("what is new is swept: %+v", rep)
 	}
-	if _, rep := prune(t, s, o, time.Now().Add(3*aDay)); rep.Swept != 1 || len(bodyFiles(t, dir)) != 0 {
+	if _, rep := prune(t, dir, s, o, time.Now().Add(3*aDay)); rep.Swept != 1 || len(bodyFiles(t, dir)) != 0 {
 		t.Errorf("%+v", rep)
 	}
 }
@@ -289,14 +306,14 @@ func TestRetentionRules(t *testing.T) {
 	s := kept(t, dir)
 	now := time.Now()
 	o := recorder.PruneOptions{Dry: true}
-	if got, _ := prune(t, s, o, now.Add(6*365*aDay)); got != nil {
+	if got, _ := prune(t, dir, s, o, now.Add(6*365*aDay)); got != nil {
 		t.Error(got)
 	}
-	if got, _ := prune(t, s, o, now.Add(6*366*aDay+time.Hour)); len(got) != 4 {
+	if got, _ := prune(t, dir, s, o, now.Add(6*366*aDay+time.Hour)); len(got) != 4 {
 		t.Error(got)
 	}
 	o.Retention = recorder.Retention{Keep: keep(t, "1d"), Rules: []recorder.Rule{{Name: "refused", Verdict: "block", Keep: keep(t, "forever")}}}
-	if got, _ := prune(t, s, o, now.Add(50*366*aDay)); !slices.Equal(got, []string{"s-on default"}) {
+	if got, _ := prune(t, dir, s, o, now.Add(50*366*aDay)); !slices.Equal(got, []string{"s-on default"}) {
 		t.Error(got)
 	}
 }

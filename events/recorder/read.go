@@ -2,6 +2,8 @@ package recorder
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -197,8 +199,20 @@ func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64) iter
 }
 
 func (s *DB) spans(ctx context.Context, x Session) ([]span, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT chain, first, last FROM spans WHERE session = (SELECT id FROM sessions WHERE host = ? AND session = ?)
-		ORDER BY chain, first`, x.Host, x.ID)
+	var id int64
+	err := s.db.QueryRowContext(ctx, `SELECT id FROM sessions WHERE host = ? AND session = ?`, x.Host, x.ID).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return spansOf(ctx, s.db, id)
+}
+
+// spansOf are those of a session's row.
+func spansOf(ctx context.Context, q querier, id int64) ([]span, error) {
+	rows, err := q.QueryContext(ctx, `SELECT chain, first, last FROM spans WHERE session = ? ORDER BY chain, first`, id)
 	if err != nil {
 		return nil, err
 	}

@@ -90,21 +90,6 @@ func (r *Retention) Check() error {
 	return nil
 }
 
-// of is the rule for a session.
-func (r *Retention) of(x *pruned) (rule string, keep Age) {
-	is := func(want, is string) bool { return want == "" || want == is }
-	for i := range r.Rules {
-		u := &r.Rules[i]
-		if is(u.Host, x.Host) && is(u.Resource, x.Resource) && is(u.Protocol, x.Protocol) && is(u.Workload, x.Workload) &&
-			is(u.Actor, x.Actor) && is(u.Principal, x.Principal) &&
-			(u.Identity == "" || u.Identity == x.Workload || u.Identity == x.Actor || u.Identity == x.Principal) &&
-			(u.Verdict == "" || x.verdicts&verdictBit(u.Verdict) != 0) {
-			return u.Name, u.Keep
-		}
-	}
-	return "default", r.keep()
-}
-
 func (r *Retention) keep() Age {
 	if r.Keep == 0 {
 		return DefaultKeep

@@ -48,6 +48,13 @@ func (w *walker) bodies(b *storedBlock) error {
 		case errors.Is(err, ErrElsewhere):
 			w.found.Elsewhere++
 		case errors.As(err, &gone):
+			why, err := gone.wrong(w.ctx, w.tx, x)
+			if err != nil {
+				return err
+			}
+			if why != "" {
+				w.bad(first, "removed", "the transcript of session %s from here on: %s", x.session, why)
+			}
 			if w.found.Deleted++; len(w.found.Deletions) < reportedAlarms {
 				w.found.Deletions = append(w.found.Deletions, gone.Deletion)
 			}

@@ -97,7 +97,9 @@ func Run(ctx context.Context, src Source, o Options) error {
 	if err != nil {
 		return fmt.Errorf("follow: %w", err)
 	}
-	err = write(ctx, src, app, reader, &o, published)
+	if err = write(ctx, src, app, reader, &o, published); ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // it was stopped while it began
+	}
 	// The last entries get a checkpoint yet, unless a witness is away.
 	end, cancel := context.WithTimeout(work, 5*time.Second)
 	defer cancel()

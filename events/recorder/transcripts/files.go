@@ -114,6 +114,9 @@ func (f *Files) Delete(_ context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
+	if _, err := os.Stat(f.dir); err != nil { // it is not mounted, or another was meant
+		return fmt.Errorf("transcripts: %w", err)
+	}
 	err := os.Remove(f.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
