@@ -27,6 +27,7 @@ type options struct {
 	config, store, state, nats, nkey, key, hostKeys, consumer, metrics, logFormat string
 	grace, silence                                                                time.Duration
 	log                                                                           logOptions
+	inClear                                                                       bool
 	pruneFailed                                                                   func() // for metrics
 }
 
@@ -86,6 +87,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.DurationVar(&o.grace, "grace", time.Minute, "how long a record may be missing before that is an alarm")
 	f.DurationVar(&o.silence, "silence", 5*time.Minute, "nothing from a host for so long is an alarm (0: never); hosts that are idle send a heartbeat each minute")
+	f.BoolVar(&o.inClear, "in-clear", false, "keep transcripts unencrypted from now on, although they were encrypted until now")
 	cmd.MarkFlagRequired("store")
 	cmd.MarkFlagDirname("store")
 	cmd.MarkFlagDirname("state")
@@ -127,6 +129,11 @@ func (o *options) run(stop context.Context) error {
 		return err
 	}
 	defer done()
+	if !o.inClear {
+		if err := store.CheckSealed(stop); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancelCause(stop)
 	defer cancel(nil)
 	nc, err := jetstream.Connect(o.nats, o.nkey, nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {

@@ -93,3 +93,30 @@ func TestHangingBucketEndsWithTheRecorder(t *testing.T) {
 		t.Error(hs, err)
 	}
 }
+
+// TestLostRecipients: a store whose transcripts are encrypted does not go on in clear
+// because nobody names recipients any more.
+func TestLostRecipients(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s, plain := open(t, dir), apart(t, dir)
+	sealed := plain
+	sealed.Recipients = []age.Recipient{id.Recipient()}
+	check := func(keep recorder.Transcripts, want error) {
+		t.Helper()
+		s.KeepTranscripts(keep)
+		if err := s.CheckSealed(t.Context()); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	check(plain, nil)
+	s.KeepTranscripts(sealed)
+	add(t, s, messages("h1", spoken("s-1").All())...)
+	check(sealed, nil)
+	check(plain, recorder.ErrInClear)
+	add(t, s, messages("h1", spoken("s-2").All())...) // as somebody said
+	check(plain, nil)
+}

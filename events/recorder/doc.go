@@ -33,7 +33,7 @@ type Alarm struct {
 	Host  string    `json:"host"`
 	Chain string    `json:"chain"`
 	Seq   uint64    `json:"seq"`
-	// What: changed, forked, unlinked, gap, late, second-chain, unreadable, undecodable, damaged, limit, silent,
+	// What: changed, forked, unlinked, gap, late, relabelled, second-chain, unreadable, undecodable, damaged, limit, silent,
 	// unsigned, forged, unknown-key, other-key, two-hosts.
 	What   string `json:"what"`
 	Detail string `json:"detail"`
