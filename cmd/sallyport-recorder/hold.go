@@ -80,7 +80,12 @@ whose it was no hold by subject meets: hold it by time or identity as well.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "hold %d: %s\n", id, render.Line(h.String()))
+			fmt.Fprintf(cmd.OutOrStdout(), "hold %d: %s\n", id, render.Line(h.String()))
+			n, err := s.Meets(cmd.Context(), h)
+			if err != nil {
+				return fmt.Errorf("hold %d is made; how many sessions it meets can't be told: %w", id, err)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "it meets %d sessions now\n", n)
 			return err
 		},
 	}

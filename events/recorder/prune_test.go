@@ -169,6 +169,9 @@ func TestHolds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if n, err := s.Meets(ctx, c.hold); n != c.held || err != nil {
+			t.Errorf("%s: it meets %d, %v", name, n, err)
+		}
 		if got, rep := prune(t, dir, s, o, now.Add(3*aDay)); len(rep.Held) != c.held || len(got) != 4-c.held {
 			t.Errorf("%s: %+v, %v", name, rep.Held, got)
 		}

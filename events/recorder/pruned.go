@@ -270,3 +270,35 @@ func endedBefore(ctx context.Context, q querier, x *pruned, in []bodyBlock, alar
 	}
 	return false, nil
 }
+
+// Meets counts the sessions that a hold meets now.
+func (s *DB) Meets(ctx context.Context, h Hold) (n int, err error) {
+	for after := int64(0); ; {
+		page, err := prunedOnes(ctx, s.db, `WHERE id > ? ORDER BY id LIMIT 200`, after)
+		if err != nil {
+			return n, fmt.Errorf("recorder: hold: %w", err)
+		}
+		if len(page) == 0 {
+			return n, nil
+		}
+		for _, x := range page {
+			meets := h.Host == "" && h.Session == "" || h.Host == x.Host || h.Session == x.ID // else it is not looked into
+			if meets {
+				in, err := bodyBlocks(ctx, s.db, x)
+				if err == nil {
+					err = x.learn(ctx, s.db, in)
+				}
+				if err == nil {
+					meets, err = h.meets(ctx, s.db, x)
+				}
+				if err != nil {
+					return n, fmt.Errorf("recorder: hold: session %s: %w", x.ID, err)
+				}
+			}
+			if meets {
+				n++
+			}
+		}
+		after = page[len(page)-1].id
+	}
+}
