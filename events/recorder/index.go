@@ -196,8 +196,10 @@ func (s *sessionState) relabels(r *events.Record, f *Facts) string {
 	}
 	w := &f.Who
 	for _, p := range [...]struct{ name, was, is string }{
-		{"resource", s.who.Resource, w.Resource}, {"workload", s.who.Workload, w.Workload},
-		{"actor", s.who.Actor, w.Actor}, {"principal", s.who.Principal, w.Principal},
+		{"resource", s.who.Resource, w.Resource},
+		{"workload", s.who.Workload, w.Workload},
+		{"actor", s.who.Actor, w.Actor},
+		{"principal", s.who.Principal, w.Principal},
 	} {
 		if p.was != "" && p.is != "" && p.was != p.is {
 			return fmt.Sprintf("it names another %s of session %s, which is closed", p.name, s.session)

@@ -370,8 +370,8 @@ func due(ctx context.Context, q querier, r *Retention, x *pruned, now time.Time)
 	}
 	old := func(b *body, keep Age) (since time.Time, is bool) {
 		from := b.storedAt()
-		if x.Closed != nil && x.Closed.After(from) {
-			from = *x.Closed
+		if end := x.end(now); end.After(from) {
+			from = end
 		}
 		since = from.Add(time.Duration(keep)).UTC()
 		return since, !since.After(now)

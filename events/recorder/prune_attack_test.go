@@ -131,8 +131,9 @@ func TestFarFuture(t *testing.T) {
 	far := time.Now().AddDate(200, 0, 0)
 	h.tell(events.Event{Kind: events.SessionOpen, Session: x, Time: far})
 	h.chunk(x, 1, events.ChunkStatement, "SELECT 1")
+	h.tell(events.Event{Kind: events.SessionClose, Session: x, Status: "closed", Time: far})
 	add(t, s, messages("h1", h.All())...)
-	raw(t, dir, fmt.Sprintf(`UPDATE sessions SET opened = %d`, far.UnixNano()))
+	raw(t, dir, fmt.Sprintf(`UPDATE sessions SET opened = %[1]d, closed = %[1]d`, far.UnixNano())) // as a host can
 	o := recorder.PruneOptions{Dry: true, Retention: recorder.Retention{Keep: keep(t, "1d")}}
 	if got, _ := prune(t, dir, s, o, time.Now().Add(3*aDay)); len(got) != 1 {
 		t.Error(got)

@@ -23,6 +23,18 @@ type pruned struct {
 	from, to time.Time
 }
 
+// end is when a session was closed, zero if it was not: a host that says so of a time to
+// come, by more than a clock can be wrong, says nothing, and its last body counts.
+func (x *pruned) end(now time.Time) time.Time {
+	switch {
+	case x.Closed == nil:
+		return time.Time{}
+	case x.Closed.After(now.Add(day)):
+		return x.to
+	}
+	return *x.Closed
+}
+
 const prunedRow = `SELECT id, host, session, protocol, resource, workload, actor, principal, opened, closed, verdicts FROM sessions `
 
 // prunedOnes reads sessions.
@@ -224,7 +236,7 @@ func (d *Deletion) wrong(ctx context.Context, q querier, b *body) (string, error
 	if err != nil {
 		return "", err
 	}
-	if x.Closed != nil && d.Time.Before(x.Closed.Add(time.Duration(keep))) {
+	if x.Closed != nil && !x.Closed.After(d.Time.Add(day)) && d.Time.Before(x.Closed.Add(time.Duration(keep))) {
 		known, err := endedBefore(ctx, q, x, in, d.id)
 		if err != nil {
 			return "", err
