@@ -27,7 +27,8 @@ type Store interface {
 	// Get returns a body as it is stored; errors.Is(err, ErrNone) where there is
 	// none, ErrOdd where there is something else. Whoever calls it checks what it got.
 	Get(ctx context.Context, name string) ([]byte, error)
-	// Delete removes a body. That there is none is no error.
+	// Delete removes a body. That there is none is no error; that the whole store is
+	// not there is one.
 	Delete(ctx context.Context, name string) error
 }
 
