@@ -119,7 +119,8 @@ func conforms(t *testing.T, s transcripts.Store) {
 				t.Fatal(err)
 			}
 		}
-	}	if err := s.Delete(ctx, nameOf("never put")); err != nil {
+	}
+	if err := s.Delete(ctx, nameOf("never put")); err != nil {
 		t.Error("there is nothing to delete:", err)
 	}
 
