@@ -71,13 +71,13 @@ func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_
 	if err != nil {
 		return nil, err
 	}
-	ev.shipper = &jetstream.Shipper{Host: cfg.Host, Conn: ev.conn, RecorderKey: b.RecorderKey, Log: log, Source: source(ev.journal)}
+	ev.shipper = &jetstream.Shipper{Host: cfg.Host, Conn: ev.conn, RecorderKey: b.RecorderKey, Log: log, Source: source(ev.journal), Need: needs(n)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ev.cancel = cancel
 	ev.wg.Go(func() { ev.ship(ctx) })
 	ev.wg.Go(func() { beat(ctx, ev.journal, cfg.Evidence.Heartbeat) })
 	if n.URL != "" {
-		ev.wg.Go(func() { ev.ensure(ctx, n.Sinks) })
+		ev.wg.Go(func() { ev.ensure(ctx, n) })
 	}
 	return ev, nil
 }
@@ -133,11 +133,15 @@ func (ev *evidence) ship(ctx context.Context) {
 	}
 }
 
+func needs(n config.NATS) jetstream.Needs {
+	return jetstream.Needs{Replicas: n.Replicas, Weaker: n.Weaker}
+}
+
 // ensure makes the stream in the user's NATS, or checks the one that is there.
-func (ev *evidence) ensure(ctx context.Context, sinks []string) {
+func (ev *evidence) ensure(ctx context.Context, n config.NATS) {
 	for {
 		try, cancel := context.WithTimeout(ctx, retryTime)
-		err := jetstream.Ensure(try, ev.conn, 0, sinks...)
+		err := jetstream.Ensure(try, ev.conn, needs(n), 0, n.Sinks...)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return

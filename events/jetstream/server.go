@@ -234,7 +234,7 @@ func (s *Server) setup(key nkeys.KeyPair, o *Options) error {
 	defer nc.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	return Ensure(ctx, nc, o.AckWait, o.Sinks...)
+	return Ensure(ctx, nc, Needs{}, o.AckWait, o.Sinks...)
 }
 
 // Connect returns an in-process connection as the host.

@@ -43,6 +43,7 @@ type Shipper struct {
 	// RecorderKey is the only key whose receipts are believed; without one
 	// the journal keeps everything.
 	RecorderKey ed25519.PublicKey
+	Need        Needs // of the stream; nothing is sent to a weaker one
 	Log         *slog.Logger
 
 	// Figures for metrics, called after each change; nil for none.
@@ -222,6 +223,9 @@ func (s *Shipper) filter() string { return "sallyport.*." + s.Host + ".>" }
 // ship goes on from the stream's end until something fails. The first batches
 // hold at most limit records; with each that gets through they grow.
 func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) {
+	if err := s.check(ctx); err != nil {
+		return 0, err
+	}
 	e, err := s.end(ctx)
 	if err != nil {
 		return 0, err
@@ -271,6 +275,34 @@ func (s *Shipper) ship(ctx context.Context, limit int) (shipped int, err error) 
 			s.Shipped(batch.last)
 		}
 	}
+}
+
+// check holds the stream to what evidence asks of it.
+func (s *Shipper) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	m, err := request(ctx, s.Conn, &nats.Msg{Subject: "$JS.API.STREAM.INFO." + StreamName})
+	if err != nil {
+		return fmt.Errorf("jetstream: settings of the stream: %w", err)
+	}
+	var r struct {
+		Config *js.StreamConfig `json:"config"`
+		Error  *js.APIError     `json:"error"`
+	}
+	switch err := json.Unmarshal(m.Data, &r); {
+	case err != nil:
+		return fmt.Errorf("jetstream: settings of the stream: %w", err)
+	case r.Error != nil:
+		return fmt.Errorf("jetstream: settings of the stream: %w", r.Error)
+	case r.Config == nil:
+		return errors.New("jetstream: settings of the stream: an answer without them")
+	}
+	err = Check(*r.Config, s.Need.replicas(s.Conn))
+	if err != nil && s.Need.Weaker {
+		s.Log.Warn("records go to a weak stream, as configured (evidence.nats.weaker)", "error", err)
+		return nil
+	}
+	return err
 }
 
 // read runs ahead of publishing, so that a batch fills while the one before

@@ -27,22 +27,47 @@ func streamConfig() js.StreamConfig {
 	}
 }
 
+// Needs is what may be said of the stream; the zero value asks for what evidence
+// needs.
+type Needs struct {
+	Replicas int  // at least so many; 0: clusterReplicas in a cluster, 1 elsewhere
+	Weaker   bool // records go to a stream that Check refuses, too
+}
+
+// clusterReplicas outlive the loss of one server.
+const clusterReplicas = 3
+
+func (n Needs) replicas(nc *nats.Conn) int {
+	switch {
+	case n.Replicas > 0:
+		return n.Replicas
+	case nc.ConnectedClusterName() != "":
+		return clusterReplicas
+	}
+	return 1
+}
+
+// ErrWeak is what Check says.
+var ErrWeak = errors.New("the stream could lose or alter evidence")
+
 // Ensure makes the stream and its consumers where they are missing, and
 // refuses a stream whose settings could lose or alter evidence. ackWait zero
 // means 10 s. Each sink that is named gets a consumer, and keeps it.
-func Ensure(ctx context.Context, nc *nats.Conn, ackWait time.Duration, sinks ...string) error {
+func Ensure(ctx context.Context, nc *nats.Conn, need Needs, ackWait time.Duration, sinks ...string) error {
 	api, err := js.New(nc)
 	if err != nil {
 		return err
 	}
 	st, err := api.Stream(ctx, StreamName)
 	if errors.Is(err, js.ErrStreamNotFound) {
-		st, err = api.CreateStream(ctx, streamConfig())
+		conf := streamConfig()
+		conf.Replicas = need.replicas(nc)
+		st, err = api.CreateStream(ctx, conf)
 	}
 	if err != nil {
 		return fmt.Errorf("jetstream: stream %s: %w", StreamName, err)
 	}
-	if err := Check(st.CachedInfo().Config); err != nil {
+	if err := Check(st.CachedInfo().Config, need.replicas(nc)); err != nil && !need.Weaker {
 		return err
 	}
 	if ackWait <= 0 {
@@ -59,8 +84,8 @@ func Ensure(ctx context.Context, nc *nats.Conn, ackWait time.Duration, sinks ...
 		consumers = append(consumers, sinkConfig(name))
 	}
 	for _, c := range consumers {
-		_, err := st.Consumer(ctx, c.Durable)
-		if errors.Is(err, js.ErrConsumerNotFound) || err == nil && c.Durable == RecorderConsumer {
+		have, err := st.Consumer(ctx, c.Durable)
+		if errors.Is(err, js.ErrConsumerNotFound) || err == nil && c.Durable == RecorderConsumer && differs(have.CachedInfo().Config, c) {
 			_, err = st.CreateOrUpdateConsumer(ctx, c)
 		}
 		if err != nil {
@@ -70,8 +95,16 @@ func Ensure(ctx context.Context, nc *nats.Conn, ackWait time.Duration, sinks ...
 	return nil
 }
 
-// Check refuses settings that are weaker than streamConfig's.
-func Check(have js.StreamConfig) error {
+// differs reports whether the recorder's consumer is not what it should be. One
+// that is right is left alone: changing it takes a permission that a host does
+// not need else.
+func differs(have, want js.ConsumerConfig) bool {
+	return have.AckPolicy != want.AckPolicy || have.AckWait != want.AckWait || have.MaxDeliver != want.MaxDeliver || have.MaxAckPending != want.MaxAckPending
+}
+
+// Check refuses settings that are weaker than streamConfig's, and fewer replicas
+// than are asked for. What it returns is ErrWeak.
+func Check(have js.StreamConfig, replicas int) error {
 	want := streamConfig()
 	var bad []string
 	no := func(wrong bool, what string) {
@@ -98,8 +131,9 @@ func Check(have js.StreamConfig) error {
 	no(have.NoAck, "no_ack must be off")
 	no(have.Sealed, "the stream is sealed")
 	no(have.Duplicates < time.Minute, "duplicate_window must be at least 1m")
+	no(have.Replicas < replicas, fmt.Sprintf("num_replicas must be at least %d (it is %d)", replicas, have.Replicas))
 	if len(bad) > 0 {
-		return fmt.Errorf("jetstream: stream %s could lose or alter evidence: %s (change it with \"nats stream edit\", or let sallyport make it)", StreamName, strings.Join(bad, "; "))
+		return fmt.Errorf("jetstream: stream %s: %w: %s (change it with \"nats stream edit\", or let sallyport make it)", StreamName, ErrWeak, strings.Join(bad, "; "))
 	}
 	return nil
 }

@@ -119,7 +119,13 @@ func (c *checker) nats(n *NATS) {
 		if n.Credentials != "" {
 			c.bad("credentials: they are for a NATS of your own (url); the embedded server makes its own", "evidence", "nats", "credentials")
 		}
+		if n.Replicas != 0 || n.Weaker {
+			c.bad("replicas and weaker: they are for a NATS of your own (url)", "evidence", "nats")
+		}
 		return
+	}
+	if n.Replicas < 0 || n.Replicas > 5 {
+		c.bad(fmt.Sprintf("replicas %d: must be between 1 and 5, or left out", n.Replicas), "evidence", "nats", "replicas")
 	}
 	u, err := url.Parse(n.URL)
 	if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
