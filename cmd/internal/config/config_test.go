@@ -140,6 +140,8 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		"journal":       {small + "evidence:\n  journal: {max_bytes: 5}\n", []string{"10: journal: segment_bytes"}},
 		"listen":        {small + "evidence: {nats: {listen: ':4222'}}\n", []string{`9: listen ":4222": must be a loopback`}},
 		"credentials":   {small + "evidence: {nats: {credentials: c}}\n", []string{"9: credentials: they are for a NATS of your own"}},
+		"own stream":    {small + "evidence: {nats: {weaker: true}}\n", []string{"9: replicas and weaker: they are for a NATS of your own"}},
+		"replicas":      {small + "evidence: {nats: {url: 'nats://h', replicas: 6}}\n", []string{"9: replicas 6: must be between 1 and 5"}},
 		"url":           {small + "evidence: {nats: {url: 'localhost'}}\n", []string{"9: url: must be one URL"}},
 		"password":      {small + "evidence: {nats: {url: 'nats://u:secret@h'}}\n", []string{"9: url: a password does not belong here"}},
 		"limits":        {small + "limits: {sessions: 3, sessions_per_workload: 4}\n", []string{"9: limits: sessions must be"}},
