@@ -267,7 +267,7 @@ func askApprovalsOf(ctx context.Context, cfg *config.Config, q *desk.Ask) (*desk
 }
 
 func completeApproval(cmd *cobra.Command, args []string, prefix string) (ids []string, _ cobra.ShellCompDirective) {
-	if a, err := askApprovals(cmd, &desk.Ask{Do: desk.List}); err == nil && len(args) == 0 {
+	if a, err := askToComplete(cmd, &desk.Ask{Do: desk.List}); err == nil && len(args) == 0 {
 		for i := range a.Entries {
 			if strings.HasPrefix(a.Entries[i].ID, prefix) {
 				ids = append(ids, render.Line(a.Entries[i].ID))

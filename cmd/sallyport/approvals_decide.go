@@ -102,7 +102,7 @@ func proveDecision(ctx context.Context, cmd *cobra.Command, is *desk.Issuer, ver
 		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "\nto %s, open %s\nin a browser of this machine, and log in\n", verb, render.Line(uri))
 		return err
 	}}
-	return login.IDToken(ctx, oidc.Issuer{URL: is.URL, Audience: is.Client, Algorithms: is.Algorithms, Skew: is.Skew})
+	return login.IDToken(ctx, is.At(is.Client))
 }
 
 // approverIssuer finds where an approver logs in: at an issuer of those who may.

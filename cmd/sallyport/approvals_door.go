@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/render"
@@ -53,6 +54,11 @@ func doorOf(cmd *cobra.Command) (*approvalsDoor, error) {
 	if (d.nats == "") != (d.nkey == "") || (d.nats == "") != (d.host == "") {
 		return nil, configError(errors.New("another host is asked with all of --nats, --nkey and --host"))
 	}
+	if d.nats != "" {
+		if err := jetstream.CheckURL(d.nats); err != nil {
+			return nil, configError(fmt.Errorf("--nats: what waits, and tokens, go there: %w", err))
+		}
+	}
 	if d.host != "" && !jetstream.ValidHost.MatchString(d.host) {
 		return nil, configError(fmt.Errorf("--host %q: must be a host's name, as in events", d.host))
 	}
@@ -73,11 +79,20 @@ func (d *approvalsDoor) ask(ctx context.Context, cmd *cobra.Command, q *desk.Ask
 	return d.send(ctx, cmd, q)
 }
 
+// askToComplete is for a shell that completes a word: nobody logs in for that.
+func askToComplete(cmd *cobra.Command, q *desk.Ask) (*desk.Answer, error) {
+	d, err := doorOf(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return d.send(cmd.Context(), cmd, q)
+}
+
 func (d *approvalsDoor) send(ctx context.Context, cmd *cobra.Command, q *desk.Ask) (*desk.Answer, error) {
 	if d.nats == "" {
 		return askHere(ctx, cmd, q)
 	}
-	nc, err := jetstream.Connect(d.nats, d.nkey)
+	nc, err := jetstream.Connect(d.nats, d.nkey, nats.IgnoreDiscoveredServers())
 	if err != nil {
 		return nil, err
 	}
@@ -101,12 +116,15 @@ func (d *approvalsDoor) logIn(ctx context.Context, cmd *cobra.Command, all []des
 	if is == nil {
 		return "", errors.New("nobody can log in: no such issuer is among approvals.issuers of the host")
 	}
-	at := oidc.Issuer{URL: is.URL, Audience: is.Client, Algorithms: is.Algorithms, Skew: is.Skew}
+	if is.Device == "" {
+		return "", fmt.Errorf("issuer %s has no client for log-ins by device code: have one registered there, with that grant alone, and named in approvals.issuers[].device_client of the host; or leave --device out", render.Line(is.URL))
+	}
+	at := is.At(is.Device)
 	v, err := oidc.New([]oidc.Issuer{at}, time.Now)
 	if err != nil {
 		return "", err
 	}
-	l := oidc.Login{Client: is.Client, Scopes: is.Scopes, ID: true, Tell: func(uri, code string) error {
+	l := oidc.Login{Client: is.Device, Scopes: is.Scopes, ID: true, Tell: func(uri, code string) error {
 		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "open %s\nand see that it shows %s\n", render.Line(uri), render.Line(code))
 		return err
 	}}

@@ -65,14 +65,28 @@ func TestApprovalsOfAnotherHost(t *testing.T) {
 	if out, err := run("dr-lee", "approve", id, "--device", "--why", "duplicate visit"); err == nil || !has(err.Error(), "can't carry what is decided") {
 		t.Errorf("%v: %s", err, out)
 	}
+	// No log-in begins where a shell completes a word.
+	completing := rootCmd()
+	var words bytes.Buffer
+	completing.SetOut(&words)
+	completing.SetErr(io.Discard)
+	completing.SetArgs(append(append([]string{"__complete", "approvals", "show", "--device"}, door...), "ap-"))
+	if err := completing.ExecuteContext(t.Context()); err != nil || !has(words.String(), id) {
+		t.Errorf("%v: %s", err, words.String())
+	}
 	if ran, _, state := h.Run(approvaltest.Statement{Text: "DELETE FROM visits WHERE id = 1 -- \x1b[2J"}); ran || state != "pending" {
 		t.Errorf("ran %v, %s", ran, state)
 	}
-	cmd := rootCmd()
-	cmd.SetOut(io.Discard)
-	cmd.SetErr(io.Discard)
-	cmd.SetArgs([]string{"approvals", "ls", "--nats", h.NATS.URL()})
-	if err := cmd.ExecuteContext(t.Context()); err == nil || !has(err.Error(), "--nkey") {
-		t.Error(err)
+	for want, args := range map[string][]string{
+		"--nkey":     {"--nats", h.NATS.URL()},
+		"use tls://": {"--nats", "nats://nats.example.com:4222", "--nkey", "approvals.nk", "--host", "db1"},
+	} {
+		cmd := rootCmd()
+		cmd.SetOut(io.Discard)
+		cmd.SetErr(io.Discard)
+		cmd.SetArgs(append([]string{"approvals", "ls"}, args...))
+		if err := cmd.ExecuteContext(t.Context()); err == nil || !has(err.Error(), want) {
+			t.Error(err)
+		}
 	}
 }

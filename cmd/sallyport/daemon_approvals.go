@@ -11,8 +11,6 @@ import (
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/events"
-	"sallyport.dev/sallyport/intercept/identity"
-	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/approval"
 	"sallyport.dev/sallyport/policy/approval/desk"
@@ -87,13 +85,17 @@ func (d *daemon) sweepApprovals(ctx context.Context) {
 	}
 }
 
-// approvers verifies ID tokens of approvers.
-func approvers(a *config.Approvals) (identity.Verifier, error) {
-	var is []oidc.Issuer
+// approverIssuers are where approvers log in.
+func approverIssuers(a *config.Approvals) (all []desk.Issuer) {
 	for _, i := range a.Issuers {
-		is = append(is, oidc.Issuer{URL: i.URL, Audience: i.Client, Algorithms: i.Algorithms, Skew: i.Skew, MaxAge: 10 * time.Minute})
+		all = append(all, desk.Issuer{URL: i.URL, Client: i.Client, Device: i.DeviceClient, Algorithms: i.Algorithms, Skew: i.Skew, Scopes: i.Scopes})
 	}
-	return oidc.New(is, time.Now)
+	return all
+}
+
+// approvers verifies ID tokens of approvers.
+func approvers(a *config.Approvals) (*desk.LogIns, error) {
+	return desk.NewLogIns(approverIssuers(a), a.Person, time.Now)
 }
 
 // answerApprovals answers a question that stands in one descriptor into the other.
@@ -135,20 +137,15 @@ func (d *daemon) glass() []policy.BreakGlass { return d.setting.Load().glass }
 // desk answers questions about approvals, whichever way they come.
 func (d *daemon) desk() *desk.Desk {
 	return &desk.Desk{
-		Book:  d.approvals,
-		Glass: d.glass,
-		Issuers: func() (all []desk.Issuer) {
-			for _, i := range d.setting.Load().cfg.Approvals.Issuers {
-				all = append(all, desk.Issuer{URL: i.URL, Client: i.Client, Algorithms: i.Algorithms, Skew: i.Skew, Scopes: i.Scopes})
-			}
-			return all
-		},
+		Book:    d.approvals,
+		Glass:   d.glass,
+		Issuers: func() []desk.Issuer { return approverIssuers(&d.setting.Load().cfg.Approvals) },
 		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
 			set := d.setting.Load()
 			if q.Recorded != nil {
 				return set.recorders.Prove(ctx, q)
 			}
-			return desk.Prove(ctx, set.approvers, q.Token, set.cfg.Approvals.Person)
+			return set.approvers.Prove(ctx, q)
 		},
 	}
 }

@@ -31,7 +31,7 @@ type setting struct {
 	policySum string // of the policy's text: which one was in force
 	resources *routes
 	verifier  identity.Verifier
-	approvers identity.Verifier
+	approvers *desk.LogIns
 	recorders *desk.Recorders
 	people    *saml.Verifier
 	logins    *saml.Logins // one for all settings of a daemon

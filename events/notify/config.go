@@ -12,6 +12,7 @@ import (
 
 	"sallyport.dev/sallyport/events/internal/lined"
 	"sallyport.dev/sallyport/events/internal/outbound"
+	"sallyport.dev/sallyport/events/jetstream"
 )
 
 // Settings of sallyport-recorder notify: docs/notify.md documents each field.
@@ -137,6 +138,9 @@ var (
 func (c *check) settings(s *Settings) {
 	if s.NATS == "" {
 		s.NATS = "nats://127.0.0.1:4222"
+	}
+	if err := jetstream.CheckURL(s.NATS); err != nil {
+		c.Bad(fmt.Sprintf("nats: what waits is told there: %v", err), "nats")
 	}
 	c.Resolve(&s.NKey)
 	c.Resolve(&s.State)

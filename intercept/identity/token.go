@@ -22,6 +22,7 @@ type Token struct {
 	NotBefore time.Time
 	Issued    time.Time // zero where it does not say
 	Expires   time.Time
+	AuthTime  time.Time // of the log-in of an ID token; zero where it does not say
 
 	Party  string             // to whom it was issued, where the issuer's list allows it; "" where there is no list
 	MayAct *Party             // who may act for the subject (RFC 8693, section 4.4)

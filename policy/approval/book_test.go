@@ -167,7 +167,7 @@ func (w *world) proof(id, verb, why string, change ...func(*approval.Proof)) *ap
 		w.t.Fatal(err)
 	}
 	p := &approval.Proof{
-		Issuer: "https://people", Subject: "dr-lee", Issued: w.clock(), Token: "x.y.z",
+		Issuer: "https://people", Subject: "dr-lee", Issued: w.clock(), LoggedIn: w.clock(), Token: "x.y.z",
 		Claims: map[string]any{"nonce": nonce, "groups": []any{"staff", "leads"}},
 	}
 	for _, c := range change {
@@ -382,7 +382,7 @@ func TestTimes(t *testing.T) {
 	_, id := w.consume(asked(rule()))
 	p := w.proof(id, approval.Approve, why)
 	w.pass(15 * time.Minute)
-	p.Issued = w.clock()
+	p.Issued, p.LoggedIn = w.clock(), w.clock()
 	if _, err := w.Decide(id, approval.Approve, why, p); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Error(err)
 	}
@@ -449,6 +449,9 @@ func TestProofs(t *testing.T) {
 		"before the request":        func(p *approval.Proof) { p.Issued = start },
 		"of no time":                func(p *approval.Proof) { p.Issued = time.Time{} },
 		"of the future":             func(p *approval.Proof) { p.Issued = w.clock().Add(2 * time.Minute) },
+		"logged in long ago":        func(p *approval.Proof) { p.LoggedIn = start },
+		"logged in, who knows when": func(p *approval.Proof) { p.LoggedIn = time.Time{} },
+		"to log in soon":            func(p *approval.Proof) { p.LoggedIn = w.clock().Add(2 * time.Minute) },
 		"another group":             claim("groups", []any{"staff"}),
 		"a group within a group":    claim("groups", []any{[]any{"leads"}}),
 		"a longer group":            claim("groups", "leads-of-nothing"),

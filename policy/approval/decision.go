@@ -21,8 +21,9 @@ type Proof struct {
 	Issuer, Subject string
 	Claims          map[string]any
 	Issued          time.Time
-	Acting          bool   // somebody acts for the subject
-	Token           string // as it was verified
+	LoggedIn        time.Time // when they have logged in for it; zero where that is not said
+	Acting          bool      // somebody acts for the subject
+	Token           string    // as it was verified
 	// Person is the claim by which the issuer's people are told apart; "" is sub, and
 	// of SAML nobody.
 	Person string
@@ -103,6 +104,12 @@ func (p *Proof) binds(want string, since, now time.Time) error {
 		return errors.New("the token is too old: log in again")
 	case p.Issued.Sub(now) > slack:
 		return errors.New("the token is of the future: look at both clocks")
+	case p.LoggedIn.IsZero():
+		return errors.New("the token does not say when its person has logged in (auth_time), which was asked for (max_age): have the issuer put it in ID tokens of the client for approvals")
+	case p.LoggedIn.Before(since.Add(-slack)) || now.Sub(p.LoggedIn) > freshness+slack:
+		return errors.New("the token is of a log-in of before: log in again for this decision, with what you log in with; see that the issuer asks for it (prompt=login, max_age=0)")
+	case p.LoggedIn.Sub(now) > slack:
+		return errors.New("the log-in of the token is of the future: look at both clocks")
 	case p.Acting:
 		return errors.New("the token is of somebody who acts for another: an approver decides in person")
 	}

@@ -56,7 +56,7 @@ func (w *world) person(subject, group string, o *approval.Opening, verb, why str
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := &approval.Proof{Issuer: "https://people", Subject: subject, Issued: w.clock(), Token: "x.y.z", Claims: map[string]any{"nonce": nonce, "groups": []any{"staff", group}}}
+	p := &approval.Proof{Issuer: "https://people", Subject: subject, Issued: w.clock(), LoggedIn: w.clock(), Token: "x.y.z", Claims: map[string]any{"nonce": nonce, "groups": []any{"staff", group}}}
 	for _, c := range change {
 		c(p)
 	}

@@ -20,12 +20,15 @@ type Approvals struct {
 
 // ApprovalIssuer is an OpenID Connect issuer that approvers log in at.
 type ApprovalIssuer struct {
-	URL        string        `yaml:"url"`        // exactly as in the iss claim
-	Client     string        `yaml:"client"`     // public, of sallyport approvals; the audience of its ID tokens
-	Algorithms []string      `yaml:"algorithms"` // signature algorithms; default RS256, ES256
-	Skew       time.Duration `yaml:"skew"`       // accepted clock skew
-	Scopes     []string      `yaml:"scopes"`     // that are asked for, besides openid
-	Person     string        `yaml:"person"`     // claim that is the same for a person in whatever token; default sub
+	URL    string `yaml:"url"`    // exactly as in the iss claim
+	Client string `yaml:"client"` // public, of sallyport approvals, without the device grant; the audience of its ID tokens
+	// DeviceClient is public too, of log-ins by device code: these list and show, and
+	// decide nothing.
+	DeviceClient string        `yaml:"device_client"`
+	Algorithms   []string      `yaml:"algorithms"` // signature algorithms; default RS256, ES256
+	Skew         time.Duration `yaml:"skew"`       // accepted clock skew
+	Scopes       []string      `yaml:"scopes"`     // that are asked for, besides openid
+	Person       string        `yaml:"person"`     // claim that is the same for a person in whatever token; default sub
 }
 
 // Person is the claim by which an issuer's people are told apart.
@@ -73,6 +76,9 @@ func (c *checker) approvals(a *Approvals) {
 		seen[is.URL] = true
 		if is.Client == "" {
 			at("client: required: the client that is registered there for approvals", "client")
+		}
+		if is.DeviceClient != "" && is.DeviceClient == is.Client {
+			at("device_client: must be another than client, which must not have the device grant: who logs in by device code decides nothing", "device_client")
 		}
 		if len(is.Person) > 128 || strings.ContainsFunc(is.Person, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
 			at(fmt.Sprintf("person %q: must be the name of a claim, like oid", is.Person), "person")

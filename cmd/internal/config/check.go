@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"sallyport.dev/sallyport/events/jetstream"
 )
 
 // Protocols are the names that a resource's protocol may have; cmd fills it
@@ -132,6 +134,10 @@ func (c *checker) nats(n *NATS) {
 		c.bad("url: must be one URL like nats://host:4222 or tls://host:4222", "evidence", "nats", "url")
 	} else if u.User != nil {
 		c.bad("url: a password does not belong here: name a file in credentials", "evidence", "nats", "url")
+	} else if n.Approvals {
+		if err := jetstream.CheckURL(n.URL); err != nil {
+			c.bad(fmt.Sprintf("url: with approvals statements and tokens go there: %v", err), "evidence", "nats", "url")
+		}
 	}
 }
 

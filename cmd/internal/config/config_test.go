@@ -121,6 +121,7 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		"issuer twice":     {small + `    - {url: "https://issuer.example", audience: b}` + "\n", []string{`9: issuer "https://issuer.example": is listed twice`}},
 		"audience":         {replaced("audience: sallyport", "audience: ''"), []string{"8: audience: required"}},
 		"algorithm":        {replaced("audience: sallyport", "audience: a, algorithms: [HS256]"), []string{`8: algorithm "HS256": use an asymmetric`}},
+		"approvals device": {small + "approvals:\n  issuers:\n  - url: https://p\n    client: c\n    device_client: c\n", []string{"13: device_client: must be another than client"}},
 		"approvals person": {small + "approvals: {issuers: [{url: \"https://p\", client: c, person: \"o id\"}]}\n", []string{`9: person "o id": must be the name of a claim`}},
 		"skew":             {replaced("audience: sallyport", "audience: a, skew: 1h"), []string{"8: skew 1h0m0s"}},
 		"workload": {small + "  workloads:\n    - name: a\n      issuer: x\n      token_file: t\n    - name: a\n", []string{
@@ -143,6 +144,7 @@ func TestErrorsNameTheirLine(t *testing.T) {
 		"own stream":    {small + "evidence: {nats: {weaker: true}}\n", []string{"9: replicas and weaker: they are for a NATS of your own"}},
 		"replicas":      {small + "evidence: {nats: {url: 'nats://h', replicas: 6}}\n", []string{"9: replicas 6: must be between 1 and 5"}},
 		"url":           {small + "evidence: {nats: {url: 'localhost'}}\n", []string{"9: url: must be one URL"}},
+		"in clear":      {small + "evidence: {nats: {approvals: true, url: 'nats://h'}}\n", []string{"9: url: with approvals statements and tokens go there"}},
 		"password":      {small + "evidence: {nats: {url: 'nats://u:secret@h'}}\n", []string{"9: url: a password does not belong here"}},
 		"limits":        {small + "limits: {sessions: 3, sessions_per_workload: 4}\n", []string{"9: limits: sessions must be"}},
 		"drain":         {small + "limits: {drain: 2h}\n", []string{"9: drain 2h0m0s"}},

@@ -23,9 +23,10 @@ var deviceConfig = op.DeviceAuthorizationConfig{
 // deviceClient is a program without a secret that people log in with (RFC 8628).
 type deviceClient struct{ client }
 
-func (deviceClient) ApplicationType() op.ApplicationType { return op.ApplicationTypeNative }
-func (deviceClient) AuthMethod() oidc.AuthMethod         { return oidc.AuthMethodNone }
-func (deviceClient) GrantTypes() []oidc.GrantType        { return []oidc.GrantType{oidc.GrantTypeDeviceCode} }
+func (deviceClient) ApplicationType() op.ApplicationType  { return op.ApplicationTypeNative }
+func (deviceClient) AuthMethod() oidc.AuthMethod          { return oidc.AuthMethodNone }
+func (deviceClient) GrantTypes() []oidc.GrantType         { return []oidc.GrantType{oidc.GrantTypeDeviceCode} }
+func (deviceClient) IDTokenUserinfoClaimsAssertion() bool { return true }
 
 // asked is a log-in that waits for a person.
 type asked struct {

@@ -25,9 +25,7 @@ type personClient struct{ client }
 func (personClient) RedirectURIs() []string              { return []string{"http://127.0.0.1/callback"} }
 func (personClient) ApplicationType() op.ApplicationType { return op.ApplicationTypeNative }
 func (personClient) AuthMethod() oidc.AuthMethod         { return oidc.AuthMethodNone }
-func (personClient) GrantTypes() []oidc.GrantType {
-	return []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeDeviceCode}
-}
+func (personClient) GrantTypes() []oidc.GrantType        { return []oidc.GrantType{oidc.GrantTypeCode} }
 
 func (personClient) LoginURL(id string) string { return personPath + "?id=" + url.QueryEscape(id) }
 
@@ -122,7 +120,7 @@ func (s *storage) DeleteAuthRequest(_ context.Context, id string) error {
 
 // SetUserinfoFromScopes implements op.OPStorage: the groups of a person.
 func (s *storage) SetUserinfoFromScopes(_ context.Context, info *oidc.UserInfo, subject, client string, _ []string) error {
-	if client != s.people {
+	if client != s.people && client != s.device {
 		return errUnused
 	}
 	s.mu.Lock()

@@ -41,6 +41,9 @@ func (is *issuer) token(claims map[string]any, now time.Time) (*identity.Token, 
 			return nil, fmt.Errorf("its token's jti claim, which one_time asks for: %w", err)
 		}
 	}
+	if t.AuthTime, err = is.loggedIn(claims); err != nil {
+		return nil, err
+	}
 	if err := is.times(t, claims, now); err != nil {
 		return nil, err
 	}
@@ -81,11 +84,17 @@ func (is *issuer) party(t *identity.Token, claims map[string]any) error {
 		}
 		t.Party = s
 	}
+	if is.ID && t.Party == "" && len(t.Audience) == 1 {
+		t.Party = t.Audience[0] // whom an ID token is for asked for it, where it does not say
+	}
 	if is.Parties == nil {
 		t.Party = "" // nothing was held against it
 		return nil
 	}
 	if !slices.Contains(is.Parties, t.Party) {
+		if is.ID {
+			return fmt.Errorf("its token was issued to another party (azp, client_id) than the client %q: log in there", is.Audience)
+		}
 		return errors.New("its token was issued to a party that is not among identity.issuers (azp)")
 	}
 	return nil

@@ -60,7 +60,8 @@ func BeginCode(is Issuer, at *Endpoints, r CodeRequest) (*Code, error) {
 	}
 	o := []oauth2.AuthCodeOption{gooidc.Nonce(r.Nonce), oauth2.S256ChallengeOption(c.PKCE)}
 	if r.Again {
-		o = append(o, oauth2.SetAuthURLParam("prompt", "login"))
+		// max_age has the issuer say when it was (auth_time).
+		o = append(o, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
 	}
 	config := c.config()
 	config.Endpoint.AuthURL = at.Auth

@@ -16,6 +16,9 @@ type Issuer struct {
 	// Parties are those that tokens may be issued to: the azp claim, or
 	// client_id where there is none. nil: any.
 	Parties []string
+	// ID: its tokens are ID tokens of a log-in, and no others (OpenID Connect Core 1.0,
+	// section 3.1.3.7).
+	ID bool
 	// MaxAge is how long after it was issued (iat) a token holds at most; 0:
 	// as long as it says itself.
 	MaxAge time.Duration

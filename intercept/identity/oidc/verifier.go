@@ -99,6 +99,9 @@ func (is *issuer) verifyParsed(ctx context.Context, t *jwt, now func() time.Time
 	if alg, ok := t.header["alg"].(string); !ok || !slices.Contains(is.Algorithms, alg) {
 		return nil, 0, fmt.Errorf("its token is not signed with one of %s: change the issuer's signature, or identity.issuers (algorithms)", strings.Join(is.Algorithms, ", "))
 	}
+	if err := is.kind(t); err != nil {
+		return nil, 0, err
+	}
 	left, err := is.keys.verify(ctx, t)
 	if err != nil {
 		return nil, 0, err

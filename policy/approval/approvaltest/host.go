@@ -30,6 +30,9 @@ import (
 // Client is that of approvers at the issuer.
 const Client = "approvers"
 
+// Device is the client there of log-ins by device code.
+const Device = "lookers"
+
 // Host is one that may be asked over NATS.
 type Host struct {
 	Name   string
@@ -61,7 +64,7 @@ func Start(t testing.TB, name string) *Host {
 // Begin is Start for a host that set has changed before it answers.
 func Begin(t testing.TB, name string, set func(*Host)) *Host {
 	t.Helper()
-	h := &Host{Name: name, t: t, People: oidctest.Start(t, "--people", Client)}
+	h := &Host{Name: name, t: t, People: oidctest.Start(t, "--people", Client, "--device", Device)}
 	var err error
 	h.NATS, err = jetstream.StartServer(jetstream.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Host: name})
 	if err != nil {
@@ -78,7 +81,8 @@ func Begin(t testing.TB, name string, set func(*Host)) *Host {
 // restart is.
 func (h *Host) Open() {
 	h.t.Helper()
-	v, err := oidc.New([]oidc.Issuer{{URL: h.People.Issuer, Audience: Client, Algorithms: []string{"RS256"}, Skew: 30 * time.Second, MaxAge: 10 * time.Minute}}, h.Now)
+	issuers := []desk.Issuer{{URL: h.People.Issuer, Client: Client, Device: Device, Algorithms: []string{"RS256"}, Skew: 30 * time.Second}}
+	logIns, err := desk.NewLogIns(issuers, func(string) string { return "sub" }, h.Now)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -87,15 +91,13 @@ func (h *Host) Open() {
 		h.t.Fatal(err)
 	}
 	h.desk = &desk.Desk{
-		Book: h.book,
-		Issuers: func() []desk.Issuer {
-			return []desk.Issuer{{URL: h.People.Issuer, Client: Client, Algorithms: []string{"RS256"}}}
-		},
+		Book:    h.book,
+		Issuers: func() []desk.Issuer { return issuers },
 		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
 			if q.Recorded != nil && h.Recorders != nil {
 				return h.Recorders.Prove(ctx, q)
 			}
-			return desk.Prove(ctx, v, q.Token, func(string) string { return "sub" })
+			return logIns.Prove(ctx, q)
 		},
 	}
 	nc, err := h.NATS.Connect()

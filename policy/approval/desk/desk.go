@@ -63,7 +63,8 @@ type Answer struct {
 // Issuer is one that approvers log in at.
 type Issuer struct {
 	URL        string        `json:"url"`
-	Client     string        `json:"client"` // the audience of a proof
+	Client     string        `json:"client"`           // the audience of a proof
+	Device     string        `json:"device,omitempty"` // that of log-ins by device code, which decide nothing
 	Algorithms []string      `json:"algorithms,omitempty"`
 	Skew       time.Duration `json:"skew,omitempty"`
 	Scopes     []string      `json:"scopes,omitempty"`

@@ -98,7 +98,7 @@ func TestForgedAndReplayed(t *testing.T) {
 	refused(t, "another signature", decide(id, approval.Approve, why, parts[0]+"."+parts[1]+"."+strings.Repeat("A", len(parts[2]))), "not proved")
 	refused(t, "no signature", decide(id, approval.Approve, why, "eyJhbGciOiJub25lIn0."+parts[1]+"."), "not proved")
 	refused(t, "a token of nobody's nonce", decide(id, approval.Approve, why, h.Token("", "dr-lee", "leads")), "nonce")
-	refused(t, "an agent's token", decide(id, approval.Approve, why, h.People.Token("agent-a", "--audience", approvaltest.Client)), "nonce")
+	refused(t, "an agent's token", decide(id, approval.Approve, why, h.People.Token("agent-a", "--audience", approvaltest.Client)), "party")
 	refused(t, "other words", decide(id, approval.Approve, why+", and more", token), "nonce")
 	refused(t, "another decision", decide(id, approval.Deny, why, token), "nonce")
 	refused(t, "another request", decide(other, approval.Approve, why, token), "nonce")

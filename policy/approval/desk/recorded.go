@@ -85,7 +85,7 @@ func (r *Recorders) Prove(ctx context.Context, q *Ask) (*approval.Proof, error) 
 		return nil, err
 	}
 	return &approval.Proof{
-		Issuer: b.Issuer, Subject: b.Subject, Claims: b.Claims, Issued: b.Issued, Token: string(token),
+		Issuer: b.Issuer, Subject: b.Subject, Claims: b.Claims, Issued: b.Issued, LoggedIn: b.Issued, Token: string(token),
 		Person: r.Person(rec.Provider), SAML: rec.Provider, Answers: b.Request, Salt: rec.Salt, Assertion: b.ID,
 	}, nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
+	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
 // Settings of sallyport-recorder approvals: docs/approvals.md documents each field.
@@ -62,7 +63,8 @@ type Issuer struct {
 
 // of is the issuer as tokens for the page are verified.
 func (is *Issuer) of() oidc.Issuer {
-	return oidc.Issuer{URL: is.URL, Audience: is.Client, Algorithms: is.Algorithms, Skew: is.Skew, MaxAge: 10 * time.Minute}
+	at := desk.Issuer{URL: is.URL, Algorithms: is.Algorithms, Skew: is.Skew}
+	return at.At(is.Client)
 }
 
 // Load reads and checks a file. Errors name file, line and remedy; there may be
@@ -158,6 +160,9 @@ func (c *check) file(file *string, at ...any) {
 func (c *check) settings(s *Settings) {
 	if s.NATS == "" {
 		s.NATS = "nats://127.0.0.1:4222"
+	}
+	if err := jetstream.CheckURL(s.NATS); err != nil {
+		c.bad(fmt.Sprintf("nats: statements and tokens go there: %v", err), "nats")
 	}
 	c.file(&s.NKey, "nkey")
 	if len(s.Hosts) == 0 {

@@ -48,6 +48,8 @@ func TestWrongSettings(t *testing.T) {
 		{"client: sallyport-approvals", "client: a\n    algorithms: [HS256]", ":7:", "HS256"},
 		{"client: sallyport-approvals", "client: a\n    skew: 5m", ":7:", "skew"},
 		{"client: sallyport-approvals", "client: a\n    secret_file: /nowhere/at/all", ":7:", "secret_file"},
+		{"listen:", "nats: nats://nats.example.com:4222\nlisten:", ":2:", "use tls://"},
+		{"listen:", "nats: nats.example.com\nlisten:", ":2:", "use tls://"},
 		{"listen:", "listens:", ":2:", "listens"},
 		{"listen:", "tls: {cert: x}\nlisten:", ":2:", "cert and key"},
 		{"issuers:", "signing_key: /nowhere/at/all\nissuers:", ":4:", "signing_key"},
