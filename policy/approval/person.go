@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -23,13 +24,21 @@ const maxPerson = 512
 type Known struct {
 	Issuer string            `json:"issuer"`
 	Claims map[string]string `json:"claims,omitempty"`
+	// Doubtful are those that nobody has checked, like an address without
+	// email_verified: they may tell that two are one, and never that they are not.
+	Doubtful map[string]string `json:"doubtful,omitempty"`
 }
 
-// personOf returns who claims name by one of them, "" where they do not.
-func personOf(claims map[string]any, name string) string {
-	if v, ok := claims[name+"_verified"].(bool); ok && !v {
-		return "" // an address that anybody may have written there
-	}
+// checked: the issuer says that a claim is so. An address is one that anybody may have
+// written there, unless it says that it is verified (OpenID Connect Core 1.0, section
+// 5.1; some say it as text). A SAML provider's attributes are its directory's.
+func checked(claims map[string]any, name string) bool {
+	v, has := claims[name+"_verified"]
+	return v == true || v == "true" || !has && name != "email"
+}
+
+// said is what claims have by a name, "" where that is not one short text.
+func said(claims map[string]any, name string) string {
 	vs := values(claims[name])
 	if len(vs) != 1 || len(vs[0]) > maxPerson {
 		return ""
@@ -39,11 +48,15 @@ func personOf(claims map[string]any, name string) string {
 
 // knownOf is what a session's tokens say of people by the claims names.
 func knownOf(s *policy.Session, names []string) (out []Known) {
-	add := func(issuer string, claims map[string]any) {
-		k := Known{Issuer: issuer, Claims: map[string]string{}}
+	add := func(issuer string, claims map[string]any, bySAML bool) {
+		k := Known{Issuer: issuer, Claims: map[string]string{}, Doubtful: map[string]string{}}
 		for _, n := range names {
-			if p := personOf(claims, n); n != subClaim && p != "" {
+			switch p := said(claims, n); {
+			case n == subClaim || p == "":
+			case bySAML || checked(claims, n):
 				k.Claims[n] = p
+			default:
+				k.Doubtful[n] = p
 			}
 		}
 		out = append(out, k)
@@ -53,10 +66,10 @@ func knownOf(s *policy.Session, names []string) (out []Known) {
 		return nil
 	}
 	if id.Subject != "" {
-		add(id.Issuer, id.Claims)
+		add(id.Issuer, id.Claims, false)
 	}
 	if id.Person != nil {
-		add(id.Person.Issuer, id.Person.Claims)
+		add(id.Person.Issuer, id.Person.Claims, id.Proofs.Principal.By == intercept.ProofSAML)
 	}
 	return out
 }
@@ -69,8 +82,8 @@ func (p *Proof) person() (string, error) {
 		}
 		return "", nil
 	}
-	who := personOf(p.Claims, p.Person)
-	if who == "" {
+	who := said(p.Claims, p.Person)
+	if who == "" || p.SAML == "" && !checked(p.Claims, p.Person) {
 		return "", fmt.Errorf("the token does not say who you are: it has no claim %q that can be relied on, by which the configuration (approvals, person) names people; have the issuer put it in (of ID tokens, a scope may be needed)", p.Person)
 	}
 	return who, nil
@@ -88,7 +101,7 @@ func fourEyes(w *Who, p *Proof) error {
 	}
 	names := append([]string{w.Subject, w.Principal, w.Workload, w.SPIFFE}, w.Actors...)
 	for _, k := range w.Known {
-		names = slices.AppendSeq(names, maps.Values(k.Claims))
+		names = slices.AppendSeq(slices.AppendSeq(names, maps.Values(k.Claims)), maps.Values(k.Doubtful))
 	}
 	for _, name := range names {
 		if samePerson(name, "", p.Subject, person) {

@@ -25,7 +25,10 @@ func TestFourEyesByPerson(t *testing.T) {
 			}
 		})
 	}
-	alice := map[string]any{"email": "Alice@Example.com"}
+	alice := map[string]any{"email": "Alice@Example.com", "email_verified": true}
+	bob := func(verified any) map[string]any {
+		return map[string]any{"email": "bob@example.com", "email_verified": verified}
+	}
 	loggedIn := func(claims map[string]any) func(*intercept.Identity) {
 		return func(id *intercept.Identity) {
 			id.Actors, id.Person = nil, &intercept.Person{Issuer: people, Subject: "pairwise-of-the-login", Claims: claims}
@@ -47,17 +50,21 @@ func TestFourEyesByPerson(t *testing.T) {
 		"the login is hidden":     {q("https://id", alice, loggedIn(nil)), "lee@example.com", `have the issuer put it`},
 		"of another issuer":       {q("https://id", nil), "lee@example.com", ""},
 		"a subject that is hers":  {q("https://id", nil, func(i *intercept.Identity) { i.Subject = "ALICE@example.com" }), "alice@example.com", "somebody else"},
-		"not verified": {
-			q(people, map[string]any{"email": "bob@example.com", "email_verified": false}), "lee@example.com",
-			`have the issuer put it`,
-		},
+		"verified, in text":       {q(people, bob("true")), "lee@example.com", ""},
+		"not verified":            {q(people, bob(false)), "lee@example.com", `have the issuer put it`},
+		"not verified, in text":   {q(people, bob("false")), "lee@example.com", `have the issuer put it`},
+		"verified, by a number":   {q(people, bob(1.0)), "lee@example.com", `have the issuer put it`},
+		"perhaps verified":        {q(people, map[string]any{"email": "bob@example.com"}), "lee@example.com", `have the issuer put it`},
+		// What nobody has checked tells nobody apart, and may be true.
+		"perhaps herself, elsewhere": {q("https://id", map[string]any{"email": "lee@example.com"}), "Lee@example.com", "somebody else"},
+		"another, unknown elsewhere": {q("https://id", map[string]any{"email": "bob@example.com"}), "lee@example.com", ""},
 	} {
 		state, id := w.consume(c.asked)
 		if state != "pending" {
 			t.Fatal(name, state)
 		}
 		err := w.approve(id, func(p *approval.Proof) {
-			p.Subject, p.Person, p.Claims["email"] = "pairwise-of-the-approver", "email", c.approver
+			p.Subject, p.Person, p.Claims["email"], p.Claims["email_verified"] = "pairwise-of-the-approver", "email", c.approver, true
 		})
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v", name, err)
@@ -65,6 +72,19 @@ func TestFourEyesByPerson(t *testing.T) {
 		_ = w.Withdraw(id, "the next")
 		if err == nil {
 			w.pass(rule().Grant)
+		}
+	}
+	// An address of an approver that is not verified is nobody's.
+	for _, v := range []any{nil, false, "false", "TRUE", 1.0, []any{true}} {
+		_, id := w.consume(q(people, alice))
+		err := w.approve(id, func(p *approval.Proof) {
+			p.Subject, p.Person, p.Claims["email"] = "pairwise-of-the-approver", "email", "lee@example.com"
+			if v != nil {
+				p.Claims["email_verified"] = v
+			}
+		})
+		if err == nil || !strings.Contains(err.Error(), `no claim "email" that can be relied on`) {
+			t.Errorf("verified %v: %v", v, err)
 		}
 	}
 	// A subject that is an address counts in whatever case.
@@ -88,7 +108,7 @@ func TestCountIsOfPeople(t *testing.T) {
 		return w.approve(id, func(p *approval.Proof) {
 			p.Issuer, p.Subject = issuer, subject
 			if email != "" {
-				p.Person, p.Claims["email"] = "email", email
+				p.Person, p.Claims["email"], p.Claims["email_verified"] = "email", email, true
 			}
 		})
 	}

@@ -73,7 +73,7 @@ func startRecorded(t *testing.T) *recorded {
 func bob() *intercept.Identity {
 	return &intercept.Identity{
 		Workload: "billing", Issuer: "https://id", Subject: "0b0b", Actors: []string{"bot-7"}, Proof: "oidc",
-		Claims: map[string]any{"email": "bob@clinic.example"},
+		Claims: map[string]any{"email": "bob@clinic.example", "email_verified": true},
 	}
 }
 
