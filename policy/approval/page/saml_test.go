@@ -75,7 +75,7 @@ func (s *samlSite) statement(text string) approvaltest.Statement {
 		Text: text, By: []policy.Approver{{SAML: "staff", Claims: map[string][]string{"groups": {"doctors"}}}},
 		Asks: &intercept.Identity{
 			Workload: "billing", Issuer: "https://id", Subject: "0b0b", Actors: []string{"bot-7"}, Proof: "oidc",
-			Claims: map[string]any{"email": "bob@clinic.example"},
+			Claims: map[string]any{"email": "bob@clinic.example", "email_verified": true},
 		},
 	}
 }
