@@ -253,7 +253,7 @@ func (h *Host) tell(all ...*events.Event) error {
 			step += ":" + who
 		}
 		h.steps = append(h.steps, step)
-		if p := e.Approval.Proof; p != "" && step != "seen" {
+		if p := e.Approval.Proof; p != "" && e.Approval.Step != "seen" {
 			h.proofs = append(h.proofs, p)
 		}
 	}
