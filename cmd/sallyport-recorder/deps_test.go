@@ -17,8 +17,8 @@ func TestLinksNoEBPF(t *testing.T) {
 	if !strings.Contains(deps, "sallyport.dev/sallyport/events/recorder\n") {
 		t.Fatal("go list does not tell the recorder's imports")
 	}
-	// The page of approvals verifies ID tokens.
-	for _, p := range []string{"sallyport.dev/sallyport/intercept/identity/oidc\n", "sallyport.dev/sallyport/intercept/identity\n"} {
+	// The page of approvals verifies who logs in.
+	for _, p := range []string{"sallyport.dev/sallyport/intercept/identity/oidc\n", "sallyport.dev/sallyport/intercept/identity/saml\n", "sallyport.dev/sallyport/intercept/identity\n"} {
 		deps = strings.ReplaceAll(deps, p, "")
 	}
 	for _, p := range []string{

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +17,10 @@ import (
 	"sallyport.dev/sallyport/intercept/cgroup"
 	"sallyport.dev/sallyport/intercept/workload"
 )
+
+// The first thread is no test's: one that a goroutine has taken to another namespace
+// would never end, and the process be there from then on.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
