@@ -58,11 +58,12 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 	case *pg.Node_VariableShowStmt:
 		w.show(x.VariableShowStmt)
 	case *pg.Node_DiscardStmt:
-		if x.DiscardStmt.Target == pg.DiscardMode_DISCARD_ALL {
+		all := x.DiscardStmt.Target == pg.DiscardMode_DISCARD_ALL
+		if all {
 			an.Deallocates = drop(an.Deallocates, an.Prepares, "")
 			an.Closes = drop(an.Closes, an.Declares, "")
 		}
-		w.ddl = true // temporary tables go
+		w.ddl = all || x.DiscardStmt.Target == pg.DiscardMode_DISCARD_TEMP // temporary tables go
 	case *pg.Node_LockStmt:
 		for _, r := range x.LockStmt.Relations {
 			w.relation(r.GetRangeVar(), policy.Lock)
