@@ -45,6 +45,9 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return e.Message }
 
+// startTime is what the first helper has for its first answer.
+const startTime = 30 * time.Second
+
 // Options of a Pool. Zero values take the defaults.
 type Options struct {
 	Size    int           // helpers; default GOMAXPROCS, at least 2, at most 8
@@ -85,8 +88,12 @@ func New(o Options) (*Pool, error) {
 		p.slots <- h
 		p.n++
 	}
-	// One answer proves that the program knows how to be a helper.
-	if _, err := p.Parse(context.Background(), "SELECT 1"); err != nil {
+	// One answer proves that the program knows how to be a helper. On a busy host it
+	// takes its time to become one.
+	p.o.Timeout = max(o.Timeout, startTime)
+	_, err := p.Parse(context.Background(), "SELECT 1")
+	p.o.Timeout = o.Timeout
+	if err != nil {
 		p.Close()
 		return nil, fmt.Errorf("start a parser: %w", err)
 	}
