@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"sallyport.dev/sallyport/events/jetstream"
+	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/intercept/identity/oidctest"
 	"sallyport.dev/sallyport/policy/approval"
 	"sallyport.dev/sallyport/policy/approval/approvaltest"
@@ -359,4 +360,26 @@ func TestShownToOnePerson(t *testing.T) {
 	}
 	_, err := c.Ask(t.Context(), "h1", &desk.Ask{Do: approval.Approve, ID: id, Why: why, Token: lee})
 	refused(t, "the token that it was shown with", err, "nonce")
+}
+
+// While the issuer is away nobody logs in and nothing is proved: the request waits on.
+func TestIssuerIsAway(t *testing.T) {
+	h := approvaltest.Start(t, "h1")
+	c := h.Asker(jetstream.RoleApprovals)
+	s := approvaltest.Statement{Text: "DELETE FROM visits"}
+	id := h.Ask(s)
+	token := h.Token(nonce(t, c, "h1", id, approval.Approve, why), "dr-lee", "leads")
+	h.Close()
+	h.People.Stop()
+	h.Open() // a host that does not know the issuer's keys yet
+	_, err := c.Ask(t.Context(), "h1", &desk.Ask{Do: approval.Approve, ID: id, Why: why, Token: token})
+	refused(t, "a decision while the issuer is away", err, "not proved")
+	refused(t, "and its reason", err, h.People.Issuer)
+	_, err = oidc.Discover(t.Context(), oidc.Issuer{URL: h.People.Issuer, Audience: approvaltest.Client, Algorithms: []string{"RS256"}})
+	if err == nil || !strings.Contains(err.Error(), "see that it runs") {
+		t.Error(err)
+	}
+	if ran, again, state := h.Run(s); ran || again != id || state != "pending" {
+		t.Errorf("ran %v, %s is %s", ran, again, state)
+	}
 }
