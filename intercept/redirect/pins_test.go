@@ -83,6 +83,9 @@ func linkIDs(t *testing.T, pins string) map[string]link.ID {
 	ids := map[string]link.ID{}
 	files, _ := filepath.Glob(filepath.Join(pins, "v3", "link_*"))
 	for _, f := range files {
+		if filepath.Base(f) == "link_stream" {
+			continue // no cgroup's, not on every kernel, and new each time: such links can't be updated
+		}
 		l, err := link.LoadPinnedLink(f, nil)
 		if err != nil {
 			t.Fatal(err)
