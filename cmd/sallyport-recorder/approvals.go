@@ -28,26 +28,14 @@ func approvalsCmd() *cobra.Command {
 	return cmd
 }
 
-type approvalsOptions struct{ config, logFormat string }
+type approvalsOptions struct{ fileOptions }
 
 func (o *approvalsOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.config, "config", "", "file of the page (YAML)")
-	cmd.Flags().StringVar(&o.logFormat, "log-format", "text", "text or json")
-	cmd.MarkFlagRequired("config")
-	cmd.MarkFlagFilename("config", "yaml")
+	o.fileOptions.flags(cmd, "file of the page (YAML)")
 }
 
 func (o *approvalsOptions) load() (*page.Settings, *slog.Logger, error) {
-	log, err := (&options{logFormat: o.logFormat}).logger()
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := page.Load(o.config)
-	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	slog.SetDefault(log)
-	return s, log, nil
+	return loadFile(&o.fileOptions, page.Load)
 }
 
 func approvalsRun() *cobra.Command {

@@ -56,7 +56,7 @@ func TestApprovals(t *testing.T) {
 		}
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	set, log, err := (&approvalsOptions{config: config, logFormat: "text"}).load()
+	set, log, err := (&approvalsOptions{fileOptions{config: config, logFormat: "text"}}).load()
 	if err != nil {
 		t.Fatal(err)
 	}

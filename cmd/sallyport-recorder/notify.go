@@ -31,26 +31,14 @@ func notifyCmd() *cobra.Command {
 	return cmd
 }
 
-type notifyOptions struct{ config, logFormat string }
+type notifyOptions struct{ fileOptions }
 
 func (o *notifyOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.config, "config", "", "file of the channels and routes (YAML)")
-	cmd.Flags().StringVar(&o.logFormat, "log-format", "text", "text or json")
-	cmd.MarkFlagRequired("config")
-	cmd.MarkFlagFilename("config", "yaml")
+	o.fileOptions.flags(cmd, "file of the channels and routes (YAML)")
 }
 
 func (o *notifyOptions) load() (*notify.Settings, *slog.Logger, error) {
-	log, err := (&options{logFormat: o.logFormat}).logger()
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := notify.Load(o.config)
-	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	slog.SetDefault(log)
-	return s, log, nil
+	return loadFile(&o.fileOptions, notify.Load)
 }
 
 func notifyRun() *cobra.Command {

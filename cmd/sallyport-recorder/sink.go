@@ -30,26 +30,12 @@ func sinkCmd() *cobra.Command {
 	return cmd
 }
 
-type sinkOptions struct{ config, logFormat string }
+type sinkOptions struct{ fileOptions }
 
-func (o *sinkOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.config, "config", "", "file of the sinks (YAML)")
-	cmd.Flags().StringVar(&o.logFormat, "log-format", "text", "text or json")
-	cmd.MarkFlagRequired("config")
-	cmd.MarkFlagFilename("config", "yaml")
-}
+func (o *sinkOptions) flags(cmd *cobra.Command) { o.fileOptions.flags(cmd, "file of the sinks (YAML)") }
 
 func (o *sinkOptions) load() (*sink.Settings, *slog.Logger, error) {
-	log, err := (&options{logFormat: o.logFormat}).logger()
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := sink.Load(o.config)
-	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	slog.SetDefault(log)
-	return s, log, nil
+	return loadFile(&o.fileOptions, sink.Load)
 }
 
 func sinkRun() *cobra.Command {

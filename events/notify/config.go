@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"sallyport.dev/sallyport/events/internal/lined"
 	"sallyport.dev/sallyport/events/internal/outbound"
 	"sallyport.dev/sallyport/events/jetstream"
+	"sallyport.dev/sallyport/internal/lined"
 )
 
 // Settings of sallyport-recorder notify: docs/notify.md documents each field.

@@ -157,9 +157,9 @@ func (n *Notifier) consume(ctx context.Context) error {
 			}
 			house = time.Now()
 		}
-		msgs, err := fetch(ctx, c)
+		msgs, err := jetstream.Fetch(ctx, c, pullMessages, pullWait)
 		if err != nil {
-			return err
+			return fmt.Errorf("notify: fetch: %w", err)
 		}
 		if len(msgs) == 0 {
 			continue
@@ -197,33 +197,6 @@ func (n *Notifier) keepHouse() error {
 		n.Hooks.Waiting(open)
 	}
 	return err
-}
-
-// fetch returns what is there, at most pullMessages; it waits for the first.
-func fetch(ctx context.Context, c js.Consumer) ([]js.Msg, error) {
-	first, cancel := context.WithTimeout(ctx, pullWait)
-	defer cancel()
-	b, err := c.Fetch(1, js.FetchContext(first))
-	msgs, err := collect(ctx, b, err)
-	if err != nil || len(msgs) == 0 {
-		return nil, err
-	}
-	b, err = c.FetchNoWait(pullMessages - 1)
-	more, err := collect(ctx, b, err)
-	return append(msgs, more...), err
-}
-
-func collect(ctx context.Context, b js.MessageBatch, err error) (msgs []js.Msg, _ error) {
-	if err != nil {
-		return nil, fmt.Errorf("notify: fetch: %w", err)
-	}
-	for m := range b.Messages() {
-		msgs = append(msgs, m)
-	}
-	if err := b.Error(); err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("notify: fetch: %w", err)
-	}
-	return msgs, ctx.Err()
 }
 
 // take keeps what messages tell. It is on stable storage when it returns nil.

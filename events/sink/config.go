@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/events"
-	"sallyport.dev/sallyport/events/internal/lined"
 	"sallyport.dev/sallyport/events/internal/outbound"
+	"sallyport.dev/sallyport/internal/lined"
 )
 
 // Settings of sallyport-recorder sink: docs/siem.md documents each field.

@@ -89,9 +89,9 @@ func (s *Sink) consume(ctx context.Context, d *delivery) error {
 			s.Hooks.Lag(info.NumPending + uint64(info.NumAckPending))
 			lag = time.Now()
 		}
-		msgs, err := fetch(ctx, c)
+		msgs, err := jetstream.Fetch(ctx, c, pullMessages, pullWait)
 		if err != nil {
-			return err
+			return fmt.Errorf("sink: fetch: %w", err)
 		}
 		if len(msgs) == 0 {
 			continue
@@ -100,33 +100,6 @@ func (s *Sink) consume(ctx context.Context, d *delivery) error {
 			return err
 		}
 	}
-}
-
-// fetch returns what is there, at most pullMessages; it waits for the first.
-func fetch(ctx context.Context, c js.Consumer) ([]js.Msg, error) {
-	first, cancel := context.WithTimeout(ctx, pullWait)
-	defer cancel()
-	b, err := c.Fetch(1, js.FetchContext(first))
-	msgs, err := collect(ctx, b, err)
-	if err != nil || len(msgs) == 0 {
-		return nil, err
-	}
-	b, err = c.FetchNoWait(pullMessages - 1)
-	more, err := collect(ctx, b, err)
-	return append(msgs, more...), err
-}
-
-func collect(ctx context.Context, b js.MessageBatch, err error) (msgs []js.Msg, _ error) {
-	if err != nil {
-		return nil, fmt.Errorf("sink: fetch: %w", err)
-	}
-	for m := range b.Messages() {
-		msgs = append(msgs, m)
-	}
-	if err := b.Error(); err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("sink: fetch: %w", err)
-	}
-	return msgs, ctx.Err()
 }
 
 // take delivers the events of messages, then acknowledges these.

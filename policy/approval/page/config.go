@@ -1,25 +1,20 @@
 package page
 
 import (
-	"bytes"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
+	"sallyport.dev/sallyport/internal/lined"
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
@@ -75,85 +70,21 @@ func Load(path string) (*Settings, error) {
 		return nil, fmt.Errorf("approvals: %w", err)
 	}
 	s := &Settings{}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(s); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s:1: the file is empty", path)
-		}
-		return nil, yamlError(path, err)
+	f, err := lined.Decode(text, path, s)
+	if err != nil {
+		return nil, err
 	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: holds more than one document", path)
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, yamlError(path, err)
-	}
-	c := &check{path: path, doc: &doc}
+	c := &check{f}
 	c.settings(s)
-	return s, errors.Join(c.errs...)
+	return s, f.Err()
 }
 
-var ofLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
-
-// yamlError puts file and line in front.
-func yamlError(path string, err error) error {
-	lines := []string{err.Error()}
-	var t *yaml.TypeError
-	if errors.As(err, &t) {
-		lines = t.Errors
-	}
-	var errs []error
-	for _, l := range lines {
-		if m := ofLine.FindStringSubmatch(l); m != nil {
-			errs = append(errs, fmt.Errorf("%s:%s: %s", path, m[1], m[2]))
-		} else {
-			errs = append(errs, fmt.Errorf("%s: %s", path, l))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-type check struct {
-	path string
-	doc  *yaml.Node
-	errs []error
-}
-
-// bad notes what is wrong, with the line of the deepest part of at that is there.
-func (c *check) bad(why string, at ...any) {
-	n := c.doc.Content[0]
-	line := n.Line
-	for _, p := range at {
-		var next *yaml.Node
-		switch p := p.(type) {
-		case int:
-			if n.Kind == yaml.SequenceNode && p < len(n.Content) {
-				next = n.Content[p]
-				line = next.Line
-			}
-		case string:
-			for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-				if n.Content[i].Value == p {
-					line, next = n.Content[i].Line, n.Content[i+1]
-				}
-			}
-		}
-		if next == nil {
-			break
-		}
-		n = next
-	}
-	c.errs = append(c.errs, fmt.Errorf("%s:%d: %s", c.path, line, why))
-}
+type check struct{ *lined.File }
 
 func (c *check) file(file *string, at ...any) {
-	if *file != "" && !filepath.IsAbs(*file) {
-		*file = filepath.Join(filepath.Dir(c.path), *file)
-	}
+	c.Resolve(file)
 	if _, err := os.Stat(*file); *file != "" && err != nil {
-		c.bad(fmt.Sprintf("%v: %v", at[len(at)-1], err), at...)
+		c.Bad(fmt.Sprintf("%v: %v", at[len(at)-1], err), at...)
 	}
 }
 
@@ -162,32 +93,32 @@ func (c *check) settings(s *Settings) {
 		s.NATS = "nats://127.0.0.1:4222"
 	}
 	if err := jetstream.CheckURL(s.NATS); err != nil {
-		c.bad(fmt.Sprintf("nats: statements and tokens go there: %v", err), "nats")
+		c.Bad(fmt.Sprintf("nats: statements and tokens go there: %v", err), "nats")
 	}
 	c.file(&s.NKey, "nkey")
 	if len(s.Hosts) == 0 {
-		c.bad("hosts: name the hosts whose requests are decided here", "hosts")
+		c.Bad("hosts: name the hosts whose requests are decided here", "hosts")
 	}
 	for i, h := range s.Hosts {
 		if !jetstream.ValidHost.MatchString(h) || slices.Contains(s.Hosts[:i], h) {
-			c.bad(fmt.Sprintf("host %q: must be a host's name, once", h), "hosts", i)
+			c.Bad(fmt.Sprintf("host %q: must be a host's name, once", h), "hosts", i)
 		}
 	}
 	if a, err := netip.ParseAddrPort(s.Listen); err != nil {
-		c.bad(fmt.Sprintf("listen %q: must be an ip:port", s.Listen), "listen")
+		c.Bad(fmt.Sprintf("listen %q: must be an ip:port", s.Listen), "listen")
 	} else if s.TLS == nil && !a.Addr().IsLoopback() {
-		c.bad("listen: without tls it must be loopback, with a proxy before it that has TLS", "listen")
+		c.Bad("listen: without tls it must be loopback, with a proxy before it that has TLS", "listen")
 	}
 	if t := s.TLS; t != nil {
 		if t.Cert == "" || t.Key == "" {
-			c.bad("tls: give cert and key", "tls")
+			c.Bad("tls: give cert and key", "tls")
 		}
 		c.file(&t.Cert, "tls", "cert")
 		c.file(&t.Key, "tls", "key")
 	}
 	c.base(s)
 	if len(s.Issuers) == 0 && len(s.SAML) == 0 {
-		c.bad("issuers: name at least one, that the hosts have too (approvals.issuers), or saml", "issuers")
+		c.Bad("issuers: name at least one, that the hosts have too (approvals.issuers), or saml", "issuers")
 	}
 	c.saml(s)
 	seen := map[string]bool{}
@@ -200,11 +131,11 @@ func (c *check) base(s *Settings) {
 	u, err := url.Parse(strings.TrimSuffix(s.BaseURL, "/"))
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && !basePath.MatchString(u.Path):
-		c.bad(fmt.Sprintf("base_url %q: must be how browsers reach the page, like https://approvals.example.com", s.BaseURL), "base_url")
+		c.Bad(fmt.Sprintf("base_url %q: must be how browsers reach the page, like https://approvals.example.com", s.BaseURL), "base_url")
 	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) && s.TLS == nil:
 		s.base = u
 	default:
-		c.bad(fmt.Sprintf("base_url %q: must be https (http only on loopback, without tls)", s.BaseURL), "base_url")
+		c.Bad(fmt.Sprintf("base_url %q: must be https (http only on loopback, without tls)", s.BaseURL), "base_url")
 	}
 }
 
@@ -216,7 +147,7 @@ func isLoopback(host string) bool {
 }
 
 func (c *check) issuer(is *Issuer, i int, seen map[string]bool) {
-	at := func(why, key string) { c.bad(why, "issuers", i, key) }
+	at := func(why, key string) { c.Bad(why, "issuers", i, key) }
 	u, err := url.Parse(is.URL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) || seen[is.URL] {
 		at(fmt.Sprintf("url %q: must be the issuer's URL (https; http only on loopback), once", is.URL), "url")

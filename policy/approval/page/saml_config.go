@@ -63,7 +63,7 @@ func (c *check) saml(s *Settings) {
 	seen := map[string]bool{}
 	for i := range s.SAML {
 		p := &s.SAML[i]
-		at := func(why, key string) { c.bad(why, "saml", i, key) }
+		at := func(why, key string) { c.Bad(why, "saml", i, key) }
 		for key, v := range map[string]string{"name": p.Name, "entity_id": p.EntityID, "audience": p.Audience, "metadata": p.Metadata} {
 			if v == "" || key != "audience" && key != "metadata" && seen[key+" "+v] {
 				at(fmt.Sprintf("%s %q: required, as in the hosts' approvals.saml, once", key, v), key)
@@ -81,7 +81,7 @@ func (c *check) saml(s *Settings) {
 		p.as = Issuer{Name: p.Name, URL: p.EntityID}
 	}
 	if (s.SigningKey == "") != (len(s.SAML) == 0) {
-		c.bad("signing_key: required with saml, and of no use without: the key that decisions by SAML are signed with", "signing_key")
+		c.Bad("signing_key: required with saml, and of no use without: the key that decisions by SAML are signed with", "signing_key")
 	}
 	if s.SigningKey == "" {
 		return
@@ -89,7 +89,7 @@ func (c *check) saml(s *Settings) {
 	c.file(&s.SigningKey, "signing_key")
 	if b, err := os.ReadFile(s.SigningKey); err == nil {
 		if s.key, err = signingKey(b); err != nil {
-			c.bad("signing_key: "+err.Error(), "signing_key")
+			c.Bad("signing_key: "+err.Error(), "signing_key")
 		}
 	}
 }
