@@ -228,12 +228,12 @@ func TestUnixSocketLandsInThePassage(t *testing.T) {
 }
 
 // A client that was turned to an address, which somebody else has by the time that
-// it is looked up, gets nobody: only the listener counts.
+// it is looked up, gets nobody: only the listener counts. Where the kernel takes no
+// program at unix_stream_connect, only the address does, as docs/threat-model.md
+// and `sallyport doctor` say: what is told and what is so must agree.
 func TestUnixListenerCountsAndNotItsAddress(t *testing.T) {
 	needUnix(t)
-	if err := redirect.HaveStream(); err != nil {
-		t.Skip(err)
-	}
+	weaker := redirect.HaveStream()
 	const path = "/run/sallyport-test/db"
 	cfg := config(t)
 	cfg.Unix.Protected = []string{path}
@@ -257,10 +257,15 @@ func TestUnixListenerCountsAndNotItsAddress(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if d := ask[dialled](t, guarded, "dial-unix", path); !d.refused() {
-		t.Errorf("turned to who has the address: %+v", d)
+	d := ask[dialled](t, guarded, "dial-unix", path)
+	if weaker == nil {
+		if !d.refused() {
+			t.Errorf("turned to who has the address: %+v", d)
+		}
+		expect(t, seen, redirect.ReasonNoListener)
+	} else if d.Line != "direct" {
+		t.Errorf("the address does not count, although %v: %+v", weaker, d)
 	}
-	expect(t, seen, redirect.ReasonNoListener)
 	// Whom nobody turns, nobody hinders.
 	if d := ask[dialled](t, guarded, "dial-unix", other); d.Line != "direct" {
 		t.Errorf("%+v", d)
