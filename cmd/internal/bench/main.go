@@ -48,6 +48,8 @@ func helper(ctx context.Context, name string, args []string) error {
 		return hold(args[0], args[1])
 	case name == "record" && len(args) == 3:
 		return record(ctx, args[0], args[1], args[2])
+	case name == "ask" && len(args) == 3:
+		return ask(ctx, args[0], args[1], args[2])
 	case name == "idle" && len(args) == 1:
 		return idle(ctx, args[0])
 	}
@@ -69,7 +71,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.seconds, "seconds", 2, "length of one pgbench run")
 	flag.IntVar(&o.idle, "idle", 300, "idle connections whose memory is measured")
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
-	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone, detectors, evidence, catalog or approvals for those (need no root)")
+	flag.StringVar(&o.only, "only", "", "only the measurements whose name contains this; kernel for the programs alone, siem for the age of events, detectors, evidence, catalog or approvals for those (need no root)")
 	flag.BoolVar(&o.alone, "no-recorder", false, "without the recorder, which else runs on the same machine")
 	flag.Parse()
 	exe, err := os.Executable()
@@ -129,6 +131,11 @@ func (b *bench) measure(ctx context.Context) error {
 	if strings.Contains("identity at connect", b.o.only) {
 		if err := b.identity(ctx); err != nil {
 			return err
+		}
+	}
+	if strings.Contains("siem", b.o.only) {
+		if err := b.siem(ctx); err != nil {
+			return fmt.Errorf("siem: %w", err)
 		}
 	}
 	if strings.Contains("idle connections", b.o.only) {
