@@ -116,7 +116,7 @@ type event struct {
 // gotest runs go test. It prints a line for each package, and all that a
 // failed test or package has said.
 func (s *suite) gotest(ctx context.Context, args ...string) error {
-	limit := time.Duration(s.count) * 25 * time.Minute // of a package
+	limit := time.Duration(s.count) * 40 * time.Minute // of a package
 	args = append([]string{"test", "-json", "-timeout", limit.String(), fmt.Sprintf("-count=%d", s.count)}, args...)
 	cmd := s.command(ctx, ".", "go", args...)
 	r, w, err := os.Pipe()
