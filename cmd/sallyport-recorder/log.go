@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/keeping"
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/events/recorder"
 	"sallyport.dev/sallyport/events/recorder/follow"
@@ -81,7 +82,7 @@ func logKeys(state, key, origin string) (tlog.Keys, error) {
 }
 
 func exportCmd() *cobra.Command {
-	var store, state, to, key, origin, config string
+	var store, state, to, key, origin, config, folder string
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "export --store DIR --output DIR",
@@ -92,7 +93,9 @@ nothing. "sallyport verify --export" proves it with the log's public key alone.
 The copy of a store in PostgreSQL is a folder as well.
 
 The copy holds what the store holds: exact statements, and rows as the agents
-saw them; encrypted, where the store has them so.`,
+saw them; encrypted, where the store has them so. That it is made goes on a record
+of its own first, in the folder reads of the store, or of --state where the store
+is in PostgreSQL (--reads).`,
 		Example: `  sallyport-recorder export --store /var/lib/sallyport-recorder --output /srv/evidence-2026-11
   sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub`,
 		Args: cobra.NoArgs,
@@ -114,6 +117,9 @@ saw them; encrypted, where the store has them so.`,
 				return err
 			}
 			defer done()
+			if err := noteReading(cmd, store, state, folder, "the whole store, into "+to); err != nil {
+				return err
+			}
 			return recorder.Export(cmd.Context(), store, state, to, keys, wait, from)
 		},
 	}
@@ -121,6 +127,8 @@ saw them; encrypted, where the store has them so.`,
 	f.StringVar(&store, "store", "", "folder of the store, or its postgres:// URL")
 	f.StringVar(&state, "state", "", "folder of the transparency log and its key (default the store's)")
 	f.StringVar(&to, "output", "", "folder to make")
+	f.StringVar(&folder, reads.Flag, "", reads.Usage)
+	cmd.MarkFlagDirname(reads.Flag)
 	f.StringVar(&config, "config", "", "the recorder's configuration file, as run has it")
 	f.StringVar(&key, "log-key", "", "key of the transparency log (default DIR/log.key)")
 	f.StringVar(&origin, "log-origin", "", "name of the transparency log, as run has it")

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/keeping"
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events/recorder"
 )
@@ -113,7 +114,7 @@ func openStore(dir string) (*recorder.DB, error) {
 func pruneCmd() *cobra.Command {
 	var f storeFlags
 	var dry, sweep, late bool
-	var key, origin string
+	var key, origin, folder string
 	cmd := &cobra.Command{
 		Use:   "prune --store DIR",
 		Short: "Delete the transcripts that retention rules no longer keep",
@@ -127,7 +128,8 @@ Before anything is deleted the record of holds is held against the transparency 
 in --state. --late deletes although nothing was recorded for a month, which else is
 taken for a clock that is wrong.
 
---dry-run lists what would be deleted. --sweep deletes, besides, what no record
+--dry-run lists what would be deleted, which is reading and goes on the record of that
+first (--reads). --sweep deletes, besides, what no record
 names and is a day old: a recorder that was killed may leave that. Use it only where
 no other recorder has its transcripts in the same place.`,
 		Example: `  sallyport-recorder prune --store /var/lib/sallyport-recorder --config /etc/sallyport/recorder.yaml --dry-run`,
@@ -141,6 +143,11 @@ no other recorder has its transcripts in the same place.`,
 			state, err := stateOf(f.store, f.state)
 			if err != nil {
 				return err
+			}
+			if dry {
+				if err := noteReading(cmd, f.store, state, folder, "what rules would delete"); err != nil {
+					return err
+				}
 			}
 			var by *recorder.Logged
 			if !dry {
@@ -163,6 +170,8 @@ no other recorder has its transcripts in the same place.`,
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.config, "config", "", "the recorder's configuration file, as run has it")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "list what would be deleted, and delete nothing")
+	cmd.Flags().StringVar(&folder, reads.Flag, "", reads.Usage)
+	cmd.MarkFlagDirname(reads.Flag)
 	cmd.Flags().BoolVar(&late, "late", false, "delete although nothing was recorded for a month")
 	cmd.Flags().StringVar(&key, "log-key", "", "key of the transparency log (default log.key in --state)")
 	cmd.Flags().StringVar(&origin, "log-origin", "", "name of the transparency log, as run has it")

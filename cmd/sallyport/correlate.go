@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events/recorder"
 	"sallyport.dev/sallyport/protocols/postgres/serverlog"
@@ -57,6 +58,9 @@ if it came from the address and port that the passage had at the server: an id
 that somebody saw and uses again proves nothing. Through a unix socket there is no
 address: then no other session of the log may have the id.
 
+That the evidence is read goes on a record of its own first, in the folder reads of
+the store (--reads); where that fails nothing is read.
+
 Exit codes: 0 all are on the record or excepted, 1 some are not, 2 bad usage.`,
 		Example: `  sallyport correlate /var/log/postgresql/*.csv --except user=sallyport_catalog
   sallyport correlate server.json --resource clinic --except from=192.0.2.7 --since 24h --json`,
@@ -92,6 +96,9 @@ Exit codes: 0 all are on the record or excepted, 1 some are not, 2 bad usage.`,
 				return configError(err)
 			}
 			defer s.Close()
+			if err := reading(cmd.Context(), cmd, o.asked()); err != nil {
+				return err
+			}
 			found, err := o.hold(cmd.Context(), log.Sessions(), s)
 			if err != nil {
 				return err
@@ -114,7 +121,9 @@ Exit codes: 0 all are on the record or excepted, 1 some are not, 2 bad usage.`,
 	f.StringVar(&since, "since", "", "only sessions that began since: a duration (24h) or a time (RFC 3339)")
 	f.DurationVar(&o.skew, "skew", 2*time.Second, "by how much the clocks of server and passage may differ")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
+	f.String(reads.Flag, "", reads.Usage)
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagDirname(reads.Flag)
 	return cmd
 }
 
@@ -137,6 +146,18 @@ type correlate struct {
 	since    time.Time
 	users    []string
 	from     []netip.Prefix
+}
+
+// asked says what is read, for the record of who reads the evidence.
+func (o *correlate) asked() string {
+	what := "all sessions"
+	if o.resource != "" {
+		what = fmt.Sprintf("sessions with the resource %q", o.resource)
+	}
+	if !o.since.IsZero() {
+		what += " since " + o.since.UTC().Format(time.RFC3339)
+	}
+	return what
 }
 
 // except takes in a word of --except.

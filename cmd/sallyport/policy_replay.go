@@ -17,6 +17,7 @@ import (
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/export"
+	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events/recorder"
 	"sallyport.dev/sallyport/policy/rules"
@@ -37,7 +38,8 @@ func policyReplayCmd() *cobra.Command {
 		Short: "Say what a new policy would have decided otherwise",
 		Long: `Decides recorded logins and statements again, under another policy, and lists every
 decision that would be another one: another verdict, other fields masked, masked in
-another way or revealed, or rows left out. Nothing is run and nothing is recorded.
+another way or revealed, or rows left out. Nothing is run, and nothing is recorded but that
+the evidence was read: in the folder reads of the store (--reads), before it is.
 
 Sessions come from the recorder's store, or from files that "sallyport sessions
 export" has written as jsonl (--export). Each statement is analysed as it was
@@ -68,7 +70,9 @@ usage, configuration or policy.`,
 	f.StringArrayVar(&o.claims, "claim", nil, "NAME=VALUE that all tokens are taken to say; repeatable, a list if its name is")
 	f.StringVar(&o.server, "server", "", "where the server is reached: HOST:PORT, or the folder of its unix socket")
 	f.BoolVar(&o.json, "json", false, "print one JSON object")
+	f.String(reads.Flag, "", reads.Usage)
 	cmd.MarkFlagDirname("store")
+	cmd.MarkFlagDirname(reads.Flag)
 	cmd.MarkFlagDirname("server")
 	return cmd
 }
@@ -155,14 +159,35 @@ func (o *replayOptions) run(cmd *cobra.Command) error {
 	if of := p.OfClaims(); len(of) > 0 && len(claims) == 0 {
 		r.found.Warnings = append(r.found.Warnings, "claims are not on the record, and rules look at them ("+strings.Join(of, ", ")+"): what they decide may be another thing; give claims with --claim")
 	}
-	if err := o.each(ctx, func(d *recorder.Detail) error { return r.session(ctx, d) }); err != nil {
+	if err := o.each(ctx, cmd, func(d *recorder.Detail) error { return r.session(ctx, d) }); err != nil {
 		return err
 	}
 	return r.found.tell(cmd.OutOrStdout(), o.json)
 }
 
+// asked says what is read, for the record of who reads the evidence.
+func (o *replayOptions) asked() string {
+	if len(o.sessions) > 0 {
+		return fmt.Sprintf("sessions %q", o.sessions)
+	}
+	parts := []string{"all sessions"}
+	if o.filter.Workload != "" {
+		parts = append(parts, fmt.Sprintf("of the workload %q", o.filter.Workload))
+	}
+	if o.filter.Resource != "" {
+		parts = append(parts, fmt.Sprintf("with the resource %q", o.filter.Resource))
+	}
+	if !o.filter.Since.IsZero() {
+		parts = append(parts, "since "+o.filter.Since.UTC().Format(time.RFC3339))
+	}
+	if o.filter.Limit > 0 {
+		parts = append(parts, fmt.Sprintf("the newest %d", o.filter.Limit))
+	}
+	return strings.Join(parts, " ")
+}
+
 // each calls f for the sessions that are meant.
-func (o *replayOptions) each(ctx context.Context, f func(*recorder.Detail) error) error {
+func (o *replayOptions) each(ctx context.Context, cmd *cobra.Command, f func(*recorder.Detail) error) error {
 	for _, file := range o.exports {
 		d, err := readExport(file)
 		if err == nil {
@@ -180,6 +205,9 @@ func (o *replayOptions) each(ctx context.Context, f func(*recorder.Detail) error
 		return configError(err)
 	}
 	defer s.Close()
+	if err := reading(ctx, cmd, o.asked()); err != nil {
+		return err
+	}
 	var list []recorder.Session
 	for _, id := range o.sessions {
 		x, err := s.Find(ctx, id)

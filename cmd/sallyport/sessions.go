@@ -125,8 +125,8 @@ sallyport sessions show.`,
 				return configError(err)
 			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
-				if f.Subjects != nil {
-					if err := reading(ctx, cmd, fmt.Sprintf("subjects %q", f.Subjects)); err != nil {
+				if what := lookedInto(&f); what != "" {
+					if err := reading(ctx, cmd, what); err != nil {
 						return err
 					}
 				}
@@ -165,6 +165,22 @@ sallyport sessions show.`,
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"allow", "mask", "block", "deny", "observed", "would-block", "would-hold", "would-mask", "would-filter"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// lookedInto says what a list is told by that is read in sessions themselves, "" for
+// nothing. A text is not repeated: it may be somebody's.
+func lookedInto(f *recorder.Filter) string {
+	var parts []string
+	if f.Subjects != nil {
+		parts = append(parts, fmt.Sprintf("subjects %q", f.Subjects))
+	}
+	if f.Table != "" {
+		parts = append(parts, fmt.Sprintf("statements that touch %q", f.Table))
+	}
+	if f.Text != "" {
+		parts = append(parts, "statements with a text")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func parseSince(s string, now time.Time) (time.Time, error) { return parseTime("--since", s, now) }
