@@ -137,18 +137,11 @@ func (s *DB) pruneFew(ctx context.Context, o *PruneOptions, few []*pruned, now t
 	if err := s.sound(ctx, o, now); err != nil {
 		return err
 	}
-	a, err := s.begin(ctx, now)
+	a, list, err := s.beginHeld(ctx, o, now)
 	if err != nil {
 		return err
 	}
 	defer a.end()
-	if err := o.still(ctx, a); err != nil {
-		return err
-	}
-	list, err := holds(ctx, a.tx, math.MaxInt64)
-	if err != nil {
-		return err
-	}
 	var all []Deletion
 	for _, x := range few {
 		again, err := prunedOnes(ctx, a.tx, `WHERE id = ?`, x.id)
@@ -200,18 +193,11 @@ func (s *DB) deleteNoted(ctx context.Context, o *PruneOptions, all []Deletion, n
 	if len(all) == 0 {
 		return nil
 	}
-	a, err := s.begin(ctx, now)
+	a, list, err := s.beginHeld(ctx, o, now)
 	if err != nil {
 		return err
 	}
 	defer a.end()
-	if err := o.still(ctx, a); err != nil {
-		return err
-	}
-	list, err := holds(ctx, a.tx, math.MaxInt64)
-	if err != nil {
-		return err
-	}
 	for i := range all {
 		d := &all[i]
 		was, err := deletionOf(ctx, a.tx, d.Host, d.Chain, d.First, d.name)
@@ -304,13 +290,27 @@ func (s *DB) sound(ctx context.Context, o *PruneOptions, now time.Time) error {
 	return nil
 }
 
-// still reports what was edited of the record of holds since it was verified.
-func (o *PruneOptions) still(ctx context.Context, a *adder) error {
+// beginHeld begins a transaction, during which nobody makes a hold, and returns the
+// holds in force: of a record of which nothing was edited since it was verified. End
+// what it returns.
+func (s *DB) beginHeld(ctx context.Context, o *PruneOptions, now time.Time) (*adder, []Hold, error) {
+	a, err := s.begin(ctx, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []Hold
 	_, f, err := verifyAlarms(ctx, a.tx, o.sound)
 	if f != nil {
 		err = fmt.Errorf("nothing is deleted: the record of holds is not sound: %s", f)
 	}
-	return err
+	if err == nil {
+		list, err = holds(ctx, a.tx, math.MaxInt64)
+	}
+	if err != nil {
+		a.end()
+		return nil, nil, err
+	}
+	return a, list, nil
 }
 
 // quiet is how long nothing can have been recorded: hosts send a heartbeat each minute.

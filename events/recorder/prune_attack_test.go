@@ -15,7 +15,7 @@ import (
 // TestSweepBelievesNoRow: rows that say of each body that it was deleted, behind the
 // recorder's back, delete nothing.
 func TestSweepBelievesNoRow(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := kept(t, dir)
 	if _, err := s.AddHold(t.Context(), recorder.Hold{By: "counsel", Reason: "all"}, time.Now()); err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func TestSweepBelievesNoRow(t *testing.T) {
 // TestRelabelledSession: what a host says of a session later takes it from no hold and
 // puts it under no shorter rule.
 func TestRelabelledSession(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	s.KeepTranscripts(apart(t, dir))
 	h := spoken("s-1")
@@ -65,7 +65,7 @@ func TestForgedDeletion(t *testing.T) {
 		at   time.Duration
 		want bool
 	}{"too early": {false, 0, true}, "held": {true, 3 * aDay, true}, "as a rule does": {false, 3 * aDay, false}} {
-		dir := t.TempDir()
+		dir := newStore(t)
 		s := kept(t, dir)
 		if c.hold {
 			if _, err := s.AddHold(t.Context(), recorder.Hold{By: "counsel", Reason: "all"}, time.Now()); err != nil {
@@ -76,7 +76,7 @@ func TestForgedDeletion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Remove(filepath.Join(dir, "transcripts", name1[:2], name1)); err != nil {
+		if err := os.Remove(filepath.Join(recorder.TranscriptsFolder(home(dir)), name1[:2], name1)); err != nil {
 			t.Fatal(err)
 		}
 		rep := verified(t, reader(t, dir), recorder.Noted{})
@@ -88,7 +88,7 @@ func TestForgedDeletion(t *testing.T) {
 
 // TestPruneRefuses what would delete by mistake.
 func TestPruneRefuses(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := kept(t, dir)
 	good := ruled(t, dir, s, recorder.PruneOptions{Retention: recorder.Retention{Keep: keep(t, "1d")}})
 	noLog, clock := good, good
@@ -102,7 +102,7 @@ func TestPruneRefuses(t *testing.T) {
 		}
 	}
 	// The configuration names another place: nothing is noted of what stays.
-	s.KeepTranscripts(apart(t, filepath.Join(dir, "none")))
+	s.KeepTranscripts(apart(t, filepath.Join(home(dir), "none")))
 	if _, err := s.Prune(t.Context(), good, time.Now().Add(3*aDay)); err == nil {
 		t.Error("no such folder")
 	}
@@ -124,7 +124,7 @@ func TestPruneRefuses(t *testing.T) {
 
 // TestFarFuture: a host that says 2226 is not kept for ever.
 func TestFarFuture(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := open(t, dir)
 	s.KeepTranscripts(apart(t, dir))
 	h, x := newHost("c1"), newSession("s-1")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -75,7 +74,7 @@ func prune(t *testing.T, dir string, s *recorder.DB, o recorder.PruneOptions, no
 // TestPrune deletes by rule what nothing holds; the chains stay sound, what was deleted
 // is told, and what somebody deletes by hand is missed all the same.
 func TestPrune(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s, ctx := kept(t, dir), t.Context()
 	o := recorder.PruneOptions{Retention: recorder.Retention{Rules: []recorder.Rule{
 		{Name: "lab", Resource: "lab", Keep: keep(t, "400d")}, {Name: "clinic", Resource: "clinic", Keep: keep(t, "30d")},
@@ -145,7 +144,7 @@ func TestPrune(t *testing.T) {
 // TestHolds tries each way to say what is held, with a session that it meets and one
 // that it does not.
 func TestHolds(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s, ctx := kept(t, dir), t.Context()
 	o := recorder.PruneOptions{Retention: recorder.Retention{Keep: keep(t, "1d")}, Dry: true}
 	now := time.Now()
@@ -194,7 +193,7 @@ func TestHolds(t *testing.T) {
 
 // TestHoldBySubject holds the sessions that were shown somebody's rows.
 func TestHoldBySubject(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := kept(t, dir)
 	h := newHost("c-seen")
 	x := newSession("s-seen")
@@ -224,7 +223,7 @@ func TestPruneTrustsNoEditedHolds(t *testing.T) {
 		"changed":  `UPDATE alarms SET payload = CAST(replace(payload, 's-2', 's-9') AS BLOB) WHERE what = 'hold'`,
 		"released": `INSERT INTO alarms SELECT 5, time, '', '', 0, 'released', '', zeroblob(32), CAST('{"hold":3}' AS BLOB), zeroblob(32), zeroblob(32) FROM alarms WHERE id = 1`,
 	} {
-		dir := t.TempDir()
+		dir := newStore(t)
 		s := kept(t, dir)
 		for _, id := range []string{"s-2", "s-3"} {
 			if _, err := s.AddHold(t.Context(), recorder.Hold{By: "counsel", Reason: "case 7", Session: id}, time.Now()); err != nil {
@@ -251,10 +250,10 @@ func (failing) Delete(context.Context, string) error { return errAway }
 // TestPruneGoesOn: what a crash left between the record of a deletion and the deletion
 // goes with the next; what no record names is kept until somebody says so.
 func TestPruneGoesOn(t *testing.T) {
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := kept(t, dir)
 	o := recorder.PruneOptions{Retention: recorder.Retention{Keep: keep(t, "1d")}}
-	files := transcripts.OpenFiles(filepath.Join(dir, "transcripts"))
+	files := transcripts.OpenFiles(recorder.TranscriptsFolder(home(dir)))
 	if err := files.Put(t.Context(), strings.Repeat("ab", 32), []byte(planted)); err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +304,7 @@ func TestRetentionRules(t *testing.T) {
 		}
 	}
 	// Six years where nothing is said; forever is forever.
-	dir := t.TempDir()
+	dir := newStore(t)
 	s := kept(t, dir)
 	now := time.Now()
 	o := recorder.PruneOptions{Dry: true}

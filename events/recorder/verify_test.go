@@ -64,7 +64,7 @@ func raw(t *testing.T, dir string, queries ...string) {
 	defer db.Close()
 	for _, q := range queries {
 		if recorder.IsURL(dir) {
-			q = strings.NewReplacer(" x'", ` '\x`, "AS BLOB", "AS BYTEA").Replace(q)
+			q = strings.NewReplacer(" x'", ` '\x`, "AS BLOB", "AS BYTEA", "zeroblob(32)", "decode(repeat('00', 32), 'hex')", "replace(payload,", "replace(convert_from(payload, 'UTF8'),").Replace(q)
 		}
 		if _, err := db.Exec(q); err != nil {
 			t.Fatalf("%s: %v", q, err)
