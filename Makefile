@@ -40,8 +40,8 @@ bench: deps-bench $(BINS) bin/bench ## Compare with a direct connection and othe
 	@bin/bench
 
 .PHONY: bench-slow
-bench-slow: ## Measure search over 10 million events (some minutes, and 3 GB below TMPDIR)
-	SALLYPORT_BENCH_EVENTS=10000000 go test ./events/recorder -run '^$$' -bench '^BenchmarkSearch$$' -timeout 2h
+bench-slow: deps-run bin/sallyport bin/bench ## Measure stores of 10 million events and a million sessions (half an hour, 15 GB below TMPDIR)
+	@bin/bench slow $(BENCH_SLOW)
 
 .PHONY: deps-bench
 deps-bench:

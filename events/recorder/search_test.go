@@ -2,8 +2,6 @@ package recorder_test
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,16 +147,9 @@ func fill(b *testing.B, s *recorder.DB, total int) {
 	}
 }
 
-// BenchmarkSearch asks who a person's sessions of a day were, among
-// SALLYPORT_BENCH_EVENTS events (200,000), which it stores first.
+// BenchmarkSearch asks who a person's sessions of a day were.
 func BenchmarkSearch(b *testing.B) {
-	total := 200_000
-	if v := os.Getenv("SALLYPORT_BENCH_EVENTS"); v != "" {
-		var err error
-		if total, err = strconv.Atoi(v); err != nil {
-			b.Fatal(err)
-		}
-	}
+	const total = 200_000
 	dir := b.TempDir()
 	w, err := recorder.Open(dir)
 	if err != nil {

@@ -50,6 +50,10 @@ func helper(ctx context.Context, name string, args []string) error {
 		return record(ctx, args[0], args[1], args[2])
 	case name == "ask" && len(args) == 3:
 		return ask(ctx, args[0], args[1], args[2])
+	case name == "fill" && len(args) == 4:
+		return fill(ctx, args[0], args[1], args[2], args[3])
+	case name == "slow":
+		return runSlow(ctx, args)
 	case name == "idle" && len(args) == 1:
 		return idle(ctx, args[0])
 	}
