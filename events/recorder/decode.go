@@ -26,7 +26,7 @@ func Decode(kind events.Kind, payload []byte) (Facts, error) {
 		Verdict: v.Verdict, Rules: v.Rules, Reason: v.Reason, Remedy: v.Remedy, Code: v.Code, Objects: v.Objects, Masked: v.Masked,
 		Masks: v.Masks, Revealed: v.Revealed, Why: v.Justification, Subjects: v.Subjects, Named: v.Named, Untold: v.Untold,
 		Would: v.Would, WouldRules: v.WouldRules, WouldReason: v.WouldReason, WouldMasked: v.WouldMasked, WouldFiltered: v.WouldFiltered,
-		Status: v.Status, Rows: v.Rows, Bytes: v.Bytes, Duration: v.Duration, Message: v.Message,
+		Status: v.Status, Rows: v.Rows, Bytes: v.Bytes, Recorded: v.Recorded, Duration: v.Duration, Message: v.Message,
 		Who: Identity{
 			Protocol: v.Protocol, Resource: v.Resource, Workload: v.Workload, Actor: v.Actor, Principal: v.Principal,
 			Actors: v.Actors, Issuer: v.Issuer, Proof: v.Proof, SPIFFE: v.SPIFFE,

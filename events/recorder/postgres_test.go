@@ -144,6 +144,7 @@ var suite = []testing.InternalTest{
 	{Name: "PruneTrustsNoEditedHolds", F: TestPruneTrustsNoEditedHolds},
 	{Name: "PruneGoesOn", F: TestPruneGoesOn},
 	{Name: "RetentionRules", F: TestRetentionRules},
+	{Name: "RetentionByRecording", F: TestRetentionByRecording},
 	{Name: "SweepBelievesNoRow", F: TestSweepBelievesNoRow},
 	{Name: "RelabelledSession", F: TestRelabelledSession},
 	{Name: "ForgedDeletion", F: TestForgedDeletion},

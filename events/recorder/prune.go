@@ -385,6 +385,11 @@ func due(ctx context.Context, q querier, r *Retention, x *pruned, now time.Time)
 	if err := x.learn(ctx, q, in); err != nil {
 		return nil, err
 	}
+	if r.byRecording() {
+		if err := x.learnRecording(ctx, q, in); err != nil {
+			return nil, err
+		}
+	}
 	rule, keep := r.of(x)
 	if keep == forever {
 		return nil, nil

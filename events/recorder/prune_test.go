@@ -283,6 +283,52 @@ func TestPruneGoesOn(t *testing.T) {
 	}
 }
 
+// TestRetentionByRecording goes by whether rows of results were recorded; where that can't
+// be told the longer time counts.
+func TestRetentionByRecording(t *testing.T) {
+	dir := newStore(t)
+	s := open(t, dir)
+	s.KeepTranscripts(apart(t, dir))
+	for id, end := range map[string][]events.Event{
+		"rows":        {{Kind: events.Response, Number: 1, Status: "ok", Rows: 1, Recorded: 9}},
+		"text":        {{Kind: events.Response, Number: 1, Status: "ok", Rows: 1}},
+		"refused":     {{Kind: events.Block, Number: 2, Verdict: events.Blocked}, {Kind: events.Response, Number: 1, Status: "ok"}},
+		"open":        nil,
+		"interrupted": {{Kind: events.Response, Number: 1, Status: "interrupted", Rows: 1}},
+	} {
+		h, x := newHost("c-"+id), newSession(id)
+		h.tell(events.Event{Kind: events.SessionOpen, Session: x})
+		h.chunk(x, 1, events.ChunkStatement, "SELECT 1")
+		h.tell(events.Event{Kind: events.Statement, Session: x, Number: 1, Command: "SELECT", Verdict: events.Allow})
+		for _, e := range end {
+			e.Session = x
+			h.tell(e)
+		}
+		h.tell(events.Event{Kind: events.SessionClose, Session: x, Status: "closed"})
+		add(t, s, messages("h-"+id, h.All())...)
+	}
+	h, x := newHost("c-untold"), newSession("untold") // a transcript that no event tells of
+	h.tell(events.Event{Kind: events.SessionOpen, Session: x})
+	h.chunk(x, 1, events.ChunkResult, "row")
+	h.tell(events.Event{Kind: events.SessionClose, Session: x, Status: "closed"})
+	add(t, s, messages("h-untold", h.All())...)
+	short := recorder.Rule{Name: "short", Keep: keep(t, "10d")}
+	for recording, want := range map[string][]string{
+		"statement": {"refused short", "text short"},
+		"full":      {"rows short"},
+	} {
+		rule := short
+		rule.Recording = recording
+		o := recorder.PruneOptions{Dry: true, Retention: recorder.Retention{Keep: keep(t, "100d"), Rules: []recorder.Rule{rule}}}
+		if got, _ := prune(t, dir, s, o, time.Now().Add(20*aDay)); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", recording, got, want)
+		}
+		if got, _ := prune(t, dir, s, o, time.Now().Add(120*aDay)); len(got) != 6 {
+			t.Errorf("%s: %v", recording, got)
+		}
+	}
+}
+
 // TestRetentionRules refuses what says nothing, and reads ages.
 func TestRetentionRules(t *testing.T) {
 	for text, days := range map[string]int{"1d": 1, "30d": 30, "12w": 84, "6y": 6 * 366} {
@@ -298,6 +344,7 @@ func TestRetentionRules(t *testing.T) {
 	for name, r := range map[string]recorder.Rule{
 		"no name": {Resource: "x", Keep: keep(t, "1d")}, "no time": {Name: "a", Resource: "x"}, "for all": {Name: "a", Keep: keep(t, "1d")},
 		"no verdict": {Name: "a", Verdict: "blocked?", Keep: keep(t, "1d")}, "default": {Name: "default", Resource: "x", Keep: keep(t, "1d")},
+		"no transcript": {Name: "a", Recording: "events", Keep: keep(t, "1d")}, "no recording": {Name: "a", Recording: "metadata", Keep: keep(t, "1d")},
 	} {
 		if err := (&recorder.Retention{Rules: []recorder.Rule{r}}).Check(); err == nil {
 			t.Errorf("%s: it is taken", name)

@@ -19,6 +19,9 @@ type pruned struct {
 	// What its records ever said of it, each thing once: a host that says another thing
 	// later, or behind the close, takes no session from a rule or a hold.
 	protocols, resources, workloads, actors, principals []string
+	// What its transcript holds: both of recordingFull and recordingStatement where its
+	// records leave that open. Empty: nobody asked.
+	recordings []string
 	// By the recorder's clock, when its first body and its last were stored; zero: none.
 	from, to time.Time
 }
@@ -66,6 +69,7 @@ type bodyBlock struct {
 	first int64
 	apart []body // the session's: one, or none
 	tells bool   // it has events that name the session's identity
+	says  bool   // it has statements, or how they ended
 	ends  bool   // it has one that ends it
 }
 
@@ -117,6 +121,7 @@ func blockHeadsOf(ctx context.Context, q querier, x *pruned, chain string, from,
 		for i := range h.records {
 			if r := &h.records[i]; r.Session == x.ID {
 				b.tells = b.tells || r.Kind == events.SessionOpen || r.Kind == events.Login
+				b.says = b.says || r.Kind == events.Statement || r.Kind == events.Response || r.Kind == events.Block
 				b.ends = b.ends || r.Kind == events.SessionClose || r.Kind == events.Login
 				addOnce(&x.protocols, r.Protocol)
 			}
@@ -177,6 +182,58 @@ func (x *pruned) learn(ctx context.Context, q querier, in []bodyBlock) error {
 	return nil
 }
 
+// learnRecording fills in what the transcript of a session holds, as its events say
+// that results were recorded. Where one does not say how a statement ended, rows may
+// have been.
+func (x *pruned) learnRecording(ctx context.Context, q querier, in []bodyBlock) error {
+	x.recordings = nil
+	asked, ended := map[string]uint64{}, map[string]uint64{} // numbers of statements, by chain
+	full, open, told := false, false, false
+	for i := range in {
+		if !in[i].says {
+			continue
+		}
+		chain := in[i].chain
+		for b, err := range blocks(ctx, q, x.Host, chain, in[i].first, in[i].first) {
+			if err == nil && b.first == in[i].first {
+				err = b.err
+			}
+			if err != nil {
+				return err
+			}
+			for k := range b.records {
+				r := &b.records[k]
+				if r.Session != x.ID || r.Kind != events.Statement && r.Kind != events.Response && r.Kind != events.Block {
+					continue
+				}
+				f, err := decode(r)
+				if err != nil {
+					open = true
+					continue
+				}
+				full = full || f.Recorded > 0
+				open = open || f.Status == "interrupted"
+				told = true
+				asked[chain] = max(asked[chain], f.Number)
+				if f.Status != "" || r.Kind == events.Block {
+					ended[chain] = max(ended[chain], f.Number)
+				}
+			}
+		}
+	}
+	for chain, n := range asked {
+		open = open || n > ended[chain]
+	}
+	open = open || !told // no event tells of what it has
+	if full || open {
+		x.recordings = append(x.recordings, recordingFull)
+	}
+	if !full {
+		x.recordings = append(x.recordings, recordingStatement)
+	}
+	return nil
+}
+
 // may and must report whether what was said of a session is what is wanted: once, or
 // always. Nothing is wanted with "".
 func may(want string, said ...[]string) bool {
@@ -200,7 +257,8 @@ func (r *Retention) of(x *pruned) (rule string, keep Age) {
 		is := func(is func(string, ...[]string) bool) bool {
 			return (u.Host == "" || u.Host == x.Host) && (u.Verdict == "" || x.verdicts&verdictBit(u.Verdict) != 0) &&
 				is(u.Resource, x.resources) && is(u.Protocol, x.protocols) && is(u.Workload, x.workloads) &&
-				is(u.Actor, x.actors) && is(u.Principal, x.principals) && is(u.Identity, x.workloads, x.actors, x.principals)
+				is(u.Actor, x.actors) && is(u.Principal, x.principals) && is(u.Identity, x.workloads, x.actors, x.principals) &&
+				is(u.Recording, x.recordings)
 		}
 		if is(may) {
 			longer(u.Name, u.Keep)

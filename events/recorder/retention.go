@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Retention says how long transcripts are kept. The records, which say who did what
@@ -27,8 +30,17 @@ type Rule struct {
 	Actor     string `yaml:"actor"`
 	Principal string `yaml:"principal"`
 	Verdict   string `yaml:"verdict"` // sessions with a request so decided: block, mask and so on
+	// Recording is what the transcript of a session holds, as policy has it: full, or
+	// statement for one that has no rows of any result.
+	Recording string `yaml:"recording"`
 	Keep      Age    `yaml:"keep"`
 }
+
+// What transcripts hold, as rules name it.
+const (
+	recordingFull      = "full"
+	recordingStatement = "statement"
+)
 
 // Age is a time in whole days. A year has 366 of them.
 type Age time.Duration
@@ -60,6 +72,17 @@ func (a *Age) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// UnmarshalYAML reads it from a file, with the line of what is wrong.
+func (a *Age) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.ScalarNode {
+		return fmt.Errorf("line %d: want days, weeks or years, such as 30d, 12w, 6y, or forever", n.Line)
+	}
+	if err := a.UnmarshalText([]byte(n.Value)); err != nil {
+		return fmt.Errorf("line %d: %w", n.Line, err)
+	}
+	return nil
+}
+
 func (a Age) String() string {
 	if a == forever {
 		return "forever"
@@ -69,25 +92,42 @@ func (a Age) String() string {
 
 // Check refuses rules that say nothing.
 func (r *Retention) Check() error {
+	var errs []error
+	r.Mistakes(func(why string, _ ...any) { errs = append(errs, errors.New("retention: "+why)) })
+	return errors.Join(errs...)
+}
+
+// Mistakes calls bad for each thing that is wrong, with where that is: names of members,
+// and numbers of elements from 0.
+func (r *Retention) Mistakes(bad func(why string, at ...any)) {
 	if r.Keep < 0 {
-		return errors.New("retention: keep can't be negative")
+		bad("keep can't be negative", "keep")
 	}
 	names := map[string]bool{"default": true}
 	for i := range r.Rules {
 		x := &r.Rules[i]
+		at := func(why, member string) { bad(fmt.Sprintf("rule %q: %s", x.Name, why), "rules", i, member) }
 		switch {
 		case x.Name == "" || names[x.Name]:
-			return fmt.Errorf("retention: rule %d needs a name of its own (default is taken)", i+1)
+			bad(fmt.Sprintf("rule %d needs a name of its own (default is taken)", i+1), "rules", i, "name")
 		case x.Keep <= 0:
-			return fmt.Errorf("retention: rule %q: say how long: keep", x.Name)
+			at("say how long: keep", "keep")
 		case x.Verdict != "" && verdictBit(x.Verdict) == 0:
-			return fmt.Errorf("retention: rule %q: there is no verdict %q", x.Name, x.Verdict)
+			at(fmt.Sprintf("there is no verdict %q", x.Verdict), "verdict")
+		case x.Recording == "events":
+			at("where events alone are recorded there is no transcript, and events stay", "recording")
+		case x.Recording != "" && x.Recording != recordingFull && x.Recording != recordingStatement:
+			at(fmt.Sprintf("recording %q: must be full or statement", x.Recording), "recording")
 		case *x == Rule{Name: x.Name, Keep: x.Keep}:
-			return fmt.Errorf("retention: rule %q is for all: say so as retention.keep", x.Name)
+			at("it is for all: say so as retention.keep", "name")
 		}
 		names[x.Name] = true
 	}
-	return nil
+}
+
+// byRecording reports whether a rule asks what transcripts hold.
+func (r *Retention) byRecording() bool {
+	return slices.ContainsFunc(r.Rules, func(x Rule) bool { return x.Recording != "" })
 }
 
 func (r *Retention) keep() Age {

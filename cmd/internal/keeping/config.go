@@ -3,13 +3,9 @@
 package keeping
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
@@ -17,6 +13,7 @@ import (
 
 	"sallyport.dev/sallyport/events/recorder"
 	"sallyport.dev/sallyport/events/recorder/transcripts"
+	"sallyport.dev/sallyport/internal/lined"
 )
 
 // Config is the recorder's configuration file. The zero value keeps transcripts in
@@ -36,24 +33,21 @@ func Load(file string) (Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("the recorder's configuration: %w", err)
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(b))
-	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return c, fmt.Errorf("%s: %w", file, err)
+	var nothing yaml.Node
+	if yaml.Unmarshal(b, &nothing) == nil && nothing.IsZero() {
+		return c, nil // comments alone: the zero value
 	}
-	if err := dec.Decode(new(Config)); !errors.Is(err, io.EOF) {
-		return c, fmt.Errorf("%s: there is more than one document in it", file)
+	f, err := lined.Decode(b, file, &c)
+	if err != nil {
+		return c, err
 	}
-	if err := c.Retention.Check(); err != nil {
-		return c, fmt.Errorf("%s: %w", file, err)
-	}
+	c.Retention.Mistakes(func(why string, at ...any) { f.Bad(why, append([]any{"retention"}, at...)...) })
 	t := &c.Transcripts
+	t.Mistakes(func(why string, at ...any) { f.Bad(why, append([]any{"transcripts"}, at...)...) })
 	for _, p := range []*string{&t.Path, &t.RecipientsFile, &t.JetStream.Key, &t.S3.Credentials, &t.S3.CA} {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(filepath.Dir(file), *p)
-		}
+		f.Resolve(p)
 	}
-	return c, nil
+	return c, f.Err()
 }
 
 // Keep has a store, which is in a folder, keep transcripts where the configuration

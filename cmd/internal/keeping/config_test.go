@@ -26,7 +26,7 @@ func TestDocumentedConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := load(t, string(b))
-	if err != nil || len(c.Retention.Rules) != 3 || !filepath.IsAbs(c.Transcripts.S3.Credentials) {
+	if err != nil || len(c.Retention.Rules) != 4 || !filepath.IsAbs(c.Transcripts.S3.Credentials) {
 		t.Fatalf("%+v %v", c, err)
 	}
 	var shown func(reflect.Type)
@@ -53,12 +53,23 @@ func TestRefuses(t *testing.T) {
 	if c, err := load(t, ""); err != nil || c.Transcripts.Store != "" {
 		t.Error(c, err)
 	}
-	for _, text := range []string{
-		"retantion: {}", "retention: {keep: 6}", "retention: {keep: 0d}", "retention: {rules: [{resource: x, keep: 1d}]}",
-		"transcripts: {recipients: [age1]}", "retention: {}\n---\nretention: {}",
+	if _, err := load(t, "# nothing yet\n"); err != nil {
+		t.Error(err)
+	}
+	for text, want := range map[string]string{
+		"\nretantion: {}":       "recorder.yaml:2: field retantion",
+		"retention:\n  keep: 6": "recorder.yaml:2: ",
+		"retention: {keep: 0d}": "recorder.yaml:1: ",
+		"retention:\n  rules:\n  - {name: a, resource: x, keep: 1d}\n  - {resource: x, keep: 1d}": "recorder.yaml:4: rule 2 needs a name",
+		"retention:\n  rules:\n  - name: a\n    keep: 1d\n    verdict: never":                     "recorder.yaml:5: rule \"a\": there is no verdict",
+		"retention:\n  rules:\n  - name: a\n    keep: 1d\n    recording: events":                  "recorder.yaml:5: rule \"a\": where events alone",
+		"transcripts:\n  recipients: [age1]":                                                      "recorder.yaml:2: field recipients",
+		"retention: {}\ntranscripts:\n  store: tape":                                              "recorder.yaml:3: store \"tape\"",
+		"transcripts:\n  store: jetstream\n  jetstream:\n    bucket: b":                           "recorder.yaml:3: jetstream: name the server",
+		"retention: {}\n---\nretention: {}":                                                       "more than one document",
 	} {
-		if _, err := load(t, text); err == nil {
-			t.Errorf("%q is taken", text)
+		if _, err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
 }

@@ -34,6 +34,24 @@ type Config struct {
 	RecipientsFile string `yaml:"recipients_file"`
 }
 
+// Mistakes calls bad for each thing that is wrong before anything is opened, with where
+// that is: names of members.
+func (c *Config) Mistakes(bad func(why string, at ...any)) {
+	switch c.Store {
+	case "", "files":
+	case "jetstream":
+		if c.JetStream.NATS == "" {
+			bad("jetstream: name the server: nats", "jetstream")
+		}
+	case "s3":
+		if c.S3.Bucket == "" {
+			bad("s3: name the bucket", "s3")
+		}
+	default:
+		bad(fmt.Sprintf("store %q: must be files, jetstream or s3", c.Store), "store")
+	}
+}
+
 // Open opens the store; dir is the folder of one in files that names none. Close
 // what it returns when done.
 func (c *Config) Open(ctx context.Context, dir string) (Store, func(), error) {
