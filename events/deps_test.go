@@ -30,10 +30,10 @@ func TestImports(t *testing.T) {
 	may := map[string][]string{
 		"events/ocsf":      {"events"},
 		"events/journal":   {"events"},
-		"events/jetstream": {"events"},
-		"events/recorder":  {"events", "events/jetstream", "events/ocsf"},
-		"events/sink":      {"events", "internal/lined", "events/internal/outbound", "events/jetstream", "events/ocsf"},
-		"events/notify":    {"events", "internal/lined", "events/internal/outbound", "events/jetstream", "events/ocsf", "events/sink"},
+		"events/jetstream": {"events", "internal/loopback"},
+		"events/recorder":  {"events", "events/jetstream", "events/ocsf", "internal/loopback"},
+		"events/sink":      {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf"},
+		"events/notify":    {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf", "events/sink"},
 	}
 	for leaf, allowed := range may {
 		for _, p := range imports(t, module+"/"+leaf) {

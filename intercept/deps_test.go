@@ -36,8 +36,8 @@ func TestImports(t *testing.T) {
 		"intercept/broker/rds":      "intercept/broker",
 		"intercept/broker/vault":    "intercept/broker",
 		"intercept/identity":        "intercept",
-		"intercept/identity/oidc":   "intercept intercept/identity",
-		"intercept/identity/saml":   "intercept intercept/identity",
+		"intercept/identity/oidc":   "intercept intercept/identity internal/loopback",
+		"intercept/identity/saml":   "intercept intercept/identity internal/loopback",
 		"intercept/identity/spiffe": "intercept intercept/identity intercept/proc",
 		"intercept/tlsport":         "",
 	}

@@ -61,8 +61,7 @@ type daemon struct {
 	sessions sessions
 	observed openDoors // relayed while nothing is enforced
 	alarms   alarms
-	notice   string // told to each client; "" for nothing
-	fatal    chan error
+	notice   string      // told to each client; "" for nothing
 	finish   chan string // the loader's order to end, and why
 
 	secretsRead chan error // what came of asking the loader to read the secrets of accounts again
@@ -94,7 +93,7 @@ func runDaemon() error {
 	signal.Ignore(unix.SIGHUP)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
-	d := &daemon{prover: prover, line: in.line, metrics: newMetrics(), fatal: make(chan error, 1), finish: make(chan string, 1), secretsRead: make(chan error, 1)}
+	d := &daemon{prover: prover, line: in.line, metrics: newMetrics(), finish: make(chan string, 1), secretsRead: make(chan error, 1)}
 	d.front.Listener = redirect.NewListener(nil, d.stray)
 	if err := d.begin(in); err != nil {
 		var ee *exitError
@@ -228,8 +227,6 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 		d.log.Info("stopping", "signal", s.String())
 	case last = <-d.finish:
 		d.log.Info("stopping", "why", last)
-	case why = <-d.fatal:
-		d.log.Error("stopping", "error", why)
 	case why = <-orders:
 		// The loader is gone: nobody can be proved, and the kernel ends us.
 	}

@@ -112,11 +112,7 @@ func (o *proxyOptions) run(cfg *config.Config, command []string, out, diag io.Wr
 		err = p.run(command, signals)
 	} else {
 		fmt.Fprintln(out, "ready", p.listener.Addr())
-		select {
-		case <-signals:
-		case why := <-p.daemon.fatal:
-			err = why
-		}
+		<-signals
 	}
 	cancel()
 	p.listener.Close()

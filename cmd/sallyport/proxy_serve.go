@@ -114,7 +114,7 @@ func serverOf(rs []config.Resource, name string) (host string, port uint16, err 
 // newPortDaemon is what a daemon begins with, but for its loader's part. The
 // record stays in a folder.
 func newPortDaemon(s *setting, state string, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{log: log, metrics: newMetrics(), fatal: make(chan error, 1), notice: proxyNotice}
+	d := &daemon{log: log, metrics: newMetrics(), notice: proxyNotice}
 	slog.SetDefault(log)
 	j := s.cfg.Evidence.Journal
 	kept, err := journal.Open(filepath.Join(state, "journal"), journal.Options{

@@ -3,9 +3,10 @@ package jetstream
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
+
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // CheckURL refuses an address of NATS at which statements and tokens would go over a
@@ -23,7 +24,7 @@ func CheckURL(list string) error {
 		switch u.Scheme {
 		case "tls", "wss":
 		case "nats", "ws":
-			if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			if !loopback.Host(u.Hostname()) {
 				return fmt.Errorf("%s://%s: in clear it must be on loopback: use tls://", u.Scheme, u.Host)
 			}
 		default:

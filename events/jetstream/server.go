@@ -151,7 +151,7 @@ func StartServer(o Options) (*Server, error) {
 	if o.Dir == "" || !ValidHost.MatchString(o.Host) {
 		return nil, fmt.Errorf("jetstream: the embedded server needs a folder and a host name of letters, digits, - and _ (have %q, %q)", o.Dir, o.Host)
 	}
-	addr, port, err := loopback(o.Listen)
+	addr, port, err := listenAt(o.Listen)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +254,7 @@ func (s *Server) Close() {
 	s.srv.WaitForShutdown()
 }
 
-func loopback(listen string) (string, int, error) {
+func listenAt(listen string) (string, int, error) {
 	h, p, err := net.SplitHostPort(listen)
 	if err != nil {
 		return "", 0, fmt.Errorf("jetstream: listen %q: %w", listen, err)

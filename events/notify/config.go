@@ -13,6 +13,7 @@ import (
 	"sallyport.dev/sallyport/events/internal/outbound"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/internal/lined"
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // Settings of sallyport-recorder notify: docs/notify.md documents each field.
@@ -148,7 +149,7 @@ func (c *check) settings(s *Settings) {
 		c.Bad("state: required: the folder of what is to be told, and was", "state")
 	}
 	for name, addr := range map[string]string{"metrics": s.Metrics, "listen": s.Listen} {
-		if h, _, err := net.SplitHostPort(addr); addr != "" && (err != nil || !outbound.Loopback(h)) {
+		if h, _, err := net.SplitHostPort(addr); addr != "" && (err != nil || !loopback.Host(h)) {
 			c.Bad(fmt.Sprintf("%s %q: must be a loopback ip:port (a proxy with TLS stands before it)", name, addr), name)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport.dev/sallyport/events/recorder/transcripts"
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // postgres is the dialect of a store in a schema of a PostgreSQL database, 13 or
@@ -85,8 +85,7 @@ func pgConfig(store string) (*pgx.ConnConfig, error) {
 
 // near reports whether a host is this one.
 func near(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return strings.HasPrefix(host, "/") || host == "localhost" || err == nil && a.IsLoopback()
+	return strings.HasPrefix(host, "/") || loopback.Host(host)
 }
 
 func pgConnect(store string, ready func(context.Context, *pgx.Conn) error) (*sql.DB, string, error) {

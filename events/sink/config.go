@@ -13,6 +13,7 @@ import (
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/internal/outbound"
 	"sallyport.dev/sallyport/internal/lined"
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // Settings of sallyport-recorder sink: docs/siem.md documents each field.
@@ -73,7 +74,7 @@ func (c *check) settings(s *Settings) {
 	if s.State == "" {
 		c.Bad("state: required: the folder where events are written that a target refuses", "state")
 	}
-	if h, _, err := net.SplitHostPort(s.Metrics); s.Metrics != "" && (err != nil || !outbound.Loopback(h)) {
+	if h, _, err := net.SplitHostPort(s.Metrics); s.Metrics != "" && (err != nil || !loopback.Host(h)) {
 		c.Bad(fmt.Sprintf("metrics %q: must be a loopback ip:port", s.Metrics), "metrics")
 	}
 	if len(s.Sinks) == 0 {
@@ -179,7 +180,7 @@ func (c *check) syslog(s *Syslog, i int) {
 	if err != nil || host == "" || port == "" {
 		c.Bad(fmt.Sprintf("address %q: must be host:port, such as siem.example.org:6514", s.Address), "sinks", i, "syslog", "address")
 	}
-	if (s.Transport == "tcp" || s.Transport == "udp") && !outbound.Loopback(host) && !s.Insecure {
+	if (s.Transport == "tcp" || s.Transport == "udp") && !loopback.Host(host) && !s.Insecure {
 		c.Bad(s.Transport+" is in clear, and for loopback only: use transport: tls, or say insecure: true", "sinks", i, "syslog", "transport")
 	}
 	c.oneOf(s.Transport, []string{"tls", "tcp", "udp"}, i, "syslog", "transport")

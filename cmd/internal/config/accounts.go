@@ -11,6 +11,7 @@ import (
 
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/broker"
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // What a resource's Login may be.
@@ -323,7 +324,7 @@ func (c *checker) vault(v *Vault, used bool) {
 		return
 	}
 	u, err := url.Parse(v.Address)
-	if err != nil || u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Host)) {
+	if err != nil || u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.Scheme != "https" && !(u.Scheme == "http" && loopback.Host(u.Hostname())) {
 		c.bad(fmt.Sprintf("address %q: must be an https URL without a path (http only on loopback)", v.Address), "vault", "address")
 	}
 	if (v.TokenFile == "") == (v.AppRole == nil) {

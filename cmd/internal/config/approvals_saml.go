@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // ApprovalSAML is an identity provider of SAML that approvers log in at, on the page of
@@ -93,7 +95,7 @@ func (c *checker) approvalSAML(a *Approvals, seen map[string]bool) {
 		if s.Audience == "" {
 			at("audience: required: the entity id of the page of approvals, as it is registered at the provider")
 		}
-		if u, err := url.Parse(s.ACS); err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Host)) || u.Path == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		if u, err := url.Parse(s.ACS); err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback.Host(u.Hostname())) || u.Path == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 			at(fmt.Sprintf("acs %q: must be the page's, as it is registered at the provider: its base_url and /acs", s.ACS), "acs")
 		}
 		c.samlMetadata(s.Provider(), at)

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"sallyport.dev/sallyport/events/jetstream"
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // Protocols are the names that a resource's protocol may have; cmd fills it
@@ -191,7 +191,7 @@ func (c *checker) identity(id *Identity) {
 	var urls []string
 	for i, is := range id.Issuers {
 		u, err := url.Parse(is.URL)
-		if err != nil || u.Host == "" || (u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Host))) {
+		if err != nil || u.Host == "" || (u.Scheme != "https" && !(u.Scheme == "http" && loopback.Host(u.Hostname()))) {
 			c.bad(fmt.Sprintf("issuer %q: must be an https URL (http only on loopback)", is.URL), "identity", "issuers", i, "url")
 		}
 		if slices.Contains(urls, is.URL) {
@@ -261,7 +261,7 @@ func (c *checker) oneOf(v string, of []string, keys ...any) {
 
 func (c *checker) loopback(addr string, keys ...any) {
 	h, p, err := net.SplitHostPort(addr)
-	if n, perr := strconv.ParseUint(p, 10, 16); err != nil || perr != nil || n > 65535 || !isLoopback(h) {
+	if n, perr := strconv.ParseUint(p, 10, 16); err != nil || perr != nil || n > 65535 || !loopback.Host(h) {
 		c.bad(fmt.Sprintf("%v %q: must be a loopback ip:port", keys[len(keys)-1], addr), keys...)
 	}
 }
@@ -272,12 +272,3 @@ func isNumber(s string) bool {
 }
 
 func isZero(s string) bool { return isNumber(s) && strings.Trim(s, "0") == "" }
-
-func isLoopback(hostport string) bool {
-	h, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		h = hostport
-	}
-	ip, err := netip.ParseAddr(h)
-	return h == "localhost" || err == nil && ip.IsLoopback()
-}

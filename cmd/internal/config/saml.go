@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // SAML is an identity provider that people log in at (sallyport login --saml).
@@ -63,7 +65,7 @@ func (c *checker) saml(id *Identity) {
 		if s.Audience == "" {
 			at("audience: required: sallyport's own entity id, as it is registered at the provider")
 		}
-		if u, err := url.Parse(s.ACS); err != nil || u.Scheme != "http" || !isLoopback(u.Host) || u.Port() == "" || u.Path == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		if u, err := url.Parse(s.ACS); err != nil || u.Scheme != "http" || !loopback.Host(u.Hostname()) || u.Port() == "" || u.Path == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 			at(fmt.Sprintf("acs %q: must be http on loopback with a port and a path, as it is registered at the provider: http://127.0.0.1:7080/acs", s.ACS), "acs")
 		}
 		c.samlMetadata(s, at)
@@ -88,7 +90,7 @@ func (c *checker) samlMetadata(s *SAML, at func(string, ...any)) {
 	switch u, err := url.Parse(s.Metadata); {
 	case s.Metadata == "":
 		at("metadata: required: a file, or an https URL")
-	case s.Remote() && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Host))):
+	case s.Remote() && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && loopback.Host(u.Hostname()))):
 		at(fmt.Sprintf("metadata %q: must be a file, or an https URL (http only on loopback)", s.Metadata), "metadata")
 	case s.Remote() && len(s.Pins) == 0 && s.Signer == "":
 		at("metadata: from a URL it needs pins of the provider's certificates, or metadata_signer", "metadata")

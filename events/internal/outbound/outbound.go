@@ -11,13 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // MaxAnswer bounds what is read of a target's answer.
@@ -144,16 +145,10 @@ func CheckURL(s string) error {
 	if u.User != nil {
 		return errors.New("url: a password does not belong here: name a file")
 	}
-	if u.Scheme == "http" && !Loopback(u.Hostname()) {
+	if u.Scheme == "http" && !loopback.Host(u.Hostname()) {
 		return errors.New("url: http is for loopback only: use https")
 	}
 	return nil
-}
-
-// Loopback reports that a name or address leads to this host only.
-func Loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Private refuses a file that anybody may read or write.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,6 +17,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // S3 says where S3-compatible storage is.
@@ -48,7 +49,7 @@ func OpenS3(ctx context.Context, s S3) (*Bucket, error) {
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
 		return nil, fmt.Errorf("transcripts: s3 endpoint %q: must be a URL such as https://s3.example.org", s.Endpoint)
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme != "https" && (u.Scheme != "http" || ip == nil || !ip.IsLoopback()) {
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback.Host(u.Hostname())) {
 		return nil, fmt.Errorf("transcripts: s3 endpoint %q: must be https (http is for a loopback address)", s.Endpoint)
 	}
 	if s.Bucket == "" {

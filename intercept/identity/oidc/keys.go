@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -21,6 +20,8 @@ import (
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
 	jose "github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
+
+	"sallyport.dev/sallyport/internal/loopback"
 )
 
 const (
@@ -74,9 +75,7 @@ func newKeySet(is Issuer) (*keySet, error) {
 }
 
 func safeURL(u *url.URL) bool {
-	ip, err := netip.ParseAddr(u.Hostname())
-	loopback := u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
-	return u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && loopback)
+	return u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && loopback.Host(u.Hostname()))
 }
 
 // verify checks a token's signature. left is how long the keys that it was

@@ -3,7 +3,6 @@ package page
 import (
 	"crypto/ed25519"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
 	"sallyport.dev/sallyport/internal/lined"
+	"sallyport.dev/sallyport/internal/loopback"
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
@@ -132,7 +132,7 @@ func (c *check) base(s *Settings) {
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && !basePath.MatchString(u.Path):
 		c.Bad(fmt.Sprintf("base_url %q: must be how browsers reach the page, like https://approvals.example.com", s.BaseURL), "base_url")
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) && s.TLS == nil:
+	case u.Scheme == "https" || u.Scheme == "http" && loopback.Host(u.Hostname()) && s.TLS == nil:
 		s.base = u
 	default:
 		c.Bad(fmt.Sprintf("base_url %q: must be https (http only on loopback, without tls)", s.BaseURL), "base_url")
@@ -141,15 +141,10 @@ func (c *check) base(s *Settings) {
 
 var basePath = regexp.MustCompile(`^(/[a-zA-Z0-9_-][a-zA-Z0-9._-]*)+$`)
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 func (c *check) issuer(is *Issuer, i int, seen map[string]bool) {
 	at := func(why, key string) { c.Bad(why, "issuers", i, key) }
 	u, err := url.Parse(is.URL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) || seen[is.URL] {
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback.Host(u.Hostname())) || seen[is.URL] {
 		at(fmt.Sprintf("url %q: must be the issuer's URL (https; http only on loopback), once", is.URL), "url")
 	}
 	seen[is.URL] = true
