@@ -164,6 +164,11 @@ type Approvals interface {
 	Withdraw(id, why string) error
 }
 
+// Unasked is an error of Consume: nobody is asked just now.
+type Unasked struct{ Why, Remedy string }
+
+func (u *Unasked) Error() string { return u.Why }
+
 // Errors of OnHold's context: why a client waits no more.
 var (
 	ErrCancelled = errors.New("the client cancelled it")
@@ -250,7 +255,11 @@ func (g *Gate) approve(ctx context.Context, r *Request, engine *Engine, eval Eva
 			e.Reason = err.Error()
 			return e, nil, nil
 		case err != nil:
-			return eval.unapproved(exacting(need), err.Error(), nil), nil, nil
+			out := eval.unapproved(exacting(need), err.Error(), nil)
+			if not := (*Unasked)(nil); errors.As(err, &not) {
+				out.Remedy, out.Reached = not.Remedy, true
+			}
+			return out, nil, nil
 		case open == nil:
 			if engine != g.engine.Load() {
 				return changed, nil, nil

@@ -76,9 +76,9 @@ type entry struct {
 	decided   chan struct{} // closed when it waits no more
 }
 
-func (e *entry) view() Entry {
+func (e *entry) view(now instant) Entry {
 	return Entry{
-		Subject: e.Subject, State: e.state.String(), Left: e.left, Ends: e.ends, Seen: e.seen, Decisions: slices.Clone(e.decisions), End: e.end,
+		Subject: e.Subject, State: e.state.String(), Left: e.left, Ends: now.shown(e.ends), Seen: e.seen, Decisions: slices.Clone(e.decisions), End: e.end,
 		Estimate: e.estimate,
 	}
 }
@@ -95,14 +95,14 @@ func (e *entry) live(now time.Time) bool {
 // Book implements policy.Approvals.
 type Book struct {
 	log  Log
-	now  func() time.Time
 	tell func(...*events.Event) error
 	// claims are those by which people are named.
 	claims func() []string
 
 	mu    lock
-	last  time.Time // the clock's furthest: set back it lets nothing live again
-	swept time.Time
+	timer timer
+	pace  pace
+	swept time.Duration
 	byID  map[string]*entry
 	byKey map[string]*entry
 	// denied are those of byKey that are.
@@ -114,7 +114,7 @@ type Book struct {
 	history history
 	// broken: what the log has last is not known; it is written anew, not before retry.
 	broken error
-	retry  time.Time
+	retry  time.Duration
 	lost   int // see Lost
 	// compactAt is the size of the log from which on it is written anew.
 	compactAt int64
@@ -130,6 +130,13 @@ type share struct{ n, bytes int }
 // Options of a Book.
 type Options struct {
 	Now func() time.Time
+	// Passed is the time since some moment, by a clock that nobody sets; nil: by what
+	// Now returns, which time.Now has beside the wall clock's time.
+	Passed func() time.Duration
+	// One workload makes Burst new requests at once, and then one in each time Every;
+	// where they are 0, they are the constants of that name.
+	Burst int
+	Every time.Duration
 	// Tell records steps; they are durable when it returns nil. What can't be
 	// recorded does not happen.
 	Tell func(...*events.Event) error
@@ -148,32 +155,54 @@ var ErrDamaged = errors.New("the log of approvals is damaged")
 // Open makes a Book of the records that its log has kept. Another error than
 // ErrDamaged is of the disk: the records are good.
 func Open(records [][]byte, log Log, o Options) (*Book, error) {
-	b := &Book{mu: make(lock, 1), log: log, now: o.Now, tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
+	b := &Book{mu: make(lock, 1), log: log, timer: timer{now: o.Now, passed: o.Passed}, pace: newPace(o.Burst, o.Every), tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
+	var last time.Time
+	var ahead time.Duration
 	for i, r := range records {
-		if err := b.replay(r); err != nil {
+		c, err := b.replay(r)
+		if err != nil {
 			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, i+1, err)
 		}
+		if c.At.After(last) {
+			last = c.At
+		}
+		ahead = c.Ahead
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.clock()
+	setBack := b.timer.start(last, ahead)
+	now := b.timer.at()
 	b.forgetGlass(now)
-	if o.Torn {
-		if err := errors.Join(b.lose(now), b.loseGlass(now)); err != nil {
-			return nil, err
-		}
+	var err error
+	switch {
+	case setBack: // how long it has been so is not known
+		err = b.lose(now, "the host's clock was set back while nobody ran: how much time has passed is not known", policy.Awaited, policy.Approved)
+	case o.Torn:
+		err = b.lose(now, "the log was cut short: it may have been used", policy.Approved)
 	}
-	return b, b.compact()
+	if err == nil && (setBack || o.Torn) {
+		err = b.loseGlass(now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.dueFrom(now)
+	return b, b.compact(now)
 }
 
-// lose ends all that was approved. mu is held.
-func (b *Book) lose(now time.Time) error {
+// lose ends all that has one of some states. mu is held.
+func (b *Book) lose(now instant, why string, states ...policy.ApprovalState) error {
 	var all []*entry
 	var steps []*events.Event
 	for _, e := range b.byKey {
-		if e.state == policy.Approved {
+		if slices.Contains(states, e.state) {
+			kind := events.ApprovalRequest
+			if e.state == policy.Approved {
+				kind = events.ApprovalDecision
+				b.lost++
+			}
 			all = append(all, e)
-			steps = append(steps, stepOf(events.ApprovalDecision, "expired", e, now, e.left, nil))
+			steps = append(steps, stepOf(kind, "expired", e, now, e.left, nil))
 		}
 	}
 	if len(all) == 0 {
@@ -183,23 +212,15 @@ func (b *Book) lose(now time.Time) error {
 		return err
 	}
 	for _, e := range all {
-		e.end = "the log was cut short: it may have been used"
+		e.end = why
 		b.finish(e, policy.Expired)
 	}
-	b.lost = len(all)
 	return nil
 }
 
-// Lost is how many approvals do not hold any more since the log was torn.
+// Lost is how many approvals do not hold any more since the log was torn, or the clock
+// was set back.
 func (b *Book) Lost() int { return b.lost }
-
-// clock returns the time, which never goes back. mu is held.
-func (b *Book) clock() time.Time {
-	if now := b.now().UTC().Round(0); now.After(b.last) {
-		b.last = now
-	}
-	return b.last
-}
 
 // Consume implements policy.Approvals.
 func (b *Book) Consume(ctx context.Context, asked []policy.Asked) (ids []string, open *policy.Standing, err error) {
@@ -207,7 +228,7 @@ func (b *Book) Consume(ctx context.Context, asked []policy.Asked) (ids []string,
 		return nil, nil, err
 	}
 	defer b.mu.Unlock()
-	now := b.clock()
+	now := b.timer.at()
 	var use, moot []*entry
 	var by []*glass
 	var fresh []string
@@ -216,23 +237,23 @@ func (b *Book) Consume(ctx context.Context, asked []policy.Asked) (ids []string,
 		sum := Key(a)
 		key := hex.EncodeToString(sum[:])
 		e := b.byKey[key]
-		if e == nil || !e.live(now) {
-			if d := b.denialOf(a, now); d != nil {
+		if e == nil || !e.live(now.run) {
+			if d := b.denialOf(a, now.run); d != nil {
 				e = d
 			}
 		}
-		waits := e == nil || !e.live(now) || e.state == policy.Awaited
+		waits := e == nil || !e.live(now.run) || e.state == policy.Awaited
 		if g := b.glassOf(a, now); g != nil && waits { // what was denied stays so
 			if !slices.Contains(by, g) {
 				by = append(by, g)
 				ids = append(ids, g.ID)
 			}
-			if e != nil && e.live(now) {
+			if e != nil && e.live(now.run) {
 				moot = append(moot, e)
 			}
 			continue
 		}
-		if e == nil || !e.live(now) {
+		if e == nil || !e.live(now.run) {
 			if e, err = b.ask(a, key, now); err != nil {
 				return nil, nil, err
 			}
@@ -242,7 +263,7 @@ func (b *Book) Consume(ctx context.Context, asked []policy.Asked) (ids []string,
 			use = append(use, e)
 			ids = append(ids, e.ID)
 		} else if open == nil {
-			open = e.standing()
+			open = e.standing(now)
 		}
 	}
 	if open != nil {
@@ -273,14 +294,14 @@ func (b *Book) Consume(ctx context.Context, asked []policy.Asked) (ids []string,
 	for i, e := range use {
 		used[i] = e.ID
 	}
-	if err := b.write(&change{Do: doUse, IDs: used, At: now}); err != nil {
+	if err := b.write(now, &change{Do: doUse, IDs: used}); err != nil {
 		return nil, nil, err
 	}
 	return ids, nil, nil
 }
 
-func (e *entry) standing() *policy.Standing {
-	s := &policy.Standing{ID: e.ID, State: e.state, Until: e.ends, Rule: e.Rule}
+func (e *entry) standing(now instant) *policy.Standing {
+	s := &policy.Standing{ID: e.ID, State: e.state, Until: now.shown(e.ends), Rule: e.Rule}
 	if e.state == policy.Denied && len(e.decisions) > 0 {
 		s.Why = e.decisions[len(e.decisions)-1].Why
 	}
@@ -288,8 +309,8 @@ func (e *entry) standing() *policy.Standing {
 }
 
 // ask makes a request that waits. mu is held.
-func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
-	a.Now = now
+func (b *Book) ask(a *policy.Asked, key string, now instant) (*entry, error) {
+	a.Now = now.wall
 	var claims []string
 	if b.claims != nil {
 		claims = b.claims()
@@ -298,7 +319,7 @@ func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{Subject: *s, left: a.Uses, ends: s.Until, decided: make(chan struct{})}
+	e := &entry{Subject: *s, left: a.Uses, ends: s.Until.Add(now.ahead), decided: make(chan struct{})}
 	if e.size, err = e.weigh(); err != nil {
 		return nil, err
 	}
@@ -307,18 +328,21 @@ func (b *Book) ask(a *policy.Asked, key string, now time.Time) (*entry, error) {
 			return nil, err
 		}
 	}
-	if now.Sub(b.swept) >= time.Second {
+	if now.passed-b.swept >= time.Second {
 		if _, err := b.sweep(now); err != nil {
 			return nil, err
 		}
 	}
 	if one := b.share(e.Who.Workload); one.n >= maxOfOne || one.bytes+e.size > maxHeldOfOne || b.all.n >= maxRequests || b.all.bytes+e.size > maxHeld {
-		return nil, errors.New("too many requests wait for approvals already")
+		return nil, &policy.Unasked{Why: "too many requests wait for approvals already", Remedy: "send it again when some are decided; sallyport approvals ls shows them, and sallyport approvals withdraw ends one's own"}
+	}
+	if err := b.pace.take(e.Who.Workload, now.passed); err != nil {
+		return nil, err
 	}
 	if err := b.step(events.ApprovalRequest, "requested", e, now, e.left, nil); err != nil {
 		return nil, err
 	}
-	if err := b.write(&change{Do: doAsk, Subject: s, At: now, Shape: shapeOf(a), Plain: plainOf(a), Gives: givesWay(a)}); err != nil {
+	if err := b.write(now, &change{Do: doAsk, Subject: s, Shape: shapeOf(a), Plain: plainOf(a), Gives: givesWay(a)}); err != nil {
 		return nil, err
 	}
 	return b.byID[s.ID], nil
@@ -348,7 +372,7 @@ func (b *Book) Wait(ctx context.Context, id string) error {
 		e, opened := b.byID[id], b.opened
 		var left time.Duration
 		if e != nil {
-			left = e.ends.Sub(b.clock())
+			left = e.ends.Sub(b.timer.at().run)
 		}
 		lifted := e != nil && b.lifts(e)
 		b.mu.Unlock()
@@ -379,20 +403,20 @@ var ErrUnknown = errors.New("there is no such request for approval here")
 func (b *Book) Withdraw(id, why string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.clock()
+	now := b.timer.at()
 	e := b.byID[id]
-	if e == nil || e.state != policy.Awaited || !e.live(now) {
+	if e == nil || e.state != policy.Awaited || !e.live(now.run) {
 		return nil
 	}
 	return b.end(e, now, why)
 }
 
 // end withdraws a request that waits. mu is held.
-func (b *Book) end(e *entry, now time.Time, why string) error {
+func (b *Book) end(e *entry, now instant, why string) error {
 	if err := b.step(events.ApprovalRequest, "withdrawn", e, now, 0, &Decision{Why: why}); err != nil {
 		return err
 	}
-	return b.write(&change{Do: doEnd, IDs: []string{e.ID}, State: policy.Withdrawn, Why: why, At: now})
+	return b.write(now, &change{Do: doEnd, IDs: []string{e.ID}, State: policy.Withdrawn, Why: why})
 }
 
 // Decide takes a decision that p proves, and returns how the request stands then.
@@ -400,7 +424,7 @@ func (b *Book) end(e *entry, now time.Time, why string) error {
 func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.clock()
+	now := b.timer.at()
 	e := b.byID[id]
 	if e == nil {
 		return Entry{}, ErrUnknown
@@ -408,7 +432,7 @@ func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	if err := CheckWhy(why); err != nil {
 		return Entry{}, err
 	}
-	if err := p.proves(&e.Subject, verb, why, now); err != nil {
+	if err := p.proves(&e.Subject, verb, why, now.wall); err != nil {
 		return Entry{}, err
 	}
 	if !may(e.By, p) {
@@ -417,8 +441,8 @@ func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	if p.SAML != "" && slices.ContainsFunc(e.decisions, func(x Decision) bool { return x.SAML == p.SAML && x.Assertion == p.Assertion }) {
 		return Entry{}, errors.New("the assertion has proved a decision already: log in again")
 	}
-	if !e.live(now) || e.state == policy.Denied || e.state == policy.Approved && verb != Revoke {
-		return Entry{}, fmt.Errorf("request %s is %s: there is nothing to decide any more", id, b.stateOf(e, now))
+	if !e.live(now.run) || e.state == policy.Denied || e.state == policy.Approved && verb != Revoke {
+		return Entry{}, fmt.Errorf("request %s is %s: there is nothing to decide any more", id, b.stateOf(e, now.run))
 	}
 	person, err := p.person()
 	if err != nil {
@@ -427,7 +451,7 @@ func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	if verb != Revoke && slices.ContainsFunc(e.decisions, func(d Decision) bool { return samePerson(d.Subject, d.Person, p.Subject, person) }) {
 		return Entry{}, errors.New("you have decided about this request already: somebody else must")
 	}
-	d := Decision{Verb: verb, Why: why, Issuer: p.Issuer, Subject: p.Subject, Person: person, At: now, Token: p.Token, SAML: p.SAML, Assertion: p.Assertion}
+	d := Decision{Verb: verb, Why: why, Issuer: p.Issuer, Subject: p.Subject, Person: person, At: now.wall, Token: p.Token, SAML: p.SAML, Assertion: p.Assertion}
 	if person != "" {
 		d.Named = p.Person
 	}
@@ -443,10 +467,10 @@ func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
 	if err := b.step(events.ApprovalDecision, step, e, now, e.left, &d); err != nil {
 		return Entry{}, err
 	}
-	if err := b.write(&change{Do: doDecide, IDs: []string{id}, Decision: &d, At: now}); err != nil {
+	if err := b.write(now, &change{Do: doDecide, IDs: []string{id}, Decision: &d}); err != nil {
 		return Entry{}, err
 	}
-	return e.view(), nil
+	return e.view(now), nil
 }
 
 // stateOf is an entry's state now. mu is held.
@@ -463,10 +487,10 @@ func (b *Book) stateOf(e *entry, now time.Time) policy.ApprovalState {
 func (b *Book) List(all bool) []Entry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.clock()
+	now := b.timer.at()
 	found := make([]*entry, 0, len(b.byID))
 	for _, e := range b.byID {
-		if all || e.live(now) && e.state != policy.Denied {
+		if all || e.live(now.run) && e.state != policy.Denied {
 			found = append(found, e)
 		}
 	}
@@ -490,7 +514,7 @@ func (b *Book) Note(id string, e policy.Estimate) error {
 	if x := b.byID[id]; x == nil || x.state != policy.Awaited || x.estimate != nil {
 		return nil
 	}
-	return b.write(&change{Do: doNote, IDs: []string{id}, Estimate: &e, At: b.clock()})
+	return b.write(b.timer.at(), &change{Do: doNote, IDs: []string{id}, Estimate: &e})
 }
 
 // Own returns how a request stands to who made it.
@@ -502,8 +526,9 @@ func (b *Book) Own(id string, s *policy.Session) (policy.Standing, error) {
 	if e == nil || !e.Who.same(&who) {
 		return policy.Standing{}, ErrUnknown
 	}
-	st := *e.standing()
-	st.State = b.stateOf(e, b.clock())
+	now := b.timer.at()
+	st := *e.standing(now)
+	st.State = b.stateOf(e, now.run)
 	return st, nil
 }
 
@@ -511,11 +536,13 @@ func (b *Book) Own(id string, s *policy.Session) (policy.Standing, error) {
 // may ask and decide.
 func (b *Book) Sweep() error {
 	b.mu.Lock()
-	failed := b.sweepGlass(b.clock())
+	now := b.timer.at()
+	b.pace.forget(now.passed)
+	failed := errors.Join(b.tellSteps(now), b.sweepGlass(now))
 	b.mu.Unlock()
 	for {
 		b.mu.Lock()
-		more, err := b.sweep(b.clock())
+		more, err := b.sweep(b.timer.at())
 		b.mu.Unlock()
 		if err != nil || !more {
 			return errors.Join(failed, err)

@@ -45,9 +45,10 @@ func (d *disk) Size() int64 { return int64(len(d.records)) }
 
 // world is a Book with its clock, its disk and its record.
 type world struct {
-	t    testing.TB
-	disk disk
-	now  atomic.Int64
+	t       testing.TB
+	disk    disk
+	now     atomic.Int64
+	stepped atomic.Int64 // of it, by who sets the clock
 	*approval.Book
 
 	mu     sync.Mutex
@@ -77,15 +78,20 @@ func (w *world) open() {
 
 func (w *world) openAt(log approval.Log) {
 	w.t.Helper()
-	b, err := approval.Open(slices.Clone(w.disk.records), log, approval.Options{Now: w.clock, Tell: w.tell, Claims: func() []string { return w.claims }, Glass: func() []policy.BreakGlass { return w.glass }})
+	b, err := approval.Open(slices.Clone(w.disk.records), log, approval.Options{Now: w.clock, Passed: w.passed, Tell: w.tell, Claims: func() []string { return w.claims }, Glass: func() []policy.BreakGlass { return w.glass }})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.Book = b
 }
 
-func (w *world) clock() time.Time     { return time.Unix(0, w.now.Load()) }
-func (w *world) pass(d time.Duration) { w.now.Add(int64(d)) }
+func (w *world) clock() time.Time      { return time.Unix(0, w.now.Load()) }
+func (w *world) pass(d time.Duration)  { w.now.Add(int64(d)) }
+func (w *world) passed() time.Duration { return time.Duration(w.now.Load() - w.stepped.Load()) }
+
+// set sets the clock.
+func (w *world) set(d time.Duration) { w.stepped.Add(int64(d)); w.now.Add(int64(d)) }
+
 func (w *world) tell(all ...*events.Event) error {
 	if w.deaf.Load() {
 		return errors.New("the journal is full")
@@ -95,6 +101,9 @@ func (w *world) tell(all ...*events.Event) error {
 	for _, e := range all {
 		if e.Kind == events.Alarm {
 			w.alarms = append(w.alarms, e.Message)
+		}
+		if e.Approval == nil {
+			continue
 		}
 		w.steps = append(w.steps, e.Approval.Step)
 		w.events = append(w.events, *e.Approval)
@@ -394,7 +403,7 @@ func TestTimes(t *testing.T) {
 	if err := w.Sweep(); err != nil {
 		t.Fatal(err)
 	}
-	w.pass(-5 * time.Minute)
+	w.set(-5 * time.Minute)
 	if state, other := w.consume(asked(rule())); state != "pending" || other == id {
 		t.Error("what has expired runs", state)
 	}
@@ -615,7 +624,8 @@ func TestWait(t *testing.T) {
 func TestBounds(t *testing.T) {
 	w := newWorld(t)
 	nth := func(workload string, n int) []policy.Asked {
-		return asked(rule(), func(a *policy.Asked) {
+		w.pass(approval.Every) // as fast as it may
+		return asked(rule(func(a *policy.Approval) { a.Within = 24 * time.Hour }), func(a *policy.Asked) {
 			a.Request.Text = fmt.Sprint("DELETE ", n)
 			a.Request.Session.Identity.Workload = workload
 		})
@@ -636,7 +646,7 @@ func TestBounds(t *testing.T) {
 	if state, _ := w.consume(asked(rule(), func(a *policy.Asked) { a.Request.Text = "DELETE '\xff'" })); !strings.Contains(state, "UTF-8") {
 		t.Error(state)
 	}
-	w.pass(time.Hour)
+	w.pass(24 * time.Hour)
 	if state, _ := w.consume(nth("flood", n)); state != "pending" {
 		t.Error("room does not come back:", state)
 	}
@@ -647,7 +657,7 @@ func TestListingMany(t *testing.T) {
 	for i := range 10_000 {
 		if state, _ := w.consume(asked(rule(), func(a *policy.Asked) {
 			a.Request.Text = fmt.Sprint("DELETE ", i)
-			a.Request.Session.Identity.Workload = fmt.Sprint("w", i%20)
+			a.Request.Session.Identity.Workload = fmt.Sprint("w", i%400)
 		})); state != "pending" {
 			t.Fatal(i, state)
 		}

@@ -30,9 +30,30 @@ const (
 type glass struct {
 	Glass
 
-	digest   [32]byte  // of its policy's entry
-	remind   time.Time // of the next alarm; zero: at once
-	reviewed time.Time
+	digest [32]byte // of its policy's entry
+	// Times of run: of the end, of the next alarm (zero: at once), of the review.
+	ends, remind, reviewed time.Time
+	due                    time.Duration // since the start: then too it must be reviewed
+}
+
+// live: it may be used.
+func (g *glass) live(now instant) bool { return g.State == GlassOpen && now.run.Before(g.ends) }
+
+// overdue: nobody reviewed it in time.
+func (g *glass) overdue(now instant) bool {
+	return g.State != GlassReviewed && g.left(now) <= 0
+}
+
+// left is how long it may go without a review.
+func (g *glass) left(now instant) time.Duration {
+	return min(g.ReviewBy.Sub(now.wall), g.due-now.passed)
+}
+
+// view is it as people are shown it.
+func (g *glass) view(now instant) Glass {
+	c := g.clone()
+	c.Ends, c.ReviewBy = now.shown(g.ends), now.wall.Add(g.left(now))
+	return c
 }
 
 // ErrNoGlass: there is no such emergency access.
@@ -41,7 +62,7 @@ var ErrNoGlass = errors.New("there is no such emergency access here")
 // glassOf returns the open one by which a question need not be asked, nil for none.
 // What gives way is told by the policy that asks: one that has changed, or is gone from
 // it, lifts nothing. mu is held.
-func (b *Book) glassOf(a *policy.Asked, now time.Time) *glass {
+func (b *Book) glassOf(a *policy.Asked, now instant) *glass {
 	if len(b.glasses) == 0 {
 		return nil
 	}
@@ -49,9 +70,9 @@ func (b *Book) glassOf(a *policy.Asked, now time.Time) *glass {
 	return b.glassFor(s.Resource, whoOf(s), givesWay(a), a.Rule, func() string { return shapeOf(a) }, now)
 }
 
-func (b *Book) glassFor(resource string, w Who, gives []string, rule string, shape func() string, now time.Time) *glass {
+func (b *Book) glassFor(resource string, w Who, gives []string, rule string, shape func() string, now instant) *glass {
 	for _, g := range b.glasses {
-		if g.live(now) && g.isOf(resource, w) && slices.Contains(gives, g.Policy) && g.lets(w) && !b.shapeDenied(shape(), rule, resource, &w, now) {
+		if g.live(now) && g.isOf(resource, w) && slices.Contains(gives, g.Policy) && g.lets(w) && !b.shapeDenied(shape(), rule, resource, &w, now.run) {
 			return g
 		}
 	}
@@ -64,7 +85,7 @@ func (b *Book) lifts(e *entry) bool {
 	if e.state != policy.Awaited || len(b.glasses) == 0 {
 		return false
 	}
-	g := b.glassFor(e.Where.Resource, e.Who, e.gives, e.Rule, func() string { return e.shape }, b.clock())
+	g := b.glassFor(e.Where.Resource, e.Who, e.gives, e.Rule, func() string { return e.shape }, b.timer.at())
 	return g != nil && slices.ContainsFunc(b.provided(), func(of policy.BreakGlass) bool { return of.Digest == g.digest })
 }
 
@@ -77,8 +98,8 @@ func (g *glass) knows(w *Who) bool {
 }
 
 // useGlass takes one use of it: durable when it returns nil. mu is held.
-func (b *Book) useGlass(g *glass, s *policy.Session, now time.Time) error {
-	c := &change{Do: doUseGlass, IDs: []string{g.ID}, At: now}
+func (b *Book) useGlass(g *glass, s *policy.Session, now instant) error {
+	c := &change{Do: doUseGlass, IDs: []string{g.ID}}
 	w := whoOf(s)
 	if !g.knows(&w) {
 		if b.claims != nil {
@@ -94,7 +115,7 @@ func (b *Book) useGlass(g *glass, s *policy.Session, now time.Time) error {
 			return err
 		}
 	}
-	return b.write(c)
+	return b.write(now, c)
 }
 
 // Break opens emergency access, which p proves that its subject wants, and raises an
@@ -102,34 +123,34 @@ func (b *Book) useGlass(g *glass, s *policy.Session, now time.Time) error {
 func (b *Book) Break(o *Opening, why string, p *Proof) (Glass, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.clock()
+	now := b.timer.at()
 	of, err := b.entry(o)
 	if err != nil {
 		return Glass{}, err
 	}
-	g := &glass{Glass: Glass{Opening: *o, Entry: *of, State: GlassOpen, Opened: now, Ends: now.Add(o.Lasts)}}
+	g := &glass{Glass: Glass{Opening: *o, Entry: *of, State: GlassOpen, Opened: now.wall, Ends: now.wall.Add(o.Lasts)}, ends: now.run.Add(o.Lasts)}
 	g.ReviewBy = g.Ends.Add(of.Within)
-	d, err := p.step(o, OpenGlass, why, o.Asked, of.By, now)
+	d, err := p.step(o, OpenGlass, why, o.Asked, of.By, now.wall)
 	if err != nil {
 		return Glass{}, err
 	}
-	if o.Asked.Sub(now) > slack || now.Sub(o.Asked) > freshness+slack {
+	if o.Asked.Sub(now.wall) > slack || now.wall.Sub(o.Asked) > freshness+slack {
 		return Glass{}, errors.New("it was begun too long ago: begin again")
 	}
 	if err := b.mayBreak(g, d, now); err != nil {
 		return Glass{}, err
 	}
 	g.Decisions = []Decision{*d}
-	alarm := g.alarm(now, "opened", fmt.Sprintf("%s is open until %s for workload %s on resource %s: rules %s do not ask", g.told(), stamp(g.Ends), o.Workload, o.Resource, strings.Join(of.Rules, ", ")))
+	alarm := g.alarm(now, "opened", fmt.Sprintf("%s is open until %s for workload %s on resource %s: rules %s do not ask", g.told(), stamp(now.shown(g.ends)), o.Workload, o.Resource, strings.Join(of.Rules, ", ")))
 	if err := b.record(g.step("opened", now, d), alarm); err != nil {
 		return Glass{}, err
 	}
-	if err := b.write(&change{Do: doOpenGlass, Glass: &g.Glass, At: now}); err != nil {
+	if err := b.write(now, &change{Do: doOpenGlass, Glass: &g.Glass}); err != nil {
 		return Glass{}, err
 	}
 	close(b.opened) // those that wait look again
 	b.opened = make(chan struct{})
-	return g.clone(), nil
+	return b.findGlass(g.ID).view(now), nil
 }
 
 // entry finds what of the policy is opened.
@@ -154,7 +175,7 @@ func (b *Book) provided() []policy.BreakGlass {
 }
 
 // mayBreak says what stands against another one.
-func (b *Book) mayBreak(n *glass, d *Decision, now time.Time) error {
+func (b *Book) mayBreak(n *glass, d *Decision, now instant) error {
 	open, ofName, ofOpener, ofPerson, ofParty := 0, 0, 0, 0, 0
 	for _, g := range b.glasses {
 		if g.ID == n.ID {
@@ -176,10 +197,10 @@ func (b *Book) mayBreak(n *glass, d *Decision, now time.Time) error {
 			count(&ofParty, name && party && !g.live(now))
 		}
 		if g.overdue(now) && (name || opener) {
-			return fmt.Errorf("%s should have been reviewed by %s: until it is, %q can't be opened, nor can who opened it open another", g.ID, stamp(g.ReviewBy), g.Name)
+			return fmt.Errorf("%s should have been reviewed by %s: until it is, %q can't be opened, nor can who opened it open another", g.ID, stamp(now.wall.Add(g.left(now))), g.Name)
 		}
 		if g.live(now) && name && party {
-			return fmt.Errorf("%s is open for the same already, until %s", g.ID, stamp(g.Ends))
+			return fmt.Errorf("%s is open for the same already, until %s", g.ID, stamp(now.shown(g.ends)))
 		}
 	}
 	switch {
@@ -202,7 +223,7 @@ func (b *Book) mayBreak(n *glass, d *Decision, now time.Time) error {
 func (b *Book) Mend(id, verb, why string, p *Proof) (Glass, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.clock()
+	now := b.timer.at()
 	g := b.findGlass(id)
 	if g == nil {
 		return Glass{}, ErrNoGlass
@@ -222,15 +243,15 @@ func (b *Book) Mend(id, verb, why string, p *Proof) (Glass, error) {
 	case verb == CloseGlass:
 		step, may = "closed", append(slices.Clone(g.Entry.By), may...)
 	case g.State == GlassOpen:
-		return Glass{}, fmt.Errorf("%s is open until %s: it is reviewed when it has ended, so close it first", id, stamp(g.Ends))
+		return Glass{}, fmt.Errorf("%s is open until %s: it is reviewed when it has ended, so close it first", id, stamp(now.shown(g.ends)))
 	default:
 		step = "reviewed"
 	}
-	d, err := p.step(&g.Opening, verb, why, g.Opened, may, now)
+	d, err := p.step(&g.Opening, verb, why, g.Opened, may, now.wall)
 	if err != nil {
 		return Glass{}, err
 	}
-	c := &change{Do: doEndGlass, IDs: []string{id}, Decision: d, At: now}
+	c := &change{Do: doEndGlass, IDs: []string{id}, Decision: d}
 	if step == "reviewed" {
 		if err := g.otherEyes(p, d); err != nil {
 			return Glass{}, err
@@ -239,15 +260,15 @@ func (b *Book) Mend(id, verb, why string, p *Proof) (Glass, error) {
 	}
 	e := g.step(step, now, d)
 	if c.Do == doEndGlass {
-		e.Approval.Until = now.Add(g.Entry.Within) // it is to be reviewed sooner
+		e.Approval.Until = now.wall.Add(g.Entry.Within) // it is to be reviewed sooner
 	}
 	if err := b.record(e); err != nil {
 		return Glass{}, err
 	}
-	if err := b.write(c); err != nil {
+	if err := b.write(now, c); err != nil {
 		return Glass{}, err
 	}
-	return g.clone(), nil
+	return g.view(now), nil
 }
 
 // reviewers are those whom the policy named when it was opened, and those whom it
@@ -309,12 +330,12 @@ func (p *Proof) step(o *Opening, verb, why string, since time.Time, by []policy.
 func (b *Book) Glasses(all bool) []Glass {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.clock()
+	now := b.timer.at()
 	out := []Glass{}
 	for _, g := range b.glasses {
 		if all || g.State != GlassReviewed {
-			v := g.clone()
-			if v.State == GlassOpen && !v.live(now) {
+			v := g.view(now)
+			if v.State == GlassOpen && !g.live(now) {
 				v.State = GlassExpired
 			}
 			out = append(out, v)

@@ -44,8 +44,9 @@ func (b *Book) applyGlass(c *change) error {
 		g.State, g.remind = GlassExpired, time.Time{}
 		if c.Decision != nil {
 			g.Decisions = append(g.Decisions, *c.Decision)
-			g.State, g.Ends = GlassClosed, c.At
+			g.State, g.Ends, g.ends = GlassClosed, c.wall(), c.At
 			g.ReviewBy = g.Ends.Add(g.Entry.Within)
+			g.dueFrom(b.timer.last)
 		}
 	case doReviewGlass:
 		if c.Decision == nil {
@@ -61,22 +62,38 @@ func (b *Book) putGlass(c *change) error {
 	if c.Glass == nil || c.Glass.ID == "" || len(c.Glass.Decisions) == 0 || b.findGlass(c.Glass.ID) != nil {
 		return errors.New("it holds no emergency access, or one that is there")
 	}
-	g := &glass{Glass: c.Glass.clone()}
+	g := &glass{Glass: c.Glass.clone(), ends: c.Ends}
+	if g.ends.IsZero() {
+		g.ends = g.Ends.Add(c.Ahead)
+	}
+	g.dueFrom(b.timer.last)
 	if n, err := hex.Decode(g.digest[:], []byte(g.Policy)); err != nil || n != len(g.digest) {
 		return errors.New("its emergency access is of no policy")
 	}
 	if g.State == GlassReviewed {
-		g.reviewed = g.Decisions[len(g.Decisions)-1].At
+		g.reviewed = g.Decisions[len(g.Decisions)-1].At.Add(c.Ahead)
 	}
 	b.glasses = append(b.glasses, g)
 	return nil
 }
 
+// dueFrom has it reviewed in time, whatever the wall clock says from now on.
+func (g *glass) dueFrom(now instant) {
+	g.due = now.passed + min(g.ReviewBy.Sub(now.wall), g.Lasts+g.Entry.Within)
+}
+
+// dueFrom is that for all that a log has kept.
+func (b *Book) dueFrom(now instant) {
+	for _, g := range b.glasses {
+		g.dueFrom(now)
+	}
+}
+
 // keptGlass are the records of a log that is written anew.
-func (b *Book) keptGlass() (out [][]byte, err error) {
+func (b *Book) keptGlass(now instant) (out [][]byte, err error) {
 	for _, g := range b.glasses {
 		v := g.Glass
-		r, err := encode(&change{Do: doKeepGlass, Glass: &v, At: b.last})
+		r, err := encode(&change{Do: doKeepGlass, Glass: &v, Ends: g.ends, At: now.run, Ahead: now.ahead})
 		if err != nil {
 			return nil, err
 		}
@@ -86,31 +103,31 @@ func (b *Book) keptGlass() (out [][]byte, err error) {
 }
 
 // endGlass ends one whose time is over. mu is held.
-func (b *Book) endGlass(g *glass, now time.Time) error {
+func (b *Book) endGlass(g *glass, now instant) error {
 	if g.State != GlassOpen || g.live(now) {
 		return nil
 	}
 	if err := b.record(g.step("expired", now, nil)); err != nil {
 		return err
 	}
-	return b.write(&change{Do: doEndGlass, IDs: []string{g.ID}, At: now})
+	return b.write(now, &change{Do: doEndGlass, IDs: []string{g.ID}})
 }
 
 // sweepGlass ends what is over, raises alarms for what nobody has reviewed, and
 // forgets what was reviewed long ago. After a start, each alarm is raised again.
-func (b *Book) sweepGlass(now time.Time) error {
+func (b *Book) sweepGlass(now instant) error {
 	for _, g := range b.glasses {
 		if err := b.endGlass(g, now); err != nil {
 			return err
 		}
-		if g.State == GlassOpen || g.State == GlassReviewed || now.Before(g.remind) {
+		if g.State == GlassOpen || g.State == GlassReviewed || now.run.Before(g.remind) {
 			continue
 		}
-		text, next := fmt.Sprintf("%s has ended and must be reviewed by %s: sallyport breakglass review %s", g.told(), stamp(g.ReviewBy), g.ID), now.Add(remindEvery)
+		text, next := fmt.Sprintf("%s has ended and must be reviewed by %s: sallyport breakglass review %s", g.told(), stamp(now.wall.Add(g.left(now))), g.ID), now.run.Add(remindEvery)
 		if g.overdue(now) {
-			text = fmt.Sprintf("%s should have been reviewed by %s: %q can't be opened until it is: sallyport breakglass review %s", g.told(), stamp(g.ReviewBy), g.Name, g.ID)
-		} else if g.ReviewBy.Before(next) {
-			next = g.ReviewBy
+			text = fmt.Sprintf("%s should have been reviewed by %s: %q can't be opened until it is: sallyport breakglass review %s", g.told(), stamp(now.wall.Add(g.left(now))), g.Name, g.ID)
+		} else if due := now.run.Add(g.left(now)); due.Before(next) {
+			next = due
 		}
 		if err := b.record(g.alarm(now, "unreviewed", text)); err != nil {
 			return err
@@ -123,13 +140,13 @@ func (b *Book) sweepGlass(now time.Time) error {
 
 // forgetGlass drops what was reviewed long ago: what opened it is too old long since to
 // open it again.
-func (b *Book) forgetGlass(now time.Time) {
-	b.glasses = slices.DeleteFunc(b.glasses, func(g *glass) bool { return g.State == GlassReviewed && now.Sub(g.reviewed) > keptFor })
+func (b *Book) forgetGlass(now instant) {
+	b.glasses = slices.DeleteFunc(b.glasses, func(g *glass) bool { return g.State == GlassReviewed && now.run.Sub(g.reviewed) > keptFor })
 }
 
 // loseGlass ends what is open, which may have been closed by what the log has lost. mu
 // is held.
-func (b *Book) loseGlass(now time.Time) error {
+func (b *Book) loseGlass(now instant) error {
 	for _, g := range b.glasses {
 		if g.State != GlassOpen {
 			continue
@@ -137,8 +154,8 @@ func (b *Book) loseGlass(now time.Time) error {
 		if err := b.record(g.step("expired", now, nil)); err != nil {
 			return err
 		}
-		if g.State = GlassExpired; now.Before(g.Ends) {
-			g.Ends, g.ReviewBy = now, now.Add(g.Entry.Within)
+		if g.State = GlassExpired; now.run.Before(g.ends) {
+			g.Ends, g.ends, g.ReviewBy = now.wall, now.run, now.wall.Add(g.Entry.Within)
 		}
 	}
 	return nil
@@ -156,16 +173,16 @@ func (g *glass) told() string {
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // step is one of its steps, for the record.
-func (g *glass) step(step string, now time.Time, d *Decision) *events.Event {
+func (g *glass) step(step string, now instant, d *Decision) *events.Event {
 	a := &events.Approval{
-		ID: g.ID, Step: step, Rule: g.Name, Policy: g.Policy, Covers: "break-glass", Until: g.Ends, Uses: g.Used,
+		ID: g.ID, Step: step, Rule: g.Name, Policy: g.Policy, Covers: "break-glass", Until: now.shown(g.ends), Uses: g.Used,
 		Workload: g.Workload, Principal: g.For, Resource: g.Resource,
 	}
 	if sum, err := g.Opening.digest(); err == nil { // of texts it can't fail
 		a.Digest = hex.EncodeToString(sum[:])
 	}
 	if step != "opened" && step != "used" && g.State != GlassReviewed {
-		a.Until = g.ReviewBy
+		a.Until = now.wall.Add(g.left(now))
 	}
 	if d != nil {
 		decided(a, d)
@@ -173,11 +190,11 @@ func (g *glass) step(step string, now time.Time, d *Decision) *events.Event {
 			a.Why = d.Verb + ": " + d.Why
 		}
 	}
-	return &events.Event{Kind: events.ApprovalDecision, Time: now, Status: step, Rules: []string{g.Name}, Approval: a}
+	return &events.Event{Kind: events.ApprovalDecision, Time: now.wall, Status: step, Rules: []string{g.Name}, Approval: a}
 }
 
 // alarm is what an operator must look at.
-func (g *glass) alarm(now time.Time, step, text string) *events.Event {
+func (g *glass) alarm(now instant, step, text string) *events.Event {
 	d := &g.Decisions[0]
 	e := g.step(step, now, d)
 	e.Kind, e.Status, e.Rules, e.Message = events.Alarm, "", nil, "break-glass: "+text

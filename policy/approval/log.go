@@ -16,14 +16,15 @@ import (
 // change is one record of the log.
 type change struct {
 	Do       string               `json:"do"`
-	At       time.Time            `json:"at"`
+	At       time.Time            `json:"at"`              // of run; see instant
+	Ahead    time.Duration        `json:"ahead,omitempty"` // of the wall clock
 	Subject  *Subject             `json:"subject,omitempty"`
 	IDs      []string             `json:"ids,omitempty"`
 	Decision *Decision            `json:"decision,omitempty"`
 	State    policy.ApprovalState `json:"state,omitempty"`
 	Why      string               `json:"why,omitempty"`
 	Left     int                  `json:"left,omitempty"` // of doKeep
-	Ends     time.Time            `json:"ends,omitzero"`
+	Ends     time.Time            `json:"ends,omitzero"`  // of run
 	Seen     bool                 `json:"seen,omitempty"`
 
 	Decisions []Decision `json:"decisions,omitempty"`
@@ -49,9 +50,13 @@ const (
 	doTally  = "tally"
 )
 
+// wall is when it was, by the wall clock.
+func (c *change) wall() time.Time { return c.At.Add(-c.Ahead) }
+
 // write makes a change durable and then has it count. mu is held.
-func (b *Book) write(c *change) error {
-	if err := b.mend(); err != nil {
+func (b *Book) write(now instant, c *change) error {
+	c.At, c.Ahead = now.run, now.ahead
+	if err := b.mend(now); err != nil {
 		return err
 	}
 	r, err := encode(c)
@@ -65,35 +70,34 @@ func (b *Book) write(c *change) error {
 	if err := b.apply(c); err != nil {
 		return err
 	}
-	b.tidy()
+	b.tidy(now)
 	return nil
 }
 
 // tidy writes a log anew that has grown. What it holds is durable already: where that
 // fails it goes on as it is, and is tried again later, so that nothing that counts is
 // told to have failed. mu is held.
-func (b *Book) tidy() {
+func (b *Book) tidy(now instant) {
 	if b.log.Size() <= b.compactAt {
 		return
 	}
-	if b.compact() != nil {
+	if b.compact(now) != nil {
 		b.compactAt = b.log.Size() + b.log.Size()/4
 	}
 }
 
 // mend has a log whose last write failed hold what counts, and nothing else. On a disk
 // that stays full most of the time is not spent on that. mu is held.
-func (b *Book) mend() error {
+func (b *Book) mend(now instant) error {
 	if b.broken == nil {
 		return nil
 	}
-	from := b.now()
-	if from.Before(b.retry) && b.retry.Sub(from) < time.Minute { // or the clock was set
+	if now.passed < b.retry {
 		return b.broken
 	}
-	if err := b.compact(); err != nil {
-		now := b.now()
-		b.broken, b.retry = err, now.Add(10*max(now.Sub(from), 0))
+	if err := b.compact(now); err != nil {
+		after := b.timer.at().passed
+		b.broken, b.retry = err, after+10*(after-now.passed)
 		return err
 	}
 	b.broken = nil
@@ -111,19 +115,16 @@ func encode(v any) ([]byte, error) {
 }
 
 // replay is apply for what a log has kept.
-func (b *Book) replay(r []byte) error {
-	var c change
-	if err := json.Unmarshal(r, &c); err != nil {
-		return errors.New("it is not understood")
+func (b *Book) replay(r []byte) (*change, error) {
+	c := &change{}
+	if err := json.Unmarshal(r, c); err != nil {
+		return nil, errors.New("it is not understood")
 	}
-	return b.apply(&c)
+	return c, b.apply(c)
 }
 
 // apply is the one place that changes what a Book has.
 func (b *Book) apply(c *change) error {
-	if c.At.After(b.last) {
-		b.last = c.At
-	}
 	switch c.Do {
 	case doAsk, doKeep:
 		return b.put(c)
@@ -156,7 +157,7 @@ func (b *Book) put(c *change) error {
 	if s == nil || s.ID == "" || s.Key == "" || b.byID[s.ID] != nil {
 		return errors.New("it holds no request, or one that is there")
 	}
-	e := &entry{Subject: *s, left: s.Uses, ends: s.Until, decided: make(chan struct{}), shape: c.Shape, plain: c.Plain, gives: c.Gives, estimate: c.Estimate}
+	e := &entry{Subject: *s, left: s.Uses, ends: s.Until.Add(c.Ahead), decided: make(chan struct{}), shape: c.Shape, plain: c.Plain, gives: c.Gives, estimate: c.Estimate}
 	if c.Do == doKeep {
 		e.state, e.left, e.ends, e.seen, e.end, e.decisions = c.State, c.Left, c.Ends, c.Seen, c.Why, c.Decisions
 	}
@@ -172,7 +173,7 @@ func (b *Book) put(c *change) error {
 	one.n, one.bytes, b.all.n, b.all.bytes = one.n+1, one.bytes+e.size, b.all.n+1, b.all.bytes+e.size
 	b.byKey[s.Key] = e
 	if c.Do == doAsk {
-		b.history.count(e, c.At, func(t *Tally) { t.Asked++ })
+		b.history.count(e, c.wall(), func(t *Tally) { t.Asked++ })
 	}
 	switch e.state {
 	case policy.Awaited:
@@ -203,7 +204,7 @@ func (b *Book) applyTo(e *entry, c *change) error {
 		if e.state != policy.Approved || e.Uses > 0 && e.left < 1 {
 			return errors.New("it uses what is not there to be used")
 		}
-		b.history.count(e, c.At, func(t *Tally) { t.Ran++ })
+		b.history.count(e, c.wall(), func(t *Tally) { t.Ran++ })
 		if e.Uses > 0 {
 			if e.left--; e.left == 0 {
 				b.finish(e, policy.Consumed)
@@ -211,7 +212,7 @@ func (b *Book) applyTo(e *entry, c *change) error {
 		}
 	case doEnd:
 		e.end = c.Why
-		b.history.count(e, c.At, func(t *Tally) {
+		b.history.count(e, c.wall(), func(t *Tally) {
 			if c.State == policy.Withdrawn {
 				t.Withdrawn++
 			} else {
@@ -229,10 +230,10 @@ func (b *Book) applyTo(e *entry, c *change) error {
 func (b *Book) decided(e *entry, c *change) {
 	switch c.Decision.Verb {
 	case Revoke:
-		b.history.count(e, c.At, func(t *Tally) { t.Revoked++ })
+		b.history.count(e, c.wall(), func(t *Tally) { t.Revoked++ })
 		b.finish(e, policy.Revoked)
 	case Deny: // so long it is not asked again
-		b.history.count(e, c.At, func(t *Tally) { t.Denied++ })
+		b.history.count(e, c.wall(), func(t *Tally) { t.Denied++ })
 		e.state = policy.Denied
 		b.deny(e)
 		e.wake()
@@ -244,7 +245,7 @@ func (b *Book) decided(e *entry, c *change) {
 			}
 		}
 		if n >= e.Count {
-			b.history.count(e, c.At, func(t *Tally) { t.Approved++ })
+			b.history.count(e, c.wall(), func(t *Tally) { t.Approved++ })
 			e.state, e.left, e.ends = policy.Approved, e.Uses, c.At.Add(e.Grant)
 			e.wake()
 		}
@@ -302,11 +303,11 @@ const sweepBatch = 250
 
 // sweep ends what is over, and forgets what ended long ago. It returns whether there
 // is more of it. mu is held.
-func (b *Book) sweep(now time.Time) (more bool, err error) {
-	b.swept = now
+func (b *Book) sweep(now instant) (more bool, err error) {
+	b.swept = now.passed
 	var over []*entry
 	for _, e := range b.byKey {
-		if e.live(now) {
+		if e.live(now.run) {
 			continue
 		}
 		if len(over) == sweepBatch {
@@ -318,20 +319,20 @@ func (b *Book) sweep(now time.Time) (more bool, err error) {
 	if err := b.expire(now, over...); err != nil {
 		return false, err
 	}
-	for len(b.ended) > 0 && now.Sub(b.ended[0].ends) > keptFor {
+	for len(b.ended) > 0 && now.run.Sub(b.ended[0].ends) > keptFor {
 		b.forget(0)
 	}
 	return more, nil
 }
 
 // expire ends those entries whose time is over. mu is held.
-func (b *Book) expire(now time.Time, all ...*entry) error {
+func (b *Book) expire(now instant, all ...*entry) error {
 	var ids []string
 	var steps []*events.Event
 	for _, e := range all {
 		kind := events.ApprovalRequest
 		switch {
-		case e.live(now):
+		case e.live(now.run):
 			continue
 		case e.state == policy.Denied:
 			b.finish(e, policy.Denied) // which is on the record
@@ -348,16 +349,16 @@ func (b *Book) expire(now time.Time, all ...*entry) error {
 	if err := b.record(steps...); err != nil {
 		return err
 	}
-	return b.write(&change{Do: doEnd, IDs: ids, State: policy.Expired, At: now})
+	return b.write(now, &change{Do: doEnd, IDs: ids, State: policy.Expired})
 }
 
 // compact writes the log anew, with what may still matter. mu is held.
-func (b *Book) compact() error {
+func (b *Book) compact(now instant) error {
 	var out [][]byte
 	for _, e := range b.byKey {
 		s := e.Subject
 		r, err := encode(&change{
-			Do: doKeep, At: b.last, Subject: &s, State: e.state, Left: e.left, Ends: e.ends, Seen: e.seen, Why: e.end, Decisions: e.decisions,
+			Do: doKeep, At: now.run, Ahead: now.ahead, Subject: &s, State: e.state, Left: e.left, Ends: e.ends, Seen: e.seen, Why: e.end, Decisions: e.decisions,
 			Shape: e.shape, Plain: e.plain, Gives: e.gives, Estimate: e.estimate,
 		})
 		if err != nil {
@@ -366,14 +367,14 @@ func (b *Book) compact() error {
 		out = append(out, r)
 	}
 	for _, k := range b.history.keep() {
-		r, err := encode(&change{Do: doTally, At: b.last, History: k})
+		r, err := encode(&change{Do: doTally, At: now.run, Ahead: now.ahead, History: k})
 		if err != nil {
 			return err
 		}
 		out = append(out, r)
 	}
 	slices.SortFunc(out, func(x, y []byte) int { return strings.Compare(string(x), string(y)) })
-	kept, err := b.keptGlass()
+	kept, err := b.keptGlass(now)
 	if err != nil {
 		return err
 	}
@@ -387,7 +388,7 @@ func (b *Book) compact() error {
 }
 
 // step puts a step on the record. mu is held.
-func (b *Book) step(kind events.Kind, step string, e *entry, now time.Time, left int, d *Decision) error {
+func (b *Book) step(kind events.Kind, step string, e *entry, now instant, left int, d *Decision) error {
 	return b.record(stepOf(kind, step, e, now, left, d))
 }
 
@@ -398,9 +399,9 @@ func (b *Book) record(steps ...*events.Event) error {
 	return nil
 }
 
-func stepOf(kind events.Kind, step string, e *entry, now time.Time, left int, d *Decision) *events.Event {
+func stepOf(kind events.Kind, step string, e *entry, now instant, left int, d *Decision) *events.Event {
 	a := &events.Approval{
-		ID: e.ID, Step: step, Rule: e.Rule, Digest: e.Key, Policy: e.Policy, Covers: e.Covers, Until: e.ends, Uses: left,
+		ID: e.ID, Step: step, Rule: e.Rule, Digest: e.Key, Policy: e.Policy, Covers: e.Covers, Until: now.shown(e.ends), Uses: left,
 		Workload: e.Who.Workload, Actor: e.Who.actor(), Principal: e.Who.Principal, Resource: e.Where.Resource, Database: e.Where.Database, Session: e.Where.Session,
 	}
 	switch step {
@@ -418,7 +419,7 @@ func stepOf(kind events.Kind, step string, e *entry, now time.Time, left int, d 
 	if d != nil {
 		decided(a, d)
 	}
-	return &events.Event{Kind: kind, Time: now, Status: step, Rules: []string{e.Rule}, Approval: a}
+	return &events.Event{Kind: kind, Time: now.wall, Status: step, Rules: []string{e.Rule}, Approval: a}
 }
 
 // decided says who decided, and how that was proved.

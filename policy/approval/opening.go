@@ -115,14 +115,6 @@ const (
 	GlassReviewed = "reviewed"
 )
 
-// live: it may be used.
-func (g *Glass) live(now time.Time) bool { return g.State == GlassOpen && now.Before(g.Ends) }
-
-// overdue: nobody reviewed it in time.
-func (g *Glass) overdue(now time.Time) bool {
-	return g.State != GlassReviewed && !now.Before(g.ReviewBy)
-}
-
 func (g *Glass) clone() Glass {
 	c := *g
 	c.Users, c.Decisions = slices.Clone(g.Users), slices.Clone(g.Decisions)

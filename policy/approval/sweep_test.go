@@ -8,13 +8,17 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/policy/approval"
 )
 
 // What ends together waits for the disk a few times, not for each.
 func TestSweepIsBatched(t *testing.T) {
 	w := newWorld(t)
 	for i := range 600 {
-		w.consume(asked(rule(), func(a *policy.Asked) { a.Request.Text = fmt.Sprint("DELETE ", i) }))
+		w.consume(asked(rule(), func(a *policy.Asked) {
+			a.Request.Text = fmt.Sprint("DELETE ", i)
+			a.Request.Session.Identity.Workload = fmt.Sprint("w", i%30)
+		}))
 	}
 	w.pass(time.Hour)
 	records, waits := len(w.disk.records), w.waits
@@ -55,6 +59,7 @@ func TestLogIsSeldomWrittenAnew(t *testing.T) {
 	w.openAt(d)
 	d.replaced = 0
 	for i := range 50 {
+		w.pass(approval.Every)
 		w.consume(asked(rule(), func(a *policy.Asked) { a.Request.Text = fmt.Sprint("DELETE ", i) }))
 	}
 	if d.replaced > 0 {
@@ -86,6 +91,7 @@ func TestDigestAfterRestart(t *testing.T) {
 	flood := func(a *policy.Asked) { a.Request.Session.Identity.Workload = "flood" }
 	n := 0
 	for state := "pending"; state == "pending"; n++ {
+		w.pass(approval.Every)
 		state, _ = w.consume(asked(rule(), flood, func(a *policy.Asked) { a.Request.Text = fmt.Sprint(n, strings.Repeat("\x01", 60<<10)) }))
 	}
 	if n > 60 {

@@ -90,20 +90,20 @@ func (b *Book) show(id string, p *Proof, by Viewer, word string) (Entry, error) 
 	if e == nil || p != nil && !may(e.By, p) {
 		return Entry{}, ErrUnknown
 	}
-	now := b.clock()
+	now := b.timer.at()
 	if err := b.see(e, by, word, now); err != nil {
 		return Entry{}, err
 	}
-	v := e.view()
-	v.State = b.stateOf(e, now).String()
+	v := e.view(now)
+	v.State = b.stateOf(e, now.run).String()
 	v.History = b.history.of(e)
 	return v, nil
 }
 
 // see puts on the record who is shown a request, as long as there is what is to run to
 // be seen: each viewer once, and those without a name once in a while. mu is held.
-func (b *Book) see(e *entry, by Viewer, word string, now time.Time) error {
-	if b.byKey[e.Key] != e || !e.viewers.fresh(by, now) {
+func (b *Book) see(e *entry, by Viewer, word string, now instant) error {
+	if b.byKey[e.Key] != e || !e.viewers.fresh(by, now.run) {
 		return nil
 	}
 	s := stepOf(events.ApprovalRequest, "seen", e, now, e.left, nil)
@@ -116,11 +116,11 @@ func (b *Book) see(e *entry, by Viewer, word string, now time.Time) error {
 	if err := b.record(s); err != nil {
 		return err
 	}
-	e.viewers.note(by, now)
+	e.viewers.note(by, now.run)
 	if e.seen || e.state != policy.Awaited {
 		return nil
 	}
-	return b.write(&change{Do: doSee, IDs: []string{e.ID}, At: now})
+	return b.write(now, &change{Do: doSee, IDs: []string{e.ID}})
 }
 
 // Glance returns one request as List does.
@@ -131,12 +131,12 @@ func (b *Book) Glance(id string) (Entry, error) {
 	if e == nil {
 		return Entry{}, ErrUnknown
 	}
-	return b.glance(e, b.clock()), nil
+	return b.glance(e, b.timer.at()), nil
 }
 
-func (b *Book) glance(e *entry, now time.Time) Entry {
-	v := e.view()
-	v.State = b.stateOf(e, now).String()
+func (b *Book) glance(e *entry, now instant) Entry {
+	v := e.view(now)
+	v.State = b.stateOf(e, now.run).String()
 	v.What = What{Commands: v.What.Commands, Writes: v.What.Writes}
 	v.Who.Known, v.Who.Proofs = nil, nil
 	v.Says, v.Free, v.Estimate = Says{}, nil, nil

@@ -61,7 +61,7 @@ func newAsking(t *testing.T, wait string) *asking {
 func askingOf(p *proxy) *asking {
 	t := p.t
 	t.Helper()
-	book, err := approval.Open(nil, &kept{}, approval.Options{Now: time.Now, Tell: func(all ...*events.Event) (err error) {
+	book, err := approval.Open(nil, &kept{}, approval.Options{Now: time.Now, Burst: 10_000, Tell: func(all ...*events.Event) (err error) {
 		for _, e := range all {
 			if _, err = p.Journal.Append(e); err != nil {
 				break

@@ -144,7 +144,7 @@ func approvalsReach(ctx context.Context) (out []float64, err error) {
 		return nil, err
 	}
 	defer f.Close()
-	book, err := approval.Open(nil, &fileLog{f: f}, approval.Options{Now: time.Now, Tell: func(all ...*events.Event) error {
+	book, err := approval.Open(nil, &fileLog{f: f}, approval.Options{Now: time.Now, Burst: 1 << 20, Tell: func(all ...*events.Event) error {
 		for _, e := range all {
 			t, err := j.Append(e)
 			if err == nil {
@@ -217,7 +217,7 @@ func (memoryLog) Size() int64            { return 0 }
 // approvalsList lists many requests, as sallyport approvals ls does: the daemon writes
 // them as JSON into a file of memory, from which the command reads and prints them.
 func approvalsList() (out, used []float64, err error) {
-	book, err := approval.Open(nil, memoryLog{}, approval.Options{Now: time.Now, Tell: func(...*events.Event) error { return nil }})
+	book, err := approval.Open(nil, memoryLog{}, approval.Options{Now: time.Now, Burst: 1 << 20, Tell: func(...*events.Event) error { return nil }})
 	if err != nil {
 		return nil, nil, err
 	}
