@@ -127,6 +127,7 @@ func showApproval(w io.Writer, e *approval.Entry) error {
 		}
 	}
 	line("request", "%s", e.ID)
+	line("host", "%s", e.Host)
 	line("state", "%s, until %s", e.State, e.Ends.Local().Format(time.RFC3339))
 	line("rule", "%s", e.Rule)
 	line("reason", "%s", e.Reason)

@@ -133,7 +133,7 @@ func TestApprovalsLogOnFullDisk(t *testing.T) {
 	}
 	fillUp(t, state)
 	d := &daemon{}
-	if err := d.openApprovals(state); !errors.Is(err, syscall.ENOSPC) || !has(err.Error(), "make room") {
+	if err := d.openApprovals(state, "db-1"); !errors.Is(err, syscall.ENOSPC) || !has(err.Error(), "make room") {
 		t.Error(err)
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != approvalsHead {

@@ -91,6 +91,7 @@ func showGlass(w io.Writer, o *approval.Opening, g *approval.Glass) error {
 		fmt.Fprintf(t, "%s\t%s\n", name, render.Line(fmt.Sprintf(format, args...)))
 	}
 	line("emergency access", "%s, %s", o.Name, o.ID)
+	line("host", "%s", o.Host)
 	line("resource", "%s", o.Resource)
 	line("workload", "%s", o.Workload)
 	if o.For != "" {

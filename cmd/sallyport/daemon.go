@@ -157,7 +157,7 @@ func (d *daemon) begin(in inherited) error {
 	}
 	d.gate = policy.NewGate(s.engine, d.events, time.Now)
 	d.restoreCounts(s.cfg.State)
-	if err := d.openApprovals(s.cfg.State); err != nil {
+	if err := d.openApprovals(s.cfg.State, s.cfg.Host); err != nil {
 		return err
 	}
 	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed

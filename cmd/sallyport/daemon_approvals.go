@@ -23,9 +23,9 @@ const (
 
 // openApprovals has the gate ask people. What was kept and can't be read is not
 // approved any more.
-func (d *daemon) openApprovals(state string) error {
+func (d *daemon) openApprovals(state, host string) error {
 	o := approval.Options{
-		Now: time.Now, Tell: d.tellApproval,
+		Host: host, Now: time.Now, Tell: d.tellApproval,
 		Claims: func() []string { return d.setting.Load().cfg.Approvals.Claims() },
 		Glass:  d.glass,
 	}

@@ -95,6 +95,7 @@ func (e *entry) live(now time.Time) bool {
 // Book implements policy.Approvals.
 type Book struct {
 	log  Log
+	host string
 	tell func(...*events.Event) error
 	// claims are those by which people are named.
 	claims func() []string
@@ -147,6 +148,8 @@ type Options struct {
 	Torn bool
 	// Glass is the emergency access that the policy provides; nil is none.
 	Glass func() []policy.BreakGlass
+	// Host is its name in the fleet, for which alone a decision of its requests is.
+	Host string
 }
 
 // ErrDamaged: the records of a log are not understood, and nothing of them may be used.
@@ -155,7 +158,7 @@ var ErrDamaged = errors.New("the log of approvals is damaged")
 // Open makes a Book of the records that its log has kept. Another error than
 // ErrDamaged is of the disk: the records are good.
 func Open(records [][]byte, log Log, o Options) (*Book, error) {
-	b := &Book{mu: make(lock, 1), log: log, timer: timer{now: o.Now, passed: o.Passed}, pace: newPace(o.Burst, o.Every), tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
+	b := &Book{mu: make(lock, 1), host: o.Host, log: log, timer: timer{now: o.Now, passed: o.Passed}, pace: newPace(o.Burst, o.Every), tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
 	var last time.Time
 	var ahead time.Duration
 	for i, r := range records {
@@ -217,6 +220,9 @@ func (b *Book) lose(now instant, why string, states ...policy.ApprovalState) err
 	}
 	return nil
 }
+
+// Host is where it is, in the fleet.
+func (b *Book) Host() string { return b.host }
 
 // Lost is how many approvals do not hold any more since the log was torn, or the clock
 // was set back.
@@ -319,6 +325,7 @@ func (b *Book) ask(a *policy.Asked, key string, now instant) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.Host = b.host
 	e := &entry{Subject: *s, left: a.Uses, ends: s.Until.Add(now.ahead), decided: make(chan struct{})}
 	if e.size, err = e.weigh(); err != nil {
 		return nil, err

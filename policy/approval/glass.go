@@ -159,6 +159,8 @@ func (b *Book) entry(o *Opening) (*policy.BreakGlass, error) {
 		switch {
 		case of.Name != o.Name:
 			continue
+		case o.Host != b.host:
+			return nil, fmt.Errorf("it was begun for another host (%.64q): begin again here", o.Host)
 		case o.Policy != hex.EncodeToString(of.Digest[:]):
 			return nil, fmt.Errorf("the policy's break_glass %q has changed since: begin again", o.Name)
 		}

@@ -19,6 +19,7 @@ import (
 // BreakGlass, and for whom exactly. It never changes: who opens it signs its digest.
 type Opening struct {
 	ID       string `json:"id"`
+	Host     string `json:"host,omitempty"` // where alone it is opened
 	Name     string `json:"name"`   // of the policy's BreakGlass
 	Policy   string `json:"policy"` // that one's digest, hex
 	Resource string `json:"resource"`

@@ -22,6 +22,7 @@ import (
 // decide about its Digest.
 type Subject struct {
 	ID     string            `json:"id"`
+	Host   string            `json:"host,omitempty"` // that asks: what is signed for one host is nothing to another
 	Key    string            `json:"key"` // of what may run with it, hex; see Key
 	Rule   string            `json:"rule"`
 	Reason string            `json:"reason,omitempty"` // the rule's

@@ -86,7 +86,7 @@ func (h *Host) Open() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.book, err = approval.Open(h.records(), h, approval.Options{Now: h.Now, Tell: h.tell, Claims: func() []string { return h.Claims }})
+	h.book, err = approval.Open(h.records(), h, approval.Options{Host: h.Name, Now: h.Now, Tell: h.tell, Claims: func() []string { return h.Claims }})
 	if err != nil {
 		h.t.Fatal(err)
 	}

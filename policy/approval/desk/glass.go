@@ -38,7 +38,7 @@ func (d *Desk) glass(ctx context.Context, q *Ask, a *Answer) error {
 	case GlassList:
 		a.Glasses = d.Book.Glasses(q.All)
 	case GlassBegin:
-		return begin(a, q.Name)
+		return begin(a, q.Name, d.Book.Host())
 	default:
 		p, err := d.Prove(ctx, q)
 		if err != nil {
@@ -68,10 +68,11 @@ func (d *Desk) step(q *Ask, p *approval.Proof) (approval.Glass, error) {
 	return d.Book.Break(q.Glass, q.Why, p)
 }
 
-func begin(a *Answer, name string) error {
+func begin(a *Answer, name, host string) error {
 	for i := range a.Provided {
 		if of := &a.Provided[i]; of.Name == name {
 			a.Opening = approval.NewOpening(of, time.Now())
+			a.Opening.Host = host
 			return nil
 		}
 	}

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"sallyport.dev/sallyport/policy/approval"
 )
 
 // Subject is where a host is asked.
@@ -139,8 +142,18 @@ func (c *Client) Ask(ctx context.Context, host string, q *Ask) (*Answer, error) 
 		return nil, &Refused{host, a.Error}
 	case q.OfOne() && (len(a.Entries) != 1 || a.Entries[0].ID != q.ID):
 		return nil, fmt.Errorf("host %s: it answers for another request", host)
+	case a.ofOther(host, q):
+		return nil, fmt.Errorf("host %s: what it shows is another host's, or it does not say whose, as earlier versions did: what is signed for one counts on no other", host)
 	}
 	return a, nil
+}
+
+// ofOther reports that an answer holds what is of another host: who signs it signs for
+// that one. What was opened before openings named their host names none.
+func (a *Answer) ofOther(host string, q *Ask) bool {
+	return a.Opening != nil && a.Opening.Host != host ||
+		slices.ContainsFunc(a.Entries, func(e approval.Entry) bool { return e.Host != host && (q.Do == Show || e.Host != "") }) ||
+		slices.ContainsFunc(a.Glasses, func(g approval.Glass) bool { return g.Host != host && g.Host != "" })
 }
 
 func (c *Client) request(ctx context.Context, host string, ask []byte) (all []byte, err error) {

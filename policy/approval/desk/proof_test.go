@@ -49,7 +49,7 @@ func newForged(t *testing.T) *forged {
 	provided := glass
 	provided.By, provided.Review = by, by
 	glasses := func() []policy.BreakGlass { return []policy.BreakGlass{provided} }
-	book, err := approval.Open(nil, memory{}, approval.Options{Now: time.Now, Tell: func(...*events.Event) error { return nil }, Glass: glasses})
+	book, err := approval.Open(nil, memory{}, approval.Options{Host: "h1", Now: time.Now, Tell: func(...*events.Event) error { return nil }, Glass: glasses})
 	if err != nil {
 		t.Fatal(err)
 	}
