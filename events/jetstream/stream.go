@@ -130,6 +130,13 @@ func Check(have js.StreamConfig, replicas int) error {
 	no(have.AllowMsgTTL, "allow_msg_ttl must be off")
 	no(have.NoAck, "no_ack must be off")
 	no(have.Sealed, "the stream is sealed")
+	no(have.PersistMode != js.DefaultPersistMode, "persist_mode must be default")
+	// By these something else than its host publishes on a host's subject.
+	no(have.AllowMsgSchedules, "allow_msg_schedules must be off")
+	no(have.AllowMsgCounter, "allow_msg_counter must be off")
+	no(have.SubjectTransform != nil, "subject_transform must be unset")
+	no(have.Mirror != nil || len(have.Sources) > 0, "mirror and sources must be unset")
+	no(have.RePublish != nil, "republish must be unset: transcripts go where their readers are")
 	no(have.Duplicates < time.Minute, "duplicate_window must be at least 1m")
 	no(have.Replicas < replicas, fmt.Sprintf("num_replicas must be at least %d (it is %d)", replicas, have.Replicas))
 	if len(bad) > 0 {

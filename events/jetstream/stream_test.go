@@ -29,9 +29,18 @@ var weaker = map[string]func(*js.StreamConfig){
 	"max_msgs_per_subject": func(c *js.StreamConfig) { c.MaxMsgsPerSubject = 10 },
 	"allow_msg_ttl":        func(c *js.StreamConfig) { c.AllowMsgTTL = true },
 	"no_ack":               func(c *js.StreamConfig) { c.NoAck = true },
-	"sealed":               func(c *js.StreamConfig) { c.Sealed = true },
-	"duplicate_window":     func(c *js.StreamConfig) { c.Duplicates = time.Second },
-	"num_replicas":         func(c *js.StreamConfig) { c.Replicas = 2 },
+	"persist_mode":         func(c *js.StreamConfig) { c.PersistMode = js.AsyncPersistMode },
+	"allow_msg_schedules":  func(c *js.StreamConfig) { c.AllowMsgSchedules = true },
+	"allow_msg_counter":    func(c *js.StreamConfig) { c.AllowMsgCounter = true },
+	"subject_transform": func(c *js.StreamConfig) {
+		c.SubjectTransform = &js.SubjectTransformConfig{Source: "sallyport.audit.h2.>", Destination: "sallyport.audit.h1.>"}
+	},
+	"mirror":           func(c *js.StreamConfig) { c.Mirror = &js.StreamSource{Name: "OTHER"} },
+	"sources":          func(c *js.StreamConfig) { c.Sources = []*js.StreamSource{{Name: "OTHER"}} },
+	"republish":        func(c *js.StreamConfig) { c.RePublish = &js.RePublish{Source: ">", Destination: "copy.>"} },
+	"sealed":           func(c *js.StreamConfig) { c.Sealed = true },
+	"duplicate_window": func(c *js.StreamConfig) { c.Duplicates = time.Second },
+	"num_replicas":     func(c *js.StreamConfig) { c.Replicas = 2 },
 }
 
 // bare is a NATS of the user's own, without a stream.

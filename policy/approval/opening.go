@@ -20,8 +20,8 @@ import (
 type Opening struct {
 	ID       string `json:"id"`
 	Host     string `json:"host,omitempty"` // where alone it is opened
-	Name     string `json:"name"`   // of the policy's BreakGlass
-	Policy   string `json:"policy"` // that one's digest, hex
+	Name     string `json:"name"`           // of the policy's BreakGlass
+	Policy   string `json:"policy"`         // that one's digest, hex
 	Resource string `json:"resource"`
 	Workload string `json:"workload"`
 	// For is the session's principal; of one that has none, the subject of its own

@@ -23,7 +23,7 @@ import (
 type Subject struct {
 	ID     string            `json:"id"`
 	Host   string            `json:"host,omitempty"` // that asks: what is signed for one host is nothing to another
-	Key    string            `json:"key"` // of what may run with it, hex; see Key
+	Key    string            `json:"key"`            // of what may run with it, hex; see Key
 	Rule   string            `json:"rule"`
 	Reason string            `json:"reason,omitempty"` // the rule's
 	Covers string            `json:"covers"`           // "statement", "shape" or "rule"
