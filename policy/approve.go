@@ -160,8 +160,9 @@ type Approvals interface {
 	Consume(ctx context.Context, asked []Asked) (ids []string, open *Standing, err error)
 	// Wait waits until a request is decided, or need not be any more, or ctx ends.
 	Wait(ctx context.Context, id string) error
-	// Withdraw ends a request that its client waits for no more.
-	Withdraw(id, why string) error
+	// Withdraw ends a request that its client waits for no more. All of them return
+	// when ctx ends while others have what is approved busy.
+	Withdraw(ctx context.Context, id, why string) error
 }
 
 // Unasked is an error of Consume: nobody is asked just now.
@@ -383,6 +384,9 @@ func cancelledLate(wait context.Context) error {
 	return nil
 }
 
+// withdrawTime is how long a client that has gone has its session wait for the withdrawal.
+const withdrawTime = 10 * time.Second
+
 // hold waits with the client. It returns nil where there may be a decision, or
 // that none came in time; and why the client waits no more.
 func (g *Gate) hold(ctx context.Context, r *Request, a *Approval, open *Standing, now time.Time) error {
@@ -406,7 +410,9 @@ func (g *Gate) hold(ctx context.Context, r *Request, a *Approval, open *Standing
 	}
 	if errors.Is(end, ErrCancelled) || errors.Is(end, ErrHungUp) {
 		// A request that is already decided stays what it is.
-		if err := g.approvals.Withdraw(open.ID, end.Error()); err != nil {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTime)
+		defer cancel()
+		if err := g.approvals.Withdraw(late, open.ID, end.Error()); err != nil {
 			return errors.Join(end, err)
 		}
 	}

@@ -13,7 +13,7 @@ type Estimate struct {
 
 // Noter is Approvals that keep what becomes known of a request once it is there.
 type Noter interface {
-	Note(id string, e Estimate) error
+	Note(ctx context.Context, id string, e Estimate) error
 }
 
 // estimate has those who are asked for the first time be told how much the
@@ -25,7 +25,7 @@ func (g *Gate) estimate(ctx context.Context, r *Request, open *Standing) error {
 	}
 	e := r.Estimate(ctx)
 	for _, id := range open.Fresh {
-		if err := n.Note(id, e); err != nil {
+		if err := n.Note(ctx, id, e); err != nil {
 			return err
 		}
 	}

@@ -54,7 +54,7 @@ func (d *daemon) answerOwn(f *intercept.Flow, q string) {
 	d.hold.RUnlock()
 	a := ownAnswer{}
 	if err == nil {
-		a, err = d.own(q, string(rest[:ownIDLength]), &policy.Session{Identity: id})
+		a, err = d.own(ctx, q, string(rest[:ownIDLength]), &policy.Session{Identity: id})
 	}
 	if err != nil {
 		a.Error = err.Error()
@@ -63,11 +63,11 @@ func (d *daemon) answerOwn(f *intercept.Flow, q string) {
 	_ = json.NewEncoder(f.Conn).Encode(&a)
 }
 
-func (d *daemon) own(q, id string, s *policy.Session) (a ownAnswer, err error) {
-	st, err := d.approvals.Own(id, s)
+func (d *daemon) own(ctx context.Context, q, id string, s *policy.Session) (a ownAnswer, err error) {
+	st, err := d.approvals.Own(ctx, id, s)
 	if err == nil && q == ownWithdraw {
-		if err = d.approvals.Withdraw(id, "its agent withdrew it"); err == nil {
-			st, err = d.approvals.Own(id, s)
+		if err = d.approvals.Withdraw(ctx, id, "its agent withdrew it"); err == nil {
+			st, err = d.approvals.Own(ctx, id, s)
 		}
 	}
 	return ownAnswer{State: st.State.String(), Until: st.Until, Why: st.Why}, err

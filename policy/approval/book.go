@@ -375,7 +375,11 @@ func (b *Book) share(workload string) *share {
 // Wait implements policy.Approvals.
 func (b *Book) Wait(ctx context.Context, id string) error {
 	for {
-		b.mu.Lock()
+		if !b.mu.try() { // what is known is told, though ctx has ended
+			if err := b.mu.take(ctx); err != nil {
+				return err
+			}
+		}
 		e, opened := b.byID[id], b.opened
 		var left time.Duration
 		if e != nil {
@@ -407,8 +411,10 @@ func (b *Book) Wait(ctx context.Context, id string) error {
 var ErrUnknown = errors.New("there is no such request for approval here")
 
 // Withdraw implements policy.Approvals.
-func (b *Book) Withdraw(id, why string) error {
-	b.mu.Lock()
+func (b *Book) Withdraw(ctx context.Context, id, why string) error {
+	if err := b.mu.take(ctx); err != nil {
+		return err
+	}
 	defer b.mu.Unlock()
 	now := b.timer.at()
 	e := b.byID[id]
@@ -428,8 +434,10 @@ func (b *Book) end(e *entry, now instant, why string) error {
 
 // Decide takes a decision that p proves, and returns how the request stands then.
 // Whoever brings it is nobody: the proof is all that counts.
-func (b *Book) Decide(id, verb, why string, p *Proof) (Entry, error) {
-	b.mu.Lock()
+func (b *Book) Decide(ctx context.Context, id, verb, why string, p *Proof) (Entry, error) {
+	if err := b.mu.take(ctx); err != nil {
+		return Entry{}, err
+	}
 	defer b.mu.Unlock()
 	now := b.timer.at()
 	e := b.byID[id]
@@ -515,8 +523,10 @@ func (b *Book) List(all bool) []Entry {
 }
 
 // Note implements policy.Noter.
-func (b *Book) Note(id string, e policy.Estimate) error {
-	b.mu.Lock()
+func (b *Book) Note(ctx context.Context, id string, e policy.Estimate) error {
+	if err := b.mu.take(ctx); err != nil {
+		return err
+	}
 	defer b.mu.Unlock()
 	if x := b.byID[id]; x == nil || x.state != policy.Awaited || x.estimate != nil {
 		return nil
@@ -525,8 +535,10 @@ func (b *Book) Note(id string, e policy.Estimate) error {
 }
 
 // Own returns how a request stands to who made it.
-func (b *Book) Own(id string, s *policy.Session) (policy.Standing, error) {
-	b.mu.Lock()
+func (b *Book) Own(ctx context.Context, id string, s *policy.Session) (policy.Standing, error) {
+	if err := b.mu.take(ctx); err != nil {
+		return policy.Standing{}, err
+	}
 	defer b.mu.Unlock()
 	e := b.byID[id]
 	who := whoOf(s)

@@ -151,6 +151,31 @@ func asked(a *policy.Approval, change ...func(*policy.Asked)) []policy.Asked {
 	return []policy.Asked{q}
 }
 
+// Who asks in these tests waits as long as it takes.
+func (w *world) Withdraw(id, why string) error {
+	return w.Book.Withdraw(context.Background(), id, why)
+}
+
+func (w *world) Note(id string, e policy.Estimate) error {
+	return w.Book.Note(context.Background(), id, e)
+}
+
+func (w *world) Own(id string, s *policy.Session) (policy.Standing, error) {
+	return w.Book.Own(context.Background(), id, s)
+}
+
+func (w *world) Decide(id, verb, why string, p *approval.Proof) (approval.Entry, error) {
+	return w.Book.Decide(context.Background(), id, verb, why, p)
+}
+
+func (w *world) ShowTo(id string, p *approval.Proof) (approval.Entry, error) {
+	return w.Book.ShowTo(context.Background(), id, p)
+}
+
+func (w *world) ShowClaimed(id string, v approval.Viewer) (approval.Entry, error) {
+	return w.Book.ShowClaimed(context.Background(), id, v)
+}
+
 // consume returns the state of what is missing, or that it runs.
 func (w *world) consume(q []policy.Asked) (string, string) {
 	w.t.Helper()

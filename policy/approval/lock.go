@@ -12,6 +12,16 @@ type lock chan struct{}
 func (l lock) Lock()   { l <- struct{}{} }
 func (l lock) Unlock() { <-l }
 
+// try is Lock where nobody has it.
+func (l lock) try() bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // take is Lock, until ctx ends.
 func (l lock) take(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

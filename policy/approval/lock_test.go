@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,14 +13,23 @@ import (
 	"sallyport.dev/sallyport/policy/approval"
 )
 
-// Who waits no more does not wait for a disk or a record that hangs for another.
-func TestConsumeEndsWithItsContext(t *testing.T) {
-	hangs, goOn := make(chan struct{}), make(chan struct{})
+// hanging is a Book of which one request has the record hang, until goOn is called, and
+// another one waits.
+func hanging(t *testing.T) (b *approval.Book, waits string, goOn func()) {
+	t.Helper()
+	hangs, release := make(chan struct{}), make(chan struct{})
+	n := 0
 	b, err := approval.Open(nil, &disk{}, approval.Options{Now: time.Now, Tell: func(...*events.Event) error {
-		close(hangs)
-		<-goOn
+		if n++; n == 2 {
+			close(hangs)
+			<-release
+		}
 		return nil
 	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, open, err := b.Consume(t.Context(), asked(rule(), text("waits")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,24 +39,83 @@ func TestConsumeEndsWithItsContext(t *testing.T) {
 		first <- err
 	}()
 	<-hangs
-	ctx, cancel := context.WithCancel(context.Background())
-	second := make(chan error, 1)
+	return b, open.ID, sync.OnceFunc(func() {
+		close(release)
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Who waits no more does not wait for a disk or a record that hangs for another,
+// whatever was asked.
+func TestAskingEndsWithItsContext(t *testing.T) {
+	b, waits, goOn := hanging(t)
+	defer goOn()
+	q := asked(rule())
+	for what, ask := range map[string]func(context.Context) error{
+		"consume":  func(ctx context.Context) error { _, _, err := b.Consume(ctx, q); return err },
+		"wait":     func(ctx context.Context) error { return b.Wait(ctx, waits) },
+		"withdraw": func(ctx context.Context) error { return b.Withdraw(ctx, waits, "its client has gone") },
+		"note":     func(ctx context.Context) error { return b.Note(ctx, waits, policy.Estimate{}) },
+		"own":      func(ctx context.Context) error { _, err := b.Own(ctx, waits, q[0].Request.Session); return err },
+		"show":     func(ctx context.Context) error { _, err := b.ShowTo(ctx, waits, nil); return err },
+		"decide": func(ctx context.Context) error {
+			_, err := b.Decide(ctx, waits, approval.Approve, why, &approval.Proof{})
+			return err
+		},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- ask(ctx) }()
+		select {
+		case err := <-done:
+			t.Errorf("%s does not wait: %v", what, err)
+		case <-time.After(10 * time.Millisecond): // it most likely waits by now
+		}
+		cancel()
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal(what, "waits on")
+		}
+	}
+	goOn()
+	if e, err := b.Show(waits); err != nil || e.State != "pending" {
+		t.Error(e.State, err)
+	}
+}
+
+// A statement that no rule asks an approval for has nothing to do with them: it is
+// decided while what is approved hangs, and one that is asked for is refused when its
+// time is over.
+func TestHangingApprovalsHangNothingElse(t *testing.T) {
+	b, _, goOn := hanging(t)
+	defer goOn()
+	_, decide := gate(t, b)
+	done := make(chan error, 1)
 	go func() {
-		_, _, err := b.Consume(ctx, asked(rule()))
-		second <- err
+		d, err := decide(t.Context(), "select", "SELECT 1")
+		if err == nil && !d.Allowed() {
+			err = errors.New(d.Reason())
+		}
+		done <- err
 	}()
-	cancel()
 	select {
-	case err := <-second:
-		if !errors.Is(err, context.Canceled) {
+	case err := <-done:
+		if err != nil {
 			t.Error(err)
 		}
 	case <-time.After(30 * time.Second):
-		t.Error("it waits on")
+		t.Fatal("a statement that nothing asks about waits for approvals")
 	}
-	close(goOn)
-	if err := <-first; err != nil {
-		t.Error(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if d, _ := decide(ctx, "delete", "DELETE 1"); d.Allowed() {
+		t.Error("it runs")
 	}
 }
 

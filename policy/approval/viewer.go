@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"context"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -63,28 +64,32 @@ func (v *viewers) note(by Viewer, now time.Time) {
 
 // Show returns one request as an approver is to see it, and notes that somebody
 // has.
-func (b *Book) Show(id string) (Entry, error) { return b.show(id, nil, Viewer{}, "") }
+func (b *Book) Show(id string) (Entry, error) {
+	return b.show(context.Background(), id, nil, Viewer{}, "")
+}
 
 // ShowTo is Show for somebody who has logged in: what they may not decide they are not
 // shown, and the record names them. Whoever is proved decides nothing by that.
-func (b *Book) ShowTo(id string, by *Proof) (Entry, error) {
+func (b *Book) ShowTo(ctx context.Context, id string, by *Proof) (Entry, error) {
 	if by == nil {
-		return b.Show(id)
+		return b.show(ctx, id, nil, Viewer{}, "")
 	}
-	return b.show(id, by, Viewer{by.Issuer, by.Subject}, "")
+	return b.show(ctx, id, by, Viewer{by.Issuer, by.Subject}, "")
 }
 
 // ShowClaimed is Show for somebody whom a page names: the record names them, by its
 // word.
-func (b *Book) ShowClaimed(id string, by Viewer) (Entry, error) {
+func (b *Book) ShowClaimed(ctx context.Context, id string, by Viewer) (Entry, error) {
 	if err := by.Check(); err != nil {
 		return Entry{}, err
 	}
-	return b.show(id, nil, by, ViewerProof)
+	return b.show(ctx, id, nil, by, ViewerProof)
 }
 
-func (b *Book) show(id string, p *Proof, by Viewer, word string) (Entry, error) {
-	b.mu.Lock()
+func (b *Book) show(ctx context.Context, id string, p *Proof, by Viewer, word string) (Entry, error) {
+	if err := b.mu.take(ctx); err != nil {
+		return Entry{}, err
+	}
 	defer b.mu.Unlock()
 	e := b.byID[id]
 	if e == nil || p != nil && !may(e.By, p) {

@@ -86,7 +86,7 @@ func (a *asking) decide(id, verb string) {
 	}
 	nonce, err := approval.Nonce(&e.Subject, verb, why)
 	if err == nil {
-		_, err = a.book.Decide(id, verb, why, &approval.Proof{Issuer: "https://people", Subject: "dr-lee", Claims: map[string]any{"nonce": nonce}, Issued: time.Now(), LoggedIn: time.Now(), Token: "x"})
+		_, err = a.book.Decide(context.Background(), id, verb, why, &approval.Proof{Issuer: "https://people", Subject: "dr-lee", Claims: map[string]any{"nonce": nonce}, Issued: time.Now(), LoggedIn: time.Now(), Token: "x"})
 	}
 	if err != nil {
 		a.t.Fatal(err)

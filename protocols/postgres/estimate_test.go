@@ -74,7 +74,7 @@ func TestEstimate(t *testing.T) {
 			if changed, returned, unknown := a.estimateOf(id); changed != x.changed || returned != x.returned || unknown != "" {
 				t.Errorf("%v: %s: %d changed, %d returned, %s", mode, x.sql, changed, returned, unknown)
 			}
-			if err := a.book.Withdraw(id, "seen"); err != nil {
+			if err := a.book.Withdraw(context.Background(), id, "seen"); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -196,7 +196,7 @@ func approvalsReach(ctx context.Context) (out []float64, err error) {
 			return nil, err
 		}
 		began := time.Now()
-		if _, err := book.Decide(id, approval.Approve, why, &approval.Proof{Issuer: "https://people", Subject: "dr-lee", Claims: map[string]any{"nonce": nonce}, Issued: began, LoggedIn: began, Token: strings.Repeat("x", 900)}); err != nil {
+		if _, err := book.Decide(context.Background(), id, approval.Approve, why, &approval.Proof{Issuer: "https://people", Subject: "dr-lee", Claims: map[string]any{"nonce": nonce}, Issued: began, LoggedIn: began, Token: strings.Repeat("x", 900)}); err != nil {
 			return nil, err
 		}
 		if err := <-ends; err != nil {

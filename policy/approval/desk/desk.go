@@ -122,13 +122,13 @@ func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 			return nil, approval.ErrUnknown
 		}
 	case Show:
-		e, err := d.show(q, by)
+		e, err := d.show(ctx, q, by)
 		if err != nil {
 			return nil, err
 		}
 		a.Entries = []approval.Entry{e}
 	case approval.Approve, approval.Deny, approval.Revoke:
-		e, err := d.Book.Decide(q.ID, q.Do, q.Why, by)
+		e, err := d.Book.Decide(ctx, q.ID, q.Do, q.Why, by)
 		if err != nil {
 			return nil, err
 		}
@@ -146,9 +146,9 @@ func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 	return a, nil
 }
 
-func (d *Desk) show(q *Ask, by *approval.Proof) (approval.Entry, error) {
+func (d *Desk) show(ctx context.Context, q *Ask, by *approval.Proof) (approval.Entry, error) {
 	if by == nil && q.Viewer != nil {
-		return d.Book.ShowClaimed(q.ID, *q.Viewer)
+		return d.Book.ShowClaimed(ctx, q.ID, *q.Viewer)
 	}
-	return d.Book.ShowTo(q.ID, by)
+	return d.Book.ShowTo(ctx, q.ID, by)
 }
