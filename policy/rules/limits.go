@@ -64,12 +64,13 @@ func (q *question) limited() (out []policy.Limited) {
 	return out
 }
 
-// about reports whether a rule that allows could have to do with the statement.
+// about reports whether a rule that allows could have to do with the statement: rows of
+// a partition are its table's, whichever of them was named.
 func (q *question) about(c *candidate) bool {
 	if len(q.req.Objects) == 0 {
 		return c.hit(q.words()) != ""
 	}
-	return slices.ContainsFunc(q.req.Objects, func(o policy.Object) bool {
+	return slices.ContainsFunc(q.reached(), func(o policy.Object) bool {
 		return slices.ContainsFunc(c.relations, func(r relation) bool { return r.mayMatch(o) }) && c.hit(q.wordsOn(o)) != ""
 	})
 }

@@ -15,6 +15,7 @@ import (
 // that any of them had before.
 func (w *walker) eachKin(o policy.Object, f func(policy.Object)) {
 	k := newKin(w.snap, f)
+	k.sets = &w.sets
 	for _, r := range w.snap.ByName[o.Name] {
 		if r.Schema == o.Schema {
 			k.family(r, o.Access)
@@ -27,11 +28,12 @@ type kin struct {
 	snap     *catalog.Snapshot
 	told     map[written]bool
 	followed map[written]bool // with what foreign keys do then
+	sets     *sets            // by an update
 	f        func(policy.Object)
 }
 
 func newKin(snap *catalog.Snapshot, f func(policy.Object)) *kin {
-	return &kin{snap, map[written]bool{}, map[written]bool{}, f}
+	return &kin{snap, map[written]bool{}, map[written]bool{}, anyColumn, f}
 }
 
 func (k *kin) tell(r *catalog.Relation, a policy.Access) {
@@ -82,12 +84,25 @@ func (k *kin) follows(r *catalog.Relation, a policy.Access) {
 	k.followed[written{r, a}] = true
 	for _, ref := range r.Referenced {
 		from := k.snap.ByOID[ref.From]
-		switch {
-		case from == nil:
-		case a == policy.Delete && ref.Cascades:
-			k.family(from, policy.Delete)
-		case a == policy.Delete && ref.OnDelete, a == policy.Update && ref.OnUpdate:
-			k.family(from, policy.Update)
+		if from == nil {
+			continue
+		}
+		deletes, changes := k.sets.along(k.snap, r, a, ref)
+		if deletes {
+			k.behind(from, policy.Delete)
+		}
+		if changes {
+			k.behind(from, policy.Update)
 		}
 	}
+}
+
+// behind tells of a relation that a foreign key reaches, with whatever that sets.
+func (k *kin) behind(from *catalog.Relation, a policy.Access) {
+	if k.sets != anyColumn {
+		was, followed := k.sets, k.followed
+		k.sets, k.followed = anyColumn, map[written]bool{}
+		defer func() { k.sets, k.followed = was, followed }()
+	}
+	k.family(from, a)
 }

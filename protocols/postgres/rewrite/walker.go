@@ -88,6 +88,7 @@ type walker struct {
 	filteredWrites []filteredWrite
 	orderedWrites  []orderedWrite
 	assigned       map[string]bool // columns that are set
+	sets           sets            // ... by updates
 
 	depth    int
 	calledAt int32 // byte of the text where the call that is looked at stands
@@ -167,6 +168,7 @@ func (w *walker) object(r *catalog.Relation, a policy.Access) {
 
 func (w *walker) objectNamed(schema, name string, a policy.Access) {
 	o := policy.Object{Schema: schema, Name: name, Access: a}
+	w.sets.any = w.sets.any || a == policy.Update
 	for _, have := range w.objects {
 		if have == o {
 			return

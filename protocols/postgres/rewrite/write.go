@@ -71,7 +71,11 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 		w.refuse("%s", g.opaque)
 	}
 	for _, r := range rels {
-		w.object(r, a)
+		if a == policy.Update {
+			w.updated(r)
+		} else {
+			w.object(r, a)
+		}
 		if r.Kind != 'r' && r.Kind != 'p' {
 			w.refuse("a write on %s.%s, which is not a table, is not understood", r.Schema, r.Name)
 			continue
@@ -84,7 +88,7 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 			w.refuse("%s", why)
 		}
 		w.neighbours(r)
-		w.acts(r, a, map[written]bool{})
+		w.acts(r, a, &w.sets, map[written]bool{})
 		w.target.all = append(w.target.all, written{r, a})
 	}
 	if g.filter != nil {
@@ -143,26 +147,31 @@ func (w *walker) neighbours(r *catalog.Relation) {
 }
 
 // acts looks at what foreign keys change along with a relation's rows.
-func (w *walker) acts(r *catalog.Relation, a policy.Access, seen map[written]bool) {
+func (w *walker) acts(r *catalog.Relation, a policy.Access, by *sets, seen map[written]bool) {
 	if a != policy.Update && a != policy.Delete || seen[written{r, a}] {
 		return
 	}
 	seen[written{r, a}] = true
 	for _, f := range r.Referenced {
+		deletes, changes := by.along(w.snap, r, a, f)
 		from := w.snap.ByOID[f.From]
-		if from == nil || !(f.OnDelete && a == policy.Delete || f.OnUpdate && a == policy.Update) {
+		if from == nil || !deletes && !changes {
 			continue
 		}
 		if why := w.b.written(from); why != "" {
 			w.refuse("a foreign key changes %s.%s: %s", from.Schema, from.Name, why)
 			return
 		}
-		w.acts(from, policy.Update, seen)
-		w.acts(from, policy.Delete, seen)
+		next := seen
+		if by != anyColumn {
+			next = map[written]bool{}
+		}
+		w.acts(from, policy.Update, anyColumn, next)
+		w.acts(from, policy.Delete, anyColumn, next)
 	}
 	for _, oid := range r.Children {
 		if ch := w.snap.ByOID[oid]; ch != nil {
-			w.acts(ch, a, seen)
+			w.acts(ch, a, by, seen)
 		}
 	}
 }
@@ -186,9 +195,10 @@ func (w *walker) insert(s *pg.InsertStmt) {
 		}
 		if c.Action == pg.OnConflictAction_ONCONFLICT_UPDATE {
 			w.command("update")
+			w.updates(c.TargetList)
 			for _, r := range rels {
-				w.object(r, policy.Update)
-				w.acts(r, policy.Update, map[written]bool{})
+				w.updated(r)
+				w.acts(r, policy.Update, &w.sets, map[written]bool{})
 			}
 		}
 		w.addItem("excluded", &item{})
@@ -246,6 +256,7 @@ func (w *walker) update(s *pg.UpdateStmt) {
 		w.refuse("UPDATE is not understood")
 		return
 	}
+	w.updates(s.TargetList)
 	rels := w.writeTo(s.Relation, policy.Update, false)
 	w.from(s.FromClause)
 	w.behindConditions(func() { w.setTargets(s.TargetList) })
