@@ -47,6 +47,8 @@ type Scope struct {
 	Subjects map[Relation][]Subject
 	// Functions are those that policy declares harmless, "schema.name".
 	Functions map[string]bool
+	// Named are the relations that rules which take something away know by name.
+	Named []Named
 	// Would is what it would be if the rules were enforced that only observe; nil:
 	// none of them is for this session. Nothing that goes to the client or the server
 	// depends on it.
@@ -56,6 +58,16 @@ type Scope struct {
 	// Rules is the engine's own note of which rules can match; nobody else
 	// reads it.
 	Rules any
+}
+
+// Named is what a rule says that it is about: a relation, or a pattern for the names of
+// several.
+type Named struct {
+	Rule, As string   // As: as the rule has it
+	Relation Relation // the zero one: it is a pattern
+	// Is reports that a relation is meant, and Keeps that the rule would be about it in
+	// the same way if it had been renamed to this.
+	Is, Keeps func(Relation) bool
 }
 
 // Protects reports whether any field is masked or any row left out.

@@ -58,6 +58,7 @@ type analyzers struct {
 	access map[string]access // by resource
 	open   map[catalogKey]*analyzer
 	known  map[databaseName]remembered
+	kept   keptNames
 	closed bool
 	wg     sync.WaitGroup
 }

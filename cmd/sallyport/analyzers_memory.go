@@ -15,9 +15,15 @@ type databaseName struct{ resource, database string }
 // remembered is what is kept of a database that nobody uses: a relation may be renamed before
 // somebody comes again.
 type remembered struct {
-	names map[uint32][]catalog.Name
-	pins  rewrite.Pins
-	at    time.Time
+	catalog.Memory
+
+	pins rewrite.Pins
+	at   time.Time
+}
+
+// knows returns what there is to be remembered.
+func (e *analyzer) knows() remembered {
+	return remembered{e.catalog.Snapshot().Memory(), e.Pins(), time.Now()}
 }
 
 // remember keeps what an analyzer knows; mu is held.
@@ -40,11 +46,18 @@ func (a *analyzers) remember(e *analyzer) {
 		}
 		delete(a.known, oldest)
 	}
-	a.known[key] = remembered{e.catalog.Snapshot().Names(), e.Pins(), time.Now()}
+	a.known[key] = e.knows()
 }
 
-func (a *analyzers) recall(e *analyzer) remembered {
+// recall returns what is remembered of a database: by this process, or by an earlier one.
+// An error means that something was, and is not known any more.
+func (a *analyzers) recall(e *analyzer) (remembered, error) {
+	key := databaseName{e.key.resource, e.key.database}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.known[databaseName{e.key.resource, e.key.database}]
+	m, ok := a.known[key]
+	a.mu.Unlock()
+	if ok {
+		return m, nil
+	}
+	return a.kept.read(key)
 }

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 	"sallyport.dev/sallyport/protocols/postgres/query"
@@ -42,8 +40,10 @@ type analyzer struct {
 
 	mu      sync.Mutex
 	scopes  map[string]*policy.Scope
-	version uint64                // that drift was looked for in
-	drifted map[events.Field]bool // told already
+	version uint64          // that drift was looked for in
+	drifted map[string]bool // told already
+
+	kept []byte // what its file holds; of run alone
 }
 
 func (e *analyzer) end() { e.once.Do(func() { close(e.stop) }) }
@@ -64,6 +64,7 @@ func (e *analyzer) run() {
 	}
 	defer e.catalog.Close()
 	defer e.overdue.Stop()
+	defer e.keep()
 	e.all.log.Info("catalog is watched", "resource", e.key.resource)
 	t := time.NewTicker(e.key.refresh)
 	defer t.Stop()
@@ -76,6 +77,7 @@ func (e *analyzer) run() {
 		if err := e.Refresh(ctx); err != nil && ctx.Err() == nil {
 			e.all.log.Warn("catalog can't be read", "resource", e.key.resource, "error", err)
 		}
+		e.keep()
 	}
 }
 
@@ -98,8 +100,13 @@ func (e *analyzer) open(ctx context.Context) {
 		return
 	}
 	o := e.key.options()
-	before := e.all.recall(e)
-	o.Before = before.names
+	before, err := e.all.recall(e)
+	if err != nil {
+		e.all.alarms.raise("names", err.Error())
+		fail(err)
+		return
+	}
+	o.Before = before.Memory
 	c, err := catalog.Open(ctx, o)
 	if err != nil {
 		e.all.log.Warn("catalog can't be read", "resource", e.key.resource, "error", err)
@@ -107,9 +114,16 @@ func (e *analyzer) open(ctx context.Context) {
 		return
 	}
 	e.catalog = c
+	if of := c.Snapshot().Of; !catalog.Same(before.Of, of) {
+		if before.Of != "" {
+			e.another()
+		}
+		before.pins = nil // numbers are other relations' there
+	}
 	e.Analyzer = rewrite.New(rewrite.Options{Parser: e.all.pool, Catalog: c, Before: before.pins})
-	e.scopes, e.drifted = map[string]*policy.Scope{}, map[events.Field]bool{}
+	e.scopes, e.drifted = map[string]*policy.Scope{}, map[string]bool{}
 	e.version = e.Analyzer.Version()
+	e.keep() // before anything is decided by it
 	e.overdue = time.AfterFunc(e.all.stale, e.tooOld)
 }
 
@@ -149,59 +163,6 @@ func (e *analyzer) Analyze(ctx context.Context, in query.Input) (*query.Analysis
 		e.seen(in.Scope)
 	}
 	return an, err
-}
-
-// seen looks for drift in a scope that is new here.
-func (e *analyzer) seen(sc *policy.Scope) {
-	if sc.ID == "" || !sc.Protects() {
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.scopes[sc.ID] != nil {
-		return
-	}
-	if len(e.scopes) >= maxScopes {
-		clear(e.scopes) // those in use come again
-	}
-	e.scopes[sc.ID] = sc
-	for _, f := range e.Unbound(sc) {
-		e.drift(f)
-	}
-}
-
-// recheck looks for drift in all scopes when the catalog has changed.
-func (e *analyzer) recheck() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	v := e.Analyzer.Version()
-	if v == e.version {
-		return
-	}
-	e.version = v
-	unbound := map[events.Field]bool{}
-	for _, sc := range e.scopes {
-		for _, f := range e.Unbound(sc) {
-			unbound[f] = true
-			e.drift(f)
-		}
-	}
-	e.drifted = unbound // what was put right may drift again
-}
-
-// drift records, once, that a field is protected which is not there.
-func (e *analyzer) drift(f events.Field) {
-	if e.drifted[f] {
-		return
-	}
-	e.drifted[f] = true
-	e.all.drift(&events.Event{
-		Kind: events.Drift, Time: time.Now(), Objects: []string{f.Schema + "." + f.Relation}, Masked: []events.Field{f},
-		Message: strings.Join([]string{
-			"resource", e.key.resource + ":", "policy masks", f.String() + ", which the relation does not have:",
-			"statements on it are refused until policy and catalog agree",
-		}, " "),
-	})
 }
 
 var _ query.Analyzer = (*analyzer)(nil)

@@ -152,6 +152,7 @@ func (d *daemon) begin(in inherited) error {
 	d.events = newLedger(d.evidence.journal, d.metrics)
 	d.alarms.begin(d.events, d.log)
 	d.analyzers = newAnalyzers(d.log, &d.alarms, d.note)
+	d.analyzers.kept.state = s.cfg.State
 	if err := d.analyzers.prepare(s.cfg); err != nil {
 		return err
 	}

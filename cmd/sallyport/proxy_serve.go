@@ -136,6 +136,7 @@ func newPortDaemon(s *setting, state string, log *slog.Logger) (_ *daemon, err e
 	d.events = newLedger(kept, d.metrics)
 	d.alarms.begin(d.events, log)
 	d.analyzers = newAnalyzers(log, &d.alarms, d.note)
+	d.analyzers.kept.state = state
 	if err := d.analyzers.prepare(s.cfg); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,9 @@ func mustGlob(s string) glob {
 
 func (r relation) all() bool { return r.schema.all() && r.name.all() }
 
+// String returns it as a policy has it.
+func (r relation) String() string { return r.schema.source + "." + r.name.source }
+
 // exact returns the one relation that the pattern names, if it is one.
 func (r relation) exact() (policy.Relation, bool) {
 	return policy.Relation{Schema: r.schema.lit, Name: r.name.lit}, r.schema.tokens == nil && r.name.tokens == nil

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
@@ -24,6 +25,54 @@ func (b *builder) names(x *rule) {
 		}
 	}
 	b.view.naming = append(b.view.naming, x)
+	b.scope.Named = append(b.scope.Named, x.knows...)
+}
+
+// naming are the names by which a rule knows relations.
+func (x *rule) naming() (out []policy.Named) {
+	add := func(as string, rel policy.Relation, is, keeps func(policy.Relation) bool) {
+		if !slices.ContainsFunc(out, func(n policy.Named) bool { return n.As == as }) {
+			out = append(out, policy.Named{Rule: x.name, As: as, Relation: rel, Is: is, Keeps: keeps})
+		}
+	}
+	exactly := func(rel policy.Relation, keeps func(policy.Relation) bool) {
+		add(rel.Schema+"."+rel.Name, rel, func(r policy.Relation) bool { return r == rel }, keeps)
+	}
+	nobody := func(policy.Relation) bool { return false }
+	object := func(r policy.Relation) policy.Object { return policy.Object{Schema: r.Schema, Name: r.Name} }
+	about := func(r policy.Relation) bool {
+		return slices.ContainsFunc(x.relations, func(p relation) bool { return p.match(object(r)) })
+	}
+	switch x.effect {
+	case policy.EffectFilter:
+		for _, rel := range x.filters {
+			exactly(rel, nobody)
+		}
+	case policy.EffectMask:
+		for f := range x.masks {
+			exactly(policy.Relation{Schema: f.Schema, Name: f.Relation}, nobody)
+		}
+		if x.detect == nil {
+			break
+		}
+		for _, f := range x.detect.On {
+			if f.Relation != "" {
+				rel := policy.Relation{Schema: f.Schema, Name: f.Relation}
+				exactly(rel, func(r policy.Relation) bool { return looks(x.detect.On, r, true) })
+			}
+		}
+	default:
+		for _, p := range x.relations {
+			switch rel, one := p.exact(); {
+			case one:
+				exactly(rel, about)
+			case !p.all():
+				add(p.String(), policy.Relation{}, func(r policy.Relation) bool { return p.match(object(r)) }, about)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b policy.Named) int { return strings.Compare(a.As, b.As) })
+	return out
 }
 
 // renamed refuses what would take a relation out of a rule by its name.

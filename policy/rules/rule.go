@@ -47,6 +47,8 @@ type rule struct {
 	record         *policy.Recording // nil: says nothing of it
 	reason, remedy string
 
+	knows []policy.Named // the relations that it is about by name
+
 	digest [sha256.Size]byte    // of all of the above but file and line
 	fields map[events.Field]int // the lines of masks
 }
@@ -103,6 +105,7 @@ func (r *reader) rule(n *yaml.Node) *rule {
 	r.shape(n, x, given)
 	r.unread(x, given)
 	x.digest = sha256.Sum256(canonical(x, given))
+	x.knows = x.naming()
 	if a := x.asks; a != nil {
 		a.Rule, a.Reason, a.Digest = x.name, x.reason, x.digest
 		a.Reveals = x.effect == policy.EffectReveal

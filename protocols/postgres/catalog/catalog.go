@@ -19,9 +19,8 @@ type Options struct {
 	User, Password string
 	Database       string
 	Timeout        time.Duration // of one reading; default 30 s
-	// Before are names that relations had, by their OIDs, as an earlier Catalog of the
-	// same database told; see Snapshot.Names.
-	Before map[uint32][]Name
+	// Before is what an earlier Catalog of the same database knew; see Snapshot.Memory.
+	Before Memory
 }
 
 // Catalog holds the latest snapshot of one database. It is safe for
@@ -35,6 +34,7 @@ type Catalog struct {
 	looked string // the moment of the latest look; "": looks can't be told apart by it
 	marks  marks  // what the latest snapshot was read from; nil: not known
 	since  uint32 // the transaction that these go by
+	of     string // the database that conn is with; see Snapshot.Of
 }
 
 // Open connects and reads the first snapshot.
@@ -86,6 +86,9 @@ func (c *Catalog) refresh(ctx context.Context) error {
 		}
 		// It may be another server: everything is read again.
 		c.conn, c.marks, c.looked = conn, nil, ""
+		if c.of, err = which(ctx, side{conn.PgConn()}); err != nil {
+			return err
+		}
 	}
 	db := side{c.conn.PgConn()}
 	var now string
@@ -147,7 +150,7 @@ func (c *Catalog) look(ctx context.Context, db side) error {
 	if err != nil {
 		return err
 	}
-	s.Database = c.o.Database
+	s.Database, s.Of = c.o.Database, c.of
 	c.store(s, old != nil && old.same(s, nil), now)
 	c.marks, c.since, c.looked = m, now.xid(), looked
 	return nil

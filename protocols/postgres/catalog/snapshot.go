@@ -6,7 +6,8 @@ import "slices"
 type Snapshot struct {
 	Version  uint64 // from 1; grows with each change seen, temporary relations apart; no two catalogs of a process have the same
 	Database string
-	Server   int // server_version_num, e.g. 150008
+	Of       string // which database that is, whatever it is called: of which server, by which number
+	Server   int    // server_version_num, e.g. 150008
 
 	ByOID  map[uint32]*Relation
 	ByName map[string][]*Relation // by bare name, over all schemas
@@ -30,7 +31,16 @@ type Snapshot struct {
 }
 
 // Name is a relation's.
-type Name struct{ Schema, Name string }
+type Name struct {
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+}
+
+// Memory is what the relations of a database are and were called.
+type Memory struct {
+	Of    string            `json:"of"` // the database: see Snapshot
+	Names map[uint32][]Name `json:"names"`
+}
 
 // MostFormer is how many former names of one relation are kept; one with as many may
 // have had others.
@@ -39,7 +49,7 @@ const MostFormer = 64
 // follow takes over what relations were called in an older snapshot.
 func (s *Snapshot) follow(old *Snapshot) {
 	s.Former = nil
-	if old == nil {
+	if old == nil || !Same(old.Of, s.Of) {
 		return
 	}
 	for oid, r := range s.ByOID {
@@ -60,21 +70,26 @@ func (s *Snapshot) follow(old *Snapshot) {
 	}
 }
 
-// Names returns all names that relations have and had, by their OIDs; temporary ones and
-// the server's own are left out.
-func (s *Snapshot) Names() map[uint32][]Name {
+// Memory returns all names that relations have and had; temporary ones and the server's
+// own are left out.
+func (s *Snapshot) Memory() Memory {
 	out := make(map[uint32][]Name, len(s.ByOID))
 	for oid, r := range s.ByOID {
 		if !r.Temp && !r.System() {
 			out[oid] = append(slices.Clip(s.Former[oid]), Name{r.Schema, r.Name})
 		}
 	}
-	return out
+	return Memory{s.Of, out}
 }
 
-// recall takes over what relations were called before the first snapshot.
-func (s *Snapshot) recall(before map[uint32][]Name) {
+// recall takes over what relations were called before the first snapshot. Numbers of
+// another database are other relations'.
+func (s *Snapshot) recall(m Memory) {
 	s.Former = nil
+	if !Same(m.Of, s.Of) {
+		return
+	}
+	before := m.Names
 	for oid, r := range s.ByOID {
 		var former []Name
 		for _, n := range before[oid] {

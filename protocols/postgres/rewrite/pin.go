@@ -1,7 +1,9 @@
 package rewrite
 
 import (
+	"encoding/json"
 	"maps"
+	"slices"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/policy"
@@ -17,6 +19,40 @@ type pin struct {
 
 // Pins are where protected fields are known to be. They are never changed.
 type Pins map[events.Field]pin
+
+// keptPin is one of them as a file has it.
+type keptPin struct {
+	Schema   string `json:"schema"`
+	Relation string `json:"relation"`
+	Column   string `json:"column,omitempty"` // "": of the relation itself
+	OID      uint32 `json:"oid"`
+	Num      int16  `json:"num,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler; it is the same for the same.
+func (p Pins) MarshalJSON() ([]byte, error) {
+	all := make([]keptPin, 0, len(p))
+	for f, at := range p {
+		all = append(all, keptPin{f.Schema, f.Relation, f.Column, at.oid, at.num})
+	}
+	slices.SortFunc(all, func(a, b keptPin) int {
+		return slices.Compare([]string{a.Schema, a.Relation, a.Column}, []string{b.Schema, b.Relation, b.Column})
+	})
+	return json.Marshal(all)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *Pins) UnmarshalJSON(b []byte) error {
+	var all []keptPin
+	if err := json.Unmarshal(b, &all); err != nil {
+		return err
+	}
+	*p = make(Pins, len(all))
+	for _, k := range all {
+		(*p)[events.Field{Schema: k.Schema, Relation: k.Relation, Column: k.Column}] = pin{k.OID, k.Num}
+	}
+	return nil
+}
 
 // Pins returns where protected fields are by now.
 func (a *Analyzer) Pins() Pins {
