@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/ocsf"
 )
 
 // Fault names the first record of a chain that is not what it must be.
@@ -116,7 +117,7 @@ func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 	}
 	keys := slices.SortedFunc(maps.Keys(ends), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	for i, k := range keys {
-		w := walker{apart: s.apart, found: &rep.Transcripts, ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, look: looker{glance: &s.glance}, signs: newSignatures(noted.Keys, k[0])}
+		w := walker{apart: s.apart, found: &rep.Transcripts, ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, glance: &s.glance, signs: newSignatures(noted.Keys, k[0])}
 		for _, h := range expect {
 			if h.Host == w.host && h.Chain == w.chain {
 				w.expect[h.Seq] = h.Hash
@@ -212,7 +213,9 @@ type walker struct {
 	end         end
 	expect      map[uint64][32]byte
 	late        map[uint64]bool // records that came late
-	look        looker
+	glance      *ocsf.Glancer
+	looks       []looker
+	gists       []gist // of the records of a block
 	signs       signatures
 
 	rep   ChainReport
@@ -237,8 +240,11 @@ func (w *walker) walk() (ChainReport, error) {
 		if err == nil {
 			err = w.bodies(&b)
 		}
+		if err == nil {
+			w.read(&b)
+		}
 		for i := 0; err == nil && i < len(b.records); i++ {
-			err = w.record(&b.records[i], b.blind(&b.records[i]))
+			err = w.record(&b.records[i], &w.gists[i])
 		}
 		if b.err != nil {
 			w.bad(uint64(b.first), "changed", "%v", b.err)
@@ -271,15 +277,10 @@ func (w *walker) walk() (ChainReport, error) {
 	return w.rep, err
 }
 
-// record judges one; of one that is blind, whose payload can't be read here, its
-// place alone.
-func (w *walker) record(r *events.Record, blind bool) error {
+// record judges one; of one that is blind its place alone.
+func (w *walker) record(r *events.Record, g *gist) error {
 	w.rep.Records++
 	want := w.rep.Last + 1
-	sum := r.Hash
-	if !blind {
-		sum = r.Sum()
-	}
 	switch {
 	case w.fault != nil: // the first one is named; the rest is counted
 	case w.end.listed && r.Seq > w.end.seq:
@@ -288,9 +289,9 @@ func (w *walker) record(r *events.Record, blind bool) error {
 		w.bad(r.Seq, "inserted", "another row holds record %d as well", r.Seq)
 	case r.Seq != want:
 		w.bad(want, "removed", "%s", missing(want, r.Seq-1))
-	case blind && r.Prev != w.prev:
+	case g.blind && r.Prev != w.prev:
 		w.bad(max(r.Seq, 2)-1, "changed", "record %d follows another record %d than this", r.Seq, r.Seq-1)
-	case sum != r.Hash || r.Prev != w.prev:
+	case g.sum != r.Hash || r.Prev != w.prev:
 		seq, what, why, err := w.classify(r, w.prev)
 		if err != nil {
 			return err
@@ -304,7 +305,7 @@ func (w *walker) record(r *events.Record, blind bool) error {
 		w.bad(r.Seq, "changed", "its hash is %x, and was noted as %x", r.Hash, h)
 	}
 	if w.fault == nil {
-		w.signs.record(w, r)
+		w.signs.record(w, r, g)
 	}
 	w.rep.Last, w.prev = r.Seq, r.Hash
 	return nil
@@ -319,12 +320,7 @@ func (w *walker) shown(b *storedBlock) error {
 		if r.Session == "" {
 			continue
 		}
-		var f Facts
-		err := error(errBlind)
-		if !b.blind(r) {
-			f, err = w.look.facts(r)
-		}
-		w.list.note(w.host, r, &f, err, w.late[r.Seq])
+		w.list.note(w.host, r, &w.gists[i].facts, w.gists[i].err, w.late[r.Seq])
 		p, ok := spans[r.Session]
 		if !ok {
 			p.first = r.Seq

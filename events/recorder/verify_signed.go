@@ -39,12 +39,10 @@ func newSignatures(keys events.HostKeys, host string) signatures {
 func (s *signatures) at(seq uint64) *recentLink { return &s.recent[(seq-1)%recentRecords] }
 
 // record holds a record, that is sound in its place, against what is signed.
-func (s *signatures) record(w *walker, r *events.Record) {
+func (s *signatures) record(w *walker, r *events.Record, g *gist) {
 	link := recentLink{hash: r.Hash, time: s.newest}
-	if s.given {
-		if f, err := w.look.facts(r); err == nil {
-			link.time = f.Time
-		}
+	if s.given && g.err == nil {
+		link.time = g.facts.Time
 	}
 	if s.last = r.Seq; len(s.recent) < recentRecords {
 		s.recent = append(s.recent, link)
