@@ -278,3 +278,23 @@ func TestSyslogOverUDP(t *testing.T) {
 	w.add(10)
 	k.until(t, uids(10))
 }
+
+// certificateFiles writes a server's certificate as rsyslog reads it.
+func certificateFiles(t *testing.T, dir string, cert tls.Certificate, ca string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{
+		"ca.pem": public, "server.pem": public, "server.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
