@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/url"
@@ -51,14 +52,20 @@ func (p *pack) add(r *events.Record, limit int, line *[]byte) bool {
 	return true
 }
 
-func (p *pack) message() *nats.Msg {
+// message makes it. Where somebody else has published with its id, which may be known
+// before, it is told by the hash of its last record too, which nobody knows before.
+func (p *pack) message(taken bool) *nats.Msg {
 	kind := transcript
 	if p.kind != 0 {
 		kind = p.kind.String()
 	}
 	chain := url.PathEscape(p.chain)
+	id := chain + "-" + strconv.FormatUint(p.last, 10)
+	if line := p.records[len(p.records)-1]; taken {
+		id += "-" + line[len(line)-2*sha256.Size:]
+	}
 	return &nats.Msg{Subject: p.subject, Data: p.data, Header: nats.Header{
-		nats.MsgIdHdr: {chain + "-" + strconv.FormatUint(p.last, 10)},
+		nats.MsgIdHdr: {id},
 		headerChain:   {chain}, headerKind: {kind}, headerProtocol: {url.PathEscape(p.protocol)}, headerRecord: p.records,
 	}}
 }
@@ -148,11 +155,11 @@ func (b *batch) full(limit int) bool {
 }
 
 // messages returns the batch's messages, in the order of their last records.
-func (b *batch) messages() []*nats.Msg {
+func (b *batch) messages(taken bool) []*nats.Msg {
 	slices.SortFunc(b.packs, func(x, y *pack) int { return cmp.Compare(x.last, y.last) })
 	out := make([]*nats.Msg, len(b.packs))
 	for i, p := range b.packs {
-		out[i] = p.message()
+		out[i] = p.message(taken)
 	}
 	return out
 }

@@ -52,6 +52,7 @@ type Shipper struct {
 	Failed   func(error)      // a try that failed, and will be made again
 
 	shipped atomic.Uint64
+	taken   bool // see pack.message; of Run alone
 	spare   buffers
 }
 
@@ -448,7 +449,7 @@ func (in *incoming) giveBack() {
 // publish stores a batch behind the message at, the last one of this host. It
 // returns what is the last one then, also with an error.
 func (s *Shipper) publish(ctx context.Context, b *batch, of extent, at uint64) (uint64, error) {
-	for i, m := range b.messages() {
+	for i, m := range b.messages(s.taken) {
 		if n := size(m); n > s.Conn.MaxPayload() && s.Conn.IsConnected() {
 			return at, fmt.Errorf("%w: the message of record %d has %d bytes, the limit is %d: raise max_payload of the NATS server", ErrTooLarge, b.packs[i].last, n, s.Conn.MaxPayload())
 		}
@@ -483,8 +484,11 @@ func (s *Shipper) commit(ctx context.Context, m *nats.Msg, at uint64) (uint64, e
 		return at, fmt.Errorf("jetstream: publish: %w", ack.Error)
 	case ack.Stream != StreamName:
 		return at, fmt.Errorf("jetstream: publish: stored by stream %q instead of %s", ack.Stream, StreamName)
-	case ack.Duplicate: // by another shipper, or an answer that was lost: it may hold less
-		return at, errors.New("jetstream: publish: a message with this last record is stored already")
+	case ack.Duplicate:
+		// By another shipper, or an answer that was lost: it may hold less. Or it is of
+		// somebody who has written the id that ours would have.
+		s.taken = true
+		return at, fmt.Errorf("jetstream: publish: the stream has a message with the id %q already", m.Header.Get(nats.MsgIdHdr))
 	}
 	return ack.Seq, nil
 }
