@@ -169,6 +169,9 @@ func (w *walker) truncate(s *pg.TruncateStmt) {
 		if g == nil {
 			continue
 		}
+		if g.opaque != "" { // of a partition: which rows are left tells which were in it
+			w.refuse("%s", g.opaque)
+		}
 		if len(g.rel.Triggers) > 0 {
 			w.refuse("%s.%s has a trigger", g.rel.Schema, g.rel.Name)
 		}

@@ -31,6 +31,8 @@ type lenv struct {
 	outer *lenv
 	ctes  map[string][]lcol // nil slice: unknown columns
 	items []litem
+
+	windows *protection // of what the windows are made of that the query names
 }
 
 var unresolved = &protection{derived: true}
@@ -105,6 +107,9 @@ func (l *lineage) query(s *pg.SelectStmt, outer *lenv) []lcol {
 			}
 		}
 		return out
+	}
+	for _, n := range s.WindowClause {
+		env.windows = derived(env.windows, l.expr(n, env))
 	}
 	var out []lcol
 	for _, n := range s.TargetList {
@@ -212,6 +217,10 @@ func (l *lineage) expr(n *pg.Node, env *lenv) *protection {
 		switch x := m.Interface().(type) {
 		case *pg.SubLink:
 			found = append(found, unresolved)
+		case *pg.WindowDef:
+			if x.Name != "" || x.Refname != "" { // of a window by its name
+				found = append(found, env.windows)
+			}
 		case *pg.ColumnRef:
 			if names, ok := parts(x.Fields); ok {
 				found = append(found, l.resolve(names, env))

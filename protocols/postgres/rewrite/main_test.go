@@ -164,6 +164,12 @@ func masked() *policy.Scope {
 		{Schema: "clinic", Name: "donors"}:   {"name": {Kind: "redact"}},
 		{Schema: "clinic", Name: "donated"}:  {"name": {Kind: "redact"}},
 		{Schema: "clinic", Name: "bands"}:    {"weight": {Kind: "null"}},
+		{Schema: "clinic", Name: "doses"}:    {"most": {Kind: "null"}},
+		{Schema: "clinic", Name: "rates"}:    {"most": {Kind: "null"}},
+		{Schema: "clinic", Name: "ratios"}:   {"most": {Kind: "null"}},
+		{Schema: "clinic", Name: "booked"}:   {"most": {Kind: "null"}},
+		{Schema: "clinic", Name: "contents"}: {"box": {Kind: "null"}},
+		{Schema: "clinic", Name: "titles"}:   {"name": {Kind: "redact"}},
 		{Schema: "clinic", Name: "accounts"}: {"number": {Kind: "redact", Match: true}},
 	}}
 }

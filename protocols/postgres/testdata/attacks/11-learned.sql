@@ -645,3 +645,35 @@ SELECT id FROM clinic.bands_1
 -- want: refused
 -- tells
 UPDATE clinic.bands_1 SET ward = 'c' WHERE id = 2
+-- case: what is left of a relation when a partition by a masked column is emptied
+-- want: refused
+-- tells
+TRUNCATE clinic.bands_1
+;;
+SELECT id FROM clinic.bands ORDER BY id
+-- case: a check of a child
+-- want: refused
+-- tells
+UPDATE clinic.doses SET given = 20 WHERE id = 1
+-- case: a generated column that can fail
+-- want: refused
+-- tells
+UPDATE clinic.rates SET given = 20 WHERE id = 1
+-- case: an index whose expression can fail
+-- want: refused
+-- tells
+UPDATE clinic.ratios SET given = 20 WHERE id = 1
+-- case: a check of what a foreign key updates
+-- want: refused
+-- tells
+UPDATE clinic.beds SET id = 20 WHERE id = 1
+-- case: a foreign key to what a foreign key deletes
+-- want: refused
+-- tells
+DELETE FROM clinic.shelves WHERE id = 1
+-- case: a rank in a view, by the name of its window
+-- tells
+SELECT id, place FROM clinic.v_ranked ORDER BY id
+-- case: a count in a view, over a window that another one is made of
+-- tells
+SELECT id, before FROM clinic.v_ranked ORDER BY id

@@ -236,3 +236,28 @@ CREATE FUNCTION helpers.computes(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
 CREATE TABLE helpers.stored (id int, size text GENERATED ALWAYS AS (helpers.size(id)) STORED, v text GENERATED ALWAYS AS (helpers.computes(id)) STORED);
 INSERT INTO helpers.stored VALUES (1), (21);
 CREATE FUNCTION helpers.unpathed() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT ssn FROM patients WHERE id = 1); END';
+
+-- Outcomes of writes that a masked value decides: of children, of what is computed, and
+-- by way of foreign keys.
+CREATE TABLE clinic.doses (id int PRIMARY KEY, given int, most int);
+CREATE TABLE clinic.doses_kept (CHECK (given <= most)) INHERITS (clinic.doses);
+INSERT INTO clinic.doses_kept VALUES (1, 1, 50), (2, 1, 40);
+CREATE TABLE clinic.rates (id int PRIMARY KEY, given int, most int, rate int GENERATED ALWAYS AS (100 / (given - most)) STORED);
+INSERT INTO clinic.rates VALUES (1, 1, 50), (2, 1, 40);
+CREATE TABLE clinic.ratios (id int PRIMARY KEY, given int, most int);
+CREATE INDEX ON clinic.ratios ((100 / (given - most)));
+INSERT INTO clinic.ratios VALUES (1, 1, 50), (2, 1, 40);
+CREATE TABLE clinic.beds (id int PRIMARY KEY);
+CREATE TABLE clinic.booked (bed int REFERENCES clinic.beds ON UPDATE CASCADE, most int, CHECK (bed <= most));
+INSERT INTO clinic.beds VALUES (1), (2);
+INSERT INTO clinic.booked VALUES (1, 50), (2, 40);
+CREATE TABLE clinic.shelves (id int PRIMARY KEY);
+CREATE TABLE clinic.boxes (id int PRIMARY KEY, shelf int REFERENCES clinic.shelves ON DELETE CASCADE);
+CREATE TABLE clinic.contents (box int REFERENCES clinic.boxes, n int);
+INSERT INTO clinic.shelves VALUES (1), (2);
+INSERT INTO clinic.boxes VALUES (1, 1), (2, 2);
+INSERT INTO clinic.contents VALUES (1, 1);
+CREATE TABLE clinic.titles (id int PRIMARY KEY, title text, name text, said text GENERATED ALWAYS AS (title || ' ' || lower(name)) STORED);
+CREATE INDEX ON clinic.titles (lower(title)) WHERE name <> '' AND title IS NOT NULL;
+INSERT INTO clinic.titles VALUES (1, 'Dr', 'CANARYTITLE'), (2, 'Mr', 'CANARYTITLED');
+CREATE VIEW clinic.v_ranked AS SELECT id, rank() OVER w AS place, count(*) OVER (w ROWS UNBOUNDED PRECEDING) AS before FROM clinic.patients WINDOW w AS (ORDER BY ssn);

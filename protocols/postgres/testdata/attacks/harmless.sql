@@ -518,3 +518,5 @@ DEALLOCATE planned
 -- case: a search of a tree and its cycles
 -- since: 14
 WITH RECURSIVE t (id, n) AS (SELECT id, name FROM public.products WHERE id < 3 UNION ALL SELECT p.id, p.name FROM t JOIN public.products p ON p.id = t.id * 2 WHERE p.id < 9) SEARCH BREADTH FIRST BY id SET o CYCLE id SET looped USING way SELECT id, n, looped, way FROM t ORDER BY o
+-- case: an update beside a generated column and an index of masked texts
+UPDATE clinic.titles SET title = 'Prof' WHERE id = 1

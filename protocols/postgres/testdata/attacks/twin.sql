@@ -20,5 +20,11 @@ UPDATE clinic.virtual SET secret = 'A twin''s'; -- since: 18
 UPDATE clinic.donors SET name = 'A twin''s ' || id;
 UPDATE clinic.donated SET name = 'A twin''s ' || id;
 UPDATE clinic.bands SET weight = 150 - weight WHERE id < 3;
+UPDATE clinic.doses SET most = 5;
+UPDATE clinic.rates SET most = 20;
+UPDATE clinic.ratios SET most = 20;
+UPDATE clinic.booked SET most = 5;
+UPDATE clinic.contents SET box = 2;
+UPDATE clinic.titles SET name = 'A twin''s ' || id;
 REFRESH MATERIALIZED VIEW clinic.m_patients;
 REFRESH MATERIALIZED VIEW clinic.m_donors;
