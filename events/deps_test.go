@@ -31,7 +31,8 @@ func TestImports(t *testing.T) {
 		"events/ocsf":      {"events"},
 		"events/journal":   {"events"},
 		"events/jetstream": {"events", "internal/loopback"},
-		"events/recorder":  {"events", "events/jetstream", "events/ocsf", "internal/loopback"},
+		"events/seal":      {"events"},
+		"events/recorder":  {"events", "events/jetstream", "events/ocsf", "events/seal", "internal/loopback"},
 		"events/sink":      {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf"},
 		"events/notify":    {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf", "events/sink"},
 	}

@@ -245,6 +245,14 @@ const (
 	ChunkBinds               // bound parameters, in the protocol's own form
 	ChunkResult              // bytes of the answer, as the client is given them
 	ChunkInput               // bytes of the client's own data stream (COPY FROM)
+	ChunkKey                 // the key of the session's sealed chunks, encrypted: see package seal
+)
+
+// Sealed marks the kind of a chunk whose Data is encrypted, which makes it longer by
+// SealedRoom bytes: see package seal.
+const (
+	Sealed     ChunkKind = 1 << 7
+	SealedRoom           = 12 + 16 // a nonce and a tag
 )
 
 // Chunk is a piece of a session's transcript. The journal copies Data.
@@ -257,4 +265,15 @@ type Chunk struct {
 	// Later: it may wait for the next chunk of the session, to share its record.
 	// What goes on the record before anything is shown, and never alone, sets it.
 	Later bool
+}
+
+// Shown returns how many bytes of an answer a chunk holds.
+func (c *Chunk) Shown() int {
+	switch c.Kind {
+	case ChunkResult:
+		return len(c.Data)
+	case ChunkResult | Sealed:
+		return max(0, len(c.Data)-SealedRoom)
+	}
+	return 0
 }

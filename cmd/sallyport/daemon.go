@@ -149,7 +149,11 @@ func (d *daemon) begin(in inherited) error {
 	if err := d.logins.restore(s.cfg.State, s.logins); err != nil {
 		d.log.Error("who has logged in by SAML is not known any more: people log in again", "error", err)
 	}
-	d.events = newLedger(d.evidence.journal, d.metrics)
+	kept, err := sealing(d.evidence.journal, b.Recipients)
+	if err != nil {
+		return err
+	}
+	d.events = newLedger(kept, d.metrics)
 	d.alarms.begin(d.events, d.log)
 	d.analyzers = newAnalyzers(d.log, &d.alarms, d.note)
 	d.analyzers.kept.state = s.cfg.State

@@ -91,7 +91,7 @@ func (o *proxyOptions) open(cfg *config.Config, log *slog.Logger) (_ *proxy, err
 			p.listener.Close()
 		}
 	}()
-	p.daemon, err = newPortDaemon(s, state, log)
+	p.daemon, err = newPortDaemon(s, state, b.Recipients, log)
 	return p, err
 }
 
@@ -113,7 +113,7 @@ func serverOf(rs []config.Resource, name string) (host string, port uint16, err 
 
 // newPortDaemon is what a daemon begins with, but for its loader's part. The
 // record stays in a folder.
-func newPortDaemon(s *setting, state string, log *slog.Logger) (_ *daemon, err error) {
+func newPortDaemon(s *setting, state string, recipients []byte, log *slog.Logger) (_ *daemon, err error) {
 	d := &daemon{log: log, metrics: newMetrics(), notice: proxyNotice}
 	slog.SetDefault(log)
 	j := s.cfg.Evidence.Journal
@@ -133,7 +133,11 @@ func newPortDaemon(s *setting, state string, log *slog.Logger) (_ *daemon, err e
 			err = errors.Join(err, d.evidence.close())
 		}
 	}()
-	d.events = newLedger(kept, d.metrics)
+	into, err := sealing(kept, recipients)
+	if err != nil {
+		return nil, err
+	}
+	d.events = newLedger(into, d.metrics)
 	d.alarms.begin(d.events, log)
 	d.analyzers = newAnalyzers(log, &d.alarms, d.note)
 	d.analyzers.kept.state = state

@@ -32,6 +32,7 @@ type bundle struct {
 	SAML        map[string][]byte // files of identity.saml, by their names
 	Credentials []byte            // evidence.nats.credentials
 	RecorderKey ed25519.PublicKey // nil where none is configured
+	Recipients  []byte            // evidence.transcripts.recipients_file; nil where none is configured
 }
 
 // Limits of what is read, in bytes.
@@ -104,6 +105,9 @@ func gather(cfg *config.Config) (*bundle, error) {
 		if b.RecorderKey, err = jetstream.ReadPublicKey(file); err != nil {
 			fail(err, "evidence", "recorder_key")
 		}
+	}
+	if b.Recipients, err = readRecipients(cfg); err != nil {
+		fail(err, "evidence", "transcripts", "recipients_file")
 	}
 	return b, errors.Join(errs...)
 }

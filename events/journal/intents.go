@@ -100,13 +100,14 @@ func (in *intents) answered(s *session, number uint64) {
 // chunk takes note of a piece of a transcript, in the record seq.
 func (in *intents) chunk(id string, c *events.Chunk, seq uint64) {
 	s := in.sessions[id]
-	if s == nil || c.Kind != events.ChunkResult {
+	shown := int64(c.Shown())
+	if s == nil || shown == 0 {
 		return
 	}
 	for i := len(s.Open) - 1; i >= 0; i-- {
 		if s.Open[i].Number == c.Number {
 			if seq > s.Open[i].Counted {
-				s.Open[i].Shown += int64(len(c.Data))
+				s.Open[i].Shown += shown
 			}
 			return
 		}

@@ -17,6 +17,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder/transcripts"
+	"sallyport.dev/sallyport/events/seal"
 )
 
 // Transcripts says where the payloads of transcripts are kept, apart from the
@@ -97,7 +98,7 @@ func (t *Transcripts) part(payloads ...[]byte) ([]byte, error) {
 }
 
 // ErrSealed says that a transcript is encrypted, and not to any identity that was given.
-var ErrSealed = errors.New("the transcript is encrypted: give the identity of one of its recipients (--identity-file)")
+var ErrSealed = seal.ErrSealed
 
 // errBody says that a body is not what a recorder wrote.
 var errBody = errors.New("its body is damaged")

@@ -37,7 +37,7 @@ type Facts struct {
 	Status   string        `json:"status,omitempty"`
 	Rows     int64         `json:"rows,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`
-	Recorded int64         `json:"-"` // bytes of the result that the transcript has
+	Recorded int64         `json:"-"`                  // bytes of the result that the transcript has
 	Duration time.Duration `json:"duration,omitempty"` // ns
 	Message  string        `json:"message,omitempty"`
 

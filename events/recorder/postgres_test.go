@@ -145,6 +145,7 @@ var suite = []testing.InternalTest{
 	{Name: "PruneGoesOn", F: TestPruneGoesOn},
 	{Name: "RetentionRules", F: TestRetentionRules},
 	{Name: "RetentionByRecording", F: TestRetentionByRecording},
+	{Name: "SealedByTheHost", F: TestSealedByTheHost},
 	{Name: "SweepBelievesNoRow", F: TestSweepBelievesNoRow},
 	{Name: "RelabelledSession", F: TestRelabelledSession},
 	{Name: "ForgedDeletion", F: TestForgedDeletion},

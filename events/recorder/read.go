@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/seal"
 )
 
 // Session is a line of the list of sessions.
@@ -152,12 +153,21 @@ func chunksOf(records iter.Seq2[events.Record, error]) iter.Seq2[events.Chunk, e
 
 // of gives a session's records, in the order of their chains.
 func (s *DB) of(ctx context.Context, x Session) iter.Seq2[events.Record, error] {
-	return s.behind(ctx, x, nil)
+	return s.behind(ctx, x, nil, s.opener(x))
+}
+
+// opener opens what the session's host has sealed.
+func (s *DB) opener(x Session) *seal.Opener {
+	if s.apart == nil {
+		return seal.NewOpener(x.ID, nil)
+	}
+	return seal.NewOpener(x.ID, s.apart.Identities)
 }
 
 // behind gives those of a session's records that are behind the last that was
-// seen of their chain.
-func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64) iter.Seq2[events.Record, error] {
+// seen of their chain. What their host has sealed is opened, by one that was given those
+// before.
+func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64, open *seal.Opener) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		spans, err := s.spans(ctx, x)
 		if err != nil {
@@ -189,7 +199,20 @@ func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64) iter
 					return
 				}
 				for i := range b.records {
-					if r := &b.records[i]; r.Session == x.ID && r.Seq >= from && !yield(*r, b.of(r)) {
+					r := &b.records[i]
+					if r.Session != x.ID || r.Seq < from {
+						continue
+					}
+					err := b.of(r)
+					if r.Kind == 0 && err == nil {
+						var more bool
+						if r.Payload, more, err = open.Payload(r.Payload); err != nil {
+							err = &Withheld{x.ID, err}
+						} else if !more {
+							continue // a key alone
+						}
+					}
+					if !yield(*r, err) {
 						return
 					}
 				}

@@ -106,10 +106,10 @@ func (s *DB) LiveChunks(ctx context.Context, x Session, every time.Duration) ite
 // has given all that there is.
 func (s *DB) live(ctx context.Context, x Session, every time.Duration, looked func(last bool) error) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
-		seen := map[string]uint64{}
+		seen, open := map[string]uint64{}, s.opener(x)
 		for {
 			closed := false
-			for r, err := range s.behind(ctx, x, seen) {
+			for r, err := range s.behind(ctx, x, seen, open) {
 				if err != nil && ctx.Err() != nil {
 					return
 				}

@@ -175,6 +175,13 @@ type Evidence struct {
 	Heartbeat time.Duration `yaml:"heartbeat"`
 
 	SubjectKeyFile string `yaml:"subject_key_file"` // of the key that subjects are named by; "": a policy may name none
+
+	Transcripts Transcripts `yaml:"transcripts"`
+}
+
+// Transcripts says for whom they are encrypted on this host.
+type Transcripts struct {
+	RecipientsFile string `yaml:"recipients_file"` // who can read them, as the recorder's; "": the host records them in clear
 }
 
 // SubjectKey is the file of the key that subjects are named by, nil where there is none.
@@ -339,7 +346,7 @@ func (c *Config) defaults() error {
 		}
 	}
 	c.broker()
-	files = append(files, &c.Policy, &c.Evidence.Recorder, &c.Evidence.NATS.Credentials)
+	files = append(files, &c.Policy, &c.Evidence.Recorder, &c.Evidence.NATS.Credentials, &c.Evidence.Transcripts.RecipientsFile)
 	for i := range c.Resources {
 		files = append(files, c.Resources[i].TLS.files()...)
 		if cat := c.Resources[i].Catalog; cat != nil {

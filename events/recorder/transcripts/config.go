@@ -7,10 +7,10 @@ import (
 	"os"
 
 	"filippo.io/age"
-	"filippo.io/age/agessh"
 	"github.com/nats-io/nats.go"
 
 	"sallyport.dev/sallyport/events/jetstream"
+	"sallyport.dev/sallyport/events/seal"
 )
 
 // Config says where transcripts are kept, and for whom they are encrypted.
@@ -100,19 +100,9 @@ func (c *Config) Recipients() ([]age.Recipient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transcripts: recipients_file: %w", err)
 	}
-	var out []age.Recipient
-	for n, line := range lines(b) {
-		var r age.Recipient
-		if r, err = age.ParseX25519Recipient(line); err != nil {
-			r, err = agessh.ParseRecipient(line)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("transcripts: recipients_file %s, line %d: no recipient: want age1..., ssh-ed25519 or ssh-rsa", c.RecipientsFile, n)
-		}
-		out = append(out, r)
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("transcripts: recipients_file %s lists nobody", c.RecipientsFile)
+	out, err := seal.ParseRecipients(b)
+	if err != nil {
+		return nil, fmt.Errorf("transcripts: recipients_file %s: %w", c.RecipientsFile, err)
 	}
 	return out, nil
 }

@@ -3,9 +3,7 @@ package transcripts
 import (
 	"bytes"
 	"fmt"
-	"iter"
 	"os"
-	"strings"
 
 	"filippo.io/age"
 	"filippo.io/age/agessh"
@@ -32,17 +30,4 @@ func Identities(file string) ([]age.Identity, error) {
 		return nil, fmt.Errorf("transcripts: identities %s: want lines of AGE-SECRET-KEY-1..., or an SSH key", file)
 	}
 	return ids, nil
-}
-
-// lines gives the lines that say something, with their numbers from 1.
-func lines(b []byte) iter.Seq2[int, string] {
-	return func(yield func(int, string) bool) {
-		n := 0
-		for line := range strings.Lines(string(b)) {
-			n++
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !yield(n, line) {
-				return
-			}
-		}
-	}
 }

@@ -1,0 +1,117 @@
+package seal
+
+import (
+	"bytes"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"io"
+
+	"filippo.io/age"
+
+	"sallyport.dev/sallyport/events"
+)
+
+// ErrSealed says that a transcript is encrypted, and not to any identity that was given.
+var ErrSealed = errors.New("the transcript is encrypted: give the identity of one of its recipients (--identity-file)")
+
+var (
+	errNoKey = errors.New("it was encrypted by its host, and the piece of it that has the key is not there")
+	errPiece = errors.New("a piece of it was encrypted by its host and can't be opened: it is damaged, or of another place")
+)
+
+// Opener opens the transcript of one session, whose records it is given in their order,
+// from the first. It is not safe for concurrent use.
+type Opener struct {
+	session string
+	ids     []age.Identity
+	keys    map[[idSize]byte]cipher.AEAD // nil: of other recipients
+}
+
+// NewOpener returns one that has some identities.
+func NewOpener(session string, ids []age.Identity) *Opener {
+	return &Opener{session: session, ids: ids, keys: map[[idSize]byte]cipher.AEAD{}}
+}
+
+// Payload returns what the payload of a record is in clear: the same where nothing of it
+// is sealed. more is false where it has a key and nothing else. ErrSealed: it is of others.
+func (o *Opener) Payload(b []byte) (_ []byte, more bool, _ error) {
+	cs, err := events.ParseChunks(nil, b)
+	if err != nil {
+		return b, true, nil // who reads it says so
+	}
+	plain := true
+	for i := range cs {
+		plain = plain && cs[i].Kind&events.Sealed == 0 && cs[i].Kind != events.ChunkKey
+	}
+	if plain {
+		return b, true, nil
+	}
+	var out []byte
+	for i := range cs {
+		c := &cs[i]
+		if c.Kind == events.ChunkKey {
+			if err := o.key(c.Data); err != nil {
+				return nil, false, err
+			}
+			continue
+		}
+		if c.Kind&events.Sealed != 0 {
+			if err := o.open(c); err != nil {
+				return nil, false, err
+			}
+		}
+		if out == nil {
+			out = []byte{events.Pieces}
+		}
+		out = events.AppendPiece(out, c)
+	}
+	return out, out != nil, nil
+}
+
+// key notes a key. One of others is noted as that: what it opens is theirs.
+func (o *Opener) key(b []byte) error {
+	if len(b) < 1+idSize || b[0] != version {
+		return errPiece
+	}
+	id := [idSize]byte(b[1:])
+	o.keys[id] = nil
+	if len(o.ids) == 0 {
+		return nil
+	}
+	r, err := age.Decrypt(bytes.NewReader(b[1+idSize:]), o.ids...)
+	if no := (*age.NoIdentityMatchError)(nil); errors.As(err, &no) {
+		return nil
+	}
+	var key []byte
+	if err == nil {
+		key, err = io.ReadAll(io.LimitReader(r, keySize+1))
+	}
+	defer clear(key)
+	if err != nil || len(key) != keySize {
+		return fmt.Errorf("%w: its key", errPiece)
+	}
+	o.keys[id], err = newAEAD(key)
+	return err
+}
+
+// open makes of a sealed piece what it was.
+func (o *Opener) open(c *events.Chunk) error {
+	if len(c.Data) < events.SealedRoom {
+		return errPiece
+	}
+	aead, known := o.keys[[idSize]byte(c.Data)]
+	switch {
+	case !known:
+		return errNoKey
+	case aead == nil:
+		return ErrSealed
+	}
+	n := aead.NonceSize()
+	text, err := aead.Open(nil, c.Data[:n], c.Data[n:], bound(nil, o.session, c))
+	if err != nil {
+		return errPiece
+	}
+	c.Kind, c.Data = c.Kind&^events.Sealed, text
+	return nil
+}
