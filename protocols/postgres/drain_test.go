@@ -1,11 +1,14 @@
 package postgres_test
 
 import (
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgproto3/v2"
+
+	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 )
 
 const goodbye = `E SFATAL|VFATAL|C57P01|Msallyport: the passage is closing: this connection ends|D{"refused":"closing","remedy":"Connect again."}|HConnect again.||` + "\nEOF\n"
@@ -58,6 +61,44 @@ func TestDrain(t *testing.T) {
 				p.settled()
 			})
 		}
+	}
+}
+
+// A passage that begins to close between two COPYs of one text waits for the data
+// of the second, which the server has not asked for yet.
+func TestDrainBetweenCopies(t *testing.T) {
+	between, drained := make(chan bool), make(chan bool)
+	begin := msg('G', "\x00\x00\x00")
+	p := against(t, allowAll, func(s net.Conn) {
+		postgrestest.Admit(s)
+		for range 2 { // Query, and the end of the first COPY
+			if typ, _, err := postgrestest.Read(s); err != nil || typ != 'Q' && typ != 'c' {
+				return
+			} else if typ == 'Q' {
+				_, _ = s.Write(begin)
+			}
+		}
+		close(between)
+		<-drained
+		_, _ = s.Write(join(msg('C', "COPY 0\x00"), begin))
+		if typ, _, err := postgrestest.Read(s); err != nil || typ != 'c' {
+			return
+		}
+		_, _ = s.Write(join(msg('C', "COPY 0\x00"), postgrestest.Ready()))
+		_, _, _ = postgrestest.Read(s)
+	})
+	r := p.raw()
+	r.send(enc(q("COPY w FROM STDIN; COPY w FROM STDIN")))
+	out := r.until('G', 1)
+	r.send(enc(copyDone))
+	<-between
+	p.Drain()
+	time.Sleep(200 * time.Millisecond) // the client's side looks whether anything is to come
+	close(drained)
+	out += r.until('G', 1)
+	r.send(enc(copyDone))
+	if out += r.until(0, 1); skeleton(strings.TrimSuffix(out, goodbye)) != "G C G C Z I" {
+		t.Error(out)
 	}
 }
 

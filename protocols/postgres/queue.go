@@ -302,11 +302,12 @@ func (q *queue) copyEnds() bool {
 	return true
 }
 
-// takesData reports whether a COPY needs the client's data, or may.
+// takesData reports whether a COPY needs the client's data, or may: also another
+// one of the same text.
 func (q *queue) takesData() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return !q.over && (q.copy == copyIn || q.copy == copyPending)
+	return !q.over && (q.copy == copyIn || q.copyUnsure())
 }
 
 // copyFailed says that the oldest step, if it could start a COPY, has failed.

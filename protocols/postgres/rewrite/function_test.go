@@ -2,10 +2,12 @@ package rewrite_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 	"sallyport.dev/sallyport/protocols/postgres/query"
 	"sallyport.dev/sallyport/protocols/postgres/rewrite"
 )
@@ -25,7 +27,8 @@ var harmlessFunctions = [][2]string{
 	{"CREATE FUNCTION fn.label(p public.products) RETURNS text LANGUAGE sql STABLE AS 'SELECT p.name || p.id'", "fn.label(p) FROM products p"},
 	{"CREATE FUNCTION fn.all_products() RETURNS SETOF products LANGUAGE sql SECURITY DEFINER SET search_path = public AS 'SELECT * FROM products'", "x.id FROM fn.all_products() x"},
 	{"CREATE FUNCTION fn.cities() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(DISTINCT city) FROM other.visits; END", "fn.cities()"},
-	{"CREATE FUNCTION fn.plus(a int, b int) RETURNS int LANGUAGE sql RETURN a + b", "fn.plus(1, 2)"},
+	{"CREATE FUNCTION fn.plus(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT a + b'", "fn.plus(1, 2)"},
+	{"CREATE FUNCTION fn.minus(a int, b int) RETURNS int LANGUAGE sql RETURN a - b", "fn.minus(2, 1)"},
 	{"CREATE FUNCTION fn.nested(int) RETURNS int LANGUAGE sql AS 'SELECT fn.plus($1, fn.twice(3))'", "fn.nested(4)"},
 	{"CREATE FUNCTION fn.first_of(VARIADIC anyarray) RETURNS anyelement LANGUAGE sql AS 'SELECT $1[1]'", "fn.first_of(1, 2)"},
 	{plpgsql("classify(n int)", "\nDECLARE r text; p record;\nBEGIN\n IF n > 3 THEN RETURN 'big'; END IF;\n FOR p IN SELECT id, name FROM products LOOP r := p.name; END LOOP;\n RETURN r || coalesce($1::text, '');\nEND"), "fn.classify(3)"},
@@ -88,9 +91,17 @@ var harmfulFunctions = [][3]string{
 	{plpgsql("speaks(v text)", "BEGIN RAISE NOTICE '%', v; RETURN v; END") + "; CREATE VIEW fn.told AS SELECT id FROM clinic.patients WHERE fn.speaks(ssn) <> ''", "id FROM fn.told", "may say what is stored"},
 }
 
+// unknown reports a definition that the server's major does not know: before 14
+// the body of every function is a string.
+func unknown(definition string) bool {
+	return postgrestest.Major() < 14 && (strings.Contains(definition, "LANGUAGE sql BEGIN ATOMIC") || strings.Contains(definition, "LANGUAGE sql RETURN "))
+}
+
 // What a function does is in its body: a harmless one may be called, any other is
 // refused with what in it is not.
 func TestFunctions(t *testing.T) {
+	harmlessFunctions := slices.DeleteFunc(slices.Clone(harmlessFunctions), func(f [2]string) bool { return unknown(f[0]) })
+	harmfulFunctions := slices.DeleteFunc(slices.Clone(harmfulFunctions), func(f [3]string) bool { return unknown(f[0]) })
 	c := connect(t)
 	run := func(sql string) {
 		t.Helper()
