@@ -140,7 +140,11 @@ func root(t *testing.T) string {
 // committed, for whoever looks for the reason of a difference.
 func keep(t *testing.T, b []byte) {
 	t.Helper()
-	name := strings.ReplaceAll(t.Name(), "/", "-") + ".log"
+	keepAs(t, strings.ReplaceAll(t.Name(), "/", "-")+".log", b)
+}
+
+func keepAs(t *testing.T, name string, b []byte) {
+	t.Helper()
 	if err := os.WriteFile(filepath.Join(keepIn(t), name), b, 0o644); err != nil {
 		t.Error(err)
 	}

@@ -19,6 +19,8 @@ import (
 // and regress.so, which they call.
 const sources = ".cache/conformance/regress"
 
+const nobody = 65534
+
 // The server's own regression tests: what psql prints is the same both ways,
 // line by line, whatever it was expected to be.
 func TestRegress(t *testing.T) {
@@ -66,12 +68,13 @@ func keepDifference(t *testing.T, name, direct, through string) {
 
 var verdict = regexp.MustCompile(`(?m)^(?:test|\s*)\s*(\w+)\s+\.\.\. (ok|FAILED|failed \(ignored\))`)
 
-func regress(t *testing.T, host, port string) (results, map[string]string) {
+// placeSources copies the regression tests to where the server can read and write.
+func placeSources(t *testing.T) string {
+	t.Helper()
 	from, dir := filepath.Join(root(t), sources), t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
 		t.Fatalf("%v: run .ci/deps conformance", err)
 	}
-	const nobody = 65534
 	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -84,6 +87,11 @@ func regress(t *testing.T, host, port string) (results, map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func regress(t *testing.T, host, port string) (results, map[string]string) {
+	dir := placeSources(t)
 	cmd := exec.Command("/usr/lib/postgresql/15/lib/pgxs/src/test/regress/pg_regress",
 		"--inputdir="+dir, "--outputdir="+dir, "--bindir=/usr/lib/postgresql/15/bin", "--dlpath="+dir, "--schedule="+dir+"/parallel_schedule",
 		"--host="+host, "--port="+port, "--user=postgres", "--max-concurrent-tests=20")

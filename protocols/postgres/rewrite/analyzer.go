@@ -145,6 +145,11 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 		an.Writes, an.Sanitize = true, true
 		return an, false
 	}
+	if b.cast != "" && !ends(tree) {
+		an.Opaque, an.Remedy = b.cast, "have the function declared in the policy, or the cast made explicit"
+		an.Writes, an.Sanitize = true, true
+		return an, false
+	}
 	masked, matched, filtered := map[events.Field]bool{}, map[events.Field]bool{}, map[policy.Relation]bool{}
 	for _, oid := range in.ParamTypes {
 		if oid == 0 {
@@ -193,6 +198,20 @@ func (b *binding) analyze(in *query.Input, tree *pg.ParseResult) (an *analysis, 
 	an.Matched = sorted(matched)
 	an.Filtered = sortedRelations(filtered)
 	return an, unknown
+}
+
+// ends reports a text that does nothing but to begin transactions or to undo them:
+// whatever is there, these may be said.
+func ends(tree *pg.ParseResult) bool {
+	for _, s := range tree.Stmts {
+		switch s.Stmt.GetTransactionStmt().GetKind() {
+		case pg.TransactionStmtKind_TRANS_STMT_BEGIN, pg.TransactionStmtKind_TRANS_STMT_START,
+			pg.TransactionStmtKind_TRANS_STMT_ROLLBACK, pg.TransactionStmtKind_TRANS_STMT_ROLLBACK_TO:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // add takes over why something is refused; the first reason counts.
@@ -314,7 +333,7 @@ func (a *Analyzer) Protected(table uint32, attnum int16, sc *policy.Scope) bool 
 		return true
 	}
 	r := b.snap.ByOID[table]
-	if r == nil {
+	if r == nil || b.cast != "" {
 		return true
 	}
 	g := b.guard(r)

@@ -53,6 +53,8 @@ type binding struct {
 	filters map[uint32]*rowFilter
 	hidden  map[uint32]string // why rows that are filtered may not be reached
 
+	cast string // why nothing can be told while a cast is there, "" where none is
+
 	unbound []events.Field // policy fields whose relation has no such column
 
 	rowTypes map[uint32]*guard // row types of relations with protected columns
@@ -132,8 +134,8 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 		b.rowTypes[r.RowType] = b.guardLocked(r)
 	}
 	slices.SortFunc(b.unbound, func(x, y events.Field) int { return strings.Compare(x.String(), y.String()) })
-	if why := hostileCast(s, sc); why != "" && sc.Protects() {
-		return nil, fmt.Errorf("no statement can be analysed: %s", why)
+	if sc.Protects() {
+		b.cast = hostileCast(s, sc)
 	}
 	return b, nil
 }
@@ -146,7 +148,7 @@ func hostileCast(s *catalog.Snapshot, sc *policy.Scope) string {
 			continue
 		}
 		if src, dst := s.TypeByOID[c.Source], s.TypeByOID[c.Target]; src != nil && dst != nil {
-			return fmt.Sprintf("an implicit cast from %s to %s calls function %s, which the policy does not declare", src.Name, dst.Name, c.Function)
+			return fmt.Sprintf("any expression may run the implicit cast from %s to %s by function %s, which is not declared harmless by the policy", src.Name, dst.Name, c.Function)
 		}
 	}
 	return ""
