@@ -65,7 +65,10 @@ FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespa
 
 const labelsSQL = `SELECT enumtypid, enumlabel::text FROM pg_catalog.pg_enum WHERE true {of enumtypid} ORDER BY enumtypid, enumsortorder`
 
-const castsSQL = `SELECT c.oid, c.castsource, c.casttarget, c.castcontext::text, coalesce(n.nspname::text, ''), coalesce(p.proname::text, ''),
+// castsSQL names no function of the cast that comes with a range type, to its
+// multirange: it is the server's own (12 is the language internal).
+const castsSQL = `SELECT c.oid, c.castsource, c.casttarget, c.castcontext::text, coalesce(n.nspname::text, ''),
+ CASE WHEN p.prolang = 12 AND p.prosrc = 'multirange_constructor1' THEN '' ELSE coalesce(p.proname::text, '') END,
  EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc LEFT JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE c.oid >= 16384 {of c.oid}`

@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"strings"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/policy"
@@ -26,6 +28,24 @@ func (w *walker) alterTable(s *pg.AlterTableStmt) {
 			w.disinherit(s.Relation, c.Def.GetRangeVar())
 		}
 		w.alterCmd(c)
+	}
+}
+
+// alteredIndex takes a change of an index for one of its table: of each that has an
+// index of that name.
+func (w *walker) alteredIndex(v *pg.RangeVar) {
+	found := false
+	for _, r := range w.snap.ByOID {
+		for _, x := range r.Indexes {
+			name := strings.TrimPrefix(x.Name, r.Schema+".") // it has its table's schema
+			if name == v.GetRelname() && (v.GetSchemaname() == "" || v.GetSchemaname() == r.Schema) {
+				w.relation(&pg.RangeVar{Schemaname: r.Schema, Relname: r.Name, Inh: true}, policy.Define)
+				found = true
+			}
+		}
+	}
+	if !found {
+		w.relation(v, policy.Define) // it is not there, or no index
 	}
 }
 

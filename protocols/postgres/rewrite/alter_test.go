@@ -21,7 +21,11 @@ func TestAlterTable(t *testing.T) {
 		"ALTER TABLE products SET (fillfactor = 70), OWNER TO agent, VALIDATE CONSTRAINT c":                     "public.products/define",
 		"ALTER TABLE products ADD FOREIGN KEY (id) REFERENCES clinic.encounters (id)":                           "public.products/define clinic.encounters/read",
 		"ALTER TABLE products INHERIT clinic.people":                                                            "public.products/define clinic.people/define",
+		"ALTER INDEX clinic.patients_pkey SET (fillfactor = 70)":                                                "clinic.patients/define",
+		"ALTER INDEX IF EXISTS patients_pkey RESET (fillfactor)":                                                "clinic.patients/define",
 
+		"ALTER INDEX clinic.patients_pkey ATTACH PARTITION clinic.claims_pkey":                                                 "opaque",
+		"ALTER INDEX public.patients_pkey SET (fillfactor = 70)":                                                               "opaque",
 		"ALTER TABLE products ALTER name TYPE text USING query_to_xml('SELECT * FROM clinic.patients', true, false, '')::text": "opaque",
 		"ALTER TABLE products ADD COLUMN x text DEFAULT helpers.dynamic('x')":                                                  "opaque",
 		"ALTER TABLE products ADD COLUMN x text CHECK (helpers.dynamic('x') IS NOT NULL)":                                      "opaque",
@@ -50,5 +54,9 @@ func TestAlterTable(t *testing.T) {
 		case want != "opaque" && (an.Opaque != "" || strings.Join(got, " ") != want || !an.DDL || !an.Writes):
 			t.Errorf("%s: %v, opaque %q", sql, got, an.Opaque)
 		}
+	}
+	const index = "ALTER INDEX clinic.patients_pkey SET (fillfactor = 70)"
+	if an := asked(t, a, masked(), index); an.Opaque == "" || an.Code != "" {
+		t.Errorf("%s, masked: %q %q", index, an.Code, an.Opaque)
 	}
 }

@@ -30,7 +30,11 @@ func (w *walker) define(n *pg.Node) {
 		w.createIndex(x.IndexStmt)
 		return
 	case *pg.Node_AlterTableStmt:
-		w.relation(x.AlterTableStmt.Relation, policy.Define)
+		if s := x.AlterTableStmt; s.Objtype == pg.ObjectType_OBJECT_INDEX {
+			w.alteredIndex(s.Relation)
+		} else {
+			w.relation(s.Relation, policy.Define)
+		}
 	case *pg.Node_RenameStmt:
 		if x.RenameStmt.Relation != nil {
 			w.relation(x.RenameStmt.Relation, policy.Define)

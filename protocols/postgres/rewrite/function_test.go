@@ -138,6 +138,37 @@ func TestFunctions(t *testing.T) {
 	}
 }
 
+// A range type brings a cast along, to its multirange, by a function of the server's
+// own: that is no reason to refuse the bodies of all functions.
+func TestFunctionsBesideARange(t *testing.T) {
+	c := connect(t)
+	run := func(sql string) {
+		t.Helper()
+		if _, err := c.PgConn().Exec(context.WithoutCancel(t.Context()), sql).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { run("DROP SCHEMA fn CASCADE") })
+	run("CREATE SCHEMA fn; CREATE TYPE fn.span AS RANGE (subtype = float8); " + plpgsql("adds(n int)", "BEGIN RETURN n + 1; END"))
+	a := newAnalyzer(t)
+	if an := asked(t, a, masked(), "SELECT fn.adds(1)"); an.Opaque != "" {
+		t.Error(an.Opaque)
+	}
+	if an := asked(t, a, masked(), "SELECT '[1,2]'::fn.span"); an.Opaque == "" {
+		t.Error("a range is not looked at, and taken for harmless")
+	}
+	if postgrestest.Major() < 14 {
+		return // no multiranges
+	}
+	if an := asked(t, a, masked(), "SELECT '{[1,2]}'::fn.spanmultirange"); !strings.Contains(an.Opaque, "not a simple type") && !strings.Contains(an.Opaque, "spanmultirange") {
+		t.Errorf("%q", an.Opaque)
+	}
+	run("CREATE TYPE fn.kind AS ENUM ('a'); " + "CREATE FUNCTION fn.kinds(int) RETURNS fn.kind LANGUAGE plpgsql AS 'BEGIN EXECUTE ''SELECT 1''; RETURN ''a''; END'; CREATE CAST (int AS fn.kind) WITH FUNCTION fn.kinds(int)")
+	if an := asked(t, newAnalyzer(t), masked(), "SELECT fn.adds(1)"); !strings.Contains(an.Opaque, "fn.kinds") {
+		t.Errorf("a cast of somebody's: %q", an.Opaque)
+	}
+}
+
 func reads(an *query.Analysis, schema, name string) bool {
 	for _, o := range an.Objects {
 		if o == (policy.Object{Schema: schema, Name: name, Access: policy.Read}) {
