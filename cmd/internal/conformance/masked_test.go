@@ -149,6 +149,7 @@ func masking(t *testing.T, pool *parser.Pool, cat *catalog.Catalog, server *post
 type oblivious struct{}
 
 func (o oblivious) Append(*events.Event) (events.Ticket, error) { return events.NewTicket(o, 1), nil }
+
 func (o oblivious) Record(*events.Chunk) (events.Ticket, error) { return events.NewTicket(o, 1), nil }
 func (oblivious) WaitWritten(uint64) error                      { return nil }
 func (oblivious) WaitDurable(context.Context, uint64) error     { return nil }

@@ -18,6 +18,7 @@ type count struct {
 	refused  int // falsely: it would have worked
 	failures int // refused, and it would have failed
 	words    int // an error of the same SQLSTATE in other words
+	hidden   int // definitions are NULL in it
 	unstable int // no two servers answer the same
 	other    int // another answer: never
 }
@@ -27,20 +28,22 @@ func (c *count) add(o *count) {
 	c.refused += o.refused
 	c.failures += o.failures
 	c.words += o.words
+	c.hidden += o.hidden
 	c.unstable += o.unstable
 	c.other += o.other
 }
 
 func (c *count) String() string {
-	n := c.same + c.refused + c.words + c.other
-	return fmt.Sprintf("%d same, %d refused (%.1f %%), %d refused that fail anyway, %d errors in other words, %d that no two servers answer alike, %d others",
-		c.same, c.refused, 100*float64(c.refused)/float64(max(n, 1)), c.failures, c.words, c.unstable, c.other)
+	n := c.same + c.refused + c.words + c.hidden + c.other
+	return fmt.Sprintf("%d same, %d refused (%.1f %%), %d refused that fail anyway, %d errors in other words, %d with NULL for a definition, %d that no two servers answer alike, %d others",
+		c.same, c.refused, 100*float64(c.refused)/float64(max(n, 1)), c.failures, c.words, c.hidden, c.unstable, c.other)
 }
 
 // tally counts what became of statements.
 type tally struct {
 	reads, psql, writes, defines, rest count
-	behind                             int // not compared: in a transaction or a session that lacks what was refused
+	behind                             int  // not compared: in a transaction or a session that lacks what was refused
+	astray                             bool // what was refused could not be made up for
 	reasons                            map[string]int
 	list                               []string // of what was refused, and of what differs
 }
@@ -48,7 +51,7 @@ type tally struct {
 func newTally() *tally { return &tally{reasons: map[string]int{}} }
 
 func (n *tally) String() string {
-	return fmt.Sprintf("reads: %v; others: %d same, %d refused; %d behind", &n.reads, n.psql.same+n.writes.same+n.defines.same+n.rest.same,
+	return fmt.Sprintf("%d reads the same, %d refused; others: %d the same, %d refused; %d not compared", n.reads.same, n.reads.refused, n.psql.same+n.writes.same+n.defines.same+n.rest.same,
 		n.psql.refused+n.writes.refused+n.defines.refused+n.rest.refused, n.behind)
 }
 

@@ -30,9 +30,12 @@ func (w *walker) define(n *pg.Node) {
 		w.createIndex(x.IndexStmt)
 		return
 	case *pg.Node_AlterTableStmt:
-		if s := x.AlterTableStmt; s.Objtype == pg.ObjectType_OBJECT_INDEX {
+		switch s := x.AlterTableStmt; s.Objtype {
+		case pg.ObjectType_OBJECT_INDEX:
 			w.alteredIndex(s.Relation)
-		} else {
+		case pg.ObjectType_OBJECT_TYPE: // no relation that the catalog has read
+			w.refuse("ALTER TYPE is not understood")
+		default:
 			w.relation(s.Relation, policy.Define)
 		}
 	case *pg.Node_RenameStmt:
