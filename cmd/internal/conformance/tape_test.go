@@ -18,7 +18,7 @@ import (
 
 // exchange is one request of a client that waits for each answer, and the answer.
 type exchange struct {
-	sent  []byte // Query, or another message that asks
+	sent  []byte // Query, or messages up to one that asks for an answer
 	rows  []byte // CopyData, CopyDone or CopyFail that followed it
 	reply []byte // up to ReadyForQuery, or to the session's end
 }
@@ -113,16 +113,22 @@ func (r *recorder) relay(client net.Conn) {
 			}
 		}
 	})
+	asked := true // the last exchange is whole
 	for b := bufio.NewReader(client); ; {
 		typ, m, err := postgrestest.Read(b)
 		if err != nil || typ == 'X' {
 			break
 		}
 		r.mu.Lock()
-		if n := len(t.exchanges); n > 0 && (typ == 'd' || typ == 'c' || typ == 'f') {
+		switch n := len(t.exchanges); {
+		case n > 0 && (typ == 'd' || typ == 'c' || typ == 'f'):
 			t.exchanges[n-1].rows = append(t.exchanges[n-1].rows, m...)
-		} else {
+		case !asked:
+			t.exchanges[n-1].sent = append(t.exchanges[n-1].sent, m...)
+			asked = asks(typ)
+		default:
 			t.exchanges = append(t.exchanges, exchange{sent: m})
+			asked = asks(typ)
 		}
 		r.mu.Unlock()
 		if _, err := server.Write(m); err != nil {
@@ -132,6 +138,9 @@ func (r *recorder) relay(client net.Conn) {
 	server.Close()
 	answers.Wait()
 }
+
+// asks reports a message of a client that the server answers to the end.
+func asks(typ byte) bool { return typ == 'Q' || typ == 'S' || typ == 'F' }
 
 // greetingOf reads a message that has no type, whole.
 func greetingOf(c io.Reader) ([]byte, error) {
