@@ -44,6 +44,8 @@ type Host struct {
 	// told apart by. Begin sets them.
 	Recorders *desk.Recorders
 	Claims    []string
+	// Glass is the emergency access that its policy provides. Begin sets it.
+	Glass []policy.BreakGlass
 
 	t      testing.TB
 	mu     sync.Mutex
@@ -86,12 +88,13 @@ func (h *Host) Open() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.book, err = approval.Open(h.records(), h, approval.Options{Host: h.Name, Now: h.Now, Tell: h.tell, Claims: func() []string { return h.Claims }})
+	h.book, err = approval.Open(h.records(), h, approval.Options{Host: h.Name, Now: h.Now, Tell: h.tell, Claims: func() []string { return h.Claims }, Glass: h.provided})
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.desk = &desk.Desk{
 		Book:    h.book,
+		Glass:   h.provided,
 		Issuers: func() []desk.Issuer { return issuers },
 		Prove: func(ctx context.Context, q *desk.Ask) (*approval.Proof, error) {
 			if q.Recorded != nil && h.Recorders != nil {
@@ -237,6 +240,8 @@ func (h *Host) Steps() string {
 	defer h.mu.Unlock()
 	return strings.Join(h.steps, " ")
 }
+
+func (h *Host) provided() []policy.BreakGlass { return h.Glass }
 
 // Now is the host's clock.
 func (h *Host) Now() time.Time { return time.Now().Add(time.Duration(h.Late.Load())) }

@@ -15,16 +15,8 @@ import (
 // decide takes a decision that a person has made, and has them sign it: at their
 // issuer, which they reach by a link, for a browser follows no form elsewhere.
 func (p *Page) decide(w http.ResponseWriter, r *http.Request) {
-	s := p.sessions.of(r)
-	switch {
-	case s == nil:
-		p.fail(w, r, http.StatusForbidden, errors.New("nobody has logged in here, or too long ago: log in, and decide again"))
-		return
-	case r.ParseForm() != nil:
-		p.fail(w, r, http.StatusBadRequest, fmt.Errorf("what was sent is no form, or longer than %d KiB", maxForm>>10))
-		return
-	case !same(r.PostFormValue("csrf"), s.csrf):
-		p.fail(w, r, http.StatusForbidden, errors.New("this form is not of this log-in: open the request again"))
+	s := p.filledIn(w, r)
+	if s == nil {
 		return
 	}
 	host, verb, why := r.PathValue("host"), r.PostFormValue("verb"), r.PostFormValue("why")
@@ -53,24 +45,47 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request) {
 		p.render(w, r, "request.html", view{Title: "Request " + e.ID, Status: http.StatusUnprocessableEntity, Body: q})
 		return
 	}
-	if s.saml == "" && !slices.ContainsFunc(a.Issuers, func(i desk.Issuer) bool { return i.URL == s.issuer.URL && i.Client == s.issuer.Client }) {
-		p.fail(w, r, http.StatusConflict, fmt.Errorf("host %s does not believe issuer %s with client %q: have it in approvals.issuers there", host, s.issuer.URL, s.issuer.Client))
-		return
-	}
 	nonce, err := approval.Nonce(&e.Subject, verb, why)
 	if err != nil {
 		p.fail(w, r, http.StatusInternalServerError, err)
 		return
 	}
-	d := &pending{State: rand.Text(), Host: host, ID: e.ID, Verb: verb, Why: why, Nonce: nonce, Ends: p.now().Add(loginTime)}
+	p.toSign(w, r, s, a, q.Path, &pending{Host: host, ID: e.ID, Verb: verb, Why: why, Nonce: nonce})
+}
+
+// filledIn is the session of a form that was sent, nil where that was refused.
+func (p *Page) filledIn(w http.ResponseWriter, r *http.Request) *session {
+	s := p.sessions.of(r)
+	switch {
+	case s == nil:
+		p.fail(w, r, http.StatusForbidden, errors.New("nobody has logged in here, or too long ago: log in, and decide again"))
+	case r.ParseForm() != nil:
+		p.fail(w, r, http.StatusBadRequest, fmt.Errorf("what was sent is no form, or longer than %d KiB", maxForm>>10))
+	case !same(r.PostFormValue("csrf"), s.csrf):
+		p.fail(w, r, http.StatusForbidden, errors.New("this form is not of this log-in: open the request again"))
+	default:
+		return s
+	}
+	return nil
+}
+
+// toSign sends who has decided to sign it, where its host, which has answered a, believes
+// their issuer.
+func (p *Page) toSign(w http.ResponseWriter, r *http.Request, s *session, a *desk.Answer, path string, d *pending) {
+	if s.saml == "" && !slices.ContainsFunc(a.Issuers, func(i desk.Issuer) bool { return i.URL == s.issuer.URL && i.Client == s.issuer.Client }) {
+		p.fail(w, r, http.StatusConflict, fmt.Errorf("host %s does not believe issuer %s with client %q: have it in approvals.issuers there", d.Host, s.issuer.URL, s.issuer.Client))
+		return
+	}
+	d.State, d.Ends = rand.Text(), p.now().Add(loginTime)
 	uri, err := p.sign(r.Context(), s, d)
 	if err != nil {
 		p.fail(w, r, http.StatusBadGateway, err)
 		return
 	}
 	s.keep(d)
+	does, of := doing(d.ID, d.Verb)
 	p.render(w, r, "sign.html", view{Title: "Sign it", Body: map[string]any{
-		"Path": q.Path, "ID": e.ID, "Host": host, "Verb": verb, "Why": why, "Issuer": s.issuer.Name, "URI": uri,
+		"Path": path, "ID": d.ID, "Of": of, "Host": d.Host, "Verb": does, "Why": d.Why, "Issuer": s.issuer.Name, "URI": uri,
 	}})
 }
 
@@ -100,7 +115,11 @@ func (p *Page) signed(w http.ResponseWriter, r *http.Request, s *session, d *pen
 		p.fail(w, r, http.StatusForbidden, errOther)
 		return
 	}
-	p.carry(w, r, d, &desk.Ask{Do: d.Verb, ID: d.ID, Why: d.Why, Token: proof.Token}, proof.Issuer, proof.Subject)
+	q := &desk.Ask{Do: d.Verb, ID: d.ID, Why: d.Why, Token: proof.Token}
+	if glassID.MatchString(d.ID) {
+		q.Do = desk.GlassMend(d.Verb)
+	}
+	p.carry(w, r, d, q, proof.Issuer, proof.Subject)
 }
 
 // carry brings a decision with its proof to its host.
@@ -115,8 +134,18 @@ func (p *Page) carry(w http.ResponseWriter, r *http.Request, d *pending, q *desk
 		p.fail(w, r, status, err)
 		return
 	}
-	p.log.Info("a decision was brought", "host", d.Host, "request", d.ID, "verb", d.Verb, "issuer", issuer, "subject", subject, "state", a.Entries[0].State)
+	state := ""
+	if !q.OfOne() && len(a.Glasses) == 1 && a.Glasses[0].ID == d.ID {
+		state = a.Glasses[0].State
+	} else if q.OfOne() {
+		state = a.Entries[0].State
+	} else {
+		p.fail(w, r, http.StatusBadGateway, fmt.Errorf("host %s answers for something else than %s: open it again, and see what it is", d.Host, d.ID))
+		return
+	}
+	p.log.Info("a decision was brought", "host", d.Host, "request", d.ID, "verb", d.Verb, "issuer", issuer, "subject", subject, "state", state)
+	does, of := doing(d.ID, d.Verb)
 	p.render(w, r, "done.html", view{Title: "Decided", Body: map[string]any{
-		"Path": "/approvals/" + d.Host + "/" + d.ID, "ID": d.ID, "Host": d.Host, "Verb": d.Verb, "State": a.Entries[0].State,
+		"Path": pathOf(d.Host, d.ID), "ID": d.ID, "Of": of, "Host": d.Host, "Verb": does, "State": state,
 	}})
 }

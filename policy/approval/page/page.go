@@ -83,6 +83,9 @@ func New(s *Settings, hosts Hosts, log *slog.Logger) (*Page, error) {
 	mux.HandleFunc("GET /approvals", p.list)
 	mux.HandleFunc("GET /approvals/{host}/{id}", p.show)
 	mux.HandleFunc("POST /approvals/{host}/{id}", p.decide)
+	mux.HandleFunc("GET /break-glass", p.listGlass)
+	mux.HandleFunc("GET /break-glass/{host}/{id}", p.showGlass)
+	mux.HandleFunc("POST /break-glass/{host}/{id}", p.mendGlass)
 	forms := http.NewCrossOriginProtection()
 	if err := forms.AddTrustedOrigin(s.base.Scheme + "://" + s.base.Host); err != nil {
 		return nil, err
@@ -161,10 +164,18 @@ func (p *Page) fail(w http.ResponseWriter, r *http.Request, status int, err erro
 
 // backTo is the request that a page is about, "" where it is of none.
 func backTo(r *http.Request) string {
-	if host, id := r.PathValue("host"), r.PathValue("id"); host != "" && requestID.MatchString(id) {
-		return "/approvals/" + url.PathEscape(host) + "/" + id
+	if host, id := r.PathValue("host"), r.PathValue("id"); host != "" && (requestID.MatchString(id) || glassID.MatchString(id)) {
+		return pathOf(url.PathEscape(host), id)
 	}
 	return ""
+}
+
+// pathOf is the page of a request, or of emergency access.
+func pathOf(host, id string) string {
+	if glassID.MatchString(id) {
+		return "/break-glass/" + host + "/" + id
+	}
+	return "/approvals/" + host + "/" + id
 }
 
 var requestID = regexp.MustCompile(`^ap-[a-z2-7]{20}$`)

@@ -38,7 +38,13 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{Host: approvaltest.Start(t, "h1"), t: t}
+	return newSiteOf(t, func(*approvaltest.Host) {})
+}
+
+// newSiteOf is newSite of a host that set has changed.
+func newSiteOf(t *testing.T, set func(*approvaltest.Host)) *site {
+	t.Helper()
+	s := &site{Host: approvaltest.Begin(t, "h1", set), t: t}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.now.Load().ServeHTTP(w, r) }))
 	t.Cleanup(srv.Close)
 	s.base = srv.URL

@@ -15,7 +15,7 @@ import (
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
-var ownPath = regexp.MustCompile(`^/approvals(/[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}/ap-[a-z2-7]{20})?$`)
+var ownPath = regexp.MustCompile(`^/(approvals(/[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}/ap-[a-z2-7]{20})?|break-glass(/[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}/bg-[a-z2-7]{20})?)$`)
 
 // maxListed is how many requests are listed at once.
 const maxListed = 500
@@ -34,36 +34,46 @@ func (p *Page) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all := r.URL.Query().Get("all") == "1"
-	var mu sync.Mutex
 	var rows []row
-	var away []string
+	away := p.askAll(r.Context(), &desk.Ask{Do: desk.List, All: all}, func(host string, a *desk.Answer) error {
+		for _, e := range a.Entries {
+			if approval.May(e.By, &s.proof) {
+				rows = append(rows, row{host, e})
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.ID, b.ID)) })
+	n := len(rows)
+	rows = rows[:min(n, maxListed)]
+	p.render(w, r, "list.html", view{Title: "Requests for approval", Body: map[string]any{"Rows": rows, "More": n - len(rows), "Away": away, "All": all}})
+}
+
+// askAll asks all hosts at once, takes their answers one by one, and returns why some
+// have none.
+func (p *Page) askAll(ctx context.Context, q *desk.Ask, take func(host string, a *desk.Answer) error) (away []string) {
+	var mu sync.Mutex
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 16)
 	for _, host := range p.set.Hosts {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			a, err := p.hosts.Ask(r.Context(), host, &desk.Ask{Do: desk.List, All: all})
+			a, err := p.hosts.Ask(ctx, host, q)
 			mu.Lock()
 			defer mu.Unlock()
+			if err == nil {
+				err = take(host, a)
+			}
 			if err != nil {
 				p.log.Warn("a host can't be asked", "host", host, "error", err)
 				away = append(away, err.Error())
-				return
-			}
-			for _, e := range a.Entries {
-				if approval.May(e.By, &s.proof) {
-					rows = append(rows, row{host, e})
-				}
 			}
 		})
 	}
 	wg.Wait()
 	slices.Sort(away)
-	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.ID, b.ID)) })
-	n := len(rows)
-	rows = rows[:min(n, maxListed)]
-	p.render(w, r, "list.html", view{Title: "Requests for approval", Body: map[string]any{"Rows": rows, "More": n - len(rows), "Away": away, "All": all}})
+	return away
 }
 
 var errNone = errors.New("there is no such request, or none that you may decide")
