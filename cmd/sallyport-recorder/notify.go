@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,9 +14,7 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/jetstream"
-	"sallyport.dev/sallyport/events/journal"
 	"sallyport.dev/sallyport/events/notify"
-	"sallyport.dev/sallyport/events/ocsf"
 )
 
 func notifyCmd() *cobra.Command {
@@ -164,7 +160,7 @@ func runNotify(stop context.Context, s *notify.Settings, log *slog.Logger) (err 
 		return usageError{err}
 	}
 	defer closeChannels(all)
-	record, err := openTold(s.State)
+	record, err := openTold(s.State, maxTold, log)
 	if err != nil {
 		return err
 	}
@@ -185,11 +181,7 @@ func runNotify(stop context.Context, s *notify.Settings, log *slog.Logger) (err 
 	}
 	log.Info("telling approvers", "channels", len(all), "nats", nc.ConnectedUrlRedacted())
 	n := &notify.Notifier{Settings: s, Channels: all, Conn: nc, Log: log, Hooks: hooks, Record: func(e *events.Event) error {
-		t, err := record.Append(e)
-		if err == nil {
-			err = t.Wait(context.WithoutCancel(ctx))
-		}
-		return err
+		return record.write(context.WithoutCancel(ctx), e)
 	}}
 	if err := n.Run(ctx); err != nil {
 		return err
@@ -199,21 +191,6 @@ func runNotify(stop context.Context, s *notify.Settings, log *slog.Logger) (err 
 	}
 	log.Info("stopped")
 	return nil
-}
-
-// openTold opens the record of who was told what: a chain like a host's.
-func openTold(state string) (*journal.Journal, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, err
-	}
-	j, err := journal.Open(filepath.Join(state, "record"), journal.Options{
-		Host: host, MaxBytes: 4 << 30, SegmentBytes: 16 << 20, AheadBytes: -1, Sync: true, Encode: ocsf.Append, Revive: ocsf.Revive,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("the record of what was told: %w", err)
-	}
-	return j, nil
 }
 
 func notifyMetrics(reg *prometheus.Registry) notify.Hooks {
