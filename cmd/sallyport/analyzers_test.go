@@ -74,6 +74,7 @@ func TestMasksAndDrift(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	h.stop()
 	drift := recorded(h.record(), events.Drift)
+	h.alerts("drift")
 	if len(drift) != 1 || !has(drift[0].Message, "clinic", "public.patients.ssn") || drift[0].Masked[0] != "public.patients.ssn" {
 		t.Errorf("%+v", drift)
 	}

@@ -109,6 +109,7 @@ func TestLostCanaryIsAnAlarm(t *testing.T) {
 		b, _ := json.Marshal(e)
 		alarmed = alarmed || has(string(b), "do not get into the passage")
 	}
+	h.alerts("alarm")
 	if !alarmed {
 		t.Errorf("no alarm on the record\n%s", h.log)
 	}

@@ -67,6 +67,7 @@ func TestDaemonKilled(t *testing.T) {
 	if strings.Join(ends, " ") != "interrupted ok" {
 		t.Errorf("%v", ends)
 	}
+	h.alerts("interrupted")
 }
 
 // SIGTERM lets the statement in flight finish, and nobody new in.
@@ -219,6 +220,7 @@ func TestStray(t *testing.T) {
 	if b := recorded(h.record(), events.Bypass); len(b) != 1 || !b[0].Source.Addr().IsLoopback() || b[0].Destination.Port() != h.port || !has(b[0].Message, "passage's own port") {
 		t.Errorf("%+v", b)
 	}
+	h.alerts("bypass")
 }
 
 // What the kernel refuses is on the record, with the process.

@@ -67,6 +67,7 @@ func TestGuardDownOfARunningOne(t *testing.T) {
 	if len(down) != 1 || down[0].Status != "down" || down[0].Process.PID == 0 || !has(down[0].Message, "taken down", "user 0") {
 		t.Errorf("%+v", down)
 	}
+	h.alerts("guard_down")
 	if last := life[len(life)-1]; last.Status != "stop" || !has(last.Message, "takes the guard down") {
 		t.Errorf("%+v", last)
 	}

@@ -75,6 +75,7 @@ type host struct {
 	env      []string // more of the loader's
 	files    []*os.File
 	reported bool
+	recorded [][]byte // events, as published: see record
 }
 
 type syncBuffer struct {
@@ -280,6 +281,7 @@ func (h *host) record() []ocsf.View {
 	}
 	defer j.Close()
 	var all []ocsf.View
+	h.recorded = nil
 	r := j.Reader(j.First())
 	for range j.Last() - j.First() + 1 {
 		rec, err := r.Next(context.Background())
@@ -293,7 +295,7 @@ func (h *host) record() []ocsf.View {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		all = append(all, v)
+		all, h.recorded = append(all, v), append(h.recorded, bytes.Clone(rec.Payload))
 	}
 	r.Close()
 	return all

@@ -118,7 +118,9 @@ func TestUndecodedThroughThePassage(t *testing.T) {
 	}
 
 	var marks, logins, ends, changed, tls, statements int
-	for _, e := range h.record() {
+	record := h.record()
+	h.alerts("undecoded")
+	for _, e := range record {
 		switch {
 		case e.Undecoded && e.ClientTLS.Name != "db", e.Undecoded && e.Kind == events.Statement.String():
 			t.Errorf("%+v", e)

@@ -1,6 +1,7 @@
 package ocsf_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -9,32 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bradleyjkemp/sigma-go"
-	"github.com/bradleyjkemp/sigma-go/evaluator"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/ocsf"
+	"sallyport.dev/sallyport/events/ocsf/sigmatest"
 )
-
-// flat is an event as a SIEM has it: each field under its path, lists as such.
-func flat(to map[string]any, at string, v any) {
-	switch v := v.(type) {
-	case map[string]any:
-		for k, m := range v {
-			flat(to, strings.TrimPrefix(at+"."+k, "."), m)
-		}
-	case []any:
-		if len(v) > 0 && isObject(v[0]) {
-			for _, m := range v {
-				flat(to, at, m)
-			}
-			return
-		}
-		to[at] = v
-	default:
-		to[at] = v
-	}
-}
 
 // sigmaEvents are events as they are written, each with the rules that must
 // match it; no other may.
@@ -43,7 +25,11 @@ func sigmaEvents() map[string]*events.Event {
 	out := map[string]*events.Event{}
 	for name, is := range map[string]events.Kind{"bypass": events.Bypass, "alarm": events.Alarm, "drift": events.Drift, "write_refused": events.Block, "revealed": events.Statement} {
 		i := slices.IndexFunc(examples(), func(e *events.Event) bool { return e.Kind == is })
-		out[name] = examples()[i]
+		e := *examples()[i]
+		if name == "revealed" { // the example shows what rules that only observe would have done, too
+			e.Would, e.WouldRules, e.WouldMasked = 0, nil, nil
+		}
+		out[name] = &e
 	}
 	undecoded := session()
 	undecoded.Undecoded = true
@@ -81,19 +67,42 @@ func harmless() []*events.Event {
 	}
 }
 
-func matches(t *testing.T, rule sigma.Rule, e *events.Event) bool {
+func matches(t *testing.T, rule sigmatest.Rule, e *events.Event) bool {
 	t.Helper()
-	var v any
-	if err := json.Unmarshal(ocsf.Append(nil, uid, e), &v); err != nil {
-		t.Fatal(err)
-	}
-	fields := map[string]any{}
-	flat(fields, "", v)
-	res, err := evaluator.ForRule(rule).Matches(t.Context(), fields)
+	hit, err := rule.Matches(ocsf.Append(nil, uid, e))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.Match
+	return hit
+}
+
+// held is a schema of rules in the form of Sigma 2.0.0, with what its check asks for
+// beyond that: tags are of tactics and techniques.
+func held(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	sch, err := jsonschema.NewCompiler().Compile("testdata/sigma.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sch
+}
+
+// hold says what of a rule is not of the schema.
+func hold(t *testing.T, sch *jsonschema.Schema, text []byte) error {
+	t.Helper()
+	var v any
+	if err := yaml.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// YAML has read the date as a time.
+	if v, err = jsonschema.UnmarshalJSON(bytes.NewReader(regexp.MustCompile(`("date":"\d{4}-\d\d-\d\d)T00:00:00Z"`).ReplaceAll(b, []byte(`$1"`)))); err != nil {
+		t.Fatal(err)
+	}
+	return sch.Validate(v)
 }
 
 func TestSigmaRules(t *testing.T) {
@@ -105,25 +114,21 @@ func TestSigmaRules(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_0-9.\\[\\]]+)` \\|").FindAllSubmatch(b, -1) {
 		documented[string(m[1])] = true
 	}
-	files, err := filepath.Glob("../../packaging/sigma/*.yml")
-	if err != nil || len(files) != len(sigmaEvents()) {
-		t.Fatalf("%d rules, %d events for them (%v)", len(files), len(sigmaEvents()), err)
+	rules, err := sigmatest.Rules()
+	if err != nil || len(rules) != len(sigmaEvents()) {
+		t.Fatalf("%d rules, %d events for them (%v)", len(rules), len(sigmaEvents()), err)
 	}
 	page, err := os.ReadFile("../../docs/siem.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ids := map[string]bool{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	sch := held(t)
+	for _, rule := range rules {
+		file, name := rule.File, rule.Name
+		if err := hold(t, sch, rule.Text); err != nil {
+			t.Errorf("%s: %v", file, err)
 		}
-		rule, err := sigma.ParseRule(text)
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "sallyport_"), ".yml")
 		if rule.Title == "" || rule.Level == "" || rule.Description == "" || rule.Logsource.Product != "sallyport" || ids[rule.ID] || len(rule.ID) != 36 {
 			t.Errorf("%s: %+v", file, rule)
 		}
@@ -143,6 +148,9 @@ func TestSigmaRules(t *testing.T) {
 		if e := sigmaEvents()[name]; e == nil || !matches(t, rule, e) {
 			t.Errorf("%s does not match its event", file)
 		}
+		if would := examples()[slices.IndexFunc(examples(), func(e *events.Event) bool { return e.Would != 0 })]; name == "not_enforced" && !matches(t, rule, would) {
+			t.Errorf("%s does not match what a rule only observed", file)
+		}
 		for other, e := range sigmaEvents() {
 			if other != name && matches(t, rule, e) {
 				t.Errorf("%s matches the event of %s", file, other)
@@ -152,6 +160,24 @@ func TestSigmaRules(t *testing.T) {
 			if matches(t, rule, e) {
 				t.Errorf("%s matches a harmless %s (%s)", file, e.Kind, e.Status)
 			}
+		}
+	}
+}
+
+// The schema can refuse.
+func TestSigmaSchema(t *testing.T) {
+	rules, err := sigmatest.Rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sch, text := held(t), string(rules[0].Text)
+	for name, change := range map[string][2]string{
+		"level": {"level: high", "level: severe"}, "status": {"status: stable", "status: final"}, "no detection": {"detection:", "detections:"},
+		"tag": {"- attack.", "- Attack "}, "tactic": {"- attack.", "- attack.un"}, "date": {"date: 2026-", "date: 26-"}, "no condition": {"condition:", "conditions:"},
+	} {
+		wrong := strings.Replace(text, change[0], change[1], 1)
+		if wrong == text || hold(t, sch, []byte(wrong)) == nil {
+			t.Errorf("%s: it is taken", name)
 		}
 	}
 }
