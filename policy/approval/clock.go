@@ -81,7 +81,7 @@ func (t *timer) start(last time.Time, ahead time.Duration) (lost bool) {
 	return lost
 }
 
-// read returns the time.
+// at reads the clock.
 func (t *timer) at() instant {
 	now := t.now()
 	i := instant{wall: now.UTC().Round(0), ahead: t.anchor.ahead, passed: max(t.elapsed(now), t.last.passed)}
