@@ -188,7 +188,7 @@ func (c *conn) walk(w *window) error {
 			switch {
 			case !r.cur.changes():
 				err = c.stream(w, n)
-			case typ == 'd' && len(r.cur.outputs) == 0:
+			case typ == 'd':
 				more, err = c.scrubCopy(w, n)
 			default:
 				more, err = c.maskRow(w, typ, n)

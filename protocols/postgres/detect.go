@@ -127,7 +127,7 @@ func (c *conn) copyOut(body []byte) error {
 	s, forms := r.cur.search, r.cur.forms
 	if s != nil {
 		forms = s.copies
-	} else if len(r.cur.subjects) == 0 {
+	} else if len(r.cur.subjects)+len(r.cur.outputs) == 0 {
 		return nil
 	}
 	o := r.of(&r.cur)
@@ -139,7 +139,7 @@ func (c *conn) copyOut(body []byte) error {
 	if len(body) == 0 || (body[0] == 1) != (o.form.Format == scrub.CopyBinary) {
 		return c.disagree("COPY in another format")
 	}
-	return nil
+	return c.maskedCopy(body, o)
 }
 
 // scrubCopy scrubs the rows of the CopyData message at w.i, of n bytes. more
@@ -170,13 +170,18 @@ func (c *conn) scrubCopy(w *window, n int) (more bool, err error) {
 			return false, err
 		}
 	}
+	if len(r.cur.outputs) > 0 {
+		if data, err = c.maskCopy(data, o); err != nil {
+			return false, err
+		}
+	}
 	at := len(w.out)
 	out := append(w.out, 'd', 0, 0, 0, 0)
 	if r.cur.search == nil {
 		out = append(out, data...)
 	} else {
 		s := r.layout.scrubbers.get(r.cur.search.kinds(events.Field{}), "")
-		if out, err = s.Rows(out, data, o.form, o.first); err != nil {
+		if out, err = s.Rows(out, data, o.form, o.first, r.layout.copied.Columns...); err != nil {
 			return false, c.disagree("%w", err)
 		}
 		o.found(s, 0, events.Field{})

@@ -54,6 +54,7 @@ const (
 type reply struct {
 	text string
 	rows []string
+	data []string // of COPY, by message
 }
 
 // get sends messages, and takes apart what comes up to the nth ReadyForQuery.
@@ -68,6 +69,8 @@ func (r *raw) get(ready int, ms ...message) (out reply) {
 			return out
 		case 'Z':
 			ready--
+		case 'd':
+			out.data = append(out.data, string(body))
 		case 'D':
 			var m pgproto3.DataRow
 			if err := m.Decode(body); err != nil {
@@ -127,6 +130,31 @@ var keyedStatements = []struct{ sql, want string }{
 	{"SELECT DISTINCT ssn FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]`},
 	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' GROUP BY 1", `\[redacted\]`},
 	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT 'x'", `\[redacted\]|x`},
+	// Where queries follow each other each of them has the same field there, or NULL.
+	{"SELECT ssn, city FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT ssn, city FROM clinic.v_patients WHERE city = 'Austin'", oneSSN + `\|Austin`},
+	{"(SELECT ssn AS a, city FROM clinic.patients ORDER BY city LIMIT 3) UNION ALL (SELECT x.number, 'y' FROM (SELECT ssn AS number FROM clinic.v_patients WHERE city = 'Austin') x) ORDER BY city", `(` + oneSSN + `|NULL)\|.*`},
+	{"TABLE clinic.claims UNION ALL TABLE clinic.claims UNION ALL SELECT * FROM clinic.claims LIMIT 5", `\d\|` + token + `\|.*`},
+	{"SELECT NULL, id FROM clinic.encounters UNION ALL SELECT ssn, 7 FROM clinic.patients UNION ALL (SELECT NULL, 8)", `(` + oneSSN + `\|7|NULL\|\d)`},
+	{"WITH x AS (SELECT ssn FROM clinic.patients WHERE city = 'Austin') SELECT ssn FROM x UNION ALL SELECT ssn FROM x", oneSSN},
+	{"SELECT id FROM clinic.patients UNION ALL SELECT id FROM clinic.v_patients", `\d{3,}`},
+	{"SELECT ssn, city FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT ssn, ssn FROM clinic.v_patients WHERE city = 'Austin'", `\[redacted\]\|(Austin|\[redacted\])`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT ssn FROM clinic.claims", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT name FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT city FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]|Austin`},
+	{"SELECT ssn, ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT ssn, 'x' FROM clinic.v_patients WHERE city = 'Austin'", `\[redacted\]\|(\[redacted\]|x)`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY ssn", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY 1", `\[redacted\]`},
+	{"SELECT city AS k FROM clinic.patients WHERE city = 'Austin' UNION ALL SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY k", `\[redacted\]|Austin`},
+	{"SELECT NULL::text UNION ALL SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY text", `\[redacted\]|NULL`},
+	{"SELECT NULL UNION ALL SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY \"?column?\"", `\[redacted\]|NULL`},
+	{"SELECT NULL AS k UNION ALL SELECT ssn FROM clinic.patients WHERE city = 'Austin' ORDER BY k", `\[redacted\]|NULL`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL VALUES ('x')", `\[redacted\]|x`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION SELECT ssn FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' INTERSECT SELECT ssn FROM clinic.patients", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' EXCEPT ALL SELECT 'x'", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL (SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION SELECT ssn FROM clinic.patients WHERE city = 'Austin')", `\[redacted\]`},
+	{"SELECT ssn FROM clinic.patients WHERE city = 'Austin' UNION ALL (WITH x AS (SELECT ssn FROM clinic.patients WHERE city = 'Austin') SELECT ssn FROM x)", `\[redacted\]`},
+	{"WITH x AS (SELECT ssn, city FROM clinic.patients) SELECT ssn FROM x WHERE city = 'Austin' UNION ALL SELECT city FROM x WHERE city = 'Austin'", `\[redacted\]|Austin`},
 	{"SELECT (SELECT max(ssn) FROM clinic.patients)", `\[redacted\]`},
 	{"SELECT ssn || '', ssn FROM clinic.patients WHERE city = 'Austin'", `\[redacted\]\|\[redacted\]`},
 	{"SELECT row_to_json(p) FROM clinic.patients p WHERE city = 'Austin'", `.*"ssn":"\[redacted\]".*`},
@@ -197,6 +225,14 @@ func TestKeyedMasks(t *testing.T) {
 				return
 			}
 			same("a cursor", r.get(4, q("BEGIN"), q("DECLARE c CURSOR FOR "+c.sql), q("FETCH ALL FROM c"), q("COMMIT")))
+			for how, ms := range map[string][]message{"COPY": {q("COPY (" + c.sql + ") TO STDOUT")}, "COPY, extended": extended("COPY (" + c.sql + ") TO STDOUT")} {
+				out := r.get(1, ms...)
+				for _, line := range out.data {
+					line = strings.ReplaceAll(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "|"), `\N`, "NULL")
+					out.rows = append(out.rows, line)
+				}
+				same(how, out)
+			}
 			same("a cursor by Execute", r.get(4, q("BEGIN"), q("DECLARE c CURSOR FOR "+c.sql), &pgproto3.Execute{Portal: "c"}, sync_, q("COMMIT")))
 			same("FETCH in a Parse", r.get(4, q("BEGIN"), q("DECLARE c CURSOR FOR "+c.sql), parse("", "FETCH ALL c"), bind("", ""), &pgproto3.Execute{}, sync_, q("COMMIT")))
 			for _, more := range [][]message{

@@ -40,7 +40,7 @@ func (c *conn) askColumns(portal []byte, st *statement, sc *policy.Scope, d poli
 func (s *step) shows(an *query.Analysis) {
 	s.outputs, s.origins, s.width = an.Outputs, an.Origins, an.Width
 	s.subjects, s.untold = an.Subjects, an.Untold
-	if len(an.Subjects) > 0 {
+	if len(an.Subjects)+len(an.Outputs) > 0 {
 		s.forms = an.Copies
 	}
 }
@@ -63,6 +63,9 @@ type layout struct {
 	maskers map[field]*mask.Masker
 
 	scrubbers scrubbers
+
+	copied scrub.Replacer // of COPY's data
+	data   []byte         // of a message of it, for what looks at it next
 }
 
 // shown is a column that is masked.

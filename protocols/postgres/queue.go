@@ -47,7 +47,7 @@ type step struct {
 	outputs   []query.Output  // of its result, to be masked
 	width     int             // columns of that result
 	subjects  []query.Subject // columns of that result that the client is not shown
-	forms     []scrub.Copy    // of each COPY that says whose its rows are
+	forms     []scrub.Copy    // of each COPY whose rows say whose they are, or are masked
 	untold    string          // why it is not known of all of its rows whose they are
 	search    *search         // for what its rows hold; nil: nothing
 	asked     bool            // by us: the client does not see the answer

@@ -195,3 +195,8 @@ type Output struct {
 	Of     policy.Relation // with Column, the field that the policy masks
 	Column string
 }
+
+// Alike reports whether two columns have the same values shown the same.
+func (o *Output) Alike(p *Output) bool {
+	return o.OID == p.OID && o.Type == p.Type && o.Length == p.Length && o.Mask == p.Mask && o.Of == p.Of && o.Column == p.Column
+}

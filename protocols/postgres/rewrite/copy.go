@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"strings"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/policy"
@@ -31,14 +33,18 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	}
 	w.commands[0] = "copy_to"
 	form := copyForm(c.Options)
+	shows := form.Keeps() && w.in != nil && w.in.Masks // what is masked on output
+	switch {
+	case c.Query != nil && shows:
+		w.goesOut(c.Query)
+	case c.Query != nil && w.in != nil && w.in.Subjects && len(w.b.subjects) > 0:
+		w.spellOut(c.Query.GetSelectStmt())
+	}
 	form.Columns = w.copyColumns(c)
 	w.copies = append(w.copies, form)
 	w.byValue = w.byValue || len(c.Options) > 0
 	if c.Query != nil {
 		w.cond.top = c.Query.GetSelectStmt()
-		if w.in != nil && w.in.Subjects && len(w.b.subjects) > 0 {
-			w.spellOut(c.Query.GetSelectStmt())
-		}
 		w.query(c.Query)
 		return
 	}
@@ -83,6 +89,10 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	c.Query = &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: q}}
 	w.changed = true
 	w.cond.top = q
+	if shows {
+		w.goesOut(c.Query)
+		w.copies[len(w.copies)-1].Columns = w.copyColumns(c)
+	}
 	w.query(c.Query)
 }
 
@@ -90,24 +100,34 @@ func (w *walker) copy(c *pg.CopyStmt) {
 // they are not understood. What the server refuses needs no answer here.
 func copyForm(options []*pg.Node) scrub.Copy {
 	c := scrub.Copy{Format: scrub.CopyText, Delimiter: '\t', Null: `\N`}
-	given := map[string]string{}
+	given, named := map[string]string{}, map[string]bool{}
 	for _, o := range options {
-		d := o.GetDefElem()
-		s := d.GetArg().GetString_()
-		if s == nil {
-			if d.Defname == "format" || d.Defname == "delimiter" || d.Defname == "null" || d.Defname == "quote" || d.Defname == "escape" {
-				return scrub.Copy{}
-			}
-			continue
+		d, ok := o.GetDefElem(), true
+		if named[d.Defname] {
+			return scrub.Copy{} // the server takes none twice
 		}
-		given[d.Defname] = s.Sval
+		named[d.Defname] = true
+		switch d.Defname {
+		case "header":
+			c.Header, ok = isOn(d.Arg)
+		case "force_quote":
+			if c.QuotesAll = d.Arg.GetAStar() != nil; !c.QuotesAll {
+				c.Quotes, ok = parts(d.Arg.GetList().GetItems())
+			}
+		case "format", "delimiter", "null", "quote", "escape":
+			s := d.GetArg().GetString_()
+			given[d.Defname], ok = s.GetSval(), s != nil
+		}
+		if !ok {
+			return scrub.Copy{}
+		}
 	}
 	switch given["format"] {
 	case "", "text":
 	case "binary":
 		return scrub.Copy{Format: scrub.CopyBinary}
 	case "csv":
-		c = scrub.Copy{Format: scrub.CopyCSV, Delimiter: ',', Quote: '"', Escape: '"'}
+		c.Format, c.Delimiter, c.Quote, c.Escape, c.Null = scrub.CopyCSV, ',', '"', '"', ""
 	default:
 		return scrub.Copy{}
 	}
@@ -122,13 +142,33 @@ func copyForm(options []*pg.Node) scrub.Copy {
 	if given["quote"] != "" {
 		c.Escape = c.Quote
 	}
-	if null, there := given["null"]; there {
-		c.Null = null
+	if named["null"] {
+		c.Null = given["null"]
 	}
 	if !ok || !one("escape", &c.Escape) {
 		return scrub.Copy{}
 	}
 	return c
+}
+
+// isOn reads an option that is on or off; ok is false for anything else.
+func isOn(arg *pg.Node) (on, ok bool) {
+	switch x := arg.GetNode().(type) {
+	case nil:
+		return true, true
+	case *pg.Node_Boolean:
+		return x.Boolean.Boolval, true
+	case *pg.Node_Integer:
+		return x.Integer.Ival == 1, x.Integer.Ival == 0 || x.Integer.Ival == 1
+	case *pg.Node_String_:
+		switch strings.ToLower(x.String_.Sval) {
+		case "true", "on":
+			return true, true
+		case "false", "off":
+			return false, true
+		}
+	}
+	return false, false
 }
 
 // copyColumns returns what the columns of a COPY are called, nil where that is
@@ -147,7 +187,11 @@ func (w *walker) copyColumns(c *pg.CopyStmt) (out []string) {
 		}
 		return out
 	}
-	for _, t := range c.Query.GetSelectStmt().GetTargetList() {
+	list := c.Query.GetSelectStmt().GetTargetList()
+	if w.root != nil {
+		list = leftmost(w.root).TargetList
+	}
+	for _, t := range list {
 		r := t.GetResTarget()
 		name := r.GetName()
 		if fields := r.GetVal().GetColumnRef().GetFields(); name == "" && len(fields) > 0 {

@@ -14,7 +14,11 @@ import (
 // columns of the result are, and how many there are.
 func (w *walker) describe() {
 	s := w.root
-	if s == nil || s.Larg != nil || len(s.TargetList) == 0 {
+	if s != nil && s.Larg != nil { // which the server attributes to nothing
+		w.width = len(leftmost(s).TargetList)
+		return
+	}
+	if s == nil || len(s.TargetList) == 0 {
 		return
 	}
 	leaves, listed := w.leaves(s.FromClause)

@@ -27,6 +27,9 @@ func (w *walker) passing(s *pg.SelectStmt) *passing {
 	for _, sub := range w.subs {
 		p.subs[sub.node] = sub
 	}
+	if w.returns != nil && w.returns.guard != nil {
+		p.subs[w.returns.node] = w.returns
+	}
 	for _, n := range w.bare {
 		p.mentions[n]++
 	}
@@ -50,6 +53,10 @@ func (p *passing) inner(s *pg.SelectStmt) {
 }
 
 func (p *passing) list(s *pg.SelectStmt) {
+	if s.Larg != nil || s.Rarg != nil {
+		p.union(s)
+		return
+	}
 	for _, n := range s.TargetList {
 		t := n.GetResTarget()
 		names, ok := parts(t.GetVal().GetColumnRef().GetFields())
@@ -64,6 +71,26 @@ func (p *passing) list(s *pg.SelectStmt) {
 	}
 	for _, n := range s.FromClause {
 		eachItem(n, func(n *pg.Node) { p.inner(n.GetRangeSubselect().GetSubquery().GetSelectStmt()) })
+	}
+}
+
+// union looks at a set operation, whose columns go by the names of its first query.
+func (p *passing) union(s *pg.SelectStmt) {
+	all, ok := arms(s, nil)
+	if !ok {
+		return
+	}
+	for _, arm := range []*pg.SelectStmt{s.Larg, s.Rarg} {
+		p.list(arm)
+	}
+	first := leftmost(s).TargetList
+	for _, arm := range all {
+		for i, n := range arm.TargetList[:min(len(arm.TargetList), len(first))] {
+			names, ok := parts(n.GetResTarget().GetVal().GetColumnRef().GetFields())
+			if as := nameOfItem(first[i]); ok && as != "" && as != names[len(names)-1] {
+				p.goesOn[names[len(names)-1]] = append(p.goesOn[names[len(names)-1]], as)
+			}
+		}
 	}
 }
 

@@ -24,14 +24,10 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 		}
 		w.cond.top = x.SelectStmt
 		w.match(x.SelectStmt)
-		if w.outermost {
-			w.root = x.SelectStmt
-			if w.in.Masks || w.in.Subjects {
-				w.spellOut(x.SelectStmt)
-			}
-		}
+		w.goesOut(n)
 		w.query(n)
 	case *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+		w.goesOut(n)
 		w.query(n)
 	case *pg.Node_MergeStmt:
 		w.merge(x.MergeStmt)

@@ -28,12 +28,12 @@ func (w *walker) finish() {
 		return
 	}
 	defer w.allLifted()
-	if len(w.subs) == 0 {
+	if len(w.subs) == 0 && (w.returns == nil || w.returns.guard == nil) {
 		w.subjects()
 		return
 	}
 	for _, n := range systemColumns {
-		if w.names[n] {
+		if w.names[n] && len(w.subs) > 0 {
 			w.refuse("system column %s of a protected relation is not shown", n)
 			return
 		}

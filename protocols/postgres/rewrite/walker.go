@@ -52,6 +52,7 @@ type walker struct {
 	// What may be masked on output; see output.go.
 	outermost bool // the statement's rows go to the client, alone in its text
 	root      *pg.SelectStmt
+	returns   *substitution // what a write returns rows of, nil for none; it stays where it is
 	outputs   []query.Output
 	origins   []query.Origin
 	width     int

@@ -41,7 +41,7 @@ func (t targetCheck) check(w *walker) {
 			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(g.columns)) {
-			if w.names[name] {
+			if w.names[name] && !w.returned(g, name) {
 				w.refuse("a write on %s names its protected column %s", rel, name)
 				return
 			}
@@ -99,6 +99,9 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 	}
 	w.cond.read = append(w.cond.read, rels...)
 	if len(g.columns) > 0 {
+		if w.returns != nil && w.returns.v == v {
+			w.returns.guard = g
+		}
 		w.sanitize = true
 		w.target.guards = append(w.target.guards, g)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -15,6 +16,9 @@ type Copy struct {
 	Quote     byte // of CSV
 	Escape    byte // of CSV
 	Null      string
+	Header    bool
+	QuotesAll bool     // of CSV: values of all columns are quoted
+	Quotes    []string // or of these
 	Columns   []string // what columns are called; nil where that is not known
 }
 
@@ -33,12 +37,13 @@ var errCopy = errors.New("COPY data is not in the form that was asked for")
 
 // Rows scrubs the rows of one message of COPY's data. first says that it is the
 // first one. The types of columns are not known here: text is scrubbed as it
-// looks.
-func (s *Scrubber) Rows(dst, data []byte, c *Copy, first bool) ([]byte, error) {
+// looks. Columns in but, by their places, are left alone.
+func (s *Scrubber) Rows(dst, data []byte, c *Copy, first bool, but ...int) ([]byte, error) {
 	defer func(label string) {
-		s.label = label
+		s.label, s.but = label, nil
 		s.s.Label(label)
 	}(s.label)
+	s.but = but
 	switch c.Format {
 	case CopyText:
 		return s.copyText(dst, data, c)
@@ -83,10 +88,11 @@ func (s *Scrubber) copyText(dst, data []byte, c *Copy) ([]byte, error) {
 		}
 		s.plain = plain
 		s.relabel(c, column)
+		alone := slices.Contains(s.but, column)
 		if column++; data[i] == '\n' {
 			column = 0
 		}
-		if string(data[at:i]) != c.Null {
+		if !alone && string(data[at:i]) != c.Null {
 			if out, changed := s.element(plain); changed {
 				dst = append(dst, data[from:at]...)
 				for _, b := range out {
@@ -156,10 +162,11 @@ func (s *Scrubber) copyCSV(dst, data []byte, c *Copy) ([]byte, error) {
 		}
 		s.plain = plain
 		s.relabel(c, column)
+		alone := slices.Contains(s.but, column)
 		if column++; data[i] == '\n' {
 			column = 0
 		}
-		if quoted || string(plain) != c.Null {
+		if !alone && (quoted || string(plain) != c.Null) {
 			if out, changed := s.element(plain); changed {
 				dst = append(append(dst, data[from:at]...), c.Quote)
 				for _, b := range out {
@@ -186,15 +193,11 @@ const signature = "PGCOPY\n\xff\r\n\x00"
 func (s *Scrubber) copyBinary(dst, data []byte, c *Copy, first bool) ([]byte, error) {
 	i := 0
 	if first {
-		head := len(signature) + 8
-		if len(data) < head || string(data[:len(signature)]) != signature {
-			return nil, errCopy
+		n, err := header(data)
+		if err != nil {
+			return nil, err
 		}
-		more := int64(binary.BigEndian.Uint32(data[head-4:]))
-		if more > int64(len(data)-head) {
-			return nil, errCopy
-		}
-		i = head + int(more)
+		i = n
 		dst = append(dst, data[:i]...)
 	}
 	for i < len(data) {
@@ -227,7 +230,11 @@ func (s *Scrubber) copyBinary(dst, data []byte, c *Copy, first bool) ([]byte, er
 				return nil, errCopy
 			}
 			v := data[i : i+size]
-			dst, _ = s.sized(dst, v, looks(v))
+			if slices.Contains(s.but, column) {
+				dst = append(dst, data[i-4:i+size]...)
+			} else {
+				dst, _ = s.sized(dst, v, looks(v))
+			}
 			i += size
 		}
 	}

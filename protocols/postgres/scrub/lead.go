@@ -72,15 +72,11 @@ func (c *Copy) line(data []byte) int {
 func cutBinary(dst, data []byte, k int, first bool, f func(i int, value []byte) bool) ([]byte, error) {
 	i := 0
 	if first {
-		head := len(signature) + 8
-		if len(data) < head || string(data[:len(signature)]) != signature {
-			return nil, errCopy
+		n, err := header(data)
+		if err != nil {
+			return nil, err
 		}
-		more := int64(binary.BigEndian.Uint32(data[head-4:]))
-		if more > int64(len(data)-head) {
-			return nil, errCopy
-		}
-		i = head + int(more)
+		i = n
 		dst = append(dst, data[:i]...)
 	}
 	for i < len(data) {

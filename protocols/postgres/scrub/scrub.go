@@ -68,6 +68,7 @@ type Scrubber struct {
 	deep  int       // forms within forms
 	buf   []byte    // what a value of JSON is looked at in
 	plain []byte    // a value without its quotes
+	but   []int     // columns that are left alone
 }
 
 // New returns a Scrubber that looks for these kinds. label is what the values
