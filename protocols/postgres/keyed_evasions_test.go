@@ -74,6 +74,9 @@ func TestKeyedEvasions(t *testing.T) {
 		for _, how := range []string{"simple", "extended", "binary"} {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				r := dial(t, p.Addr)
+				if strings.Contains(body, "RETURNING") && !strings.Contains(body, "BEGIN") { // what it writes is not kept
+					r.shownTo(q("BEGIN"))
+				}
 				for _, s := range strings.Split(strings.Join(sql, ""), "\n;;\n") {
 					if s = strings.TrimSpace(s); s == "" {
 						continue

@@ -25,7 +25,7 @@ var keyedWrites = []struct{ sql, want string }{
 	{"INSERT INTO clinic.claims (id, amount) VALUES (3, 30), (4, 40) RETURNING *", `\d\|NULL\|.0.00`},
 	{"INSERT INTO clinic.claims (id) SELECT id + 100 FROM clinic.encounters RETURNING claims.ssn", `NULL`},
 	{"UPDATE public.log SET message = 'x' FROM clinic.patients p WHERE p.city = 'Austin' RETURNING p.ssn, p.name, log.message", oneSSN + `\|` + someone + `\|x`},
-	{"DELETE FROM public.log l USING clinic.v_patients p WHERE p.city = 'Austin' RETURNING p.ssn, l.id", oneSSN + `\|\d`},
+	{"DELETE FROM public.log l USING clinic.v_patients p WHERE p.city = 'Austin' RETURNING p.ssn, l.id", oneSSN + `\|\d+`},
 	{"UPDATE clinic.claims c SET amount = 2 FROM clinic.patients p WHERE p.city = 'Austin' RETURNING c.ssn, p.ssn", token + `\|` + oneSSN},
 	{"WITH x AS (SELECT ssn AS number FROM clinic.patients WHERE city = 'Austin') UPDATE public.log SET message = 'x' FROM x RETURNING x.number", oneSSN},
 	// What is done more with a column of another relation has it redacted.

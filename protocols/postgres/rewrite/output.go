@@ -55,16 +55,23 @@ func (w *walker) output() {
 		return
 	}
 	var lists [][]listed
+	unknown := map[string]bool{} // names of items of which it is not known what they are
 	for _, arm := range all {
 		if len(arm.TargetList) != len(all[0].TargetList) { // the server will not have it
 			return
 		}
-		lists = append(lists, p.listing(arm))
+		list := p.listing(arm)
+		for _, x := range list {
+			if !x.ok {
+				unknown[x.name] = true
+			}
+		}
+		lists = append(lists, list)
 	}
 	outs, bad := make([]*query.Output, len(lists[0])), map[stored]bool{}
 	for i := range outs {
 		if w.isNamed(i) {
-			outs[i] = w.place(p, lists, i)
+			outs[i] = w.place(p, lists, i, unknown)
 		}
 		if outs[i] == nil {
 			eachStored(lists, i, func(x stored) { bad[x] = true })
@@ -132,7 +139,7 @@ func (p *passing) listing(s *pg.SelectStmt) []listed {
 }
 
 // place describes what is masked at a place of the lists; nil if it can't be.
-func (w *walker) place(p *passing, lists [][]listed, i int) (out *query.Output) {
+func (w *walker) place(p *passing, lists [][]listed, i int, unknown map[string]bool) (out *query.Output) {
 	null := false
 	for _, l := range lists {
 		x := l[i]
@@ -144,9 +151,8 @@ func (w *walker) place(p *passing, lists [][]listed, i int) (out *query.Output) 
 			return nil
 		}
 		names, only := p.only(x.col)
-		// Whatever else of the result it could be in must be known to be something else.
-		for _, other := range lists {
-			only = only && !slices.ContainsFunc(other, func(y listed) bool { return names[y.name] && !y.ok })
+		for n := range names { // whatever else it could be in must be known to be something else
+			only = only && !unknown[n]
 		}
 		o, ok := w.b.output(x.sub.guard, x.sub.guard.rel.Column(x.col))
 		if !only || !ok || out != nil && !out.Alike(&o) {
@@ -170,11 +176,14 @@ func (w *walker) isNamed(i int) bool {
 	})
 }
 
+// maxArms bounds the queries of a UNION ALL that are looked at.
+const maxArms = 100
+
 // arms lists the queries whose rows, as they are, are those of a query; ok is false
 // where they are compared or ordered by what they show.
 func arms(s *pg.SelectStmt, list []*pg.SelectStmt) (all []*pg.SelectStmt, ok bool) {
 	if s.Larg == nil && s.Rarg == nil {
-		return append(list, s), shows(s)
+		return append(list, s), shows(s) && len(list) < maxArms
 	}
 	if s.Op != pg.SetOperation_SETOP_UNION || !s.All || s.IntoClause != nil || !sortsByName(s) {
 		return nil, false

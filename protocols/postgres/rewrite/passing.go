@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -74,7 +76,8 @@ func (p *passing) list(s *pg.SelectStmt) {
 	}
 }
 
-// union looks at a set operation, whose columns go by the names of its first query.
+// union looks at a set operation. It may order its rows by the names that its first
+// query gives.
 func (p *passing) union(s *pg.SelectStmt) {
 	all, ok := arms(s, nil)
 	if !ok {
@@ -83,12 +86,19 @@ func (p *passing) union(s *pg.SelectStmt) {
 	for _, arm := range []*pg.SelectStmt{s.Larg, s.Rarg} {
 		p.list(arm)
 	}
+	if len(s.SortClause) == 0 {
+		return
+	}
 	first := leftmost(s).TargetList
 	for _, arm := range all {
 		for i, n := range arm.TargetList[:min(len(arm.TargetList), len(first))] {
 			names, ok := parts(n.GetResTarget().GetVal().GetColumnRef().GetFields())
-			if as := nameOfItem(first[i]); ok && as != "" && as != names[len(names)-1] {
-				p.goesOn[names[len(names)-1]] = append(p.goesOn[names[len(names)-1]], as)
+			if !ok {
+				continue
+			}
+			c, as := names[len(names)-1], nameOfItem(first[i])
+			if as != c && !slices.Contains(p.goesOn[c], as) {
+				p.goesOn[c] = append(p.goesOn[c], as)
 			}
 		}
 	}

@@ -946,3 +946,56 @@ BEGIN
 DECLARE held CURSOR WITH HOLD FOR SELECT id, ssn::int FROM clinic.patients
 ;;
 COMMIT
+-- case: UNION ALL under the name of its first query
+SELECT city AS k FROM clinic.patients UNION ALL SELECT ssn FROM clinic.patients ORDER BY k
+-- case: UNION ALL in two places
+SELECT ssn, ssn FROM clinic.patients UNION ALL SELECT ssn, 'x' FROM clinic.v_patients
+-- case: UNION ALL with NULL
+SELECT NULL UNION ALL SELECT ssn FROM clinic.patients UNION ALL SELECT NULL ORDER BY "?column?"
+-- case: UNION ALL of what a WITH passes on
+WITH x AS (SELECT ssn, name FROM clinic.patients) SELECT ssn AS a FROM x UNION ALL SELECT a FROM (SELECT name AS a FROM x) y
+-- case: UNION ALL with a WITH of its own
+SELECT ssn FROM clinic.patients UNION ALL (WITH x AS (SELECT ssn AS a FROM clinic.patients) SELECT a FROM x)
+-- case: UNION ALL of queries that are ordered
+(SELECT ssn FROM clinic.patients ORDER BY 1 LIMIT 1) UNION ALL (SELECT ssn FROM clinic.v_patients ORDER BY ssn DESC LIMIT 1)
+-- case: UNION ALL of columns that change places
+SELECT ssn, city FROM clinic.patients UNION ALL SELECT city, ssn FROM clinic.patients
+-- case: UNION ALL that is compared
+(SELECT ssn FROM clinic.patients UNION ALL SELECT ssn FROM clinic.v_patients) EXCEPT ALL SELECT 'x'
+-- case: UNION ALL of stars
+SELECT * FROM clinic.claims UNION ALL TABLE clinic.claims UNION ALL SELECT p.id, p.ssn, 0 FROM clinic.patients p
+-- case: UNION ALL by a cursor that goes back
+BEGIN
+;;
+DECLARE c SCROLL CURSOR FOR SELECT ssn FROM clinic.patients UNION ALL SELECT ssn FROM clinic.v_patients
+;;
+FETCH LAST FROM c
+;;
+FETCH BACKWARD ALL FROM c
+;;
+COMMIT
+-- case: RETURNING of what is joined, by its name
+UPDATE public.log SET message = p.city FROM clinic.patients p WHERE p.id = log.id RETURNING p.ssn AS message, message AS ssn
+-- case: RETURNING of what a WITH passes on
+WITH x AS (SELECT id, ssn AS number FROM clinic.patients) UPDATE public.log SET message = 'x' FROM x WHERE x.id = log.id RETURNING number, (SELECT max(y.number) FROM x y)
+-- case: RETURNING of what is set beside it
+-- want: refused
+UPDATE clinic.members SET city = pin RETURNING pin, city
+-- case: RETURNING of a prepared write
+-- want: refused
+PREPARE w AS UPDATE clinic.patients SET visits = $1 WHERE id = 1 RETURNING name, name_upper
+;;
+EXECUTE w (1)
+-- case: RETURNING of a child by its parent's name
+-- want: refused
+DELETE FROM clinic.archived RETURNING ssn
+-- case: COPY of UNION ALL as CSV
+COPY (SELECT ssn AS city FROM clinic.patients UNION ALL SELECT city FROM clinic.patients) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE (city))
+-- case: COPY with a value for NULL
+COPY (SELECT ssn, name FROM clinic.patients) TO STDOUT (NULL 'none', DELIMITER '-')
+-- case: COPY with quotes of letters
+COPY (SELECT name FROM clinic.patients) TO STDOUT (FORMAT csv, QUOTE 'x', ESCAPE 'y', NULL 'n', DELIMITER 'z')
+-- case: COPY of a table without its columns in CSV
+COPY clinic.members TO STDOUT (FORMAT csv, HEADER on)
+-- case: COPY of what a join returns
+COPY (DELETE FROM public.log l USING clinic.patients p WHERE p.id = l.id RETURNING p.name) TO STDOUT (FORMAT binary)

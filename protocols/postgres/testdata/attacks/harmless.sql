@@ -520,3 +520,23 @@ DEALLOCATE planned
 WITH RECURSIVE t (id, n) AS (SELECT id, name FROM public.products WHERE id < 3 UNION ALL SELECT p.id, p.name FROM t JOIN public.products p ON p.id = t.id * 2 WHERE p.id < 9) SEARCH BREADTH FIRST BY id SET o CYCLE id SET looped USING way SELECT id, n, looped, way FROM t ORDER BY o
 -- case: an update beside a generated column and an index of masked texts
 UPDATE clinic.titles SET title = 'Prof' WHERE id = 1
+-- case: UNION ALL of open columns, in order
+SELECT id, city AS c FROM clinic.patients UNION ALL SELECT id, note FROM clinic.encounters ORDER BY c NULLS LAST, id
+-- case: UNION ALL of stars
+SELECT * FROM public.log UNION ALL TABLE public.log UNION ALL (SELECT 7, NULL, NULL)
+-- case: COPY of UNION ALL with a header
+COPY (SELECT city, 'a,"b"' AS x FROM clinic.patients UNION ALL SELECT note, NULL FROM clinic.encounters) TO STDOUT (FORMAT csv, HEADER, NULL 'none')
+-- case: COPY with NULL as it likes
+COPY (SELECT city, E'\t\\' FROM clinic.patients) TO STDOUT (NULL '-', DELIMITER '|')
+-- case: COPY of what a write returns
+BEGIN
+;;
+COPY (UPDATE clinic.patients SET visits = 0 WHERE id = 2 RETURNING id, city, visits) TO STDOUT (FORMAT binary)
+;;
+ROLLBACK
+-- case: RETURNING of a joined write
+BEGIN
+;;
+UPDATE public.log SET message = 'y' FROM clinic.patients p WHERE p.id = log.id RETURNING p.city, log.message, p.id
+;;
+ROLLBACK
