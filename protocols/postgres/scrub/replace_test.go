@@ -67,11 +67,30 @@ func TestReplace(t *testing.T) {
 		form scrub.Copy
 		in   string
 	}{
-		{textForm, "a\tb\n"}, {textForm, "a\tb\tc\td\n"}, {textForm, "a\tb\tc"}, {textForm, "a\tb\\"}, {textForm, "a\t\\x62\tc\n"}, {textForm, "a\t\\Nb\tc\n"}, {textForm, "a\tb\\N\tc\n"}, {textForm, "a\tb\\\n"},
-		{csvForm, "a,b\n"}, {csvForm, "a,b,c,d\n"}, {csvForm, "a,b,c"}, {csvForm, "a,\"b,c\n"}, {csvForm, "a,\"b\"b,c\n"}, {csvForm, "a,b\"b,c\n"}, {csvForm, "a,\"b\""},
-		{header(textForm), "a\tx\tc\n"}, {header(csvForm), "a,b,b,c\n"}, {scrub.Copy{Header: true, Format: scrub.CopyText, Delimiter: '\t', Null: `\N`}, "a\tb\tc\n"},
-		{scrub.Copy{}, "a\tb\tc\n"}, {scrub.Copy{Format: scrub.CopyBinary}, "a\tb\tc\n"}, {scrub.Copy{Format: scrub.CopyBinary}, head + int2(2) + sized("a") + sized("b")},
-		{scrub.Copy{Format: scrub.CopyBinary}, head + int2(3) + sized("a") + int4(9) + "b"}, {scrub.Copy{Format: scrub.CopyBinary}, head + int2(-1) + int2(3)}, {scrub.Copy{Format: scrub.CopyBinary}, head + int2(3) + sized("a") + int4(-2) + sized("c")},
+		{textForm, "a\tb\n"},
+		{textForm, "a\tb\tc\td\n"},
+		{textForm, "a\tb\tc"},
+		{textForm, "a\tb\\"},
+		{textForm, "a\t\\x62\tc\n"},
+		{textForm, "a\t\\Nb\tc\n"},
+		{textForm, "a\tb\\N\tc\n"},
+		{textForm, "a\tb\\\n"},
+		{csvForm, "a,b\n"},
+		{csvForm, "a,b,c,d\n"},
+		{csvForm, "a,b,c"},
+		{csvForm, "a,\"b,c\n"},
+		{csvForm, "a,\"b\"b,c\n"},
+		{csvForm, "a,b\"b,c\n"},
+		{csvForm, "a,\"b\""},
+		{header(textForm), "a\tx\tc\n"},
+		{header(csvForm), "a,b,b,c\n"},
+		{scrub.Copy{Header: true, Format: scrub.CopyText, Delimiter: '\t', Null: `\N`}, "a\tb\tc\n"},
+		{scrub.Copy{}, "a\tb\tc\n"},
+		{scrub.Copy{Format: scrub.CopyBinary}, "a\tb\tc\n"},
+		{scrub.Copy{Format: scrub.CopyBinary}, head + int2(2) + sized("a") + sized("b")},
+		{scrub.Copy{Format: scrub.CopyBinary}, head + int2(3) + sized("a") + int4(9) + "b"},
+		{scrub.Copy{Format: scrub.CopyBinary}, head + int2(-1) + int2(3)},
+		{scrub.Copy{Format: scrub.CopyBinary}, head + int2(3) + sized("a") + int4(-2) + sized("c")},
 	} {
 		if got, err := replacer().Rows(nil, []byte(c.in), &c.form, true); err == nil {
 			t.Errorf("%q became %q", c.in, got)
