@@ -26,7 +26,8 @@ type written struct {
 
 // check refuses a write on a relation with protected columns unless nothing
 // in the statement can name one of them: then it neither shows, tests nor
-// changes a protected value.
+// changes a protected value. What it returns and is masked on output may be named
+// there, and nowhere else.
 func (t targetCheck) check(w *walker) {
 	if w.opaque != "" {
 		return
