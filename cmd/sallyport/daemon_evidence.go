@@ -72,6 +72,9 @@ func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_
 		return nil, err
 	}
 	ev.shipper = &jetstream.Shipper{Host: cfg.Host, Conn: ev.conn, RecorderKey: b.RecorderKey, Log: log, Source: source(ev.journal), Need: needs(n)}
+	ev.shipper.PutBack = func(seq, signed uint64) {
+		a.raise("recorder", fmt.Sprintf("the recorder has records of this host up to %d, and signed up to %d: its store was put back to an earlier state", seq, signed))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ev.cancel = cancel
 	ev.wg.Go(func() { ev.ship(ctx) })

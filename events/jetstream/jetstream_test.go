@@ -314,6 +314,81 @@ func TestReceipts(t *testing.T) {
 	}
 }
 
+// A recorder that was put back to an earlier state, with its log, has fewer records than
+// it signed: the host says so, also after a new start, and not of receipts that crossed.
+func TestRecorderPutBack(t *testing.T) {
+	c := chaintest.New("c1")
+	s := server(t, t.TempDir(), "127.0.0.1:0")
+	pub, key, _ := ed25519.GenerateKey(nil)
+	fill(c, 20)
+	released, told := make(chan uint64, 10), make(chan [2]uint64, 10)
+	shipper := func(patience time.Duration) *jetstream.Shipper {
+		return &jetstream.Shipper{
+			Host: "h1", Source: source(c), Conn: dial(t, s, jetstream.RoleHost), RecorderKey: pub, Patience: patience,
+			Released: func(n uint64) { released <- n }, PutBack: func(seq, signed uint64) {
+				select {
+				case told <- [2]uint64{seq, signed}:
+				default:
+				}
+			},
+		}
+	}
+	rec := dial(t, s, jetstream.RoleRecorder)
+	var recs []events.Record
+	send := func(seqs ...uint64) {
+		t.Helper()
+		for _, seq := range seqs {
+			if err := jetstream.PublishReceipt(rec, key, jetstream.Receipt{Host: "h1", Chain: "c1", Seq: seq, Hash: recs[seq-1].Hash[:]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rec.Flush()
+	}
+	took := func(want uint64) {
+		t.Helper()
+		select {
+		case n := <-released:
+			if n != want {
+				t.Fatalf("released %d, want %d", n, want)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%d is not released", want)
+		}
+	}
+	stop := ship(t, shipper(time.Hour))
+	recs = stored(t, s, 20)
+	send(7)
+	took(7)
+	send(5, 6, 9) // they crossed
+	took(9)
+	send(4, 3) // not for long
+	send(10)
+	took(10)
+	stop()
+	if len(told) > 0 {
+		t.Fatalf("receipts that crossed: %v", <-told)
+	}
+
+	ship(t, shipper(time.Nanosecond))
+	for end := time.Now().Add(30 * time.Second); ; {
+		send(5) // until the new start hears it
+		select {
+		case got := <-told:
+			if got != [2]uint64{5, 10} {
+				t.Errorf("told %v", got)
+			}
+		case <-time.After(50 * time.Millisecond):
+			if time.Now().After(end) {
+				t.Fatal("a recorder that lost what it signed is not told")
+			}
+			continue
+		}
+		break
+	}
+	send(12)
+	took(12)
+}
+
 func TestRolesAreHeldToTheirPart(t *testing.T) {
 	c := chaintest.New("c1")
 	s := server(t, t.TempDir(), "127.0.0.1:0")

@@ -50,9 +50,14 @@ type Shipper struct {
 	Shipped  func(seq uint64) // newest record that the stream holds
 	Released func(seq uint64) // newest record that the recorder has
 	Failed   func(error)      // a try that failed, and will be made again
+	// PutBack is called while the recorder goes on to have fewer records of the chain than
+	// it has signed.
+	PutBack  func(seq, signed uint64)
+	Patience time.Duration // how long that must have been so; default 90 s
 
 	shipped atomic.Uint64
-	taken   bool // see pack.message; of Run alone
+	signed  signed // of receive alone
+	taken   bool   // see pack.message; of Run alone
 	spare   buffers
 }
 
@@ -555,6 +560,11 @@ func (s *Shipper) receive(ctx context.Context, b []byte) error {
 		return fmt.Errorf("jetstream: receipt: for host %q", r.Host)
 	case r.Chain != s.Source.Chain:
 		return nil // of an older journal of this host: nothing left to forget
+	}
+	if is, err := s.behind(r.Seq, time.Now()); is {
+		return err
+	}
+	switch {
 	case r.Seq < s.Source.First():
 		return nil
 	case r.Seq > s.Source.Last():
@@ -576,6 +586,7 @@ func (s *Shipper) receive(ctx context.Context, b []byte) error {
 	if rec.Seq != r.Seq || string(rec.Hash[:]) != string(r.Hash) {
 		return fmt.Errorf("jetstream: receipt: the recorder holds another record %d than the journal", r.Seq)
 	}
+	s.signed.high = max(s.signed.high, r.Seq)
 	if err := s.Source.Release(r.Seq); err != nil {
 		return fmt.Errorf("jetstream: release up to %d: %w", r.Seq, err)
 	}
