@@ -31,6 +31,7 @@ type held struct {
 	open          []*exchange // of the transaction
 	behind        bool        // the transaction goes on past the passage
 	lost          bool        // the session lacks something that was refused
+	temporary     bool        // it has something that is only its own
 }
 
 func (h *held) hold(ctx context.Context) (err error) {
@@ -92,7 +93,7 @@ func (h *held) one(ctx context.Context, e *exchange, again []byte, status byte) 
 		h.tally.behind++
 	case prints.MatchString(e.sql()) && hidden(got, e.reply):
 		n.hidden++
-	case failed(e.reply) && failed(got) && (code(got) == code(e.reply) || code(got) == "42601" && code(e.reply) == "22025"):
+	case failed(e.reply) && failed(got) && (code(got) == code(e.reply) || said(got) == said(e.reply)):
 		n.words++
 		h.tally.differ(h.file, "words", e, got)
 	default:
@@ -100,6 +101,7 @@ func (h *held) one(ctx context.Context, e *exchange, again []byte, status byte) 
 		h.tally.differ(h.file, "OTHER", e, got)
 		h.t.Errorf("%s: %.300s\nthrough:\n%.1000q\ndirect:\n%.1000q", h.file, e.sql(), comparable(got), comparable(e.reply))
 	}
+	h.temporary = h.temporary || ofTemp.MatchString(e.sql()) && !failed(got)
 	if sets.MatchString(e.sql()) && !failed(got) {
 		_, err = h.past.say(e)
 	}
@@ -108,9 +110,7 @@ func (h *held) one(ctx context.Context, e *exchange, again []byte, status byte) 
 
 // pass says past the passage what was refused, and what it needs.
 func (h *held) pass(ctx context.Context, e *exchange, status byte) error {
-	if ofSession.MatchString(e.sql()) {
-		h.lost = true
-	}
+	h.lost = h.lost || h.temporary || ofSession.MatchString(e.sql())
 	if status == 'I' {
 		h.open = []*exchange{e}
 	} else if _, err := h.through.tell("ROLLBACK"); err != nil {
@@ -132,13 +132,14 @@ func (h *held) pass(ctx context.Context, e *exchange, status byte) error {
 var (
 	sets      = regexp.MustCompile(`(?i)^\s*(SET|RESET|DISCARD)\b`)
 	ofSession = regexp.MustCompile(`(?i)^\s*(SET|RESET|DISCARD|PREPARE|DECLARE|LISTEN|LOAD|LOCK|(CREATE|SELECT|WITH)\b.*\b(TEMP|TEMPORARY|PG_TEMP))\b`)
+	ofTemp    = regexp.MustCompile(`(?i)\b(TEMP|TEMPORARY|pg_temp)\b`)
 	// numbered names a relation by a number that another server need not give it.
 	numbered = regexp.MustCompile(`'\d{5,}'|= ?\d{5,}|\bIN \(\d{5,}|oid`)
 )
 
 // prints finds what prints definitions, whose constants nobody sees from whom data
 // is masked.
-var prints = regexp.MustCompile(`(?i)pg_get_\w+|pg_indexes|pg_views|pg_rules|pg_policies|pg_matviews|pg_stats_ext|information_schema`)
+var prints = regexp.MustCompile(`(?i)pg_get_\w+|pg_indexes|pg_views|pg_rules|pg_policies|pg_matviews|pg_stats_ext|pg_ts_dict|information_schema`)
 
 // hidden reports an answer that differs only in that it shows NULL.
 func hidden(got, want []byte) bool {
@@ -205,13 +206,18 @@ func ready(b []byte) (status byte) {
 	return status
 }
 
-func code(b []byte) (code string) {
+// code is the SQLSTATE of an error, said its message. The grammar does not tell
+// SQLSTATEs here: all of its errors are syntax errors.
+func code(b []byte) string { return ofError(b, 'C') }
+func said(b []byte) string { return ofError(b, 'M') }
+
+func ofError(b []byte, field byte) (value string) {
 	messages(b, func(typ byte, body []byte) {
 		if typ == 'E' {
-			code = fields(body)['C']
+			value = fields(body)[field]
 		}
 	})
-	return code
+	return value
 }
 
 func failed(b []byte) bool { return code(b) != "" }
