@@ -66,3 +66,38 @@ func TestOutcomesOfWrites(t *testing.T) {
 		t.Errorf("texts put together: %v, %q", err, an.Opaque)
 	}
 }
+
+// What the catalog counts in partitions and indexes that masked values decide on is not
+// shown.
+func TestCountsOfPartsOfARelation(t *testing.T) {
+	define := func(sql string) {
+		t.Helper()
+		if _, err := connect(t).PgConn().Exec(context.Background(), sql).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	define("CREATE SCHEMA counts; CREATE TABLE counts.t (id int, secret int); CREATE INDEX ON counts.t (id) WHERE id > 5; CREATE TABLE counts.u (id int, secret int)")
+	defer define("DROP SCHEMA counts CASCADE")
+	a := newAnalyzer(t)
+	sc := &policy.Scope{ID: "counts", Static: true, Masks: map[policy.Relation]map[string]policy.Mask{
+		{Schema: "counts", Name: "t"}: {"secret": {Kind: "null"}}, {Schema: "counts", Name: "u"}: {"secret": {Kind: "null"}},
+	}}
+	hidden := func() bool {
+		t.Helper()
+		an, err := a.Analyze(t.Context(), query.Input{SQL: "SELECT reltuples FROM pg_class", Scope: sc})
+		if err != nil || an.Opaque != "" {
+			t.Fatal(err, an.Opaque)
+		}
+		return an.SQL != ""
+	}
+	if hidden() {
+		t.Error("nothing tells")
+	}
+	define("CREATE INDEX ON counts.u (id) WHERE secret > 5")
+	if err := a.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !hidden() {
+		t.Error("an index of those rows whose masked value is above 5 is counted")
+	}
+}

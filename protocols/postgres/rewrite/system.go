@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
@@ -10,8 +11,8 @@ import (
 // systemRelations are the server's own relations that a masked identity may
 // read, with the columns that are shown as NULL: what holds, or may hold,
 // constants of expressions. A column behind a "?" is shown when no definition
-// of its kind holds a constant (i indexes, c constraints, d defaults), or when no
-// rows are filtered (f). What is not listed is refused: statistics, activity, settings, passwords, files,
+// of its kind holds a constant (i indexes, c constraints, d defaults), or when how
+// many rows there are tells nothing (f). What is not listed is refused: statistics, activity, settings, passwords, files,
 // large objects, prepared statements, cursors.
 var systemRelations = parseSystem(`
 pg_catalog.pg_aggregate agginitval aggminitval
@@ -144,7 +145,7 @@ func (b *binding) system(g *guard) {
 	for _, h := range hidden {
 		name, when, _ := strings.Cut(h, "?")
 		c := r.Column(name)
-		if c == nil || when != "" && !holds(b.snap.Literals, when) && !(when == "f" && len(b.scope.Filters) > 0) {
+		if c == nil || when != "" && !holds(b.snap.Literals, when) && !(when == "f" && b.countsTell()) {
 			continue
 		}
 		if g.columns == nil {
@@ -153,6 +154,35 @@ func (b *binding) system(g *guard) {
 		null := nullOf(b.base(c.Type))
 		g.columns[name] = &protection{derived: true, value: null, null: null}
 	}
+}
+
+// countsTell reports whether the number of rows in a relation or an index tells of
+// what is protected: where rows are filtered, and where a masked column decides which
+// are in a partition or in an index. The binding is locked.
+func (b *binding) countsTell() bool {
+	if len(b.scope.Filters) > 0 {
+		return true
+	}
+	for _, r := range b.snap.ByOID {
+		partial := slices.ContainsFunc(r.Indexes, func(i *catalog.Index) bool { return i.Predicate != "" })
+		if r.System() || r.Partitioned == nil && !partial {
+			continue
+		}
+		g := b.guardLocked(r)
+		if b.byProtected(g) || partial && g.opaque != "" {
+			return true
+		}
+		for _, i := range r.Indexes {
+			if i.Predicate == "" || len(g.columns) == 0 {
+				continue
+			}
+			cols := b.columnsOf(i.Predicate)
+			if len(cols) == 0 || slices.ContainsFunc(cols, g.stored) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func holds(l catalog.Literals, kind string) bool {

@@ -677,3 +677,6 @@ SELECT id, place FROM clinic.v_ranked ORDER BY id
 -- case: a count in a view, over a window that another one is made of
 -- tells
 SELECT id, before FROM clinic.v_ranked ORDER BY id
+-- case: how many rows the catalog counts in a partition by a masked column
+-- tells
+SELECT relname, reltuples FROM pg_class WHERE relname IN ('bands_1', 'bands_2') ORDER BY 1
