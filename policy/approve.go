@@ -244,13 +244,15 @@ func (g *Gate) approve(ctx context.Context, r *Request, engine *Engine, eval Eva
 				return reachedBy(o, eval.Record), nil, nil
 			}
 		}
-		ids, open, err := g.consume(ctx, r, need, now)
+		ids, open, err := g.consume(ctx, r, need, engine, now)
 		if err == nil {
 			err = g.estimate(ctx, r, open)
 		}
 		switch {
 		case errors.Is(err, ErrUnrecorded):
 			return Evaluation{}, nil, err
+		case errors.Is(err, errChanged):
+			return changed, nil, nil
 		case errors.Is(err, ErrElse):
 			e := changed
 			e.Reason = err.Error()
@@ -351,8 +353,9 @@ func exacting(need []*Approval) *Approval {
 	return need[0]
 }
 
-// consume asks for what is missing.
-func (g *Gate) consume(ctx context.Context, r *Request, need []*Approval, now time.Time) ([]string, *Standing, error) {
+// consume asks for what is missing. Nothing is taken once other rules hold than the
+// engine's: it would not run by what it was approved under.
+func (g *Gate) consume(ctx context.Context, r *Request, need []*Approval, engine *Engine, now time.Time) ([]string, *Standing, error) {
 	if g.approvals == nil {
 		return nil, nil, errors.New("nobody can be asked for one here")
 	}
@@ -370,8 +373,13 @@ func (g *Gate) consume(ctx context.Context, r *Request, need []*Approval, now ti
 	for i, a := range need {
 		asked[i] = Asked{Approval: a, Request: r, Exact: x, Now: now}
 	}
+	if engine != g.engine.Load() {
+		return nil, nil, errChanged
+	}
 	return g.approvals.Consume(ctx, asked)
 }
+
+var errChanged = errors.New("the policy has changed")
 
 // cancelledLate is why a client waited no more, at the last moment: what done()
 // itself ends has no cause.

@@ -29,8 +29,11 @@ type wording struct {
 	sent  string // then: the text that the server has, "" where that is not known
 	st    *statement
 
-	version uint64 // of the catalog that it was analysed by
+	version uint64 // of the catalog that it was analysed by; see conn.analysed
 	waited  bool   // for a decision
+	text    []byte // the client's own, borrowed
+	simple  bool   // it came in a Query
+	scope   *policy.Scope
 }
 
 // Exact implements policy.Wording.
@@ -79,21 +82,6 @@ func (w *wording) Exact() (x policy.Exact, err error) {
 	}
 	x.Parameters, err = bound(w.binds, w.types)
 	return x, err
-}
-
-// still reports that what was waited for is what it was: meanwhile the names in it may
-// have come to stand for something else.
-func (w *wording) still() error {
-	if !w.waited {
-		return nil
-	}
-	if err := w.c.base.Refresh(w.c.ctx); err != nil {
-		return fmt.Errorf("the catalog can't be read: %w", err)
-	}
-	if w.c.base.Version() != w.version {
-		return policy.ErrElse
-	}
-	return nil
 }
 
 // boundText has parameters as an approver reads them; others have another text.
@@ -185,7 +173,8 @@ func (c *conn) mayAsk(sc *policy.Scope, st *statement) {
 		return
 	}
 	an := st.an
-	c.wording.c, c.wording.st, c.wording.version = c, st, c.base.Version()
+	c.wording.c, c.wording.st, c.wording.version = c, st, c.analysed(st)
+	c.wording.scope = sc
 	c.early.Store(earlyAsked)
 	if c.asking.hold == nil {
 		c.asking = asking{c.onHold, c.estimate} // once: each would be allocated anew

@@ -239,6 +239,7 @@ func (c *conn) decide(kind policy.RequestKind, st *statement, sc *policy.Scope, 
 	describe(&c.req, st.an)
 	c.req.Lookups = lookups
 	c.mayAsk(sc, st)
+	c.wording.text = text
 	d, err := c.s.Decide(c.ctx, &c.req)
 	if sc.Approves {
 		c.early.Store(earlyNone)

@@ -66,6 +66,7 @@ func (c *conn) query(body []byte) error {
 		return c.refuseOpaque(true, codeUnsupported, "it goes on behind a ROLLBACK of what the transaction has defined", "Send its statements one by one.", sql, nil)
 	}
 	c.observe(sc, sql, true, nil)
+	c.wording.simple = true
 	d, err := c.decide(policy.StatementReq, st, sc, sql, c.digests, st.an.Lookups, now)
 	if err == nil {
 		if err := c.record(d.Record(), now, sql, nil); err != nil {
