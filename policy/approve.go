@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -104,11 +105,16 @@ type Wording interface {
 // since it was analysed.
 var ErrElse = errors.New("what it names has changed since it was analysed")
 
+// About is the relation for which a rule asks: one that the statement names, or one that
+// is reached Through that. The zero About is of what is shown in clear.
+type About struct{ Object, Through Object }
+
 // Asked is one rule's question about one request. It is borrowed for the call.
 type Asked struct {
 	*Approval
 
 	Request *Request
+	About   About
 	Exact   Exact
 	Now     time.Time
 }
@@ -244,7 +250,7 @@ func (g *Gate) approve(ctx context.Context, r *Request, engine *Engine, eval Eva
 				return reachedBy(o, eval.Record), nil, nil
 			}
 		}
-		ids, open, err := g.consume(ctx, r, need, engine, now)
+		ids, open, err := g.consume(ctx, r, &eval, need, engine, now)
 		if err == nil {
 			err = g.estimate(ctx, r, open)
 		}
@@ -355,7 +361,7 @@ func exacting(need []*Approval) *Approval {
 
 // consume asks for what is missing. Nothing is taken once other rules hold than the
 // engine's: it would not run by what it was approved under.
-func (g *Gate) consume(ctx context.Context, r *Request, need []*Approval, engine *Engine, now time.Time) ([]string, *Standing, error) {
+func (g *Gate) consume(ctx context.Context, r *Request, eval *Evaluation, need []*Approval, engine *Engine, now time.Time) ([]string, *Standing, error) {
 	if g.approvals == nil {
 		return nil, nil, errors.New("nobody can be asked for one here")
 	}
@@ -372,6 +378,9 @@ func (g *Gate) consume(ctx context.Context, r *Request, need []*Approval, engine
 	asked := make([]Asked, len(need))
 	for i, a := range need {
 		asked[i] = Asked{Approval: a, Request: r, Exact: x, Now: now}
+		if k := slices.Index(eval.Approvals, a); k >= 0 && k < len(eval.About) {
+			asked[i].About = eval.About[k]
+		}
 	}
 	if engine != g.engine.Load() {
 		return nil, nil, errChanged

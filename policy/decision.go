@@ -30,6 +30,7 @@ type Evaluation struct {
 	// Approvals are what rules ask for, of an answer EffectApprove. With them it
 	// would be Then.
 	Approvals []*Approval
+	About     []About // what each of them is asked for
 	Then      Effect
 	// Open is how the approval stands for want of which it was refused, and Held,
 	// where the client waited, why it does no more. Of the Gate's own.

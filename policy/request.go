@@ -135,6 +135,7 @@ type Request struct {
 	// inheritance and partitions, up and down; those whose rows are changed with theirs;
 	// and former names of any of them. A rule that takes away from these takes away.
 	Kin []Object
+	Via []Object // of each of Kin, which of Objects is or reaches it
 	// Renames are what would be other relations to rules by it.
 	Renames []Rename
 	Masked  []events.Field // protected fields that the rewrite masks

@@ -151,6 +151,9 @@ func showApproval(w io.Writer, e *approval.Entry) error {
 	line("resource", "%s, database %s, user %s", e.Where.Resource, e.Where.Database, e.Where.User)
 	line("does", "%s", strings.Join(e.What.Commands, ", "))
 	line("reaches", "%s", strings.Join(e.What.Objects, ", "))
+	if e.What.Through != "" {
+		line("rule is on", "%s, reached through %s", e.What.About, e.What.Through)
+	}
 	line("masked", "%s", strings.Join(e.What.Masked, ", "))
 	line("in clear", "%s", strings.Join(e.What.Revealed, ", "))
 	line("meaning", "%s", e.What.Meaning)

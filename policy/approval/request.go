@@ -90,6 +90,8 @@ type What struct {
 	Settings   []string    `json:"settings,omitempty"` // by which texts of values are understood
 	Commands   []string    `json:"commands,omitempty"`
 	Objects    []string    `json:"objects,omitempty"`  // access and relation
+	About      string      `json:"about,omitempty"`    // the one that the rule is about
+	Through    string      `json:"through,omitempty"`  // then: that of Objects which is or reaches it, unless it is among them
 	Masked     []string    `json:"masked,omitempty"`   // protected fields that it touches, which stay masked
 	Revealed   []string    `json:"revealed,omitempty"` // those that it is shown in clear
 	Writes     bool        `json:"writes,omitempty"`
@@ -300,6 +302,12 @@ func subject(a *policy.Asked, id, key string, claims []string) (*Subject, error)
 	}
 	for _, o := range r.Objects {
 		out.What.Objects = append(out.What.Objects, o.Access.String()+" "+o.String())
+	}
+	if o := a.About.Object; o.Access != 0 {
+		out.What.About = o.Access.String() + " " + o.String()
+	}
+	if o := a.About.Through; o.Access != 0 {
+		out.What.Through = o.Access.String() + " " + o.String()
 	}
 	for _, f := range r.Masked {
 		if r.Scope != nil && r.Scope.Mask(f).Kind == policy.MaskReveal {

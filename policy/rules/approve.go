@@ -210,10 +210,11 @@ func (q *question) asking(e *policy.Evaluation) {
 		return // it runs nothing: what executes it is asked about
 	}
 	e.Approvals = q.unapproved() // by rules that are among those that decide already
+	e.About = make([]policy.About, len(e.Approvals))
 	var names []string
 	for _, c := range q.view.ask {
-		if what := q.touches(c); what != "" && q.ask(c, true).holds {
-			e.Approvals = append(e.Approvals, c.asks)
+		if about, ok := q.touches(c); ok && q.ask(c, true).holds {
+			e.Approvals, e.About = append(e.Approvals, c.asks), append(e.About, about)
 			names = append(names, c.name)
 		}
 	}
@@ -224,21 +225,23 @@ func (q *question) asking(e *policy.Evaluation) {
 	e.Rules = append(names, e.Rules...)
 }
 
-// touches says what of the request a rule that asks is about, "" for nothing. It
+// touches reports whether a rule that asks is about the request, and what of it. It
 // is told as for a rule that blocks: what may be meant is.
-func (q *question) touches(c *candidate) string {
+func (q *question) touches(c *candidate) (about policy.About, ok bool) {
 	r := q.req
-	for _, o := range q.reached() {
-		if slices.ContainsFunc(c.relations, func(rel relation) bool { return rel.mayMatch(o) }) {
-			if w := c.hit(q.wordsOn(o)); w != "" {
-				return w
+	for i, o := range q.reached() {
+		if slices.ContainsFunc(c.relations, func(rel relation) bool { return rel.mayMatch(o) }) && c.hit(q.wordsOn(o)) != "" {
+			about.Object = o
+			if k := i - len(r.Objects); k >= 0 && k < len(r.Via) {
+				about.Through = r.Via[k]
 			}
+			return about, true
 		}
 	}
 	for _, cmd := range r.Commands {
 		if classOf(cmd).brings(policy.Define) && !bound(r, cmd) && c.commands.has(cmd) {
-			return cmd
+			return about, true
 		}
 	}
-	return ""
+	return about, false
 }

@@ -88,3 +88,45 @@ func TestGateRefusesOtherScopes(t *testing.T) {
 		}
 	}
 }
+
+// taking approves whatever it is asked for, and counts that.
+type taking struct{ n int }
+
+func (k *taking) Consume(context.Context, []policy.Asked) ([]string, *policy.Standing, error) {
+	k.n++
+	return []string{"ap-1"}, nil, nil
+}
+func (k *taking) Wait(context.Context, string) error             { return nil }
+func (k *taking) Withdraw(context.Context, string, string) error { return nil }
+
+// meanwhile does something while a statement's wording is told.
+type meanwhile func()
+
+func (m meanwhile) Exact() (policy.Exact, error) { m(); return policy.Exact{}, nil }
+
+// What was approved is not used up by a statement that is refused because another policy
+// came into force while it was told what it is.
+func TestGateConsumesNothingUnderOtherRules(t *testing.T) {
+	const asks = `- {name: all, identity: "*", resource: "*", commands: ["*"], relations: "*", effect: allow}
+- {name: asks, identity: "*", resource: "*", commands: delete, relations: "*", effect: approve, approve: {by: {issuer: "https://id", subjects: [ann]}}}
+`
+	g := policy.NewGate(load(t, asks), &memory{}, func() time.Time { return noon })
+	var k taking
+	g.SetApprovals(&k)
+	ask := func(m meanwhile) policy.Decision {
+		t.Helper()
+		r := request(t, session(), "delete clinic.visits/delete")
+		r.Wording = m
+		d, err := g.Decide(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if d := ask(func() {}); !d.Allowed() || k.n != 1 {
+		t.Fatalf("%v %s, %d", d.Rules(), d.Reason(), k.n)
+	}
+	if d := ask(func() { g.SetEngine(load(t, asks)) }); d.Allowed() || d.Rules()[0] != "changed" || k.n != 1 {
+		t.Errorf("%v %s, and %d were consumed", d.Rules(), d.Reason(), k.n-1)
+	}
+}

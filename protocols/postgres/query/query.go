@@ -99,6 +99,7 @@ type Analysis struct {
 	// Kin is what else Objects are: relations that have rows of them as their own, or
 	// give them theirs, or whose rows foreign keys change with them, and former names.
 	Kin []policy.Object
+	Via []policy.Object // of each of Kin, which of Objects is or reaches it
 	// Renames are what rules would know by other names once it has run.
 	Renames []policy.Rename
 	// Meaning is, where it may have to be approved, a digest of the definitions of all

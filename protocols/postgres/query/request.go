@@ -7,7 +7,7 @@ import "sallyport.dev/sallyport/policy"
 // this, or two that ask about the same would hear two things.
 func (an *Analysis) Describe(r *policy.Request) {
 	r.Commands, r.Writes = an.Commands, an.Writes
-	r.Objects, r.Kin, r.Renames = an.Objects, an.Kin, an.Renames
+	r.Objects, r.Kin, r.Via, r.Renames = an.Objects, an.Kin, an.Via, an.Renames
 	r.Masked, r.Matched, r.Lookups = an.Masked, an.Matched, an.Lookups
 	r.Filtered, r.Untold = an.Filtered, an.Untold
 	r.Opaque, r.Remedy = an.Opaque, an.Remedy

@@ -231,7 +231,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool, sql string) {
 		an.object(o)
 		w.eachKin(o, func(k policy.Object) {
 			if k != o && !slices.Contains(an.Kin, k) {
-				an.Kin = append(an.Kin, k)
+				an.Kin, an.Via = append(an.Kin, k), append(an.Via, o)
 			}
 		})
 	}
