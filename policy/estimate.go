@@ -25,7 +25,7 @@ func (g *Gate) estimate(ctx context.Context, r *Request, open *Standing) error {
 	}
 	e := r.Estimate(ctx)
 	for _, id := range open.Fresh {
-		if err := n.Note(ctx, id, e); err != nil {
+		if err := n.Note(ctx, id, e); err != nil && ctx.Err() == nil { // else nobody waits for it any more
 			return err
 		}
 	}
