@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/cli"
+	"sallyport.dev/sallyport/cmd/internal/render"
 )
 
 func main() {
@@ -33,7 +34,7 @@ func run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "sallyport-recorder:", err)
+	fmt.Fprintln(os.Stderr, "sallyport-recorder:", render.Text(err.Error()))
 	if errors.As(err, &usageError{}) {
 		return 2
 	}

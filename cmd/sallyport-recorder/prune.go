@@ -181,9 +181,11 @@ no other recorder has its transcripts in the same place.`,
 }
 
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		_, err = w.Write(render.JSON(append(b, '\n')))
+	}
+	return err
 }
 
 func printPruned(w io.Writer, rep *recorder.PruneReport) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport.dev/sallyport/cmd/internal/cli"
+	"sallyport.dev/sallyport/cmd/internal/render"
 )
 
 // exitError carries an exit code and a hint to main: 1 for a refusal or a
@@ -45,7 +46,7 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "sallyport:", err)
+	fmt.Fprintln(os.Stderr, "sallyport:", render.Text(err.Error()))
 	code := 1
 	var ee *exitError
 	if errors.As(err, &ee) {

@@ -26,7 +26,11 @@ func followSession(ctx context.Context, w io.Writer, s *recorder.DB, d *recorder
 	}
 	return s.Watch(ctx, d.Session, liveEvery, func(q *recorder.Statement) error {
 		if asJSON {
-			return json.NewEncoder(w).Encode(q)
+			b, err := json.Marshal(q)
+			if err == nil {
+				_, err = w.Write(render.JSON(append(b, '\n')))
+			}
+			return err
 		}
 		var b strings.Builder
 		showStatement(&b, q)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sallyport.dev/sallyport/internal/visible"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -66,12 +68,29 @@ const (
 // CheckWhy says what is wrong with a justification.
 func CheckWhy(why string) error {
 	switch {
-	case utf8.RuneCountInString(strings.TrimSpace(why)) < LeastWhy:
+	case seen(why) < LeastWhy:
 		return fmt.Errorf("say why, in %d characters or more", LeastWhy)
-	case len(why) > MostWhy || !utf8.ValidString(why) || strings.ContainsFunc(why, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }):
+	case len(why) > MostWhy || !utf8.ValidString(why) || strings.ContainsFunc(why, odd):
 		return fmt.Errorf("a justification is at most %d bytes of plain text", MostWhy)
 	}
 	return nil
+}
+
+// seen counts the characters of a text that are seen: a space only behind another one.
+func seen(s string) (n int) {
+	space := true
+	for _, r := range strings.TrimRightFunc(s, unicode.IsSpace) {
+		if is := unicode.IsSpace(r); !is && visible.Rune(r) || is && !space {
+			n++
+		}
+		space = unicode.IsSpace(r)
+	}
+	return n
+}
+
+// odd is a character that acts on what is around it, such as the end of a line.
+func odd(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 // proves reports why a token does not prove a decision about a request.
@@ -155,7 +174,10 @@ func values(claim any) (out []string) {
 		case bool:
 			out = append(out, strconv.FormatBool(v))
 		case float64:
-			out = append(out, strconv.FormatFloat(v, 'f', -1, 64))
+			// Of one that is larger its last digits are not known: it is nobody's.
+			if math.Abs(v) < 1<<53 {
+				out = append(out, strconv.FormatFloat(v, 'f', -1, 64))
+			}
 		case json.Number:
 			out = append(out, v.String())
 		}

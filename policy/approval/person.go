@@ -6,8 +6,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"sallyport.dev/sallyport/intercept"
+	"sallyport.dev/sallyport/internal/visible"
 	"sallyport.dev/sallyport/policy"
 )
 
@@ -131,9 +136,28 @@ func fourEyes(w *Who, p *Proof) error {
 	return nil
 }
 
+// folded is a name as it is compared: one directory may write it in another case, form
+// (Unicode's NFKC) or width than another, with spaces around it, or with characters that
+// nobody sees.
+func folded(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r < 0x80 || visible.Rune(r) || unicode.IsSpace(r) {
+			return r
+		}
+		return -1
+	}, name)
+	fold := cases.Fold()
+	for range 2 { // folding may undo the form, and the form the folding
+		name = fold.String(norm.NFKC.String(name))
+	}
+	return strings.TrimSpace(norm.NFKC.String(name))
+}
+
 // samePerson reports that two may be one: that they have a name in common. It is ""
 // where there is none.
 func samePerson(a, b, x, y string) bool {
-	same := func(n, m string) bool { return n != "" && strings.EqualFold(n, m) }
+	same := func(n, m string) bool {
+		return n != "" && m != "" && (strings.EqualFold(n, m) || folded(n) == folded(m))
+	}
 	return same(a, x) || same(a, y) || same(b, x) || same(b, y)
 }

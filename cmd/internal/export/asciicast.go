@@ -20,7 +20,7 @@ func asciicast(w io.Writer, s *Session) error {
 		"version":   3,
 		"term":      map[string]int{"cols": 120, "rows": 40},
 		"timestamp": s.Opened.Unix(),
-		"title":     fmt.Sprintf("%s: %s at %s", s.ID, render.Line(s.Workload), render.Line(s.Resource)),
+		"title":     fmt.Sprintf("%s: %s at %s", render.Line(s.ID), render.Line(s.Workload), render.Line(s.Resource)),
 	}
 	if err := e.Encode(head); err != nil {
 		return err

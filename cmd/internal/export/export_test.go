@@ -192,6 +192,25 @@ func TestPcapng(t *testing.T) {
 	}
 }
 
+// What a host says of a session is no order to a terminal or a viewer.
+func TestNamesAreInert(t *testing.T) {
+	const odd = "\x1b]0;owned\x07\u009b2J\u202e\u3164"
+	for _, format := range []string{"jsonl", "asciicast", "pcapng"} {
+		s := session(100)
+		s.ID, s.Workload, s.Resource, s.Actor = "s"+odd, "w"+odd, "r"+odd, "a"+odd
+		out := write(t, format, s)
+		if format == "pcapng" {
+			out = strings.ReplaceAll(out, "patients -- \x1b]0", "") // of the statement, which is data
+		}
+		for _, c := range []string{"\x1b]0", `\u001b]0`, "\u009b", "\u202e", "\u3164"} {
+			// In JSON the escape is of no effect on who reads it as such.
+			if strings.Contains(out, c) && (format != "jsonl" || c[0] != '\\') {
+				t.Errorf("%s has %q", format, c)
+			}
+		}
+	}
+}
+
 func TestUnknown(t *testing.T) {
 	s := session(9)
 	if err := export.Write(&bytes.Buffer{}, "xlsx", s); err == nil || !strings.Contains(err.Error(), "asciicast, csv, jsonl, pcapng") {

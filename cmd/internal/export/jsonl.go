@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/internal/visible"
 )
 
 // line is a line of JSON: its type says which parts are set.
@@ -32,7 +32,7 @@ type line struct {
 // statement with all that was decided and came of it, and for each thing that it
 // gave back.
 func jsonl(w io.Writer, s *Session) error {
-	e := json.NewEncoder(visible{w})
+	e := json.NewEncoder(escaping{w})
 	if err := e.Encode(line{Type: "session", Session: &s.Session}); err != nil {
 		return err
 	}
@@ -93,11 +93,11 @@ func jsonl(w io.Writer, s *Session) error {
 	return until(^uint64(0))
 }
 
-// visible writes JSON in which what a terminal could obey, and what hides, is
+// escaping writes JSON in which what a terminal could obey, and what hides, is
 // escaped: JSON itself leaves all but the first controls as they are.
-type visible struct{ w io.Writer }
+type escaping struct{ w io.Writer }
 
-func (v visible) Write(b []byte) (int, error) {
+func (v escaping) Write(b []byte) (int, error) {
 	// Outside of strings there is nothing but ASCII.
 	if bytes.IndexFunc(b, hidden) < 0 {
 		return v.w.Write(b)
@@ -118,7 +118,7 @@ func (v visible) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
-func hidden(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+func hidden(r rune) bool { return r != '\n' && !visible.Rune(r) }
 
 func (l line) with(b []byte) line {
 	if utf8.Valid(b) {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
 
+	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events"
 )
 
@@ -37,7 +38,7 @@ func pcapng(w io.Writer, s *Session) error {
 	}
 	options := pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{
 		Hardware: runtime.GOARCH, OS: runtime.GOOS, Application: "sallyport",
-		Comment: fmt.Sprintf("session %.64s of %.200s at %.200s (%.200s): what was said, as recorded; the packets are made up", s.ID, s.Workload, s.Resource, s.Destination),
+		Comment: fmt.Sprintf("session %.64s of %.200s at %.200s (%.200s): what was said, as recorded; the packets are made up", render.Line(s.ID), render.Line(s.Workload), render.Line(s.Resource), render.Line(s.Destination)),
 	}}
 	face := pcapgo.DefaultNgInterface
 	face.Name, face.LinkType = "sallyport", layers.LinkTypeRaw

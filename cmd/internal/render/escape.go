@@ -6,8 +6,9 @@ package render
 import (
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"sallyport.dev/sallyport/internal/visible"
 )
 
 // Line returns s with everything made visible that is not printable: control
@@ -21,7 +22,7 @@ func Text(s string) string { return escape(s, "\n\t") }
 func escape(s, keep string) string {
 	clean := true
 	for _, r := range s {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
+		if !visible.Rune(r) || r == utf8.RuneError {
 			clean = false
 			break
 		}
@@ -35,7 +36,7 @@ func escape(s, keep string) string {
 		switch {
 		case r == utf8.RuneError && n <= 1:
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r) || strings.ContainsRune(keep, r):
+		case visible.Rune(r) || strings.ContainsRune(keep, r):
 			b.WriteRune(r)
 		case r == '\n':
 			b.WriteString(`\n`)

@@ -2,9 +2,10 @@ package render
 
 import (
 	"fmt"
-	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"sallyport.dev/sallyport/internal/visible"
 )
 
 // JSON returns the same JSON with every character escaped that Line would not show as
@@ -14,7 +15,7 @@ func JSON(b []byte) []byte {
 	for len(b) > 0 {
 		r, n := utf8.DecodeRune(b)
 		switch {
-		case r == '\n' || unicode.IsPrint(r) && r != utf8.RuneError:
+		case r == '\n' || visible.Rune(r) && r != utf8.RuneError:
 			out = append(out, b[:n]...)
 		case r > 0xffff:
 			x, y := utf16.EncodeRune(r)

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"sallyport.dev/sallyport/internal/visible"
 )
 
 // piece is a part of a text that an agent chose: Odd is one character that acts on
@@ -37,7 +38,7 @@ func pieces(s, keep string) (out []piece) {
 		case r == utf8.RuneError && n <= 1:
 			flush()
 			out = append(out, piece{fmt.Sprintf(`\x%02x`, s[i]), true})
-		case unicode.IsPrint(r) || strings.ContainsRune(keep, r):
+		case visible.Rune(r) || strings.ContainsRune(keep, r):
 			plain.WriteRune(r)
 		default:
 			flush()
