@@ -76,6 +76,9 @@ func CheckWith(file string, must Require) (c Checked, err error) {
 	if err != nil {
 		return bad(err)
 	}
+	if err := whole(in, size, z); err != nil {
+		return bad(err)
+	}
 	said, err := files.held("report.json")
 	if err != nil {
 		return bad(err)
