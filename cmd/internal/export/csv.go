@@ -96,18 +96,21 @@ func rows(w *csv.Writer, s *Session) error {
 }
 
 // formula finds what a spreadsheet may take for one, number what it may: these
-// stay as they are.
+// stay as they are. One that is set to another separator than the comma begins cells,
+// and rows, within fields: within finds what it may take for one there.
 var (
+	within  = regexp.MustCompile("([;|\t\r\n][ \u00a0\"']*)([=+\\-@\uff1d\uff0b\uff0d\uff20])")
 	formula = regexp.MustCompile("^[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 	number  = regexp.MustCompile(`^[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 )
 
-// inert puts an apostrophe before each field that is like a formula.
+// inert puts an apostrophe before all that is like a formula.
 func inert(fields ...string) []string {
 	for i, f := range fields {
 		if formula.MatchString(f) && !number.MatchString(f) {
 			fields[i] = "'" + f
 		}
+		fields[i] = within.ReplaceAllString(fields[i], "$1'$2")
 	}
 	return fields
 }

@@ -192,6 +192,24 @@ func TestPcapng(t *testing.T) {
 	}
 }
 
+// A spreadsheet that takes semicolons or tabs for separators, and so no quotes before
+// them, finds no formula in a cell or a row that it begins within a field.
+func TestFormulasWithinFields(t *testing.T) {
+	s := session(100)
+	s.Requests[0].Exact = "select ';=cmd|x', '\t@a', 1;-2\n+3; =4, a-1, 'a=b' ;\"=5"
+	out := write(t, "csv", s)
+	for _, at := range []string{";=", "\t@", ";-", "\n+", "; =", `;"=`, `;""=`} {
+		if strings.Contains(out, at) {
+			t.Errorf("it has %q in\n%s", at, out)
+		}
+	}
+	for _, stays := range []string{"a-1", "'a=b'"} {
+		if !strings.Contains(out, stays) {
+			t.Errorf("%s does not stay", stays)
+		}
+	}
+}
+
 // What a host says of a session is no order to a terminal or a viewer.
 func TestNamesAreInert(t *testing.T) {
 	const odd = "\x1b]0;owned\x07\u009b2J\u202e\u3164"
