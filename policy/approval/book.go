@@ -102,10 +102,12 @@ type Book struct {
 
 	mu    lock
 	timer timer
-	pace  pace
-	swept time.Duration
-	byID  map[string]*entry
-	byKey map[string]*entry
+	// logged is the time of the last record of the log.
+	logged instant
+	pace   pace
+	swept  time.Duration
+	byID   map[string]*entry
+	byKey  map[string]*entry
 	// denied are those of byKey that are.
 	denied map[*entry]bool
 	ended  []*entry // oldest first
@@ -122,7 +124,8 @@ type Book struct {
 
 	glass   func() []policy.BreakGlass
 	glasses []*glass
-	opened  chan struct{} // closed when emergency access is opened
+	spent   map[string]bool // IDs of those that are forgotten: none is opened again
+	opened  chan struct{}   // closed when emergency access is opened
 }
 
 // share is what is there of one workload.
@@ -158,7 +161,7 @@ var ErrDamaged = errors.New("the log of approvals is damaged")
 // Open makes a Book of the records that its log has kept. Another error than
 // ErrDamaged is of the disk: the records are good.
 func Open(records [][]byte, log Log, o Options) (*Book, error) {
-	b := &Book{mu: make(lock, 1), host: o.Host, log: log, timer: timer{now: o.Now, passed: o.Passed}, pace: newPace(o.Burst, o.Every), tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
+	b := &Book{mu: make(lock, 1), host: o.Host, log: log, timer: timer{now: o.Now, passed: o.Passed}, pace: newPace(o.Burst, o.Every), tell: o.Tell, claims: o.Claims, glass: o.Glass, opened: make(chan struct{}), spent: map[string]bool{}, byID: map[string]*entry{}, byKey: map[string]*entry{}, held: map[string]*share{}}
 	var last time.Time
 	var ahead time.Duration
 	for i, r := range records {
@@ -176,15 +179,19 @@ func Open(records [][]byte, log Log, o Options) (*Book, error) {
 	setBack := b.timer.start(last, ahead)
 	now := b.timer.at()
 	b.forgetGlass(now)
-	var err error
-	switch {
-	case setBack: // how long it has been so is not known
-		err = b.lose(now, "the host's clock was set back while nobody ran: how much time has passed is not known", policy.Awaited, policy.Approved)
-	case o.Torn:
-		err = b.lose(now, "the log was cut short: it may have been used", policy.Approved)
+	// What another host has asked is signed for that one.
+	elsewhere := func(host string) bool { return host != "" && host != o.Host }
+	err := b.lose(now, "it was asked for on another host", func(e *entry) bool { return elsewhere(e.Host) && e.state != policy.Denied })
+	if err == nil {
+		switch {
+		case setBack: // how long it has been so is not known
+			err = b.lose(now, "the host's clock was set back while nobody ran: how much time has passed is not known", func(e *entry) bool { return e.state != policy.Denied })
+		case o.Torn:
+			err = b.lose(now, "the log was cut short: it may have been used", func(e *entry) bool { return e.state == policy.Approved })
+		}
 	}
-	if err == nil && (setBack || o.Torn) {
-		err = b.loseGlass(now)
+	if err == nil {
+		err = b.loseGlass(now, func(g *glass) bool { return setBack || o.Torn || elsewhere(g.Host) })
 	}
 	if err != nil {
 		return nil, err
@@ -193,12 +200,12 @@ func Open(records [][]byte, log Log, o Options) (*Book, error) {
 	return b, b.compact(now)
 }
 
-// lose ends all that has one of some states. mu is held.
-func (b *Book) lose(now instant, why string, states ...policy.ApprovalState) error {
+// lose ends what waits or is approved or denied, as far as which says so. mu is held.
+func (b *Book) lose(now instant, why string, which func(*entry) bool) error {
 	var all []*entry
 	var steps []*events.Event
 	for _, e := range b.byKey {
-		if slices.Contains(states, e.state) {
+		if which(e) {
 			kind := events.ApprovalRequest
 			if e.state == policy.Approved {
 				kind = events.ApprovalDecision
@@ -224,8 +231,8 @@ func (b *Book) lose(now instant, why string, states ...policy.ApprovalState) err
 // Host is where it is, in the fleet.
 func (b *Book) Host() string { return b.host }
 
-// Lost is how many approvals do not hold any more since the log was torn, or the clock
-// was set back.
+// Lost is how many approvals do not hold any more since the log was torn or is another
+// host's, or the clock was set back.
 func (b *Book) Lost() int { return b.lost }
 
 // Consume implements policy.Approvals.
@@ -557,7 +564,7 @@ func (b *Book) Sweep() error {
 	b.mu.Lock()
 	now := b.timer.at()
 	b.pace.forget(now.passed)
-	failed := errors.Join(b.tellSteps(now), b.sweepGlass(now))
+	failed := errors.Join(b.tellSteps(now), b.sweepGlass(now), b.tick(now))
 	b.mu.Unlock()
 	for {
 		b.mu.Lock()

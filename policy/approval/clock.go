@@ -2,6 +2,7 @@ package approval
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -34,6 +35,21 @@ const (
 	// notableStep is an alarm: it has things end early, or tokens refused.
 	notableStep = slack
 )
+
+// tickEvery is how far the log may be behind the time, while something ends by it: a
+// start goes on from where it stands.
+const tickEvery = 10 * time.Second
+
+// tick has the log know what time it is. mu is held.
+func (b *Book) tick(now instant) error {
+	if now.run.Sub(b.logged.run) < tickEvery && now.ahead == b.logged.ahead {
+		return nil
+	}
+	if len(b.byKey) == 0 && !slices.ContainsFunc(b.glasses, func(g *glass) bool { return g.State == GlassOpen }) {
+		return nil
+	}
+	return b.write(now, &change{Do: doTick})
+}
 
 // timer is a Book's clock.
 type timer struct {

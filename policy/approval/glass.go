@@ -178,6 +178,9 @@ func (b *Book) provided() []policy.BreakGlass {
 
 // mayBreak says what stands against another one.
 func (b *Book) mayBreak(n *glass, d *Decision, now instant) error {
+	if b.spent[n.ID] {
+		return errors.New("it was opened before: begin again")
+	}
 	open, ofName, ofOpener, ofPerson, ofParty := 0, 0, 0, 0, 0
 	for _, g := range b.glasses {
 		if g.ID == n.ID {

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,13 +17,20 @@ const (
 	doUseGlass    = "glass-use"
 	doEndGlass    = "glass-end"
 	doReviewGlass = "glass-review"
-	doKeepGlass   = "glass-keep" // as a whole, of a log that was written anew
+	doKeepGlass   = "glass-keep"  // as a whole, of a log that was written anew
+	doSpentGlass  = "glass-spent" // IDs alone, of those that are forgotten
 )
 
 // applyGlass is apply for what is of emergency access.
 func (b *Book) applyGlass(c *change) error {
 	if c.Do == doOpenGlass || c.Do == doKeepGlass {
 		return b.putGlass(c)
+	}
+	if c.Do == doSpentGlass {
+		for _, id := range c.IDs {
+			b.spent[id] = true
+		}
+		return nil
 	}
 	if len(c.IDs) != 1 {
 		return errors.New("it names no emergency access")
@@ -99,7 +107,11 @@ func (b *Book) keptGlass(now instant) (out [][]byte, err error) {
 		}
 		out = append(out, r)
 	}
-	return out, nil
+	if len(b.spent) == 0 {
+		return out, nil
+	}
+	r, err := encode(&change{Do: doSpentGlass, IDs: slices.Sorted(maps.Keys(b.spent)), At: now.run, Ahead: now.ahead})
+	return append(out, r), err
 }
 
 // endGlass ends one whose time is over. mu is held.
@@ -138,17 +150,24 @@ func (b *Book) sweepGlass(now instant) error {
 	return nil
 }
 
-// forgetGlass drops what was reviewed long ago: what opened it is too old long since to
-// open it again.
+// forgetGlass drops what was reviewed long ago, but for its ID: what opened it is too old
+// long since to open it again, but by a clock that is set back. There are few: each took
+// the log-ins of two people.
 func (b *Book) forgetGlass(now instant) {
-	b.glasses = slices.DeleteFunc(b.glasses, func(g *glass) bool { return g.State == GlassReviewed && now.run.Sub(g.reviewed) > keptFor })
+	b.glasses = slices.DeleteFunc(b.glasses, func(g *glass) bool {
+		if g.State != GlassReviewed || now.run.Sub(g.reviewed) <= keptFor {
+			return false
+		}
+		b.spent[g.ID] = true
+		return true
+	})
 }
 
-// loseGlass ends what is open, which may have been closed by what the log has lost. mu
-// is held.
-func (b *Book) loseGlass(now instant) error {
+// loseGlass ends what is open, as far as which says so: it may have been closed by what
+// the log has lost. mu is held.
+func (b *Book) loseGlass(now instant, which func(*glass) bool) error {
 	for _, g := range b.glasses {
-		if g.State != GlassOpen {
+		if g.State != GlassOpen || !which(g) {
 			continue
 		}
 		if err := b.record(g.step("expired", now, nil)); err != nil {

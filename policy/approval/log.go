@@ -48,6 +48,7 @@ const (
 	doNote   = "note"
 	doKeep   = "keep" // one entry as a whole, of a log that was written anew
 	doTally  = "tally"
+	doTick   = "tick" // says nothing but when it was
 )
 
 // wall is when it was, by the wall clock.
@@ -67,6 +68,7 @@ func (b *Book) write(now instant, c *change) error {
 		b.broken = fmt.Errorf("what is approved can't be kept: %w", err)
 		return b.broken
 	}
+	b.logged = now
 	if err := b.apply(c); err != nil {
 		return err
 	}
@@ -134,7 +136,9 @@ func (b *Book) apply(c *change) error {
 		}
 		b.history.put(c.History)
 		return nil
-	case doOpenGlass, doUseGlass, doEndGlass, doReviewGlass, doKeepGlass:
+	case doTick:
+		return nil
+	case doOpenGlass, doUseGlass, doEndGlass, doReviewGlass, doKeepGlass, doSpentGlass:
 		return b.applyGlass(c)
 	}
 	if len(c.IDs) == 0 {
@@ -382,6 +386,7 @@ func (b *Book) compact(now instant) error {
 	if err := b.log.Replace(out); err != nil {
 		return fmt.Errorf("what is approved can't be kept: %w", err)
 	}
+	b.logged = now
 	// What is held may be as much as that for long: each write again would take seconds.
 	b.compactAt = max(compactAt, 2*b.log.Size())
 	return nil
