@@ -56,7 +56,11 @@ func (d *Desk) Serve(ctx context.Context, nc *nats.Conn, host string, log *slog.
 		case !isInbox(m.Reply):
 			continue
 		}
-		slots <- struct{}{}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
 		wg.Go(func() {
 			defer func() { <-slots }()
 			if err := d.reply(ctx, m, host); err != nil {

@@ -46,6 +46,9 @@ func mayMend(g *approval.Glass, provided []policy.BreakGlass) (open, review []po
 	return open, review
 }
 
+// noGlass reports that what a host answers is none: somebody has opened each.
+func noGlass(g approval.Glass) bool { return !glassID.MatchString(g.ID) || len(g.Decisions) == 0 }
+
 // glassFor is what a person is shown of one, nil where it is none of theirs.
 func glassFor(host string, g *approval.Glass, provided []policy.BreakGlass, by *approval.Proof, now time.Time) (*glass, error) {
 	open, review := mayMend(g, provided)
@@ -83,6 +86,9 @@ func (p *Page) listGlass(w http.ResponseWriter, r *http.Request) {
 	all := r.URL.Query().Get("all") == "1"
 	var rows []*glass
 	away := p.askAll(r.Context(), &desk.Ask{Do: desk.GlassList, All: all}, func(host string, a *desk.Answer) error {
+		if slices.ContainsFunc(a.Glasses, noGlass) {
+			return errNoAnswer(host)
+		}
 		for i := range a.Glasses {
 			g, err := glassFor(host, &a.Glasses[i], a.Provided, &s.proof, p.now())
 			if err != nil {
@@ -96,7 +102,7 @@ func (p *Page) listGlass(w http.ResponseWriter, r *http.Request) {
 	})
 	slices.SortFunc(rows, func(a, b *glass) int { return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID)) })
 	n := len(rows)
-	rows = rows[:min(n, maxListed)]
+	rows = fair(rows, func(g *glass) (host, workload string) { return g.Host, g.Workload })
 	p.render(w, r, "glasses.html", view{Title: "Emergency access", Body: map[string]any{"Rows": rows, "More": n - len(rows), "Away": away, "All": all}})
 }
 

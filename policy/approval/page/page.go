@@ -133,7 +133,6 @@ type view struct {
 	Base   string
 	Who    string // who has logged in, "" nobody
 	CSRF   string
-	Said   string // what came of what was done
 	Body   any
 	Status int
 }

@@ -18,6 +18,7 @@ import (
 
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/intercept/identity/oidctest"
+	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/approval/approvaltest"
 	"sallyport.dev/sallyport/policy/approval/desk"
 	"sallyport.dev/sallyport/policy/approval/page"
@@ -33,7 +34,10 @@ type site struct {
 	t    *testing.T
 	base string
 	more string // of the page's configuration
-	now  atomic.Pointer[page.Page]
+	// hosts are those besides h1.
+	hosts []string
+	now   atomic.Pointer[page.Page]
+	over  func(page.Hosts) page.Hosts // what the hosts' answers go through; nil is nothing
 }
 
 func newSite(t *testing.T) *site {
@@ -52,12 +56,17 @@ func newSiteOf(t *testing.T, set func(*approvaltest.Host)) *site {
 	return s
 }
 
+// leads are who may decide.
+func (s *site) leads() []policy.Approver {
+	return []policy.Approver{{Issuer: s.People.Issuer, Claims: map[string][]string{"groups": {"leads"}}}}
+}
+
 // restart has a new page serve, which knows nothing of the one before.
 func (s *site) restart() {
 	s.t.Helper()
 	file := filepath.Join(s.t.TempDir(), "approvals.yaml")
-	text := s.more + fmt.Sprintf("nats: %s\nnkey: %s\nhosts: [h1]\nlisten: 127.0.0.1:0\nbase_url: %s\nissuers:\n- {url: %q, client: %s, scopes: [profile], name: the clinic}\n",
-		s.NATS.URL(), s.NATS.SeedFile(jetstream.RoleApprovals), s.base, s.People.Issuer, approvaltest.Client)
+	text := s.more + fmt.Sprintf("nats: %s\nnkey: %s\nhosts: [%s]\nlisten: 127.0.0.1:0\nbase_url: %s\nissuers:\n- {url: %q, client: %s, scopes: [profile], name: the clinic}\n",
+		s.NATS.URL(), s.NATS.SeedFile(jetstream.RoleApprovals), strings.Join(append([]string{"h1"}, s.hosts...), ", "), s.base, s.People.Issuer, approvaltest.Client)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -65,7 +74,11 @@ func (s *site) restart() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p, err := page.New(set, s.Asker(jetstream.RoleApprovals), slog.New(slog.DiscardHandler))
+	var hosts page.Hosts = s.Asker(jetstream.RoleApprovals)
+	if s.over != nil {
+		hosts = s.over(hosts)
+	}
+	p, err := page.New(set, hosts, slog.New(slog.DiscardHandler))
 	if err != nil {
 		s.t.Fatal(err)
 	}

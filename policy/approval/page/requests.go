@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -36,6 +37,9 @@ func (p *Page) list(w http.ResponseWriter, r *http.Request) {
 	all := r.URL.Query().Get("all") == "1"
 	var rows []row
 	away := p.askAll(r.Context(), &desk.Ask{Do: desk.List, All: all}, func(host string, a *desk.Answer) error {
+		if slices.ContainsFunc(a.Entries, func(e approval.Entry) bool { return !requestID.MatchString(e.ID) }) {
+			return errNoAnswer(host)
+		}
 		for _, e := range a.Entries {
 			if approval.May(e.By, &s.proof) {
 				rows = append(rows, row{host, e})
@@ -45,8 +49,42 @@ func (p *Page) list(w http.ResponseWriter, r *http.Request) {
 	})
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.ID, b.ID)) })
 	n := len(rows)
-	rows = rows[:min(n, maxListed)]
+	rows = fair(rows, func(r row) (host, workload string) { return r.Host, r.Who.Workload })
 	p.render(w, r, "list.html", view{Title: "Requests for approval", Body: map[string]any{"Rows": rows, "More": n - len(rows), "Away": away, "All": all}})
+}
+
+func errNoAnswer(host string) error {
+	return fmt.Errorf("host %s: its answer is not understood: it is of another version, or not what it should be", host)
+}
+
+// fair has of more than are listed, oldest first, a share for each host, and in it one
+// for each workload: what one of them asks for hides nobody else's.
+func fair[T any](all []T, of func(T) (host, workload string)) []T {
+	if len(all) <= maxListed {
+		return all
+	}
+	order := make([]int, len(all))
+	for i := range order {
+		order[i] = i
+	}
+	inTurn := func(whose func(T) [2]string) {
+		n, turn := map[[2]string]int{}, make([]int, len(all))
+		for _, i := range order {
+			k := whose(all[i])
+			turn[i] = n[k]
+			n[k]++
+		}
+		slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(turn[i], turn[j]) })
+	}
+	inTurn(func(x T) [2]string { host, workload := of(x); return [2]string{host, workload} })
+	inTurn(func(x T) [2]string { host, _ := of(x); return [2]string{host} })
+	order = order[:maxListed]
+	slices.Sort(order)
+	listed := make([]T, len(order))
+	for i, at := range order {
+		listed[i] = all[at]
+	}
+	return listed
 }
 
 // askAll asks all hosts at once, takes their answers one by one, and returns why some
