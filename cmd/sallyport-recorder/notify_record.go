@@ -33,17 +33,29 @@ type toldRecord struct {
 
 func openTold(state string, most int64, log *slog.Logger) (*toldRecord, error) {
 	r := &toldRecord{folder: filepath.Join(state, "record"), max: most, log: log}
-	var err error
-	r.j, err = r.open()
+	_, err := os.Lstat(r.folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		// What ended as it set a chain aside has begun the next one.
+		if err = os.Rename(r.begun(), r.folder); errors.Is(err, fs.ErrNotExist) {
+			err = nil // it is the first
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.j, err = r.open(r.folder)
 	return r, err
 }
 
-func (r *toldRecord) open() (*journal.Journal, error) {
+// begun is where a chain is begun, until it takes the place of one that is full.
+func (r *toldRecord) begun() string { return r.folder + ".next" }
+
+func (r *toldRecord) open(folder string) (*journal.Journal, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, err
 	}
-	j, err := journal.Open(r.folder, journal.Options{
+	j, err := journal.Open(folder, journal.Options{
 		Host: host, MaxBytes: r.max, SegmentBytes: 16 << 20, AheadBytes: -1, Sync: true, Encode: ocsf.Append, Revive: ocsf.Revive,
 	})
 	if err != nil {
@@ -107,24 +119,40 @@ func (r *toldRecord) next(full *journal.Journal) error {
 	}
 	chain := full.Chain()
 	seq, hash := full.Head()
+	if err := r.begin(fmt.Sprintf("record: it goes on behind chain %s, which was full and ends with record %d, %x", chain, seq, hash)); err != nil {
+		return err
+	}
 	aside := fmt.Sprintf("%s-%s-%.8s", r.folder, time.Now().UTC().Format("20060102T150405Z"), chain)
 	if err := os.Rename(r.folder, aside); err != nil {
 		return err
 	}
-	j, err := r.open()
+	if err := os.Rename(r.begun(), r.folder); err != nil {
+		return err
+	}
+	j, err := r.open(r.folder)
 	if err != nil {
 		return err
 	}
 	r.j = j
 	r.log.Warn("the record of what was told was full, and another one begins: keep it, or move it elsewhere", "aside", aside, "records", seq)
-	t, err := j.Append(&events.Event{
-		Kind: events.Alarm, Time: time.Now(),
-		Message: fmt.Sprintf("record: it goes on behind chain %s, which was full and ends with record %d, %x", chain, seq, hash),
-	})
+	return nil
+}
+
+// begin begins a chain with what the one before ends with, before that is set aside: no
+// chain is in its place that does not say whose it is.
+func (r *toldRecord) begin(text string) error {
+	if err := os.RemoveAll(r.begun()); err != nil { // which did not come so far
+		return err
+	}
+	j, err := r.open(r.begun())
+	if err != nil {
+		return err
+	}
+	t, err := j.Append(&events.Event{Kind: events.Alarm, Time: time.Now(), Message: text})
 	if err == nil {
 		err = t.Wait(context.Background())
 	}
-	return err
+	return errors.Join(err, j.Close())
 }
 
 // sizeOf is the size of the files of a folder, in bytes.

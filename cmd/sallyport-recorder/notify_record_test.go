@@ -53,7 +53,7 @@ func TestToldRecordGoesOn(t *testing.T) {
 			t.Fatalf("%s: %+v %v", f, v, err)
 		}
 		heads[fmt.Sprintf("chain %s, which was full and ends with record %d, %x", v.Chain, v.Last, v.Hash)] = true
-		j, err := (&toldRecord{folder: f, max: 1 << 30}).open()
+		j, err := (&toldRecord{max: 1 << 30}).open(f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,6 +91,56 @@ func TestToldRecordGoesOn(t *testing.T) {
 			t.Errorf("%s is on the record %d times", id(n), told[id(n)])
 		}
 	}
+}
+
+// Whatever ends it as it sets a chain aside, the next one says behind which it goes on.
+func TestToldRecordEndsAsItIsSetAside(t *testing.T) {
+	state := t.TempDir()
+	record, begun := filepath.Join(state, "record"), filepath.Join(state, "record.next")
+	// One was begun before, and the chain was not set aside.
+	if err := os.MkdirAll(filepath.Join(begun, "old"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fill := func(folders int) {
+		t.Helper()
+		r, err := openTold(state, 64<<10, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			if err := r.write(t.Context(), &events.Event{Kind: events.Alarm, Time: time.Now(), Message: strings.Repeat("x", 1000)}); err != nil {
+				t.Fatal(err)
+			}
+			if all, err := filepath.Glob(record + "-*"); err != nil || len(all) == folders {
+				break
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(1)
+	if _, err := os.Stat(begun); err == nil {
+		t.Error("what was begun before is still there")
+	}
+	if err := os.Rename(record, begun); err != nil { // so far it came
+		t.Fatal(err)
+	}
+	v, err := journal.Verify(begun, journal.Expect{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := openTold(state, 64<<10, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.j.Chain(); got != v.Chain {
+		t.Errorf("another chain, %s, is behind none", got)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fill(2)
 }
 
 // Where the disk is the fault, no other one is begun.
