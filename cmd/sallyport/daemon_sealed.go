@@ -19,7 +19,11 @@ func readRecipients(cfg *config.Config) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := seal.ParseRecipients(b); err != nil {
+	to, err := seal.ParseRecipients(b)
+	if err == nil {
+		_, err = seal.New(nil, to)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return b, nil

@@ -204,6 +204,9 @@ func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64, open
 						continue
 					}
 					err := b.of(r)
+					if w := (*Withheld)(nil); errors.As(err, &w) {
+						open.Missed(w.Err)
+					}
 					if r.Kind == 0 && err == nil {
 						var more bool
 						if r.Payload, more, err = open.Payload(r.Payload); err != nil {

@@ -2,7 +2,9 @@ package seal
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/cipher"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -25,13 +27,23 @@ var (
 type Opener struct {
 	session string
 	ids     []age.Identity
-	keys    map[[idSize]byte]cipher.AEAD // nil: of other recipients
+	keys    map[[idSize]byte]*opening
+	missed  error
+}
+
+// opening is a key that is there.
+type opening struct {
+	aead  cipher.AEAD // nil: of other recipients
+	count uint64      // of the last piece that it opened
 }
 
 // NewOpener returns one that has some identities.
 func NewOpener(session string, ids []age.Identity) *Opener {
-	return &Opener{session: session, ids: ids, keys: map[[idSize]byte]cipher.AEAD{}}
+	return &Opener{session: session, ids: ids, keys: map[[idSize]byte]*opening{}}
 }
+
+// Missed tells it why it was not given a record: that may be where a key is which it lacks.
+func (o *Opener) Missed(why error) { o.missed = why }
 
 // Payload returns what the payload of a record is in clear: the same where nothing of it
 // is sealed. more is false where it has a key and nothing else. ErrSealed: it is of others.
@@ -75,7 +87,11 @@ func (o *Opener) key(b []byte) error {
 		return errPiece
 	}
 	id := [idSize]byte(b[1:])
-	o.keys[id] = nil
+	if o.keys[id] != nil {
+		return nil // who follows reads it again; no other one takes its place
+	}
+	k := new(opening)
+	o.keys[id] = k
 	if len(o.ids) == 0 {
 		return nil
 	}
@@ -91,7 +107,7 @@ func (o *Opener) key(b []byte) error {
 	if err != nil || len(key) != keySize {
 		return fmt.Errorf("%w: its key", errPiece)
 	}
-	o.keys[id], err = newAEAD(key)
+	k.aead, err = newAEAD(key)
 	return err
 }
 
@@ -100,18 +116,20 @@ func (o *Opener) open(c *events.Chunk) error {
 	if len(c.Data) < events.SealedRoom {
 		return errPiece
 	}
-	aead, known := o.keys[[idSize]byte(c.Data)]
+	k := o.keys[[idSize]byte(c.Data)]
 	switch {
-	case !known:
-		return errNoKey
-	case aead == nil:
+	case k == nil:
+		return cmp.Or(o.missed, errNoKey)
+	case k.aead == nil:
 		return ErrSealed
 	}
-	n := aead.NonceSize()
-	text, err := aead.Open(nil, c.Data[:n], c.Data[n:], bound(nil, o.session, c))
-	if err != nil {
+	n := k.aead.NonceSize()
+	count := binary.BigEndian.Uint64(c.Data[idSize:n])
+	text, err := k.aead.Open(nil, c.Data[:n], c.Data[n:], bound(nil, o.session, c))
+	if err != nil || count <= k.count { // the pieces of one answer may be of one time
 		return errPiece
 	}
+	k.count = count
 	c.Kind, c.Data = c.Kind&^events.Sealed, text
 	return nil
 }

@@ -1,8 +1,8 @@
 // Package seal encrypts transcripts at the host, before they reach its journal: neither
 // that, nor NATS, nor the recorder has them in clear then. Of each session a key is
-// made, which is encrypted to recipients (age) and goes on the record in front of what it
-// opens; each piece is sealed with it (AES-256-GCM, NIST SP 800-38D). When things were said,
-// and of which statement, stays in clear.
+// made, and another one each hour, which is encrypted to recipients (age) and goes on the
+// record in front of what it opens; each piece is sealed with it (AES-256-GCM, NIST SP
+// 800-38D). When things were said, and of which statement, stays in clear.
 package seal
 
 import (
@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"filippo.io/age"
 
@@ -27,6 +28,14 @@ const (
 	// 256 KiB, and what is sealed can't be split.
 	maxPart = 256<<10 - events.SealedRoom
 	version = 1 // of a ChunkKey
+	// maxKey is what a ChunkKey may be long: the journal has it on one record then. So many
+	// keys of RSA do not fit.
+	maxKey        = 32 << 10
+	maxRecipients = 64
+	// keyTime is how long a key is used: what is kept of a long session is opened without
+	// what was deleted of it.
+	keyTime = time.Hour
+	maxKept = 64 << 10 // of the memory of a piece, until the next
 )
 
 // Journal is one that seals transcripts. Events go through it as they are: they hold
@@ -43,15 +52,26 @@ type Journal struct {
 type session struct {
 	mu    sync.Mutex
 	aead  cipher.AEAD // nil: there is none yet
+	made  time.Time
 	id    [idSize]byte
 	count uint64 // of pieces that were sealed with it
-	data  []byte // of the last; the journal has a copy
+
+	// Of the last piece; the journal has a copy.
+	part        events.Chunk
+	data, bound []byte
 }
 
-// New returns a journal whose transcripts recipients alone can read.
+// New returns a journal whose transcripts recipients alone can read. It refuses those to
+// whom nothing can be encrypted, and too many.
 func New(j events.Journal, to []age.Recipient) (*Journal, error) {
-	if len(to) == 0 {
+	switch {
+	case len(to) == 0:
 		return nil, errors.New("seal: no recipients")
+	case len(to) > maxRecipients:
+		return nil, fmt.Errorf("seal: %d recipients: there may be %d", len(to), maxRecipients)
+	}
+	if _, err := wrap(to, [idSize]byte{}, make([]byte, keySize)); err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
 	}
 	return &Journal{Journal: j, to: to, sessions: map[string]*session{}}, nil
 }
@@ -75,21 +95,26 @@ func (j *Journal) Record(c *events.Chunk) (t events.Ticket, err error) {
 	s := j.session(c.Session.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.aead == nil {
+	if s.aead == nil || time.Since(s.made) >= keyTime {
 		if err := s.begin(j, c); err != nil {
 			return t, err
 		}
 	}
-	part := *c
-	part.Kind |= events.Sealed
+	s.part = *c
+	s.part.Kind |= events.Sealed
 	for data := c.Data; ; {
 		text := data[:min(len(data), maxPart)]
 		data = data[len(text):]
-		part.Data = s.seal(&part, text)
-		if t, err = j.Journal.Record(&part); err != nil || len(data) == 0 {
-			return t, err
+		s.part.Data = s.seal(&s.part, text)
+		if t, err = j.Journal.Record(&s.part); err != nil || len(data) == 0 {
+			break
 		}
 	}
+	s.part = events.Chunk{}
+	if cap(s.data) > maxKept { // there are many sessions, which rest mostly
+		s.data = nil
+	}
+	return t, err
 }
 
 func (j *Journal) session(id string) *session {
@@ -103,20 +128,14 @@ func (j *Journal) session(id string) *session {
 	return s
 }
 
-// begin makes the session's key, and puts it on the record in front of c.
+// begin makes a key of the session, and puts it on the record in front of c.
 func (s *session) begin(j *Journal, c *events.Chunk) error {
 	var key [keySize]byte
+	var id [idSize]byte
 	defer clear(key[:])
 	rand.Read(key[:])
-	rand.Read(s.id[:])
-	out := bytes.NewBuffer(append([]byte{version}, s.id[:]...))
-	w, err := age.Encrypt(out, j.to...)
-	if err == nil {
-		_, err = w.Write(key[:])
-	}
-	if err == nil {
-		err = w.Close()
-	}
+	rand.Read(id[:])
+	data, err := wrap(j.to, id, key[:])
 	var aead cipher.AEAD
 	if err == nil {
 		aead, err = newAEAD(key[:])
@@ -124,11 +143,30 @@ func (s *session) begin(j *Journal, c *events.Chunk) error {
 	if err != nil {
 		return fmt.Errorf("seal: a session's key: %w", err)
 	}
-	if _, err := j.Journal.Record(&events.Chunk{Session: c.Session, Number: c.Number, Kind: events.ChunkKey, Time: c.Time, Data: out.Bytes(), Later: true}); err != nil {
+	if _, err := j.Journal.Record(&events.Chunk{Session: c.Session, Number: c.Number, Kind: events.ChunkKey, Time: c.Time, Data: data, Later: true}); err != nil {
 		return err
 	}
-	s.aead, s.count = aead, 0
+	s.aead, s.id, s.made, s.count = aead, id, time.Now(), 0
 	return nil
+}
+
+// wrap returns the data of a ChunkKey.
+func wrap(to []age.Recipient, id [idSize]byte, key []byte) ([]byte, error) {
+	out := bytes.NewBuffer(append([]byte{version}, id[:]...))
+	w, err := age.Encrypt(out, to...)
+	if err == nil {
+		_, err = w.Write(key)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("to its recipients: %w", err)
+	case out.Len() > maxKey:
+		return nil, fmt.Errorf("for %d recipients it has %d bytes: it may have %d", len(to), out.Len(), maxKey)
+	}
+	return out.Bytes(), nil
 }
 
 func newAEAD(key []byte) (cipher.AEAD, error) {
@@ -145,8 +183,8 @@ func (s *session) seal(c *events.Chunk, text []byte) []byte {
 	s.count++
 	b := append(s.data[:0], s.id[:]...)
 	b = binary.BigEndian.AppendUint64(b, s.count)
-	var said [256]byte
-	s.data = s.aead.Seal(b, b, text, bound(said[:0], c.Session.ID, c))
+	s.bound = bound(s.bound[:0], c.Session.ID, c)
+	s.data = s.aead.Seal(b, b, text, s.bound)
 	return s.data
 }
 

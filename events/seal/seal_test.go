@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"filippo.io/age"
@@ -243,6 +244,131 @@ func TestNothingIsRecordedWithoutItsKey(t *testing.T) {
 	}
 	if _, err := seal.New(j, nil); err == nil {
 		t.Error("no recipients: it is taken for sealed")
+	}
+}
+
+// kept is a journal of what was recorded.
+type kept struct {
+	events.Journal
+	rs []events.Record
+}
+
+func (k *kept) Record(c *events.Chunk) (events.Ticket, error) {
+	k.rs = append(k.rs, events.Record{Session: c.Session.ID, Payload: events.AppendChunk(nil, c)})
+	return events.Ticket{}, nil
+}
+
+// What is kept of a session that goes on for long is opened though its beginning, and the
+// key there, was deleted.
+func TestALongSessionHasManyKeys(t *testing.T) {
+	id := identity(t)
+	synctest.Test(t, func(t *testing.T) {
+		k := new(kept)
+		s, err := seal.New(k, []age.Recipient{id.Recipient()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first int // record of the second day
+		for n := range uint64(48) {
+			if n == 24 {
+				first = len(k.rs)
+			}
+			c := events.Chunk{Session: &events.Session{ID: "s-1"}, Number: n, Kind: events.ChunkStatement, Time: time.Now(), Data: []byte(planted)}
+			if _, err := s.Record(&c); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+		}
+		for from, want := range map[int]int{0: 48, first: 24} {
+			if got, err := open(t, "s-1", k.rs[from:], id); err != nil || got != strings.Repeat(planted, want) {
+				t.Errorf("from record %d: %d bytes, %v", from, len(got), err)
+			}
+		}
+	})
+}
+
+// The pieces of one long answer, which are of one time, open in their order alone, and once.
+func TestPiecesOfOneAnswerKeepTheirOrder(t *testing.T) {
+	id, k := identity(t), new(kept)
+	s, err := seal.New(k, []age.Recipient{id.Recipient()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := events.Chunk{Session: &events.Session{ID: "s-1"}, Kind: events.ChunkResult, Time: time.Now(), Data: bytes.Repeat([]byte("x"), 1<<20)}
+	if _, err := s.Record(&c); err != nil {
+		t.Fatal(err)
+	}
+	if len(k.rs) < 5 {
+		t.Fatalf("%d records", len(k.rs))
+	}
+	rs := func() []events.Record { // opening is in place
+		out := slices.Clone(k.rs)
+		for i := range out {
+			out[i].Payload = bytes.Clone(out[i].Payload)
+		}
+		return out
+	}
+	if got, err := open(t, "s-1", rs(), id); err != nil || got != string(c.Data) {
+		t.Fatal(len(got), err)
+	}
+	swapped, twice := rs(), rs()
+	swapped[2], swapped[3] = swapped[3], swapped[2]
+	twice[3] = rs()[2]
+	for name, rs := range map[string][]events.Record{"swapped": swapped, "twice": twice} {
+		if _, err := open(t, "s-1", rs, id); err == nil {
+			t.Errorf("%s: it opens", name)
+		}
+	}
+}
+
+// long is a recipient that makes keys long.
+type long struct{}
+
+func (long) Wrap([]byte) ([]*age.Stanza, error) {
+	return []*age.Stanza{{Type: "long", Body: make([]byte, 256<<10)}}, nil
+}
+
+// A list that can't be encrypted to is refused at the start, not when somebody connects;
+// one so long that its key would have no room on a record too: nobody could open it.
+func TestRefusesRecipientsOfNoUse(t *testing.T) {
+	many := slices.Repeat([]age.Recipient{identity(t).Recipient()}, 65)
+	scrypt, err := age.NewScryptRecipient("a phrase beside others")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string][]age.Recipient{"many": many, "long": {long{}}, "mixed": {identity(t).Recipient(), scrypt}} {
+		if _, err := seal.New(new(kept), to); err == nil {
+			t.Errorf("%s: they are taken", name)
+		}
+	}
+	k := new(kept)
+	s, err := seal.New(k, many[:64])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Record(&events.Chunk{Session: &events.Session{ID: "s-1"}, Kind: events.ChunkStatement, Time: time.Now()}); err != nil || len(k.rs) != 2 {
+		t.Errorf("%d records, %v", len(k.rs), err)
+	}
+}
+
+// none is a journal that keeps nothing.
+type none struct{ events.Journal }
+
+func (none) Record(*events.Chunk) (events.Ticket, error) { return events.Ticket{}, nil }
+
+// A piece costs no memory of its own.
+func TestSealingAllocatesNothing(t *testing.T) {
+	s, err := seal.New(none{}, []age.Recipient{identity(t).Recipient()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := events.Chunk{Session: &events.Session{ID: "s-1"}, Kind: events.ChunkResult, Time: time.Now(), Data: bytes.Repeat([]byte("x"), 8<<10)}
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := s.Record(&c); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 
