@@ -506,8 +506,10 @@ func (b *Book) stateOf(e *entry, now time.Time) policy.ApprovalState {
 // List returns the requests that wait or may be used, oldest first; all: those too that
 // have ended and are still known. What is to run is not in it, nor what else Show alone
 // tells: there may be many.
-func (b *Book) List(all bool) []Entry {
-	b.mu.Lock()
+func (b *Book) List(ctx context.Context, all bool) ([]Entry, error) {
+	if err := b.mu.take(ctx); err != nil {
+		return nil, err
+	}
 	defer b.mu.Unlock()
 	now := b.timer.at()
 	found := make([]*entry, 0, len(b.byID))
@@ -526,7 +528,7 @@ func (b *Book) List(all bool) []Entry {
 	for i, e := range found {
 		out[i] = b.glance(e, now)
 	}
-	return out
+	return out, nil
 }
 
 // Note implements policy.Noter.

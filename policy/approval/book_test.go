@@ -176,6 +176,36 @@ func (w *world) ShowClaimed(id string, v approval.Viewer) (approval.Entry, error
 	return w.Book.ShowClaimed(context.Background(), id, v)
 }
 
+func (w *world) Break(o *approval.Opening, why string, p *approval.Proof) (approval.Glass, error) {
+	return w.Book.Break(context.Background(), o, why, p)
+}
+
+func (w *world) Mend(id, verb, why string, p *approval.Proof) (approval.Glass, error) {
+	return w.Book.Mend(context.Background(), id, verb, why, p)
+}
+
+func (w *world) Glance(id string) (approval.Entry, error) {
+	return w.Book.Glance(context.Background(), id)
+}
+
+func (w *world) List(all bool) []approval.Entry {
+	w.t.Helper()
+	l, err := w.Book.List(context.Background(), all)
+	if err != nil {
+		w.t.Error(err)
+	}
+	return l
+}
+
+func (w *world) Glasses(all bool) []approval.Glass {
+	w.t.Helper()
+	l, err := w.Book.Glasses(context.Background(), all)
+	if err != nil {
+		w.t.Error(err)
+	}
+	return l
+}
+
 // consume returns the state of what is missing, or that it runs.
 func (w *world) consume(q []policy.Asked) (string, string) {
 	w.t.Helper()

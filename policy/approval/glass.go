@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -120,8 +121,10 @@ func (b *Book) useGlass(g *glass, s *policy.Session, now instant) error {
 
 // Break opens emergency access, which p proves that its subject wants, and raises an
 // alarm: both are on the record before anything may use it.
-func (b *Book) Break(o *Opening, why string, p *Proof) (Glass, error) {
-	b.mu.Lock()
+func (b *Book) Break(ctx context.Context, o *Opening, why string, p *Proof) (Glass, error) {
+	if err := b.mu.take(ctx); err != nil {
+		return Glass{}, err
+	}
 	defer b.mu.Unlock()
 	now := b.timer.at()
 	of, err := b.entry(o)
@@ -225,8 +228,10 @@ func (b *Book) mayBreak(n *glass, d *Decision, now instant) error {
 
 // Mend closes emergency access before its time, or, with what a review found
 // (Justified or Unjustified), reviews one that has ended.
-func (b *Book) Mend(id, verb, why string, p *Proof) (Glass, error) {
-	b.mu.Lock()
+func (b *Book) Mend(ctx context.Context, id, verb, why string, p *Proof) (Glass, error) {
+	if err := b.mu.take(ctx); err != nil {
+		return Glass{}, err
+	}
 	defer b.mu.Unlock()
 	now := b.timer.at()
 	g := b.findGlass(id)
@@ -332,8 +337,10 @@ func (p *Proof) step(o *Opening, verb, why string, since time.Time, by []policy.
 
 // Glasses lists emergency access that is open or not reviewed, oldest first; all:
 // that too which was reviewed lately.
-func (b *Book) Glasses(all bool) []Glass {
-	b.mu.Lock()
+func (b *Book) Glasses(ctx context.Context, all bool) ([]Glass, error) {
+	if err := b.mu.take(ctx); err != nil {
+		return nil, err
+	}
 	defer b.mu.Unlock()
 	now := b.timer.at()
 	out := []Glass{}
@@ -347,7 +354,7 @@ func (b *Book) Glasses(all bool) []Glass {
 		}
 	}
 	slices.SortStableFunc(out, func(x, y Glass) int { return x.Opened.Compare(y.Opened) })
-	return out
+	return out, nil
 }
 
 func (b *Book) findGlass(id string) *glass {

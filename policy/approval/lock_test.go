@@ -60,6 +60,17 @@ func TestAskingEndsWithItsContext(t *testing.T) {
 		"note":     func(ctx context.Context) error { return b.Note(ctx, waits, policy.Estimate{}) },
 		"own":      func(ctx context.Context) error { _, err := b.Own(ctx, waits, q[0].Request.Session); return err },
 		"show":     func(ctx context.Context) error { _, err := b.ShowTo(ctx, waits, nil); return err },
+		"list":     func(ctx context.Context) error { _, err := b.List(ctx, true); return err },
+		"glance":   func(ctx context.Context) error { _, err := b.Glance(ctx, waits); return err },
+		"glasses":  func(ctx context.Context) error { _, err := b.Glasses(ctx, true); return err },
+		"break": func(ctx context.Context) error {
+			_, err := b.Break(ctx, &approval.Opening{}, why, &approval.Proof{})
+			return err
+		},
+		"mend": func(ctx context.Context) error {
+			_, err := b.Mend(ctx, "bg-", approval.CloseGlass, why, &approval.Proof{})
+			return err
+		},
 		"decide": func(ctx context.Context) error {
 			_, err := b.Decide(ctx, waits, approval.Approve, why, &approval.Proof{})
 			return err

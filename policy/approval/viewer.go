@@ -129,8 +129,10 @@ func (b *Book) see(e *entry, by Viewer, word string, now instant) error {
 }
 
 // Glance returns one request as List does.
-func (b *Book) Glance(id string) (Entry, error) {
-	b.mu.Lock()
+func (b *Book) Glance(ctx context.Context, id string) (Entry, error) {
+	if err := b.mu.take(ctx); err != nil {
+		return Entry{}, err
+	}
 	defer b.mu.Unlock()
 	e := b.byID[id]
 	if e == nil {

@@ -61,7 +61,7 @@ func TestHeldClientsAreToldThatTheyWait(t *testing.T) {
 	if got := count(t, "SELECT count(*)::text FROM public.asked WHERE a IN (9650, 9651)"); got != "2" {
 		t.Errorf("%s rows", got)
 	}
-	for _, e := range a.book.List(true) {
+	for _, e := range a.listed(true) {
 		if e.State != "consumed" {
 			t.Errorf("%s is %s", e.ID, e.State)
 		}

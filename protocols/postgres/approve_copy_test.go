@@ -25,7 +25,7 @@ func TestApprovalOfCopies(t *testing.T) {
 			t.Errorf("%s: %s", name, out)
 		}
 	}
-	if waits := a.book.List(true); len(waits) != 0 {
+	if waits := a.listed(true); len(waits) != 0 {
 		t.Errorf("somebody is asked: %v", waits)
 	}
 

@@ -72,7 +72,7 @@ func TestApprovalOfEarlySettings(t *testing.T) {
 		must(t, conn, set)
 		a.Gate.SetEngine(engine(t, asks))
 		refusedBy(t, conn, "INSERT INTO public.asked VALUES (9951, 'x')", "connect again")
-		if waits := a.book.List(true); len(waits) != 0 {
+		if waits := a.listed(true); len(waits) != 0 {
 			t.Errorf("%s: somebody is asked: %v", name, waits)
 		}
 		must(t, conn, "SELECT 1")

@@ -206,7 +206,7 @@ func TestRevealByApprovalOfCursors(t *testing.T) {
 	if out := r.ask(3, append(slices.Clone(portal), q("ROLLBACK"))...); !strings.Contains(out, "SPA01") {
 		t.Fatal(out)
 	}
-	for _, e := range a.book.List(false) {
+	for _, e := range a.listed(false) {
 		if x, err := a.book.Show(e.ID); err == nil && x.What.Text == all {
 			a.decide(x.ID, approval.Approve)
 		}
@@ -220,7 +220,7 @@ func TestRevealByApprovalOfCursors(t *testing.T) {
 		t.Fatal(out)
 	}
 	var id string
-	for _, e := range a.book.List(false) {
+	for _, e := range a.listed(false) {
 		if x, err := a.book.Show(e.ID); err == nil && x.What.Text == "EXECUTE p" {
 			id = x.ID
 		}

@@ -32,7 +32,7 @@ func TestOthersDefineWhileHeld(t *testing.T) {
 	held := func(mode pgx.QueryExecMode, sql string, args ...any) (approval.Entry, chan error) {
 		t.Helper()
 		var known []string
-		for _, e := range a.book.List(true) {
+		for _, e := range a.listed(true) {
 			known = append(known, e.ID)
 		}
 		done := make(chan error, 1)

@@ -93,11 +93,21 @@ func (a *asking) decide(id, verb string) {
 	}
 }
 
+// listed are the requests that wait or may be used; all: those too that have ended.
+func (a *asking) listed(all bool) []approval.Entry {
+	a.t.Helper()
+	l, err := a.book.List(context.Background(), all)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return l
+}
+
 // pending waits for the one request that waits, but for those known.
 func (a *asking) pending(but ...string) approval.Entry {
 	a.t.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		for _, e := range a.book.List(false) {
+		for _, e := range a.listed(false) {
 			if e.State == "pending" && !slices.Contains(but, e.ID) {
 				return e
 			}
@@ -363,7 +373,7 @@ func TestApprovalFailsClosed(t *testing.T) {
 func (a *asking) held(c *pgx.Conn, n int, mode pgx.QueryExecMode) (approval.Entry, <-chan error) {
 	a.t.Helper()
 	var known []string
-	for _, e := range a.book.List(true) {
+	for _, e := range a.listed(true) {
 		known = append(known, e.ID)
 	}
 	done := make(chan error, 1)

@@ -254,7 +254,7 @@ func TestApprovalOfWhatIsTooLarge(t *testing.T) {
 			t.Errorf("%s: %.300v", name, err)
 		}
 	}
-	if list := a.book.List(true); len(list) > 0 {
+	if list := a.listed(true); len(list) > 0 {
 		t.Errorf("%d requests", len(list))
 	}
 	if _, err := c.Exec(t.Context(), "SELECT 1"); err != nil {

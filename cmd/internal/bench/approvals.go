@@ -243,7 +243,11 @@ func approvalsList() (out, used []float64, err error) {
 			return nil, nil, err
 		}
 		before, began := processTime(), time.Now()
-		if err := json.NewEncoder(io.NewOffsetWriter(f, 0)).Encode(book.List(false)); err != nil {
+		listed, err := book.List(context.Background(), false)
+		if err == nil {
+			err = json.NewEncoder(io.NewOffsetWriter(f, 0)).Encode(listed)
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 		var all []approval.Entry

@@ -107,9 +107,12 @@ func (d *Desk) Answer(ctx context.Context, q *Ask) (*Answer, error) {
 	switch q.Do {
 	case List:
 		if q.ID == "" {
-			a.Entries = d.Book.List(q.All)
+			var err error
+			if a.Entries, err = d.Book.List(ctx, q.All); err != nil {
+				return nil, err
+			}
 		} else {
-			e, err := d.Book.Glance(q.ID)
+			e, err := d.Book.Glance(ctx, q.ID)
 			if err != nil {
 				return nil, err
 			}

@@ -36,7 +36,10 @@ func (d *Desk) glass(ctx context.Context, q *Ask, a *Answer) error {
 	}
 	switch q.Do {
 	case GlassList:
-		a.Glasses = d.Book.Glasses(q.All)
+		var err error
+		if a.Glasses, err = d.Book.Glasses(ctx, q.All); err != nil {
+			return err
+		}
 	case GlassBegin:
 		return begin(a, q.Name, d.Book.Host())
 	default:
@@ -44,7 +47,7 @@ func (d *Desk) glass(ctx context.Context, q *Ask, a *Answer) error {
 		if err != nil {
 			return err
 		}
-		g, err := d.step(q, p)
+		g, err := d.step(ctx, q, p)
 		if err != nil {
 			return err
 		}
@@ -58,14 +61,14 @@ func (d *Desk) glass(ctx context.Context, q *Ask, a *Answer) error {
 	return nil
 }
 
-func (d *Desk) step(q *Ask, p *approval.Proof) (approval.Glass, error) {
+func (d *Desk) step(ctx context.Context, q *Ask, p *approval.Proof) (approval.Glass, error) {
 	switch {
 	case q.Do != GlassOpen:
-		return d.Book.Mend(q.ID, strings.TrimPrefix(q.Do, ofGlass), q.Why, p)
+		return d.Book.Mend(ctx, q.ID, strings.TrimPrefix(q.Do, ofGlass), q.Why, p)
 	case q.Glass == nil:
 		return approval.Glass{}, ErrAsk
 	}
-	return d.Book.Break(q.Glass, q.Why, p)
+	return d.Book.Break(ctx, q.Glass, q.Why, p)
 }
 
 func begin(a *Answer, name, host string) error {
