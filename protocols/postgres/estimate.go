@@ -121,7 +121,8 @@ func (c *conn) askPlan(q inquiry) (query.Rows, string) {
 		return nil, "its transaction is not READ COMMITTED"
 	}
 	point := ownName()
-	rows, err := c.inquire(inquiry{sql: "SAVEPOINT " + point}, inquiry{sql: shielded}, q)
+	q.back = true
+	rows, err := c.inquire(inquiry{sql: "SAVEPOINT " + point}, inquiry{sql: shielded, back: true}, q)
 	if _, back := c.inquire(inquiry{sql: "ROLLBACK TO SAVEPOINT " + point}, inquiry{sql: "RELEASE SAVEPOINT " + point}); back != nil || err != nil {
 		return nil, failed
 	}

@@ -139,6 +139,7 @@ type reading struct {
 	size int
 	most int   // bytes that may come; 0: maxControl, beyond which the server is not believed
 	tell bool  // the client is told of an error: its batch fails with it
+	back bool  // what it does to the transaction is taken back behind it
 	err  error // with the SQLSTATE only
 }
 
@@ -158,6 +159,7 @@ type inquiry struct {
 	types []uint32 // of its parameters, as Parse declares them
 	with  []byte   // what they are, as Bind has it behind the names; nil: there are none
 	most  int      // see reading
+	back  bool     // see reading
 }
 
 // inquire runs them, each on its own.
@@ -165,7 +167,7 @@ func (c *conn) inquire(all ...inquiry) ([]query.Rows, error) {
 	inBatch := c.batch
 	out := make([]*reading, len(all))
 	for i := range all {
-		out[i] = &reading{tell: inBatch, most: all[i].most}
+		out[i] = &reading{tell: inBatch, most: all[i].most, back: all[i].back}
 		if err := c.readOne(ownName(), &all[i], out[i]); err != nil {
 			return nil, err
 		}
@@ -242,6 +244,10 @@ func (c *conn) readOne(name string, q *inquiry, r *reading) error {
 	}
 	return nil
 }
+
+// takenBack reports that a step is of our own, and that the client's transaction goes on
+// as if it had not been, whether it fails or not.
+func (s *step) takenBack() bool { return s.reading != nil && s.reading.back && !s.reading.tell }
 
 // over reports, once, that a row of n bytes is more than may come.
 func (r *reading) over(n int) bool {

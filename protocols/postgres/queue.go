@@ -242,8 +242,10 @@ func (q *queue) fail(skipped func(*step)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.pop()
-	q.voice.unsaid(&s)
-	q.own.failed = true
+	if !s.takenBack() {
+		q.voice.unsaid(&s)
+		q.own.failed = true
+	}
 	q.names.undo(&s.change, true)
 	if !s.kind.alone() {
 		q.skip(skipped)
@@ -256,7 +258,9 @@ func (q *queue) fail(skipped func(*step)) {
 func (q *queue) skip(skipped func(*step)) {
 	for q.n > 0 && q.steps[q.first].kind != stepSync {
 		s := q.pop()
-		q.voice.unsaid(&s)
+		if !s.takenBack() {
+			q.voice.unsaid(&s)
+		}
 		q.names.undo(&s.change, false)
 		skipped(&s)
 	}

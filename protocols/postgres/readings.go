@@ -50,7 +50,32 @@ const (
 	sessionRights   = "SELECT pg_catalog.current_setting('role'), CURRENT_USER, SESSION_USER"
 )
 
-var errSettings = errors.New("what the session has set can't be read just now: connect again")
+var (
+	errSettings = errors.New("what the session has set can't be read just now: connect again")
+	errSnapshot = errors.New("what the session has set can't be read within this transaction, which would then see the rows as of now: " +
+		"roll back and ask outside of one, or connect again")
+)
+
+// looking are commands that look, as of some moment, whatever they are about
+// (PlannedStmtRequiresSnapshot in pquery.c; of a cursor, what opened it has).
+var looking = []string{"select", "insert", "update", "delete", "truncate", "copy_from", "copy_to", "declare", "execute", "fetch", "move"}
+
+// looksAnyway returns an error where a question within the client's transaction would
+// change what that sees. One that is not READ COMMITTED sees the rows as of its first
+// query; and none may be made such a one behind it, so that the statement is to look too.
+func (c *conn) looksAnyway() error {
+	if done := c.wording.st.an.Commands; len(done) == 0 || !slices.Contains(looking, done[0]) {
+		return errSnapshot
+	}
+	level, err := c.readInside(c.ctx, "SHOW transaction_isolation")
+	switch {
+	case err != nil:
+		return errors.Join(errSettings, err)
+	case len(level) != 1 || len(level[0]) != 1 || len(level[0][0]) != 1 || string(level[0][0][0]) != "read committed":
+		return errSnapshot
+	}
+	return nil
+}
 
 // settingsNow returns what the session has set, as name=value, in order.
 func (c *conn) settingsNow() ([]string, error) {
@@ -58,10 +83,15 @@ func (c *conn) settingsNow() ([]string, error) {
 		return nil, err
 	}
 	c.queue.mu.Lock()
-	failed := c.queue.failed || c.queue.skipping || c.queue.over
+	failed, idle := c.queue.failed || c.queue.skipping || c.queue.over, c.queue.idle && !c.batch
 	c.queue.mu.Unlock()
 	if failed {
 		return nil, errSettings
+	}
+	if !idle {
+		if err := c.looksAnyway(); err != nil {
+			return nil, err
+		}
 	}
 	rows, err := c.readInside(c.ctx, sessionSettings, sessionRights)
 	if err != nil {
