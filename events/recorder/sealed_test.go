@@ -134,3 +134,41 @@ func TestSealedByTheHost(t *testing.T) {
 		}
 	}
 }
+
+// Of a session that goes on, a rule deletes the beginning, and with it the key of what is
+// kept for some time yet. All of that is told as deleted, and a search is not in doubt.
+func TestSealedWithoutItsBeginning(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms := sealedHost(t, id.Recipient())
+	ms = ms[:len(ms)-1] // it is not closed
+	dir, now := newStore(t), time.Now()
+	s := open(t, dir)
+	s.KeepTranscripts(apart(t, dir))
+	for i, some := range [][]recorder.Message{ms[:3], ms[3:]} {
+		if _, alarms, err := s.Add(t.Context(), some, now.Add(time.Duration(i)*10*aDay)); err != nil || len(alarms) > 0 {
+			t.Fatal(alarms, err)
+		}
+	}
+	if n := len(bodyFiles(t, dir)); n != 2 {
+		t.Fatal(n)
+	}
+	o := recorder.PruneOptions{Retention: recorder.Retention{Rules: []recorder.Rule{{Name: "all", Host: "h1", Keep: keep(t, "30d")}}}}
+	if got, _ := prune(t, dir, s, o, now.Add(31*aDay)); len(got) != 1 {
+		t.Fatal(got)
+	}
+	r := reader(t, dir, id)
+	x, err := r.Find(t.Context(), "s-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := r.Show(t.Context(), x)
+	if err != nil || len(d.Withheld) != 1 || !strings.Contains(d.Withheld[0], `deleted on`) {
+		t.Errorf("%v: %q", err, d.Withheld)
+	}
+	if list, err := r.Sessions(t.Context(), recorder.Filter{Text: planted}); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
