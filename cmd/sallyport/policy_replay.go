@@ -17,6 +17,7 @@ import (
 
 	"sallyport.dev/sallyport/cmd/internal/config"
 	"sallyport.dev/sallyport/cmd/internal/export"
+	"sallyport.dev/sallyport/cmd/internal/keeping"
 	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events/recorder"
@@ -74,6 +75,7 @@ usage, configuration or policy.`,
 	cmd.MarkFlagDirname("store")
 	cmd.MarkFlagDirname(reads.Flag)
 	cmd.MarkFlagDirname("server")
+	keeping.AddFlags(cmd)
 	return cmd
 }
 
@@ -162,6 +164,9 @@ func (o *replayOptions) run(cmd *cobra.Command) error {
 	if err := o.each(ctx, cmd, func(d *recorder.Detail) error { return r.session(ctx, d) }); err != nil {
 		return err
 	}
+	if r.withheld > 0 {
+		r.found.Warnings = append(r.found.Warnings, fmt.Sprintf("of %d statements the exact text can't be read, and they are decided without their literals: %s", r.withheld, r.why))
+	}
 	return r.found.tell(cmd.OutOrStdout(), o.json)
 }
 
@@ -205,6 +210,11 @@ func (o *replayOptions) each(ctx context.Context, cmd *cobra.Command, f func(*re
 		return configError(err)
 	}
 	defer s.Close()
+	done, err := keeping.Find(ctx, cmd, s, o.store)
+	if err != nil {
+		return configError(err)
+	}
+	defer done()
 	if err := reading(ctx, cmd, o.asked()); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -18,6 +19,9 @@ type replay struct {
 	*inquiry
 	claims map[string]any
 	found  replayed
+
+	withheld int    // statements that were decided by what events have, for their transcript is withheld
+	why      string // of the first
 }
 
 // limitReached is the code of what a limit has refused.
@@ -73,6 +77,9 @@ func (r *replay) session(ctx context.Context, d *recorder.Detail) error {
 			}
 			was := outcome{Verdict: recordedVerdict(&q.Facts), Rules: q.Rules, Masked: sorted(maskedBy(q)), Revealed: sorted(q.Revealed), Reason: q.Reason}
 			r.compare(d, &q.Facts, x, was)
+			if q.Exact == "" && len(d.Withheld) > 0 {
+				r.withheld, r.why = r.withheld+1, cmp.Or(r.why, d.Withheld[0])
+			}
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/ocsf"
 	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/events/recorder/transcripts"
 	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 )
 
@@ -25,6 +26,7 @@ func recordedStore(t *testing.T, s *events.Session, list []events.Event, texts m
 		t.Fatal(err)
 	}
 	defer db.Close()
+	db.KeepTranscripts(recorder.Transcripts{Store: transcripts.OpenFiles(recorder.TranscriptsFolder(dir))}) // as a recorder does
 	var records []recorder.Message
 	add := func(kind events.Kind, payload []byte) {
 		r := events.Record{Chain: "c1", Seq: uint64(len(records) + 1), Kind: kind, Protocol: s.Protocol, Session: s.ID, Payload: payload}
@@ -128,6 +130,12 @@ func TestPolicyReplay(t *testing.T) {
 		if _, err := replay(good, args...); exitCode(err) != 2 {
 			t.Errorf("%v: %v", args, err)
 		}
+	}
+	if err := os.RemoveAll(recorder.TranscriptsFolder(store)); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := replay(good, "--store", store); !strings.HasPrefix(out, "warning: of 5 statements the exact text can't be read, and they are decided without their literals: ") {
+		t.Error(out)
 	}
 	if _, err := replay("rules: []", "--store", store); exitCode(err) != 2 {
 		t.Error(err)
