@@ -2,7 +2,6 @@ package recorder
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"iter"
@@ -153,7 +152,7 @@ func chunksOf(records iter.Seq2[events.Record, error]) iter.Seq2[events.Chunk, e
 
 // of gives a session's records, in the order of their chains.
 func (s *DB) of(ctx context.Context, x Session) iter.Seq2[events.Record, error] {
-	return s.behind(ctx, x, nil, s.opener(x))
+	return s.behind(ctx, x, nil, s.opener(x), blocks)
 }
 
 // opener opens what the session's host has sealed.
@@ -167,7 +166,7 @@ func (s *DB) opener(x Session) *seal.Opener {
 // behind gives those of a session's records that are behind the last that was
 // seen of their chain. What their host has sealed is opened, by one that was given those
 // before.
-func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64, open *seal.Opener) iter.Seq2[events.Record, error] {
+func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64, open *seal.Opener, blocks blockReader) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		spans, err := s.spans(ctx, x)
 		if err != nil {
@@ -199,11 +198,11 @@ func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64, open
 					return
 				}
 				for i := range b.records {
-					r := &b.records[i]
-					if r.Session != x.ID || r.Seq < from {
+					if b.records[i].Session != x.ID || b.records[i].Seq < from {
 						continue
 					}
-					err := b.of(r)
+					r := b.records[i] // others may read the block
+					err := b.of(&r)
 					if w := (*Withheld)(nil); errors.As(err, &w) {
 						open.Missed(w.Err)
 					}
@@ -215,7 +214,7 @@ func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64, open
 							continue // a key alone
 						}
 					}
-					if !yield(*r, err) {
+					if !yield(r, err) {
 						return
 					}
 				}
@@ -224,21 +223,18 @@ func (s *DB) behind(ctx context.Context, x Session, seen map[string]uint64, open
 	}
 }
 
+// spans are those of a session; none where it is not listed.
 func (s *DB) spans(ctx context.Context, x Session) ([]span, error) {
-	var id int64
-	err := s.db.QueryRowContext(ctx, `SELECT id FROM sessions WHERE host = ? AND session = ?`, x.Host, x.ID).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return spansOf(ctx, s.db, id)
+	return spansWhere(ctx, s.db, `(SELECT id FROM sessions WHERE host = ? AND session = ?)`, x.Host, x.ID)
 }
 
 // spansOf are those of a session's row.
 func spansOf(ctx context.Context, q querier, id int64) ([]span, error) {
-	rows, err := q.QueryContext(ctx, `SELECT chain, first, last FROM spans WHERE session = ? ORDER BY chain, first`, id)
+	return spansWhere(ctx, q, `?`, id)
+}
+
+func spansWhere(ctx context.Context, q querier, session string, args ...any) ([]span, error) {
+	rows, err := q.QueryContext(ctx, `SELECT chain, first, last FROM spans WHERE session = `+session+` ORDER BY chain, first`, args...)
 	if err != nil {
 		return nil, err
 	}

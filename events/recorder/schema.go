@@ -129,6 +129,10 @@ CREATE TABLE signers ( -- of what hosts signed of their chains: see signed.go
 	seq INTEGER NOT NULL, since INTEGER NOT NULL, due INTEGER NOT NULL, -- ns
 	PRIMARY KEY (host, chain)
 ) STRICT;
+`}, {sql: `
+CREATE INDEX sessions_refused ON sessions (opened) WHERE verdicts & 9 <> 0;
+CREATE INDEX sessions_masked ON sessions (opened) WHERE verdicts & 4 <> 0;
+CREATE INDEX sessions_observed ON sessions (opened) WHERE verdicts & 64424509488 <> 0; -- or explained, or with what would have been done
 `}}
 
 const migrationsTable = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT`

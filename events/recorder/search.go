@@ -31,6 +31,10 @@ type Filter struct {
 	Limit int      // newest first; 0: all
 }
 
+// rareVerdicts are the sets of verdicts whose sessions have an index: refused, masked,
+// and what runs or is told without being enforced. Most sessions were allowed something.
+var rareVerdicts = [...]int64{1<<events.Deny | 1<<events.Blocked, 1 << events.Mask, 1<<events.Observed | 1<<events.Explained | 15<<32}
+
 // Sessions lists sessions, newest first. Where an identity or a resource is given
 // it reads as many as it returns, by an index, unless Table or Text ask what was
 // said in them.
@@ -39,6 +43,7 @@ func (s *DB) Sessions(ctx context.Context, f Filter) ([]Session, error) {
 		return s.page(ctx, &f, f.After, f.Limit)
 	}
 	out := []Session{}
+	kept := new(keptBlocks)
 	for after := f.After; ; {
 		const some = 500
 		page, err := s.page(ctx, &f, after, some)
@@ -46,7 +51,7 @@ func (s *DB) Sessions(ctx context.Context, f Filter) ([]Session, error) {
 			return nil, err
 		}
 		for i := range page {
-			said, err := s.said(ctx, page[i], &f)
+			said, err := s.said(ctx, page[i], &f, kept)
 			if err != nil {
 				return nil, fmt.Errorf("recorder: session %s: %w", page[i].ID, err)
 			}
@@ -92,7 +97,13 @@ func (s *DB) page(ctx context.Context, f *Filter, after *Session, limit int) ([]
 		and("opened < ?", f.Until.UnixNano())
 	}
 	if f.Verdict != "" {
-		and("verdicts & ? <> 0", verdictBit(f.Verdict))
+		bit := verdictBit(f.Verdict)
+		for _, set := range rareVerdicts {
+			if bit&set != 0 {
+				and(fmt.Sprintf("verdicts & %d <> 0", set)) // to the letter what its index has
+			}
+		}
+		and("verdicts & ? <> 0", bit)
 	}
 	if after != nil {
 		at := after.Opened.UnixNano()
@@ -118,13 +129,13 @@ func (s *DB) page(ctx context.Context, f *Filter, after *Session, limit int) ([]
 
 // said reports whether statements of a session are as a filter wants them. What
 // can't be decoded says nothing: Show tells of it.
-func (s *DB) said(ctx context.Context, x Session, f *Filter) (bool, error) {
+func (s *DB) said(ctx context.Context, x Session, f *Filter, kept *keptBlocks) (bool, error) {
 	table, text := f.Table == "", f.Text == ""
 	want := strings.ToLower(f.Text)
 	has := func(s string) bool { return strings.Contains(strings.ToLower(s), want) }
 	var exact []byte // of the statement that is told, in pieces
 	var number uint64
-	for r, err := range s.of(ctx, x) {
+	for r, err := range s.behind(ctx, x, nil, s.opener(x), kept.blocks) {
 		if IsWithheld(err) {
 			if gone := (*Deleted)(nil); text || errors.As(err, &gone) {
 				continue // the events have it, without literals

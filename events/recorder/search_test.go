@@ -170,3 +170,92 @@ func BenchmarkSearch(b *testing.B) {
 		}
 	}
 }
+
+// Every verdict finds the sessions that had it, and no others, also those that are rare,
+// and what would have been done.
+func TestSearchByVerdict(t *testing.T) {
+	s := open(t, newStore(t))
+	h := newHost("c1")
+	want := map[string][]string{"nonsense": nil}
+	tell := func(verdict events.Verdict, would events.Would, names ...string) {
+		for i := range 2 {
+			x := newSession(fmt.Sprintf("%s-%d", names[len(names)-1], i))
+			h.tell(events.Event{Kind: events.SessionOpen, Session: x})
+			h.tell(events.Event{Kind: events.Statement, Session: x, Number: 1, Verdict: verdict, Would: would, Status: "ok"})
+			for _, name := range names {
+				want[name] = append([]string{x.ID}, want[name]...)
+			}
+		}
+	}
+	for v := events.Deny; v <= events.Observed; v++ {
+		tell(v, 0, v.String())
+	}
+	for w := events.WouldBlock; w <= events.WouldFilter; w++ {
+		tell(events.Allow, w, "allow", w.String())
+	}
+	add(t, s, messages("h1", h.All())...)
+	for verdict, list := range want {
+		if got := ids(t, s, recorder.Filter{Verdict: verdict}); got != strings.Join(list, " ") {
+			t.Errorf("%s: %q, want %q", verdict, got, list)
+		}
+		if got := ids(t, s, recorder.Filter{Verdict: verdict, Identity: "dr.grey"}); got != strings.Join(list, " ") {
+			t.Errorf("%s of one identity: %q, want %q", verdict, got, list)
+		}
+	}
+	if len(want) != 10 || len(want["allow"]) != 10 {
+		t.Errorf("%v", want)
+	}
+}
+
+// Sessions that share blocks, on hosts that take turns, are each searched in what is
+// theirs, also where a session goes on in many blocks.
+func TestSearchInSharedBlocks(t *testing.T) {
+	s := open(t, newStore(t))
+	const each = 40
+	hosts := []*host{newHost("c1"), newHost("c2"), newHost("c3")}
+	var want []string
+	sessions := map[*host][]*events.Session{}
+	for i := range each {
+		for n, h := range hosts {
+			x := newSession(fmt.Sprintf("s-%02d-%d", i, n))
+			h.n = i*len(hosts) + n
+			h.tell(events.Event{Kind: events.SessionOpen, Session: x})
+			sessions[h] = append(sessions[h], x)
+			want = append([]string{x.ID}, want...)
+		}
+	}
+	for round := range 3 { // each a block of its own
+		var batch []recorder.Message
+		for n, h := range hosts {
+			before := int(h.Last())
+			if round == 0 {
+				before = 0
+			}
+			for i, x := range sessions[h] {
+				number := uint64(round + 1)
+				h.chunk(x, number, events.ChunkStatement, fmt.Sprintf("SELECT 'said %d by %d on %d.'", round, i, n))
+				h.tell(events.Event{
+					Kind: events.Statement, Session: x, Number: number, Verdict: events.Allow, Normalized: "SELECT $1", Status: "ok",
+					Objects: []string{fmt.Sprintf("public.t_%d_%d_%d", round, i, n)},
+				})
+			}
+			batch = append(batch, messages(fmt.Sprintf("h%d", n), h.All()[before:])...)
+		}
+		add(t, s, batch...)
+	}
+	if got := ids(t, s, recorder.Filter{Text: "SAID 2"}); got != strings.Join(want, " ") {
+		t.Errorf("%q", got)
+	}
+	for _, c := range [][3]int{{0, 0, 0}, {1, 7, 2}, {2, 39, 1}, {2, 12, 0}} {
+		id := fmt.Sprintf("s-%02d-%d", c[1], c[2])
+		if got := ids(t, s, recorder.Filter{Text: fmt.Sprintf("said %d by %d on %d.", c[0], c[1], c[2])}); got != id {
+			t.Errorf("%v: by its text %q", c, got)
+		}
+		if got := ids(t, s, recorder.Filter{Table: fmt.Sprintf("t_%d_%d_%d", c[0], c[1], c[2])}); got != id {
+			t.Errorf("%v: by its table %q", c, got)
+		}
+	}
+	if got := ids(t, s, recorder.Filter{Text: "said 3"}); got != "" {
+		t.Errorf("%q", got)
+	}
+}

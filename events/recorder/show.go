@@ -109,7 +109,7 @@ func (s *DB) live(ctx context.Context, x Session, every time.Duration, looked fu
 		seen, open := map[string]uint64{}, s.opener(x)
 		for {
 			closed := false
-			for r, err := range s.behind(ctx, x, seen, open) {
+			for r, err := range s.behind(ctx, x, seen, open, blocks) {
 				if err != nil && ctx.Err() != nil {
 					return
 				}
