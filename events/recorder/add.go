@@ -191,6 +191,26 @@ func (a *adder) store(query string, args ...any) error {
 	return stored(res)
 }
 
+// inserted is store of a new row that the database gives an id, which it returns.
+func (a *adder) inserted(query string, args []any) (id int64, err error) {
+	if !a.embedded {
+		err = a.one(query+" RETURNING id", args, &id)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = notWritten(0)
+		}
+		return id, err
+	}
+	// With RETURNING, SQLite keeps what it changes in a file, to undo the statement.
+	res, err := a.do(query, args)
+	if err == nil {
+		err = stored(res)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return res.LastInsertId()
+}
+
 func stored(res sql.Result) error {
 	switch n, err := res.RowsAffected(); {
 	case err != nil:

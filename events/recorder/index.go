@@ -152,13 +152,10 @@ func (a *adder) keep(s *sessionState) error {
 		s.statements, s.masked, s.refused, s.rows, s.verdicts, int64(s.number), s.verdict,
 	}
 	if s.id == 0 {
-		err := a.one(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, "user", db, opened, closed, status,
-			statements, masked, refused, rows, verdicts, number, verdict) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) RETURNING id`,
-			append([]any{s.host, s.session}, row...), &s.id)
-		if errors.Is(err, sql.ErrNoRows) {
-			err = notWritten(0)
-		}
-		if err != nil {
+		var err error
+		if s.id, err = a.inserted(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, "user", db, opened, closed, status,
+			statements, masked, refused, rows, verdicts, number, verdict) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+			append([]any{s.host, s.session}, row...)); err != nil {
 			return err
 		}
 	} else if s.moved {
