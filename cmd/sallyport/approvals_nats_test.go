@@ -15,31 +15,43 @@ import (
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
+// overNATS stops a host and has it asked over NATS once it serves again.
+func (h *approvingHost) overNATS() *desk.Client {
+	h.t.Helper()
+	n, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: h.t.TempDir(), NoLog: true, NoSigs: true})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	n.Start()
+	h.t.Cleanup(func() { n.Shutdown(); n.WaitForShutdown() })
+	if !n.ReadyForConnections(time.Minute) {
+		h.t.Fatal("NATS does not start")
+	}
+	nc, err := nats.Connect(n.ClientURL())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(nc.Close)
+	h.stop()
+	h.replace(h.config, `nats: {listen: "127.0.0.1:0"}`, fmt.Sprintf("nats: {url: %q, approvals: true}", n.ClientURL()))
+	return &desk.Client{Conn: nc, Timeout: time.Minute}
+}
+
+// replace puts text in the place of another in a file.
+func (h *host) replace(file, old, text string) {
+	h.t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(b), old) {
+		h.t.Fatalf("%v: no %q in %s", err, old, b)
+	}
+	h.write(file, strings.Replace(string(b), old, text, 1))
+}
+
 // What a person has signed elsewhere comes over NATS, is proved by the daemon, and
 // counts once.
 func TestApprovalOverNATS(t *testing.T) {
 	h := newApprovingHost(t, "retry")
-	n, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.Start()
-	t.Cleanup(func() { n.Shutdown(); n.WaitForShutdown() })
-	if !n.ReadyForConnections(time.Minute) {
-		t.Fatal("NATS does not start")
-	}
-	nc, err := nats.Connect(n.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	c := &desk.Client{Conn: nc, Timeout: time.Minute}
-	h.stop()
-	cfg, err := os.ReadFile(h.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.write(h.config, strings.Replace(string(cfg), `nats: {listen: "127.0.0.1:0"}`, fmt.Sprintf("nats: {url: %q, approvals: true}", n.ClientURL()), 1))
+	c := h.overNATS()
 	h.serve()
 	token := h.token("agent-a")
 	ask := func() string {
@@ -48,6 +60,7 @@ func TestApprovalOverNATS(t *testing.T) {
 	}
 	id := approvalID.FindString(ask())
 	var a *desk.Answer
+	var err error
 	within(t, "the request is shown", func() bool {
 		a, err = c.Ask(t.Context(), "test", &desk.Ask{Do: desk.Show, ID: id})
 		return err == nil
