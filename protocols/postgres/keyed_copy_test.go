@@ -165,12 +165,17 @@ func TestKeyedCopyRedacted(t *testing.T) {
 		"COPY codes.t (code) TO STDOUT (FORMAT csv, FORMAT text)",
 		"COPY codes.t (code) TO STDOUT (FORMAT csv, HEADER, HEADER false)",
 		"COPY codes.t (code) TO STDOUT (FORMAT csv, DELIMITER 'ab')",
+		"COPY (SELECT code, NULL, NULL FROM codes.t) TO STDOUT (FORMAT csv, QUOTE E'\\n', DELIMITER '-')",
+		"COPY (SELECT k, code FROM codes.t) TO STDOUT (FORMAT csv, QUOTE E'\\r')",
+		"COPY (SELECT k, code FROM codes.t) TO STDOUT (FORMAT csv, ESCAPE E'\\n')",
 	} {
 		if out := p.raw().get(1, q(sql)); len(out.data) > 0 || !strings.Contains(out.text, "E S") {
 			t.Errorf("%s: %s", sql, clip(out.text))
 		}
 	}
-	p.settled()
+	if alarms := p.settled().Events(events.Alarm); len(alarms) > 0 {
+		t.Errorf("%+v", alarms)
+	}
 }
 
 // What a detector looks for is not looked for in what a mask shows.

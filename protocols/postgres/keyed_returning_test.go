@@ -96,8 +96,12 @@ func TestKeyedReturning(t *testing.T) {
 // What does more with a column of what it writes than to return it is refused, and a
 // value of the agent's choice is never shown under a mask.
 func TestKeyedReturningRefused(t *testing.T) {
-	p := start(t, keyedPolicy)
+	administer(t, "CREATE TABLE public.made (id int, raw text, made text GENERATED ALWAYS AS (upper(raw)) STORED)", "GRANT ALL ON public.made TO PUBLIC")
+	t.Cleanup(func() { _ = server.Exec(context.Background(), "DROP TABLE public.made") })
+	p := start(t, keyedPolicy+"      public.made.made: token\n")
 	for _, sql := range []string{
+		"INSERT INTO public.made (id, raw) VALUES (1, '911-47-0001') RETURNING made",
+		"UPDATE public.made SET raw = '911-47-0001' RETURNING *",
 		"UPDATE clinic.patients SET ssn = '911-47-0001' WHERE city = 'Austin' RETURNING ssn",
 		"INSERT INTO clinic.claims (id, ssn) VALUES (7, '911-47-0001') RETURNING ssn",
 		"INSERT INTO clinic.claims VALUES (7, '911-47-0001', 1) RETURNING ssn",

@@ -33,6 +33,10 @@ func (w *walker) copy(c *pg.CopyStmt) {
 	}
 	w.commands[0] = "copy_to"
 	form := copyForm(c.Options)
+	if isLineEnd(form.Quote) || isLineEnd(form.Escape) {
+		w.refuse("COPY with the end of a line for a quote is not understood") // nobody could read it
+		return
+	}
 	shows := form.Keeps() && w.in != nil && w.in.Masks // what is masked on output
 	switch {
 	case c.Query != nil && shows:
@@ -150,6 +154,8 @@ func copyForm(options []*pg.Node) scrub.Copy {
 	}
 	return c
 }
+
+func isLineEnd(b byte) bool { return b == '\n' || b == '\r' }
 
 // isOn reads an option that is on or off; ok is false for anything else.
 func isOn(arg *pg.Node) (on, ok bool) {

@@ -44,7 +44,8 @@ func (w *walker) goesOut(n *pg.Node) {
 }
 
 // returned reports that a write does nothing with a protected column of what it writes
-// but to return it, to be masked on output.
+// but to return it, to be masked on output. A generated one is computed from what the
+// statement sets.
 func (w *walker) returned(g *guard, col string) bool {
-	return w.returns != nil && w.returns.guard == g && w.returns.plain[col] && !w.assigned[col]
+	return w.returns != nil && w.returns.guard == g && w.returns.plain[col] && !w.assigned[col] && !g.rel.Column(col).Generated
 }
