@@ -68,7 +68,8 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
   sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub
   sallyport verify --store /srv/evidence --json > today.json
   sallyport verify --store /srv/evidence --expect yesterday.json
-  sallyport verify --journal /var/lib/sallyport/journal`,
+  sallyport verify --journal /var/lib/sallyport/journal
+  sallyport verify --journal /var/lib/sallyport-recorder/reads --expect reads-yesterday.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(nonEmpty(store, folder, export)) != 1 {
@@ -77,7 +78,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 			if (folder != "" && log.given()) || (export != "" && log.key == "") {
 				return configError(errors.New("--export needs --log-key, the public key of its log; --journal has no log"))
 			}
-			noted, err := readNoted(expect)
+			noted, err := readNoted(expect, folder != "")
 			if err != nil {
 				return configError(err)
 			}
@@ -128,7 +129,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 	log.register(cmd)
 	keeping.AddFlags(cmd)
 	f.StringVar(&folder, "journal", "", "folder of a host's journal")
-	f.StringVar(&expect, "expect", "", "an earlier run's --json output: its heads must still be there")
+	f.StringVar(&expect, "expect", "", "an earlier run's --json output, of the store or of the journal: its heads must still be there")
 	f.StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
 	f.String(reads.Flag, "", reads.Usage)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
@@ -156,8 +157,9 @@ func (r *verifyReport) tell(w io.Writer, asJSON bool) error {
 	return err
 }
 
-// readNoted takes the heads and the newest alarm from an earlier run's output.
-func readNoted(file string) (noted recorder.Noted, err error) {
+// readNoted takes the heads and the newest alarm from an earlier run's output: of a
+// store, or where a journal is verified of one.
+func readNoted(file string, journal bool) (noted recorder.Noted, err error) {
 	if file == "" {
 		return noted, nil
 	}
@@ -166,8 +168,23 @@ func readNoted(file string) (noted recorder.Noted, err error) {
 		return noted, fmt.Errorf("--expect: %w", err)
 	}
 	var rep verifyReport
-	if err := json.Unmarshal(b, &rep); err != nil || rep.Store == nil {
-		return noted, fmt.Errorf("--expect %s: not the output of verify --store --json (%v)", file, err)
+	err = json.Unmarshal(b, &rep)
+	head := func(host, chain string, last uint64, hash string) error {
+		h := recorder.Head{Host: host, Chain: chain, Seq: last}
+		if n, err := hex.Decode(h.Hash[:], []byte(hash[:min(len(hash), 64)])); err != nil || n != 32 {
+			return fmt.Errorf("--expect %s: chain %s: %q is no hash", file, chain, hash)
+		}
+		if h.Seq > 0 {
+			noted.Heads = append(noted.Heads, h)
+		}
+		return nil
+	}
+	switch j := rep.Journal; {
+	case err == nil && j != nil && journal:
+		err = head("", j.Chain, j.Last, j.Hash)
+		return noted, err
+	case err != nil || rep.Store == nil:
+		return noted, fmt.Errorf("--expect %s: not the output of verify --json for a store, or for the journal that is looked at (%v)", file, err)
 	}
 	if rep.Store.Alarm.ID > 0 {
 		noted.Alarm = &rep.Store.Alarm
@@ -176,12 +193,8 @@ func readNoted(file string) (noted recorder.Noted, err error) {
 		noted.Log = &recorder.Logged{Earlier: &rep.Store.Log.Checkpoint}
 	}
 	for _, c := range rep.Store.Chains {
-		h := recorder.Head{Host: c.Host, Chain: c.Chain, Seq: c.Last}
-		if n, err := hex.Decode(h.Hash[:], []byte(c.Hash[:min(len(c.Hash), 64)])); err != nil || n != 32 {
-			return noted, fmt.Errorf("--expect %s: chain %s: %q is no hash", file, c.Chain, c.Hash)
-		}
-		if h.Seq > 0 {
-			noted.Heads = append(noted.Heads, h)
+		if err := head(c.Host, c.Chain, c.Last, c.Hash); err != nil {
+			return noted, err
 		}
 	}
 	return noted, nil

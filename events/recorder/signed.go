@@ -56,6 +56,9 @@ func (a *adder) signature(c *chainState, r *events.Record) error {
 		}
 	}
 	s, now := c.signer, a.now.UnixNano()
+	if s.since > now || s.due > now && s.due != told { // a clock that was put back, or an edit: neither waits for a time to come
+		s.since, s.due, s.moved = min(s.since, now), min(s.due, now), true
+	}
 	if r.Kind == events.Checkpoint {
 		covers, err := a.checkpoint(c, r)
 		if err != nil {

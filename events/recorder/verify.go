@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/ocsf"
@@ -163,6 +164,11 @@ func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 	if noted.Log != nil {
 		rep.Log, f, err = verifyLog(ctx, tx, noted.Log)
 		if err := more(f, err); err != nil {
+			return rep, err
+		}
+	}
+	if len(rep.Faults) == 0 { // else what is beside the records follows from what is wrong with them
+		if err := more(verifyBeside(ctx, tx, time.Now())); err != nil {
 			return rep, err
 		}
 	}

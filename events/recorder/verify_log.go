@@ -101,6 +101,11 @@ func verifyLog(ctx context.Context, tx *sql.Tx, by *Logged) (*LogReport, *Fault,
 		fault = more
 	}
 	if err == nil && fault == nil {
+		if err := l.Check(ctx, cp); err != nil {
+			fault = &Fault{What: "changed", Detail: fmt.Sprintf("the store is what the log's checkpoint signs, and the log's own files are not, or are gone: it can't prove its entries to others: %v", err)}
+		}
+	}
+	if err == nil && fault == nil {
 		fault, err = unlogged(ctx, tx)
 	}
 	return rep, fault, err

@@ -162,6 +162,9 @@ func (t *tally) differs(row *sessionState) (what, is, says string) {
 			return x.name, x.is, x.says
 		}
 	}
+	if !t.late && (row.number != t.number || row.verdict != t.verdict) {
+		return "a latest statement", fmt.Sprintf("%d: %s", row.number, row.verdict), fmt.Sprintf("%d: %s", t.number, t.verdict)
+	}
 	for _, x := range [...]struct {
 		name     string
 		is, says int64

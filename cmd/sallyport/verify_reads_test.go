@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sallyport.dev/sallyport/events/journal"
+	"sallyport.dev/sallyport/events/ocsf"
+)
+
+// Who read the evidence can't be taken off its record again: against an earlier look at it
+// an end that was cut off shows, and so does another record in its place; and nobody reads
+// on behind a beginning that is gone.
+func TestReadingsThatAreGone(t *testing.T) {
+	store := reportStore0(t)
+	out := func(name string) string { return filepath.Join(t.TempDir(), name) }
+	read := func(want int) {
+		t.Helper()
+		sallyport(t, want, "report", "--store", store, "--from", "2026-01-01", "--to", "2027-01-01", "--no-log", "-o", out("bundle.zip"))
+	}
+	folder := filepath.Join(store, "reads")
+	segment := filepath.Join(folder, "00000000000000000001.seg")
+	// noted is an earlier look, in a file.
+	noted := func() string {
+		t.Helper()
+		rep, err := verifyJournal(folder, nil)
+		if err != nil || rep.Fault != nil || rep.Last == 0 {
+			t.Fatalf("%+v %v", rep, err)
+		}
+		b, err := json.Marshal(verifyReport{Sound: true, Journal: rep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return written(t, string(b))
+	}
+	read(0)
+	early, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := noted()
+	read(0)
+	now := noted()
+	sallyport(t, 0, "verify", "--journal", folder, "--expect", first)
+	sallyport(t, 0, "verify", "--journal", folder, "--expect", now)
+	sallyport(t, 2, "verify", "--store", store, "--expect", now)
+	if err := os.WriteFile(segment, early, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sallyport(t, 0, "verify", "--journal", folder)
+	sallyport(t, 1, "verify", "--journal", folder, "--expect", now)
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	read(0) // which makes another
+	sallyport(t, 1, "verify", "--journal", folder, "--expect", first)
+	gone := t.TempDir()
+	j, err := journal.Open(gone, journal.Options{Host: "h1", SegmentBytes: 4 << 10, MaxBytes: 1 << 20, AheadBytes: -1, Encode: ocsf.Append})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		for _, e := range reportEvents() {
+			ticket, err := j.Append(e)
+			if err == nil {
+				err = ticket.Wait(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(gone, "*.seg"))
+	if err != nil || len(names) < 2 || !strings.HasSuffix(names[0], "1.seg") {
+		t.Fatal(names, err)
+	}
+	if err := os.Remove(names[0]); err != nil {
+		t.Fatal(err)
+	}
+	sallyport(t, 1, "report", "--store", store, "--reads", gone, "--from", "2026-01-01", "--to", "2027-01-01", "--no-log", "-o", out("bundle.zip"))
+}
