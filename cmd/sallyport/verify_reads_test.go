@@ -4,16 +4,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-
-	"sallyport.dev/sallyport/events/journal"
-	"sallyport.dev/sallyport/events/ocsf"
 )
 
 // Who read the evidence can't be taken off its record again: against an earlier look at it
-// an end that was cut off shows, and so does another record in its place; and nobody reads
-// on behind a beginning that is gone.
+// an end that was cut off shows, and so does another record in its place.
 func TestReadingsThatAreGone(t *testing.T) {
 	store := reportStore0(t)
 	out := func(name string) string { return filepath.Join(t.TempDir(), name) }
@@ -57,31 +52,4 @@ func TestReadingsThatAreGone(t *testing.T) {
 	}
 	read(0) // which makes another
 	sallyport(t, 1, "verify", "--journal", folder, "--expect", first)
-	gone := t.TempDir()
-	j, err := journal.Open(gone, journal.Options{Host: "h1", SegmentBytes: 4 << 10, MaxBytes: 1 << 20, AheadBytes: -1, Encode: ocsf.Append})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 10 {
-		for _, e := range reportEvents() {
-			ticket, err := j.Append(e)
-			if err == nil {
-				err = ticket.Wait(t.Context())
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	names, err := filepath.Glob(filepath.Join(gone, "*.seg"))
-	if err != nil || len(names) < 2 || !strings.HasSuffix(names[0], "1.seg") {
-		t.Fatal(names, err)
-	}
-	if err := os.Remove(names[0]); err != nil {
-		t.Fatal(err)
-	}
-	sallyport(t, 1, "report", "--store", store, "--reads", gone, "--from", "2026-01-01", "--to", "2027-01-01", "--no-log", "-o", out("bundle.zip"))
 }

@@ -61,9 +61,6 @@ func Open(ctx context.Context, store, folder string) (*Record, error) {
 			Host: host, MaxBytes: 1 << 30, SegmentBytes: 16 << 20, AheadBytes: -1, Sync: true, Encode: ocsf.Append, Revive: ocsf.Revive,
 		})
 		if err == nil {
-			if first := j.First(); first > 1 { // nothing of it is ever forgotten
-				return nil, errors.Join(fmt.Errorf("the record of who read the evidence, %s, begins with its entry %d: what came before was removed (put it back, or name another folder with --%s)", folder, first, Flag), j.Close())
-			}
 			return &Record{j, folder}, nil
 		}
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) || time.Now().After(end) || !pause(ctx, 200*time.Millisecond) {
