@@ -99,7 +99,7 @@ func (c *conn) answer(typ byte, msg []byte) (action, error) {
 func (c *conn) ready(status byte) {
 	c.queue.mu.Lock()
 	c.queue.idle, c.queue.failed = status == 'I', status == 'E'
-	c.reply.touched.ready(status)
+	c.reply.touched.ready(&c.reply.cur, status)
 	if c.queue.idle {
 		c.queue.voice.ended(c.reply.failed)
 		c.queue.own.ended(c.reply.failed || c.queue.own.failed)

@@ -34,6 +34,7 @@ type conn struct {
 	ddl      ddl
 	batch    bool        // the server was sent messages that no Sync has followed yet
 	begun    bool        // ... of which one may have run something
+	piped    bool        // ... even if a Query followed, which need not end their transaction
 	fetched  []*portal   // cursors that the message's text names
 	named    []*prepared // ... and prepared statements
 	wording  wording
@@ -402,6 +403,7 @@ func (c *conn) push(st *step, d policy.Decision, msg []byte) error {
 	case goes:
 		c.batch = !st.kind.alone()
 		c.begun = c.batch && (c.begun || st.kind != stepParse && st.kind != stepDescribeStatement)
+		c.piped = st.kind != stepSync && (c.piped || c.begun)
 		return c.s.Send(d, msg)
 	case skips:
 		c.skipped(st)

@@ -83,13 +83,16 @@ func unnamed(binds []byte) ([]byte, error) {
 
 // askPlan asks, and returns why it did not.
 func (c *conn) askPlan(q inquiry) (query.Rows, string) {
-	const failed, gone = "the server did not say", "the server answers no more"
+	const failed, gone, together = "the server did not say", "the server answers no more", "it is one of several statements that run together"
 	if c.barrier() != nil {
 		return nil, gone
 	}
+	if c.carried() {
+		return nil, together
+	}
 	if c.batch {
 		if c.begun || c.dead {
-			return nil, "it is one of several statements that run together"
+			return nil, together
 		}
 		// What was only parsed stays so behind a Sync.
 		if c.queue.skips() {

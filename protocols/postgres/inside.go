@@ -102,7 +102,11 @@ func (c *conn) analysis(scope string) error {
 	if !ok {
 		return nil
 	}
-	a, err := in.Within(c.ctx, c.readInside)
+	var a query.Analyzer
+	err := query.ErrUnseen
+	if c.batch || !c.carried() {
+		a, err = in.Within(c.ctx, c.readInside)
+	}
 	switch {
 	case err == nil:
 		c.analyzer, d.seen, d.unread = a, seen, false
@@ -113,6 +117,15 @@ func (c *conn) analysis(scope string) error {
 		return err
 	}
 	return nil
+}
+
+// carried reports that a transaction may be open that only messages without a Sync
+// began, and that a Query behind them did not end: a server of 18 or newer keeps it.
+// The Sync behind a question of our own would commit it. Nothing is under way.
+func (c *conn) carried() bool {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	return c.piped && !c.queue.idle
 }
 
 // outside has the session analyse by what is committed: by an analyzer of its own

@@ -85,7 +85,7 @@ func (c *conn) settingsNow() ([]string, error) {
 	c.queue.mu.Lock()
 	failed, idle := c.queue.failed || c.queue.skipping || c.queue.over, c.queue.idle && !c.batch
 	c.queue.mu.Unlock()
-	if failed {
+	if failed || !c.batch && c.carried() {
 		return nil, errSettings
 	}
 	if !idle {

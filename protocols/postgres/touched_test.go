@@ -7,6 +7,41 @@ import (
 	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 )
 
+// carriers are what the first Query behind an Execute without a Sync may be, where
+// the server keeps their transaction open behind it, and what may end it.
+var carriers = []struct {
+	name  string
+	say   []message
+	ready int
+}{
+	{"a text of several", []message{q("SELECT 1"), q("SELECT 2; SELECT 3")}, 2},
+	{"after another", []message{q("SELECT 1"), q("SELECT 2"), q("SELECT 2; SELECT 3")}, 3},
+	{"COMMIT", []message{q("SELECT 1"), q("COMMIT")}, 2},
+	{"a BEGIN, and COMMIT", []message{q("BEGIN"), q("SELECT 1"), q("COMMIT")}, 3},
+	{"a BEGIN, a Sync, and COMMIT", []message{q("BEGIN"), sync_, q("SELECT 1"), q("COMMIT")}, 4},
+	{"another Execute", append(append([]message{q("SELECT 1")}, postgrestest.Extended("SELECT 2")...), sync_), 2},
+	{"END by Execute", append(append([]message{q("SELECT 1")}, postgrestest.Extended("END")...), sync_), 2},
+}
+
+// What was executed without a Sync may be committed by the next Query, or long
+// after it: servers before 18 do the one, those since the other.
+func TestWordsOfCarriedCommit(t *testing.T) {
+	p := start(t, maskPolicy)
+	for _, c := range carriers {
+		for _, first := range []string{"SELECT ssn FROM clinic.patients", "SELECT 1"} {
+			say := append(postgrestest.Extended(first), postgrestest.Extended("INSERT INTO later VALUES (1), (1)")...)
+			r, hidden := p.raw(), strings.Contains(first, "ssn")
+			got := r.ask(c.ready, append(say, c.say...)...)
+			if n := strings.Count(got, "C23505|"); n != 1 {
+				t.Errorf("%s, %s: it fails %d times: %q", c.name, first, n, got)
+			}
+			if h := strings.Contains(got, "withheld by sallyport"); h != hidden || h == strings.Contains(got, "Key (a)=(1)") {
+				t.Errorf("%s, %s: withheld: %v: %q", c.name, first, h, got)
+			}
+		}
+	}
+}
+
 // What a COMMIT says is withheld where the transaction may have touched protected
 // data, and no longer: whatever ends it, and however that is sent.
 func TestWordsOfCommit(t *testing.T) {
@@ -28,8 +63,9 @@ func TestWordsOfCommit(t *testing.T) {
 		{"a cursor that is held", []message{q("BEGIN"), q("DECLARE c CURSOR WITH HOLD FOR SELECT id, ssn::int FROM clinic.patients"), q("COMMIT")}, 3, true},
 		{"extended", append(ex(twice), sync_), 1, false},
 		{"masked, extended", append(append(ex(masked), ex(twice)...), sync_), 1, true},
-		{"extended, ended by a Query", append(ex(twice), q("SELECT 1")), 1, false},
-		{"masked, ended by a Query", append(append(ex(masked), ex(twice)...), q("SELECT 1")), 1, true},
+		{"extended, ended by a Query", append(ex(twice), q("SELECT 1; SELECT 2")), 1, false},
+		{"masked, ended by a Query", append(append(ex(masked), ex(twice)...), q("SELECT 1; SELECT 2")), 1, true},
+		{"extended, ended by a second Query", append(ex("SELECT 1"), q("SELECT 1"), q("BEGIN; "+twice), q("COMMIT")), 3, false},
 		{"masked, ended by an Execute", append(append(append([]message{q("BEGIN"), q(masked)}, ex(twice)...), ex("END")...), sync_), 3, true},
 		{"chained", []message{q("BEGIN"), q(masked), q("COMMIT AND CHAIN"), q(twice), q("COMMIT")}, 5, true},
 	} {
