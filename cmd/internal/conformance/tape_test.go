@@ -203,7 +203,11 @@ func (p *player) say(e *exchange) (reply []byte, err error) {
 		case typ == 'Z':
 			return reply, nil
 		case typ == 'G':
-			if _, err := p.Write(e.rows); err != nil {
+			rows := e.rows
+			if len(rows) == 0 { // it failed where it was heard
+				rows = []byte("f\x00\x00\x00\x05\x00")
+			}
+			if _, err := p.Write(rows); err != nil {
 				return reply, errEnded
 			}
 		}

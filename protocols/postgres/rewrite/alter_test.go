@@ -23,6 +23,7 @@ func TestAlterTable(t *testing.T) {
 		"ALTER TABLE products INHERIT clinic.people":                                                            "public.products/define clinic.people/define",
 		"ALTER INDEX clinic.patients_pkey SET (fillfactor = 70)":                                                "clinic.patients/define",
 		"ALTER INDEX IF EXISTS patients_pkey RESET (fillfactor)":                                                "clinic.patients/define",
+		"ALTER TABLE patients_pkey SET (fillfactor = 70)":                                                       "clinic.patients/define",
 
 		"ALTER INDEX clinic.patients_pkey ATTACH PARTITION clinic.claims_pkey":                                                 "opaque",
 		"ALTER INDEX public.patients_pkey SET (fillfactor = 70)":                                                               "opaque",

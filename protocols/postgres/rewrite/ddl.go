@@ -36,7 +36,11 @@ func (w *walker) define(n *pg.Node) {
 		case pg.ObjectType_OBJECT_TYPE: // no relation that the catalog has read
 			w.refuse("ALTER TYPE is not understood")
 		default:
-			w.relation(s.Relation, policy.Define)
+			if len(w.snap.ByName[s.Relation.GetRelname()]) == 0 { // ALTER TABLE takes indexes as well
+				w.alteredIndex(s.Relation)
+			} else {
+				w.relation(s.Relation, policy.Define)
+			}
 		}
 	case *pg.Node_RenameStmt:
 		if x.RenameStmt.Relation != nil {
