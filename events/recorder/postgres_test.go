@@ -121,6 +121,8 @@ var suite = []testing.InternalTest{
 	{Name: "StatementsWithTheirOutcome", F: TestStatementsWithTheirOutcome},
 	{Name: "VerifyHoldsTheListAgainstTheRecords", F: TestVerifyHoldsTheListAgainstTheRecords},
 	{Name: "VerifyListAfterLateRecords", F: TestVerifyListAfterLateRecords},
+	{Name: "VerifyHoldsWhatIsNotedOfSignatures", F: TestVerifyHoldsWhatIsNotedOfSignatures},
+	{Name: "UnsignedThoughSinceATimeToCome", F: TestUnsignedThoughSinceATimeToCome},
 	{Name: "VerifyFollowsTheAlarms", F: TestVerifyFollowsTheAlarms},
 	{Name: "DamagedHeadDoesNotStopAdd", F: TestDamagedHeadDoesNotStopAdd},
 	{Name: "VerifyNamesTheRecord", F: TestVerifyNamesTheRecord},
