@@ -146,7 +146,7 @@ func hold(t *testing.T, dsn string, in []postgrestest.Conversation) []postgreste
 
 // stolen lists the files that attempts write where there is no passage.
 func stolen(t testing.TB) []string {
-	files, err := filepath.Glob("/tmp/sallyport-attack-*")
+	files, err := filepath.Glob(postgrestest.Stolen + "*")
 	if err != nil {
 		t.Error(err)
 	}

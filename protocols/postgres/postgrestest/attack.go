@@ -96,7 +96,7 @@ func attack(text string) (a Attack, err error) {
 		case strings.HasPrefix(line, "-- says:"):
 			a.Says = value
 		case strings.HasPrefix(line, "-- effect:"):
-			a.Effect = value
+			a.Effect = long.Replace(value)
 		case strings.HasPrefix(line, "-- tells"):
 			a.Tells = true
 		default:
@@ -117,8 +117,12 @@ func attack(text string) (a Attack, err error) {
 	return a, nil
 }
 
-// long stands for what would be tiresome to read.
-var long = strings.NewReplacer("{long}", strings.Repeat("so it goes ", 5000), "{parens}", strings.Repeat("(", 150), "{closes}", strings.Repeat(")", 150))
+// Stolen begins the names of files that attempts have the server write. They are this
+// process's own, so that two runs on one host do not find each other's.
+var Stolen = fmt.Sprintf("/tmp/sallyport-attack-%d-", os.Getpid())
+
+// long stands for what would be tiresome to read, or is of this run.
+var long = strings.NewReplacer("{stolen}", Stolen, "{long}", strings.Repeat("so it goes ", 5000), "{parens}", strings.Repeat("(", 150), "{closes}", strings.Repeat(")", 150))
 
 // planted are the protected values of the corpus' clinic, and what is left of
 // them in slices, in lower case; and its dates in binary form.

@@ -73,12 +73,12 @@ SELECT prosrc FROM pg_proc WHERE proname = 'fdef'
 SELECT pg_get_viewdef('clinic.v_patients'::regclass), pg_get_functiondef('public.fdef'::regproc)
 -- case: COPY to a file
 -- want: refused
--- effect: SELECT (pg_stat_file('/tmp/sallyport-attack-file', true)).size IS NOT NULL
-COPY clinic.patients TO '/tmp/sallyport-attack-file'
+-- effect: SELECT (pg_stat_file('{stolen}file', true)).size IS NOT NULL
+COPY clinic.patients TO '{stolen}file'
 -- case: COPY to a program
 -- want: refused
--- effect: SELECT (pg_stat_file('/tmp/sallyport-attack-program', true)).size IS NOT NULL
-COPY clinic.patients TO PROGRAM 'cat > /tmp/sallyport-attack-program'
+-- effect: SELECT (pg_stat_file('{stolen}program', true)).size IS NOT NULL
+COPY clinic.patients TO PROGRAM 'cat > {stolen}program'
 -- case: large object table
 -- want: refused
 SELECT lo_from_bytea(0, convert_to(ssn, 'UTF8')) FROM clinic.patients WHERE id = 1
@@ -186,10 +186,10 @@ SELECT lo_import('/etc/passwd', 4712)
 SELECT convert_from(lo_get(4712), 'UTF8')
 -- case: a large object written to a file
 -- want: refused
--- effect: SELECT (pg_stat_file('/tmp/sallyport-attack-object', true)).size IS NOT NULL
+-- effect: SELECT (pg_stat_file('{stolen}object', true)).size IS NOT NULL
 SELECT lo_from_bytea(4713, 'x')
 ;;
-SELECT lo_export(4713, '/tmp/sallyport-attack-object')
+SELECT lo_export(4713, '{stolen}object')
 -- case: a large object filled bit by bit
 -- want: refused
 BEGIN
