@@ -76,7 +76,9 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 	prot := map[uint32]map[string]*protection{}
 	refused := map[uint32]string{}
 	for name, cols := range sc.Masks {
-		for _, r := range a.pinned(s, name) {
+		now := a.pinned(s, name)
+		b.refuseParted(name, now, func(n policy.Relation) bool { return sc.Masks[n] != nil }, func(r *catalog.Relation, why string) { refused[r.OID] = why })
+		for _, r := range now {
 			if r.Schema != name.Schema || r.Name != name.Name {
 				refused[r.OID] = fmt.Sprintf("relation %s.%s was renamed: the policy protects it as %s.%s", r.Schema, r.Name, name.Schema, name.Name)
 			}
@@ -118,7 +120,8 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 	}
 	for oid, why := range refused {
 		if b.guards[oid] == nil {
-			b.guards[oid] = &guard{rel: s.ByOID[oid], opaque: why}
+			g := &guard{rel: s.ByOID[oid], opaque: why}
+			b.guards[oid], b.rowTypes[g.rel.RowType] = g, g
 		}
 	}
 	for _, g := range b.guards {

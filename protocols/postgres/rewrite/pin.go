@@ -13,8 +13,9 @@ import (
 // pin is where a protected field was when it was first seen. A rename does
 // not unprotect it.
 type pin struct {
-	oid uint32
-	num int16
+	oid   uint32
+	num   int16
+	parts []uint32 // of a relation's own pin: see parted
 }
 
 // Pins are where protected fields are known to be. They are never changed.
@@ -27,13 +28,15 @@ type keptPin struct {
 	Column   string `json:"column,omitempty"` // "": of the relation itself
 	OID      uint32 `json:"oid"`
 	Num      int16  `json:"num,omitempty"`
+
+	Parts []uint32 `json:"parts,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler; it is the same for the same.
 func (p Pins) MarshalJSON() ([]byte, error) {
 	all := make([]keptPin, 0, len(p))
 	for f, at := range p {
-		all = append(all, keptPin{f.Schema, f.Relation, f.Column, at.oid, at.num})
+		all = append(all, keptPin{f.Schema, f.Relation, f.Column, at.oid, at.num, at.parts})
 	}
 	slices.SortFunc(all, func(a, b keptPin) int {
 		return slices.Compare([]string{a.Schema, a.Relation, a.Column}, []string{b.Schema, b.Relation, b.Column})
@@ -49,7 +52,7 @@ func (p *Pins) UnmarshalJSON(b []byte) error {
 	}
 	*p = make(Pins, len(all))
 	for _, k := range all {
-		(*p)[events.Field{Schema: k.Schema, Relation: k.Relation, Column: k.Column}] = pin{k.OID, k.Num}
+		(*p)[events.Field{Schema: k.Schema, Relation: k.Relation, Column: k.Column}] = pin{k.OID, k.Num, k.Parts}
 	}
 	return nil
 }
@@ -75,7 +78,7 @@ func (a *Analyzer) pinned(s *catalog.Snapshot, name policy.Relation) []*catalog.
 	old := s.ByOID[a.pins[key].oid]
 	switch {
 	case old == nil && len(out) > 0:
-		a.pins[key] = pin{oid: out[0].OID}
+		a.pins[key] = pin{oid: out[0].OID, parts: a.pins[key].parts}
 	case old != nil && (len(out) == 0 || out[0] != old):
 		out = append(out, old)
 	}
@@ -89,7 +92,7 @@ func (a *Analyzer) moved(r *catalog.Relation, f events.Field) bool {
 	p, ok := a.pins[f]
 	if !ok || p.oid != r.OID {
 		if c != nil {
-			a.pins[f] = pin{r.OID, c.Num}
+			a.pins[f] = pin{oid: r.OID, num: c.Num}
 		}
 		return false
 	}
@@ -99,7 +102,7 @@ func (a *Analyzer) moved(r *catalog.Relation, f events.Field) bool {
 		}
 	}
 	if c != nil {
-		a.pins[f] = pin{r.OID, c.Num}
+		a.pins[f] = pin{oid: r.OID, num: c.Num}
 	}
 	return false
 }

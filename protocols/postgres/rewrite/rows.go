@@ -28,7 +28,9 @@ func (f *rowFilter) reads(col string) bool { return f.types[col] != nil }
 func (b *binding) filterRows() {
 	own := map[uint32][]policy.Relation{}
 	for name, filters := range b.scope.Filters {
-		for _, r := range b.a.pinned(b.snap, name) {
+		now := b.a.pinned(b.snap, name)
+		b.refuseParted(name, now, func(n policy.Relation) bool { return b.scope.Filters[n] != nil }, b.hide)
+		for _, r := range now {
 			if r.Schema != name.Schema || r.Name != name.Name {
 				b.hide(r, fmt.Sprintf("relation %s.%s was renamed: the policy filters it as %s.%s", r.Schema, r.Name, name.Schema, name.Name))
 			}
