@@ -432,7 +432,7 @@ func (c *conn) sync(body []byte) error {
 	}
 	c.dead = false
 	c.ddl.synced = true
-	return c.push(&step{kind: stepSync}, c.login, syncMessage)
+	return c.push(&step{kind: stepSync, guard: protects(c.scope())}, c.login, syncMessage)
 }
 
 // oversized refuses a message that is too large to be looked at, and passes

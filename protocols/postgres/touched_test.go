@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/protocols/postgres/postgrestest"
 )
 
@@ -71,6 +72,53 @@ func TestWordsOfCommit(t *testing.T) {
 	} {
 		r := p.raw()
 		got := r.ask(c.ready, c.say...)
+		if !strings.Contains(got, "C23505|") && !strings.Contains(got, "C22P02|") {
+			t.Errorf("%s: it does not fail: %q", c.name, got)
+			continue
+		}
+		if hidden := strings.Contains(got, "withheld by sallyport"); hidden != c.hidden || hidden == strings.Contains(got, "Key (a)=(1)") {
+			t.Errorf("%s: withheld: %v: %q", c.name, hidden, got)
+		}
+		if l := postgrestest.Planted([]byte(got)); l != "" {
+			t.Errorf("%s: a planted value: %s", c.name, l)
+		}
+	}
+}
+
+// What a COMMIT says of statements that ran when less was protected is withheld by
+// what is protected now.
+func TestWordsOfCommitAfterAChange(t *testing.T) {
+	p := start(t, allowAll)
+	open, masks, more := engine(t, allowAll), engine(t, maskPolicy), engine(t, maskPolicy+"      clinic.patients.city: redact\n")
+	ex := func(sql string) []message { return postgrestest.Extended(sql) }
+	twice := "INSERT INTO later VALUES (1), (1)"
+	for _, c := range []struct {
+		name         string
+		from, to     policy.Engine
+		before, then []message
+		ready, after int
+		hidden       bool
+	}{
+		{"a Query", open, masks, []message{q("BEGIN"), q(twice)}, []message{q("COMMIT")}, 2, 1, true},
+		{"an Execute", open, masks, []message{q("BEGIN"), q(twice)}, append(ex("COMMIT"), sync_), 2, 1, true},
+		{"a Sync", open, masks, append(ex(twice), flush), []message{sync_}, 0, 1, true},
+		{"a Query in place of a Sync", open, masks, append(ex(twice), flush), []message{q("SELECT 1")}, 0, 1, true},
+		{"with another between", open, masks, []message{q("BEGIN"), q(twice)}, []message{q("SELECT 1"), q("COMMIT")}, 2, 2, true},
+		{"of a cursor", open, masks, []message{q("BEGIN"), q("DECLARE c CURSOR WITH HOLD FOR SELECT ssn::int FROM clinic.patients")}, []message{q("COMMIT")}, 2, 1, true},
+		{"from less", masks, more, []message{q("BEGIN"), q(twice)}, []message{q("COMMIT")}, 2, 1, true},
+		{"in the next transaction", open, masks, []message{q("BEGIN"), q("SELECT 1"), q("COMMIT")}, []message{q("BEGIN"), q(twice), q("COMMIT")}, 3, 3, false},
+	} {
+		p.Gate.SetEngine(c.from)
+		r := p.raw()
+		r.send(enc(c.before...))
+		if c.ready == 0 {
+			r.until('C', 1)
+		} else {
+			r.until('Z', c.ready)
+		}
+		p.Gate.SetEngine(c.to)
+		r.send(enc(c.then...))
+		got := r.until('Z', c.after)
 		if !strings.Contains(got, "C23505|") && !strings.Contains(got, "C22P02|") {
 			t.Errorf("%s: it does not fail: %q", c.name, got)
 			continue
