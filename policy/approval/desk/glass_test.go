@@ -1,44 +1,20 @@
 package desk_test
 
 import (
-	"context"
-	"errors"
-	"log/slog"
 	"testing"
 	"time"
 
-	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/policy/approval"
-	"sallyport.dev/sallyport/policy/approval/approvaltest"
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
 // Emergency access over NATS is proved to the host as by root's command: who may ask
 // brings it, and opens, closes and reviews nothing without the log-in of somebody who may.
 func TestGlassOverNATS(t *testing.T) {
-	h := approvaltest.Start(t, "h1")
-	h.Close()
 	f := newForged(t)
-	nc, err := h.NATS.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f.desk.Serve(ctx, nc, "h1", slog.New(slog.DiscardHandler)) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		nc.Close()
-	})
-	c := h.Asker(jetstream.RoleApprovals)
+	c := f.serve("h1")
 	ask := func(q *desk.Ask) (*desk.Answer, error) { return c.Ask(t.Context(), "h1", q) }
 	a, err := ask(&desk.Ask{Do: desk.GlassBegin, Name: glass.Name})
-	for end := time.Now().Add(time.Minute); errors.Is(err, desk.ErrAway) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		a, err = ask(&desk.Ask{Do: desk.GlassBegin, Name: glass.Name})
-	}
 	if err != nil || a.Opening == nil {
 		t.Fatalf("%+v, %v", a, err)
 	}

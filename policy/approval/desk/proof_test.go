@@ -3,6 +3,8 @@ package desk_test
 import (
 	"context"
 	"crypto/rsa"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -10,10 +12,12 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/intercept"
 	"sallyport.dev/sallyport/intercept/identity/oidctest"
 	"sallyport.dev/sallyport/policy"
 	"sallyport.dev/sallyport/policy/approval"
+	"sallyport.dev/sallyport/policy/approval/approvaltest"
 	"sallyport.dev/sallyport/policy/approval/desk"
 )
 
@@ -177,4 +181,33 @@ func TestWhoLooks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// serve has a desk answer over a real NATS in a host's name, until the test ends, and
+// returns who asks there.
+func (f *forged) serve(host string) *desk.Client {
+	f.t.Helper()
+	h := approvaltest.Start(f.t, host)
+	h.Close()
+	nc, err := h.NATS.Connect()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.desk.Serve(ctx, nc, host, slog.New(slog.DiscardHandler)) }()
+	f.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.t.Error(err)
+		}
+		nc.Close()
+	})
+	c := h.Asker(jetstream.RoleApprovals)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := c.Ask(f.t.Context(), host, &desk.Ask{Do: desk.GlassList}); !errors.Is(err, desk.ErrAway) {
+			break
+		}
+	}
+	return c
 }
