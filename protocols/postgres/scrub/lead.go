@@ -92,14 +92,10 @@ func cutBinary(dst, data []byte, k int, first bool, f func(i int, value []byte) 
 		}
 		dst = binary.BigEndian.AppendUint16(dst, uint16(n-k))
 		for column := range n {
-			if len(data)-i < 4 {
-				return nil, errCopy
+			size, end, err := binaryField(data, i)
+			if err != nil {
+				return nil, err
 			}
-			size := int(int32(binary.BigEndian.Uint32(data[i:])))
-			if size < -1 || size > len(data)-i-4 {
-				return nil, errCopy
-			}
-			end := i + 4 + max(size, 0)
 			switch {
 			case column >= k:
 				dst = append(dst, data[i:end]...)
@@ -110,4 +106,17 @@ func cutBinary(dst, data []byte, k int, first bool, f func(i int, value []byte) 
 		}
 	}
 	return dst, nil
+}
+
+// binaryField returns the size of the field of a binary row that begins at i, -1 for
+// NULL, and where it ends.
+func binaryField(data []byte, i int) (size, end int, _ error) {
+	if len(data)-i < 4 {
+		return 0, 0, errCopy
+	}
+	size = int(int32(binary.BigEndian.Uint32(data[i:])))
+	if size < -1 || size > len(data)-i-4 {
+		return 0, 0, errCopy
+	}
+	return size, i + 4 + max(size, 0), nil
 }

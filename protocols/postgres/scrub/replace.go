@@ -223,14 +223,10 @@ func (r *Replacer) binary(dst, data []byte, first bool) ([]byte, error) {
 		}
 		next := 0
 		for column := range n {
-			if len(data)-i < 4 {
-				return nil, errCopy
+			size, end, err := binaryField(data, i)
+			if err != nil {
+				return nil, err
 			}
-			size := int(int32(binary.BigEndian.Uint32(data[i:])))
-			if size < -1 || size > len(data)-i-4 {
-				return nil, errCopy
-			}
-			end := i + 4 + max(size, 0)
 			if next == len(r.Columns) || r.Columns[next] != column {
 				dst = append(dst, data[i:end]...)
 			} else {
