@@ -38,6 +38,7 @@ demo: deps-run $(BINS) bin/demo ## Show a whole sallyport at work (as root); KEE
 .PHONY: bench
 bench: deps-bench $(BINS) bin/bench ## Compare with a direct connection and other relays (as root)
 	@bin/bench
+	@go test -run '^$$' -bench Journal -benchtime 3x ./protocols/postgres
 
 .PHONY: bench-slow
 bench-slow: deps-run bin/sallyport bin/bench ## Measure stores of 10 million events and a million sessions (half an hour, 15 GB below TMPDIR)

@@ -78,6 +78,7 @@ func (j *Journal) gather(brief *time.Timer) {
 
 // commit writes what has been appended and makes it durable.
 func (j *Journal) commit() {
+	j.letLate()
 	j.wmu.Lock()
 	err := j.roll()
 	if err == nil {

@@ -82,6 +82,7 @@ type Journal struct {
 	pending  []byte
 	buffered int64            // bytes in pending and in out
 	held     map[string]*held // by session
+	late     []*held          // with a statement that waited, since the last group
 	holding  int64            // room of pieces that are held
 	deferred int64            // of statements that are held
 	measured []byte

@@ -37,6 +37,7 @@ func (j *Journal) later(e *events.Event) (t events.Ticket, kept bool, err error)
 	h.statement.keep(e)
 	h.statement.size, h.statement.room = int64(size), room(e.Kind, size)
 	j.keep(h)
+	j.late = append(j.late, h)
 	h.old = false
 	h.became.Store(0)
 	j.linger()
@@ -175,4 +176,19 @@ func (k *kept) with(o *events.Event) *events.Event {
 	e.Code, e.Reason, e.Message = cmp.Or(o.Code, e.Code), cmp.Or(o.Reason, e.Reason), cmp.Or(o.Message, e.Message)
 	e.Untold = cmp.Or(o.Untold, e.Untold)
 	return e
+}
+
+// letLate makes records of the statements that wait for their outcomes: a sync that
+// is made anyway costs no more for them, and whoever shows their outcomes finds
+// them durable.
+func (j *Journal) letLate() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, h := range j.late {
+		if h.waits {
+			_ = j.let(h) // it is no longer than a record may be
+		}
+	}
+	clear(j.late)
+	j.late = j.late[:0]
 }

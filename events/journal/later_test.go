@@ -428,3 +428,24 @@ func TestRoomOfStatementsThatWait(t *testing.T) {
 		}
 	}
 }
+
+// A sync that another session waits for takes along what has no outcome yet, and
+// whoever shows the outcome then need not wait.
+func TestStatementsGoWithTheSyncsOfOthers(t *testing.T) {
+	j := together(t, newDisk())
+	mine, other := session("mine"), session("other")
+	tk := must(t)(j.Append(unhurried(mine, 1)))
+	if tk.Done() {
+		t.Fatal("it is durable at once")
+	}
+	theirs := must(t)(j.Append(statement(other, 1, "theirs")))
+	wait(t, theirs)
+	if !tk.Done() {
+		t.Error("a sync has passed it by")
+	}
+	must(t)(j.Append(event(events.Response, mine, 1)))
+	wait(t, tk)
+	if got, want := statuses(t, j), "statement mine; statement other; response mine ok"; !strings.Contains(got, "statement mine") || strings.Contains(got, "statement mine ok") {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
