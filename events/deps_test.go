@@ -30,7 +30,7 @@ func TestImports(t *testing.T) {
 	may := map[string][]string{
 		"events/ocsf":      {"events"},
 		"events/journal":   {"events"},
-		"events/jetstream": {"events", "internal/loopback"},
+		"events/jetstream": {"events", "internal/lined", "internal/loopback", "events/internal/outbound"},
 		"events/seal":      {"events"},
 		"events/recorder":  {"events", "events/jetstream", "events/ocsf", "events/seal", "internal/loopback"},
 		"events/sink":      {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf"},

@@ -119,7 +119,7 @@ func runApprovals(stop context.Context, s *page.Settings, log *slog.Logger, read
 	if err != nil {
 		return usageError{err}
 	}
-	nc, err := jetstream.Connect(s.NATS, s.NKey, nats.IgnoreDiscoveredServers(), nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
+	nc, err := jetstream.Connect(s.NATS, s.NKey, s.NATSTLS.Option(), nats.IgnoreDiscoveredServers(), nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
 		if err := nc.LastError(); err != nil {
 			cancel(fmt.Errorf("NATS closed the connection: %w", err))
 		}

@@ -165,7 +165,7 @@ func runNotify(stop context.Context, s *notify.Settings, log *slog.Logger) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
-	nc, err := jetstream.Connect(s.NATS, s.NKey, nats.IgnoreDiscoveredServers(), nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
+	nc, err := jetstream.Connect(s.NATS, s.NKey, s.NATSTLS.Option(), nats.IgnoreDiscoveredServers(), nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
 		if err := nc.LastError(); err != nil {
 			cancel(fmt.Errorf("NATS closed the connection: %w", err))
 		}

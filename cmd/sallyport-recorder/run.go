@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/cli"
 	"sallyport.dev/sallyport/cmd/internal/keeping"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/jetstream"
@@ -26,6 +27,7 @@ import (
 type options struct {
 	config, store, state, nats, nkey, key, hostKeys, consumer, metrics, logFormat string
 	grace, silence                                                                time.Duration
+	tls                                                                           jetstream.TLS
 	log                                                                           logOptions
 	inClear                                                                       bool
 	pruneFailed                                                                   func() // for metrics
@@ -60,6 +62,10 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
   # for a fleet, on a NATS cluster of your own
   sallyport-recorder run --store /srv/evidence --nats tls://nats.example.org --nkey recorder.creds
 
+  # whose certificates are by an authority of your own, and which asks for them, too
+  sallyport-recorder run --store /srv/evidence --nats tls://nats.example.org --nkey recorder.creds \
+      --nats-ca nats-ca.pem --nats-cert recorder.pem --nats-key recorder.key.pem
+
   # into PostgreSQL; the password is in ~/.pgpass
   sallyport-recorder run --store 'postgres://evidence@db.example.org/evidence?sslmode=verify-full' \
       --state /var/lib/sallyport-recorder --nats tls://nats.example.org --nkey recorder.creds`,
@@ -67,6 +73,9 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.state, err = stateOf(o.store, o.state); err != nil {
 				return err
+			}
+			if o.tls, err = cli.NATS(cmd.Flags(), o.nats); err != nil {
+				return usageError{err}
 			}
 			return o.run(cmd.Context())
 		},
@@ -77,6 +86,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	f.StringVar(&o.config, "config", "", "configuration file (YAML): where transcripts are kept, for whom they are encrypted, and for how long")
 	f.StringVar(&o.nats, "nats", "nats://127.0.0.1:4222", "address of NATS")
 	f.StringVar(&o.nkey, "nkey", "", "nkey seed or .creds file")
+	cli.AddNATSFlags(f)
 	f.StringVar(&o.key, "key", "", "private key that signs receipts (default DIR/recorder.key, made where there is none)")
 	f.StringVar(&o.hostKeys, "host-keys", "", "file with the public keys of all hosts, as sallyport verify --journal prints them (default: the first one that a chain names)")
 	f.StringVar(&o.consumer, "consumer", jetstream.RecorderConsumer, "durable consumer; stores that are to hold everything each need their own")
@@ -136,7 +146,7 @@ func (o *options) run(stop context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(stop)
 	defer cancel(nil)
-	nc, err := jetstream.Connect(o.nats, o.nkey, nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
+	nc, err := jetstream.Connect(o.nats, o.nkey, o.tls.Option(), nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
 		if err := nc.LastError(); err != nil {
 			cancel(fmt.Errorf("NATS closed the connection: %w", err))
 		}

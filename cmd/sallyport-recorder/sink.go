@@ -100,7 +100,7 @@ func sinkCheck() *cobra.Command {
 func runSinks(stop context.Context, s *sink.Settings, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(stop)
 	defer cancel(nil)
-	nc, err := jetstream.Connect(s.NATS, s.NKey, nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
+	nc, err := jetstream.Connect(s.NATS, s.NKey, s.NATSTLS.Option(), nats.RetryOnFailedConnect(true), nats.ClosedHandler(func(nc *nats.Conn) {
 		if err := nc.LastError(); err != nil {
 			cancel(fmt.Errorf("NATS closed the connection: %w", err))
 		}

@@ -16,13 +16,16 @@ import (
 	"sallyport.dev/sallyport/protocols/postgres"
 )
 
-// readSecrets reads the files of accounts, by the names that the configuration
-// has for them.
+// readSecrets reads the files of accounts and of TLS with NATS, by the names that the
+// configuration has for them.
 func readSecrets(cfg *config.Config) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	var errs []error
 	for _, f := range cfg.SecretFiles() {
 		path, err := f.Where(os.Getenv)
+		if err == nil && f.Name == cfg.Evidence.NATS.TLS.Key {
+			err = notOpen(path)
+		}
 		if err == nil {
 			out[f.Name], err = readFile(path, maxSecret)
 		}
@@ -31,6 +34,15 @@ func readSecrets(cfg *config.Config) (map[string][]byte, error) {
 		}
 	}
 	return out, errors.Join(errs...)
+}
+
+// notOpen refuses a key that anybody may read or write.
+func notOpen(path string) error {
+	fi, err := os.Stat(path)
+	if err == nil && fi.Mode().Perm()&0o007 != 0 {
+		err = fmt.Errorf("%s: anybody may read or write it: chmod o= it", path)
+	}
+	return err
 }
 
 // checkSecrets says what can be said of them before they are in force, and
@@ -58,6 +70,9 @@ func checkSecrets(cfg *config.Config, files map[string][]byte) (roots *x509.Cert
 			}
 		}
 	}
+	cfg.Evidence.NATS.TLS.CheckFiles(func(name string) ([]byte, error) { return files[name], nil }, func(why string, at ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", cfg.At(append([]any{"evidence", "nats", "tls"}, at...)...), why))
+	})
 	if v := cfg.Vault; v != nil && v.CA != "" {
 		roots = x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(files[v.CA]) {
@@ -100,7 +115,7 @@ func (l *loader) rereadSecrets() {
 	var say secretsRead
 	files, err := readSecrets(l.cfg)
 	if err != nil {
-		l.log.Error("the secrets of accounts can't be read again: the old ones stay", "error", err)
+		l.log.Error("the files of accounts and of NATS can't be read again: the old ones stay", "error", err)
 		say.Err = err.Error()
 	} else {
 		say.Files = files

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/cli"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/intercept/identity/oidc"
@@ -18,6 +19,7 @@ import (
 // approvalsDoor is how a command reaches the requests of a host, and as whom.
 type approvalsDoor struct {
 	nats, nkey, host string // of another host's; nats is "" for the one that runs here
+	tls              jetstream.TLS
 	issuer           string // that people log in at
 	device           bool
 }
@@ -28,6 +30,7 @@ func doorFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.String("nats", "", "address of the NATS over which another host is asked")
 	f.String("nkey", "", "nkey seed or .creds file of the role \"approvals\" there")
+	cli.AddNATSFlags(f)
 	f.String("host", "", "the host that is asked over NATS, as it is named in events")
 	_ = cmd.MarkPersistentFlagFilename("nkey")
 	f.String("issuer", "", "issuer to log in at; needed where several may vouch for you")
@@ -53,6 +56,10 @@ func doorOf(cmd *cobra.Command) (*approvalsDoor, error) {
 	}
 	if (d.nats == "") != (d.nkey == "") || (d.nats == "") != (d.host == "") {
 		return nil, configError(errors.New("another host is asked with all of --nats, --nkey and --host"))
+	}
+	var err error
+	if d.tls, err = cli.NATS(f, d.nats); err != nil {
+		return nil, configError(err)
 	}
 	if d.nats != "" {
 		if err := jetstream.CheckURL(d.nats); err != nil {
@@ -92,7 +99,7 @@ func (d *approvalsDoor) send(ctx context.Context, cmd *cobra.Command, q *desk.As
 	if d.nats == "" {
 		return askHere(ctx, cmd, q)
 	}
-	nc, err := jetstream.Connect(d.nats, d.nkey, nats.IgnoreDiscoveredServers())
+	nc, err := jetstream.Connect(d.nats, d.nkey, d.tls.Option(), nats.IgnoreDiscoveredServers())
 	if err != nil {
 		return nil, err
 	}

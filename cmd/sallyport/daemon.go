@@ -64,6 +64,7 @@ type daemon struct {
 	notice   string      // told to each client; "" for nothing
 	finish   chan string // the loader's order to end, and why
 
+	nats        *natsFiles
 	secretsRead chan error // what came of asking the loader to read the secrets of accounts again
 }
 
@@ -143,7 +144,9 @@ func (d *daemon) begin(in inherited) error {
 	}
 	d.log = newLogger(s.cfg.Log, "daemon")
 	slog.SetDefault(d.log)
-	if d.evidence, err = openEvidence(s.cfg, b, d.log, &d.alarms); err != nil {
+	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed
+	d.nats = newNATSFiles(&d.brokers.store, s.cfg, s.secrets)
+	if d.evidence, err = openEvidence(s.cfg, b, d.nats.read, d.log, &d.alarms); err != nil {
 		return err
 	}
 	if err := d.logins.restore(s.cfg.State, s.logins); err != nil {
@@ -165,7 +168,6 @@ func (d *daemon) begin(in inherited) error {
 	if err := d.openApprovals(s.cfg.State, s.cfg.Host); err != nil {
 		return err
 	}
-	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed
 	digest := newDigester(d.evidence.journal.LiteralKey())
 	d.protocols = all.New(all.Host{Analyzer: d.analyzers.get, Digest: digest.sum, Keys: d.keys, Subjects: d.subjectKey})
 	d.sessions.begin(s.cfg.Limits, d.log)
@@ -213,6 +215,7 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	go func() { orders <- d.obey(committed) }()
 	select {
 	case <-committed:
+		d.nats.asks.Store(true)
 	case err := <-orders:
 		return err
 	case <-signals:

@@ -40,7 +40,8 @@ type evidence struct {
 	wg     sync.WaitGroup
 }
 
-func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_ *evidence, err error) {
+// openEvidence opens it; read returns the files of evidence.nats.tls, as they are then.
+func openEvidence(cfg *config.Config, b *bundle, read func(string) ([]byte, error), log *slog.Logger, a *alarms) (_ *evidence, err error) {
 	ev := &evidence{log: log, alarms: a, cancel: func() {}}
 	defer func() {
 		if err != nil {
@@ -66,7 +67,7 @@ func openEvidence(cfg *config.Config, b *bundle, log *slog.Logger, a *alarms) (_
 		}
 		ev.conn, err = ev.server.Connect()
 	} else {
-		ev.conn, err = connect(n, b.Credentials)
+		ev.conn, err = connect(n, b.Credentials, read)
 	}
 	if err != nil {
 		return nil, err
@@ -95,8 +96,8 @@ func free(addr string) error {
 
 // connect dials the user's NATS with credentials that only the loader could
 // read. It need not be there yet.
-func connect(n config.NATS, secret []byte) (*nats.Conn, error) {
-	opts := []nats.Option{nats.RetryOnFailedConnect(true)}
+func connect(n config.NATS, secret []byte, read func(string) ([]byte, error)) (*nats.Conn, error) {
+	opts := []nats.Option{nats.RetryOnFailedConnect(true), n.TLS.OptionOf(read)}
 	switch {
 	case n.Credentials == "":
 	case strings.HasSuffix(n.Credentials, ".creds"):

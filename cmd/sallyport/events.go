@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"sallyport.dev/sallyport/cmd/internal/cli"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/jetstream"
@@ -49,7 +50,9 @@ With --from-start the shared consumer "siem" is rewound; only one reader at a
 time can do that.`,
 		Example: `  sallyport events tail --nkey /var/lib/sallyport/nats/keys/siem.nk
   sallyport events tail --subject 'sallyport.audit.*.postgres.block' --json
-  sallyport events tail --from-start --count 10`,
+  sallyport events tail --from-start --count 10
+  sallyport events tail --nats tls://nats.example.com --nkey siem.creds --nats-ca nats-ca.pem \
+      --nats-cert siem.pem --nats-key siem.key.pem`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -59,7 +62,11 @@ time can do that.`,
 				ctx, cancel = context.WithTimeout(ctx, timeout)
 				defer cancel()
 			}
-			nc, err := jetstream.Connect(url, nkey)
+			tls, err := cli.NATS(cmd.Flags(), url)
+			if err != nil {
+				return configError(err)
+			}
+			nc, err := jetstream.Connect(url, nkey, tls.Option())
 			if err != nil {
 				return &exitError{code: 1, hint: "the daemon makes this host's keys at its first start; --nats and --nkey name others", err: err}
 			}
@@ -89,6 +96,7 @@ time can do that.`,
 	f := cmd.Flags()
 	f.StringVar(&url, "nats", "nats://127.0.0.1:4222", "address of NATS")
 	f.StringVar(&nkey, "nkey", "/var/lib/sallyport/nats/keys/siem.nk", "nkey seed or .creds file")
+	cli.AddNATSFlags(f)
 	f.StringVar(&o.Subject, "subject", "", "only these (default sallyport.audit.>)")
 	f.BoolVar(&o.FromStart, "from-start", false, "begin with the oldest event")
 	f.BoolVar(&asJSON, "json", false, "print the published OCSF JSON, one event per line")

@@ -9,9 +9,7 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -267,47 +265,4 @@ func listenAt(listen string) (string, int, error) {
 		return h, server.RANDOM_PORT, nil
 	}
 	return h, int(port), nil
-}
-
-// Connect dials a NATS server. credentials is an nkey seed file (of an
-// embedded server: DIR/keys/<role>.nk) or a .creds file. The connection
-// reconnects for ever.
-func Connect(url, credentials string, opts ...nats.Option) (*nats.Conn, error) {
-	all := []nats.Option{
-		nats.Name("sallyport"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectJitter(250*time.Millisecond, time.Second), nats.ReconnectBufSize(-1), nats.PermissionErrOnSubscribe(true),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { slog.Warn("NATS", "error", err) }),
-	}
-	auth, err := authenticate(credentials)
-	if err != nil {
-		return nil, err
-	}
-	nc, err := nats.Connect(url, append(append(all, auth...), opts...)...)
-	if errors.Is(err, nats.ErrAuthorization) {
-		return nil, fmt.Errorf("jetstream: NATS does not know the key in %s: %w", credentials, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("jetstream: connect to NATS %s: %w", url, err)
-	}
-	return nc, nil
-}
-
-func authenticate(file string) ([]nats.Option, error) {
-	if file == "" {
-		return nil, nil
-	}
-	if strings.HasSuffix(file, ".creds") {
-		return []nats.Option{nats.UserCredentials(file)}, nil
-	}
-	// The embedded server lets each role listen to inboxes of its own only.
-	role := strings.TrimSuffix(filepath.Base(file), ".nk")
-	opt, err := nats.NkeyOptionFromSeed(file)
-	if err != nil {
-		return nil, fmt.Errorf("jetstream: nkey seed %s: %w", file, err)
-	}
-	opts := []nats.Option{opt}
-	if role == RoleHost || role == RoleRecorder || role == RoleSIEM || role == RoleSink || role == RoleApprovals || role == RoleNotify {
-		opts = append(opts, nats.CustomInboxPrefix("_INBOX_"+role))
-	}
-	return opts, nil
 }

@@ -18,12 +18,13 @@ import (
 
 // Settings of sallyport-recorder notify: docs/notify.md documents each field.
 type Settings struct {
-	NATS     string            `yaml:"nats"`    // address; default nats://127.0.0.1:4222
-	NKey     string            `yaml:"nkey"`    // nkey seed or .creds file
-	State    string            `yaml:"state"`   // folder of what is to be told, and was
-	Metrics  string            `yaml:"metrics"` // loopback ip:port; "" for none
-	Page     string            `yaml:"page"`    // where the pages of requests are: https://recorder.example.org
-	Listen   string            `yaml:"listen"`  // loopback ip:port that takes callbacks; "" for none
+	NATS     string            `yaml:"nats"`     // address; default nats://127.0.0.1:4222
+	NKey     string            `yaml:"nkey"`     // nkey seed or .creds file
+	NATSTLS  jetstream.TLS     `yaml:"nats_tls"` // towards NATS
+	State    string            `yaml:"state"`    // folder of what is to be told, and was
+	Metrics  string            `yaml:"metrics"`  // loopback ip:port; "" for none
+	Page     string            `yaml:"page"`     // where the pages of requests are: https://recorder.example.org
+	Listen   string            `yaml:"listen"`   // loopback ip:port that takes callbacks; "" for none
 	Channels []ChannelConfig   `yaml:"channels"`
 	People   map[string]Person `yaml:"people"`
 	OnCall   map[string]OnCall `yaml:"on_call"`
@@ -144,6 +145,7 @@ func (c *check) settings(s *Settings) {
 		c.Bad(fmt.Sprintf("nats: what waits is told there: %v", err), "nats")
 	}
 	c.Resolve(&s.NKey)
+	s.NATSTLS.CheckIn(c.File, s.NATS)
 	c.Resolve(&s.State)
 	if s.State == "" {
 		c.Bad("state: required: the folder of what is to be told, and was", "state")

@@ -27,6 +27,7 @@ func TestConfigErrorsHaveLines(t *testing.T) {
 		"listen":       {"listen: 0.0.0.0:80\n" + hook + routes, "n.yaml:1: listen \"0.0.0.0:80\": must be a loopback"},
 		"no channels":  {"state: s\npage: https://r.example.org\n", "channels: name at least one"},
 		"nats":         {"nats: nats://nats.example.org:4222\n" + hook + routes, "n.yaml:1: nats: what waits is told there: nats://nats.example.org:4222: in clear"},
+		"nats tls":     {"nats: tls://a\nnats_tls:\n  ca_file: gone\n" + hook + routes, "n.yaml:3: ca_file: "},
 		"no routes":    {hook, "routes: name at least one"},
 		"name":         {strings.Replace(hook, "name: a", "name: a/b", 1) + routes, "n.yaml:4: name \"a/b\""},
 		"clear":        {strings.Replace(hook, "https://x", "http://x", 1) + routes, "n.yaml:5: url: http is for loopback only"},

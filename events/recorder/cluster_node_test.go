@@ -1,14 +1,7 @@
 package recorder_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,13 +15,16 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"sallyport.dev/sallyport/events/jetstream"
+	"sallyport.dev/sallyport/events/jetstream/natstest"
 )
 
 // cluster is three NATS servers of the user's own, as docs/nats.example.conf has them.
 type cluster struct {
-	dir   string
-	conf  string
-	nodes [3]*natsserver.Server // nil: lost
+	dir       string
+	conf      string
+	authority *natstest.Authority
+	proof     jetstream.TLS         // of the nodes
+	nodes     [3]*natsserver.Server // nil: lost
 }
 
 func startCluster(t *testing.T) *cluster {
@@ -37,8 +33,20 @@ func startCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{dir: t.TempDir(), conf: string(conf)}
-	c.certificates(t)
+	c := &cluster{dir: t.TempDir(), conf: strings.Replace(string(conf), "# verify: true", "verify: true", 1)}
+	if c.conf == string(conf) {
+		t.Fatal("docs/nats.example.conf does not say how clients are asked for certificates")
+	}
+	c.authority = natstest.NewAuthority(t, c.dir)
+	var at []net.IP
+	for i := range c.nodes {
+		host, _, err := net.SplitHostPort(c.address(i, 14222))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = append(at, net.ParseIP(host))
+	}
+	c.proof = c.authority.Issue(t, "nodes", time.Now().Add(time.Hour), at...)
 	for _, role := range []string{"setup", "host", "recorder"} {
 		kp, err := nkeys.CreateUser()
 		if err != nil {
@@ -79,7 +87,7 @@ func (c *cluster) address(i, port int) string {
 func (c *cluster) start(t *testing.T, i int) {
 	t.Helper()
 	conf := fmt.Sprintf("NAME: node-%d\nADDRESS_CLIENTS: %q\nADDRESS_ROUTES: %q\nDATA: %q\n", i, c.address(i, 14222), c.address(i, 16222), filepath.Join(c.dir, fmt.Sprint(i)))
-	conf += fmt.Sprintf("CA: %q\nCERT: %q\nKEY: %q\n", c.file("cert.pem"), c.file("cert.pem"), c.file("key.pem"))
+	conf += fmt.Sprintf("CA: %q\nCERT: %q\nKEY: %q\n", c.proof.CA, c.proof.Cert, c.proof.Key)
 	for n := range c.nodes {
 		conf += fmt.Sprintf("ROUTE_%d: %q\n", n+1, "nats-route://"+c.address(n, 16222))
 	}
@@ -131,7 +139,7 @@ func (c *cluster) connect(t *testing.T, role string) *nats.Conn {
 	for i := range c.nodes {
 		urls = append(urls, "tls://"+c.address(i, 14222))
 	}
-	nc, err := jetstream.Connect(strings.Join(urls, ","), c.seed(role), nats.RootCAs(c.file("cert.pem")), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	nc, err := jetstream.Connect(strings.Join(urls, ","), c.seed(role), c.authority.Client(t, role).Option(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,37 +150,3 @@ func (c *cluster) connect(t *testing.T, role string) *nats.Conn {
 func (c *cluster) file(name string) string { return filepath.Join(c.dir, name) }
 
 func (c *cluster) seed(role string) string { return c.file("key-of-" + role + ".nk") }
-
-// certificates makes one certificate, its own authority, for all nodes.
-func (c *cluster) certificates(t *testing.T) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "nodes"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	for i := range c.nodes {
-		host, _, err := net.SplitHostPort(c.address(i, 14222))
-		if err != nil {
-			t.Fatal(err)
-		}
-		cert.IPAddresses = append(cert.IPAddresses, net.ParseIP(host))
-	}
-	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, b := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(c.file(name), pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}

@@ -12,17 +12,19 @@ import (
 
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/internal/outbound"
+	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/internal/lined"
 	"sallyport.dev/sallyport/internal/loopback"
 )
 
 // Settings of sallyport-recorder sink: docs/siem.md documents each field.
 type Settings struct {
-	NATS    string   `yaml:"nats"`    // address; default nats://127.0.0.1:4222
-	NKey    string   `yaml:"nkey"`    // nkey seed or .creds file
-	State   string   `yaml:"state"`   // folder of refused events
-	Metrics string   `yaml:"metrics"` // loopback ip:port; "" for none
-	Sinks   []Config `yaml:"sinks"`
+	NATS    string        `yaml:"nats"`     // address; default nats://127.0.0.1:4222
+	NKey    string        `yaml:"nkey"`     // nkey seed or .creds file
+	NATSTLS jetstream.TLS `yaml:"nats_tls"` // towards NATS
+	State   string        `yaml:"state"`    // folder of refused events
+	Metrics string        `yaml:"metrics"`  // loopback ip:port; "" for none
+	Sinks   []Config      `yaml:"sinks"`
 }
 
 // Config is one sink; exactly one of the targets is given.
@@ -70,6 +72,7 @@ var ValidName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,31}$`)
 func (c *check) settings(s *Settings) {
 	def(&s.NATS, "nats://127.0.0.1:4222")
 	c.Resolve(&s.NKey)
+	s.NATSTLS.CheckIn(c.File, s.NATS)
 	c.Resolve(&s.State)
 	if s.State == "" {
 		c.Bad("state: required: the folder where events are written that a target refuses", "state")

@@ -40,6 +40,9 @@ func TestConfigErrorsHaveLines(t *testing.T) {
 		"two files": {head + "  file: {path: x}\n---\nstate: s\n", "more than one document"},
 		"one file":  {head + "  file: {path: out/x}\n- name: b\n  file:\n    path: out/../out/x\n", "sinks.yaml:7: path: sink \"a\" writes it already"},
 		"refused":   {head + "  file:\n    path: s/a.rejected.jsonl\n", "sinks.yaml:5: path: events are written there"},
+		"nats tls":  {"nats_tls:\n  ca_file: token\n" + head + "  file: {path: x}\n", "sinks.yaml:1: ca_file, cert_file and key_file are for TLS, which the address \"nats://127.0.0.1:4222\" does not ask for"},
+		"nats ca":   {"nats: tls://a\nnats_tls:\n  ca_file: token\n" + head + "  file: {path: x}\n", "sinks.yaml:3: ca_file: " + filepath.Join(dir, "token") + ": holds no certificate"},
+		"nats key":  {"nats: tls://a\nnats_tls:\n  cert_file: token\n" + head + "  file: {path: x}\n", "sinks.yaml:3: cert_file and key_file: a client certificate needs both"},
 		"user":      {head + "  elasticsearch: {url: https://x, user: u}\n", "give user and password_file"},
 	} {
 		_, err := sink.Parse([]byte(c[0]), filepath.Join(dir, "sinks.yaml"))

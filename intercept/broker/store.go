@@ -72,7 +72,7 @@ func (s *Store) Get(ctx context.Context, name string, refused uint64) ([]byte, u
 		return secret, version, err
 	}
 	clear(secret)
-	if err := s.refresh(ctx); err != nil {
+	if err := s.Renew(ctx); err != nil {
 		return nil, 0, fmt.Errorf("%s: read it again: %w", name, err)
 	}
 	if secret, version, err = s.get(name); err == nil && version == refused {
@@ -86,7 +86,8 @@ func (s *Store) Get(ctx context.Context, name string, refused uint64) ([]byte, u
 // again and again makes no more of them.
 const refreshEvery = time.Second
 
-func (s *Store) refresh(ctx context.Context) error {
+// Renew looks afresh at all secrets, unless that was done a moment ago.
+func (s *Store) Renew(ctx context.Context) error {
 	if s.Refresh == nil {
 		return ErrUnchanged
 	}

@@ -132,7 +132,8 @@ func (f *SecretFile) Where(getenv func(string) string) (string, error) {
 	return filepath.Join(dir, name), nil
 }
 
-// SecretFiles are those of the accounts and of Vault.
+// SecretFiles are those of the accounts, of Vault and of the TLS with NATS: what may
+// change while sallyport runs.
 func (c *Config) SecretFiles() (out []SecretFile) {
 	add := func(name string, keys ...any) {
 		if name != "" {
@@ -154,12 +155,18 @@ func (c *Config) SecretFiles() (out []SecretFile) {
 			add(v.AppRole.SecretIDFile, "vault", "approle", "secret_id_file")
 		}
 	}
+	for key, name := range c.Evidence.NATS.TLS.Files() {
+		add(*name, "evidence", "nats", "tls", key)
+	}
 	return out
 }
 
 // broker fills in what accounts have by default, and where secrets are.
 func (c *Config) broker() {
 	files := []*string{&c.Masking.KeyFile, &c.Evidence.SubjectKeyFile}
+	for _, f := range c.Evidence.NATS.TLS.Files() {
+		files = append(files, f)
+	}
 	for i := range c.Resources {
 		r := &c.Resources[i]
 		if len(r.Accounts) > 0 {

@@ -124,8 +124,12 @@ func (c *checker) nats(n *NATS) {
 		if n.Replicas != 0 || n.Weaker {
 			c.bad("replicas and weaker: they are for a NATS of your own (url)", "evidence", "nats")
 		}
+		if n.TLS != (jetstream.TLS{}) {
+			c.bad("tls: it is for a NATS of your own (url); the embedded server is on loopback", "evidence", "nats", "tls")
+		}
 		return
 	}
+	n.TLS.Mistakes(n.URL, func(why string, at ...any) { c.bad(why, append([]any{"evidence", "nats", "tls"}, at...)...) })
 	if n.Replicas < 0 || n.Replicas > 5 {
 		c.bad(fmt.Sprintf("replicas %d: must be between 1 and 5, or left out", n.Replicas), "evidence", "nats", "replicas")
 	}

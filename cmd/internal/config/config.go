@@ -17,6 +17,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/intercept/workload"
 )
 
@@ -225,8 +226,11 @@ type NATS struct {
 	URL         string `yaml:"url"`         // of the user's NATS; "" embeds a server
 	Credentials string `yaml:"credentials"` // nkey seed or .creds file for URL
 	Listen      string `yaml:"listen"`      // loopback address of the embedded server
-	Replicas    int    `yaml:"replicas"`    // that the stream at URL has at least; 0: 3 in a cluster
-	Weaker      bool   `yaml:"weaker"`      // the stream at URL may have weaker settings than evidence asks for
+
+	TLS jetstream.TLS `yaml:"tls"` // towards URL
+
+	Replicas int  `yaml:"replicas"` // that the stream at URL has at least; 0: 3 in a cluster
+	Weaker   bool `yaml:"weaker"`   // the stream at URL may have weaker settings than evidence asks for
 
 	Sinks []string `yaml:"sinks,omitempty"` // that sallyport-recorder sink may read for
 	// Approvals: approvals may be asked about and decided over NATS.

@@ -47,6 +47,9 @@ func Load(file string) (Config, error) {
 	for _, p := range []*string{&t.Path, &t.RecipientsFile, &t.JetStream.Key, &t.S3.Credentials, &t.S3.CA} {
 		f.Resolve(p)
 	}
+	for _, p := range t.JetStream.TLS.Files() {
+		f.Resolve(p)
+	}
 	return c, f.Err()
 }
 

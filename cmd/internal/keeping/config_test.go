@@ -60,13 +60,14 @@ func TestRefuses(t *testing.T) {
 		"\nretantion: {}":       "recorder.yaml:2: field retantion",
 		"retention:\n  keep: 6": "recorder.yaml:2: ",
 		"retention: {keep: 0d}": "recorder.yaml:1: ",
-		"retention:\n  rules:\n  - {name: a, resource: x, keep: 1d}\n  - {resource: x, keep: 1d}": "recorder.yaml:4: rule 2 needs a name",
-		"retention:\n  rules:\n  - name: a\n    keep: 1d\n    verdict: never":                     "recorder.yaml:5: rule \"a\": there is no verdict",
-		"retention:\n  rules:\n  - name: a\n    keep: 1d\n    recording: events":                  "recorder.yaml:5: rule \"a\": where events alone",
-		"transcripts:\n  recipients: [age1]":                                                      "recorder.yaml:2: field recipients",
-		"retention: {}\ntranscripts:\n  store: tape":                                              "recorder.yaml:3: store \"tape\"",
-		"transcripts:\n  store: jetstream\n  jetstream:\n    bucket: b":                           "recorder.yaml:3: jetstream: name the server",
-		"retention: {}\n---\nretention: {}":                                                       "more than one document",
+		"retention:\n  rules:\n  - {name: a, resource: x, keep: 1d}\n  - {resource: x, keep: 1d}":        "recorder.yaml:4: rule 2 needs a name",
+		"retention:\n  rules:\n  - name: a\n    keep: 1d\n    verdict: never":                            "recorder.yaml:5: rule \"a\": there is no verdict",
+		"retention:\n  rules:\n  - name: a\n    keep: 1d\n    recording: events":                         "recorder.yaml:5: rule \"a\": where events alone",
+		"transcripts:\n  recipients: [age1]":                                                             "recorder.yaml:2: field recipients",
+		"retention: {}\ntranscripts:\n  store: tape":                                                     "recorder.yaml:3: store \"tape\"",
+		"transcripts:\n  store: jetstream\n  jetstream:\n    bucket: b":                                  "recorder.yaml:3: jetstream: name the server",
+		"transcripts:\n  store: jetstream\n  jetstream:\n    nats: nats://b\n    nats_tls: {ca_file: c}": "recorder.yaml:5: ca_file, cert_file and key_file are for TLS",
+		"retention: {}\n---\nretention: {}":                                                              "more than one document",
 	} {
 		if _, err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)

@@ -7,8 +7,6 @@ import (
 	"os"
 
 	"filippo.io/age"
-	"github.com/nats-io/nats.go"
-
 	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/events/seal"
 )
@@ -23,8 +21,9 @@ type Config struct {
 		Replicas int    `yaml:"replicas"` // of a bucket that is made; default 1
 		// NATS and Key: where it is, and an nkey seed or .creds file; empty: those of
 		// the recorder, which readers do not have.
-		NATS string `yaml:"nats"`
-		Key  string `yaml:"nkey"`
+		NATS string        `yaml:"nats"`
+		Key  string        `yaml:"nkey"`
+		TLS  jetstream.TLS `yaml:"nats_tls"`
 	} `yaml:"jetstream"`
 
 	S3 S3 `yaml:"s3"`
@@ -43,6 +42,7 @@ func (c *Config) Mistakes(bad func(why string, at ...any)) {
 		if c.JetStream.NATS == "" {
 			bad("jetstream: name the server: nats", "jetstream")
 		}
+		c.JetStream.TLS.Mistakes(c.JetStream.NATS, func(why string, at ...any) { bad(why, append([]any{"jetstream", "nats_tls"}, at...)...) })
 	case "s3":
 		if c.S3.Bucket == "" {
 			bad("s3: name the bucket", "s3")
@@ -73,7 +73,7 @@ func (c *Config) Open(ctx context.Context, dir string) (Store, func(), error) {
 		if j.NATS == "" {
 			return nil, nil, errors.New("transcripts: jetstream: name the server: nats")
 		}
-		nc, err := jetstream.Connect(j.NATS, j.Key, nats.MaxReconnects(-1))
+		nc, err := jetstream.Connect(j.NATS, j.Key, j.TLS.Option())
 		if err != nil {
 			return nil, nil, fmt.Errorf("transcripts: %w", err)
 		}

@@ -20,14 +20,15 @@ import (
 
 // Settings of sallyport-recorder approvals: docs/approvals.md documents each field.
 type Settings struct {
-	NATS    string   `yaml:"nats"`     // address; default nats://127.0.0.1:4222
-	NKey    string   `yaml:"nkey"`     // nkey seed or .creds file
-	Hosts   []string `yaml:"hosts"`    // that are asked, as they are named in events
-	Listen  string   `yaml:"listen"`   // ip:port; without tls on loopback only
-	BaseURL string   `yaml:"base_url"` // as browsers reach the page
-	TLS     *TLS     `yaml:"tls"`
-	Issuers []Issuer `yaml:"issuers"`
-	SAML    []SAML   `yaml:"saml"`
+	NATS    string        `yaml:"nats"`     // address; default nats://127.0.0.1:4222
+	NKey    string        `yaml:"nkey"`     // nkey seed or .creds file
+	NATSTLS jetstream.TLS `yaml:"nats_tls"` // towards NATS
+	Hosts   []string      `yaml:"hosts"`    // that are asked, as they are named in events
+	Listen  string        `yaml:"listen"`   // ip:port; without tls on loopback only
+	BaseURL string        `yaml:"base_url"` // as browsers reach the page
+	TLS     *TLS          `yaml:"tls"`
+	Issuers []Issuer      `yaml:"issuers"`
+	SAML    []SAML        `yaml:"saml"`
 	// SigningKey is a file with the key that decisions by SAML are signed with: PEM,
 	// PKCS#8, Ed25519.
 	SigningKey string `yaml:"signing_key"`
@@ -96,6 +97,7 @@ func (c *check) settings(s *Settings) {
 		c.Bad(fmt.Sprintf("nats: statements and tokens go there: %v", err), "nats")
 	}
 	c.file(&s.NKey, "nkey")
+	s.NATSTLS.CheckIn(c.File, s.NATS)
 	if len(s.Hosts) == 0 {
 		c.Bad("hosts: name the hosts whose requests are decided here", "hosts")
 	}

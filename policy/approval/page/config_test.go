@@ -50,6 +50,7 @@ func TestWrongSettings(t *testing.T) {
 		{"client: sallyport-approvals", "client: a\n    secret_file: /nowhere/at/all", ":7:", "secret_file"},
 		{"listen:", "nats: nats://nats.example.com:4222\nlisten:", ":2:", "use tls://"},
 		{"listen:", "nats: nats.example.com\nlisten:", ":2:", "use tls://"},
+		{"listen:", "nats: tls://a\nnats_tls: {ca_file: /nowhere/at/all}\nlisten:", ":3:", "ca_file"},
 		{"listen:", "listens:", ":2:", "listens"},
 		{"listen:", "tls: {cert: x}\nlisten:", ":2:", "cert and key"},
 		{"issuers:", "signing_key: /nowhere/at/all\nissuers:", ":4:", "signing_key"},
@@ -96,7 +97,7 @@ func TestExample(t *testing.T) {
 	} else if got := s.PublicKey(); got != "ed25519:O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=" { // of the seed of zeros
 		t.Error(got)
 	}
-	for _, field := range []string{"nats", "nkey", "hosts", "listen", "base_url", "tls", "cert", "key", "issuers", "url", "client", "secret_file", "name", "algorithms", "skew", "scopes", "saml", "entity_id", "audience", "metadata", "subject", "attributes", "signing_key"} {
+	for _, field := range []string{"nats", "nkey", "nats_tls", "ca_file", "cert_file", "key_file", "hosts", "listen", "base_url", "tls", "cert", "key", "issuers", "url", "client", "secret_file", "name", "algorithms", "skew", "scopes", "saml", "entity_id", "audience", "metadata", "subject", "attributes", "signing_key"} {
 		if !strings.Contains(string(text), field+":") {
 			t.Errorf("it does not show %s", field)
 		}
