@@ -70,7 +70,7 @@ func TestHostEncryptsTranscripts(t *testing.T) {
 			continue
 		}
 		if openers[rec.Session] == nil {
-			openers[rec.Session] = seal.NewOpener(rec.Session, []age.Identity{id})
+			openers[rec.Session] = seal.NewOpener("test", rec.Session, []age.Identity{id})
 		}
 		b, more, err := openers[rec.Session].Payload(rec.Payload)
 		if err != nil {

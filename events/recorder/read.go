@@ -158,9 +158,9 @@ func (s *DB) of(ctx context.Context, x Session) iter.Seq2[events.Record, error] 
 // opener opens what the session's host has sealed.
 func (s *DB) opener(x Session) *seal.Opener {
 	if s.apart == nil {
-		return seal.NewOpener(x.ID, nil)
+		return seal.NewOpener(x.Host, x.ID, nil)
 	}
-	return seal.NewOpener(x.ID, s.apart.Identities)
+	return seal.NewOpener(x.Host, x.ID, s.apart.Identities)
 }
 
 // behind gives those of a session's records that are behind the last that was

@@ -25,10 +25,11 @@ var (
 // Opener opens the transcript of one session, whose records it is given in their order,
 // from the first. It is not safe for concurrent use.
 type Opener struct {
-	session string
-	ids     []age.Identity
-	keys    map[[idSize]byte]*opening
-	missed  error
+	host, session string
+
+	ids    []age.Identity
+	keys   map[[idSize]byte]*opening
+	missed error
 }
 
 // opening is a key that is there.
@@ -37,9 +38,9 @@ type opening struct {
 	count uint64      // of the last piece that it opened
 }
 
-// NewOpener returns one that has some identities.
-func NewOpener(session string, ids []age.Identity) *Opener {
-	return &Opener{session: session, ids: ids, keys: map[[idSize]byte]*opening{}}
+// NewOpener returns one for a session of a host, that has some identities.
+func NewOpener(host, session string, ids []age.Identity) *Opener {
+	return &Opener{host: host, session: session, ids: ids, keys: map[[idSize]byte]*opening{}}
 }
 
 // Missed tells it why it was not given a record: that may be where a key is which it lacks.
@@ -125,7 +126,7 @@ func (o *Opener) open(c *events.Chunk) error {
 	}
 	n := k.aead.NonceSize()
 	count := binary.BigEndian.Uint64(c.Data[idSize:n])
-	text, err := k.aead.Open(nil, c.Data[:n], c.Data[n:], bound(nil, o.session, c))
+	text, err := k.aead.Open(nil, c.Data[:n], c.Data[n:], bound(nil, o.host, o.session, c))
 	if err != nil || count <= k.count { // the pieces of one answer may be of one time
 		return errPiece
 	}

@@ -27,7 +27,7 @@ const (
 	// maxPart is the text of one sealed piece. The journal splits what is longer than
 	// 256 KiB, and what is sealed can't be split.
 	maxPart = 256<<10 - events.SealedRoom
-	version = 1 // of a ChunkKey
+	version = 2 // of a ChunkKey, and of what its pieces are bound to
 	// maxKey is what a ChunkKey may be long: the journal has it on one record then. So many
 	// keys of RSA do not fit.
 	maxKey        = 32 << 10
@@ -183,15 +183,16 @@ func (s *session) seal(c *events.Chunk, text []byte) []byte {
 	s.count++
 	b := append(s.data[:0], s.id[:]...)
 	b = binary.BigEndian.AppendUint64(b, s.count)
-	s.bound = bound(s.bound[:0], c.Session.ID, c)
+	s.bound = bound(s.bound[:0], c.Session.Host, c.Session.ID, c)
 	s.data = s.aead.Seal(b, b, text, s.bound)
 	return s.data
 }
 
 // bound is what a sealed piece is bound to: it opens as no other.
-func bound(b []byte, session string, c *events.Chunk) []byte {
-	b = append(append(b, "sallyport transcript 1\n"...), byte(c.Kind))
+func bound(b []byte, host, session string, c *events.Chunk) []byte {
+	b = append(append(b, "sallyport transcript 2\n"...), byte(c.Kind))
 	b = binary.BigEndian.AppendUint64(b, c.Number)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Time.UnixNano()))
-	return append(b, session...)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(host)))
+	return append(append(b, host...), session...)
 }

@@ -104,7 +104,12 @@ func records(t *testing.T, j *journal.Journal, session string) (out []events.Rec
 
 func open(t *testing.T, session string, rs []events.Record, ids ...age.Identity) (said string, err error) {
 	t.Helper()
-	o := seal.NewOpener(session, ids)
+	return openOf(t, "h1", session, rs, ids...)
+}
+
+func openOf(t *testing.T, host, session string, rs []events.Record, ids ...age.Identity) (said string, err error) {
+	t.Helper()
+	o := seal.NewOpener(host, session, ids)
 	for _, r := range rs {
 		b, more, err := o.Payload(r.Payload)
 		if err != nil {
@@ -187,6 +192,14 @@ func TestPiecesOpenInTheirPlace(t *testing.T) {
 	if _, err := open(t, "s-2", one, id); err == nil || errors.Is(err, seal.ErrSealed) {
 		t.Errorf("as another session's: %v", err)
 	}
+	for _, host := range []string{"h2", "", "h1s"} { // what a host can write is in its own name, and any session's
+		if _, err := openOf(t, host, "s-1", one, id); err == nil || errors.Is(err, seal.ErrSealed) {
+			t.Errorf("as another host's, %q: %v", host, err)
+		}
+	}
+	if _, err := openOf(t, "h1s", "-1", one, id); err == nil {
+		t.Error("as that of a host and a session whose names read the same")
+	}
 	if _, err := open(t, "s-1", append(slices.Clone(two[:1]), one[1:]...), id); err == nil {
 		t.Error("with another session's key")
 	}
@@ -226,7 +239,7 @@ func TestNothingIsRecordedWithoutItsKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := events.Chunk{Session: &events.Session{ID: "s-1"}, Kind: events.ChunkStatement, Time: time.Now(), Data: []byte(planted)}
+	c := events.Chunk{Session: &events.Session{ID: "s-1", Host: "h1"}, Kind: events.ChunkStatement, Time: time.Now(), Data: []byte(planted)}
 	if _, err := s.Record(&c); !errors.Is(err, events.ErrFull) {
 		t.Error(err)
 	}
@@ -273,7 +286,7 @@ func TestALongSessionHasManyKeys(t *testing.T) {
 			if n == 24 {
 				first = len(k.rs)
 			}
-			c := events.Chunk{Session: &events.Session{ID: "s-1"}, Number: n, Kind: events.ChunkStatement, Time: time.Now(), Data: []byte(planted)}
+			c := events.Chunk{Session: &events.Session{ID: "s-1", Host: "h1"}, Number: n, Kind: events.ChunkStatement, Time: time.Now(), Data: []byte(planted)}
 			if _, err := s.Record(&c); err != nil {
 				t.Fatal(err)
 			}
@@ -294,7 +307,7 @@ func TestPiecesOfOneAnswerKeepTheirOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := events.Chunk{Session: &events.Session{ID: "s-1"}, Kind: events.ChunkResult, Time: time.Now(), Data: bytes.Repeat([]byte("x"), 1<<20)}
+	c := events.Chunk{Session: &events.Session{ID: "s-1", Host: "h1"}, Kind: events.ChunkResult, Time: time.Now(), Data: bytes.Repeat([]byte("x"), 1<<20)}
 	if _, err := s.Record(&c); err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +359,7 @@ func TestRefusesRecipientsOfNoUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Record(&events.Chunk{Session: &events.Session{ID: "s-1"}, Kind: events.ChunkStatement, Time: time.Now()}); err != nil || len(k.rs) != 2 {
+	if _, err := s.Record(&events.Chunk{Session: &events.Session{ID: "s-1", Host: "h1"}, Kind: events.ChunkStatement, Time: time.Now()}); err != nil || len(k.rs) != 2 {
 		t.Errorf("%d records, %v", len(k.rs), err)
 	}
 }
@@ -362,7 +375,7 @@ func TestSealingAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := events.Chunk{Session: &events.Session{ID: "s-1"}, Kind: events.ChunkResult, Time: time.Now(), Data: bytes.Repeat([]byte("x"), 8<<10)}
+	c := events.Chunk{Session: &events.Session{ID: "s-1", Host: "h1"}, Kind: events.ChunkResult, Time: time.Now(), Data: bytes.Repeat([]byte("x"), 8<<10)}
 	if n := testing.AllocsPerRun(100, func() {
 		if _, err := s.Record(&c); err != nil {
 			t.Fatal(err)
