@@ -122,6 +122,8 @@ var suite = []testing.InternalTest{
 	{Name: "VerifyHoldsTheListAgainstTheRecords", F: TestVerifyHoldsTheListAgainstTheRecords},
 	{Name: "VerifyListAfterLateRecords", F: TestVerifyListAfterLateRecords},
 	{Name: "VerifyHoldsWhatIsNotedOfSignatures", F: TestVerifyHoldsWhatIsNotedOfSignatures},
+	{Name: "EditsOfEachColumn", F: TestEditsOfEachColumn},
+	{Name: "EditsOfEachFile", F: TestEditsOfEachFile},
 	{Name: "UnsignedThoughSinceATimeToCome", F: TestUnsignedThoughSinceATimeToCome},
 	{Name: "VerifyFollowsTheAlarms", F: TestVerifyFollowsTheAlarms},
 	{Name: "DamagedHeadDoesNotStopAdd", F: TestDamagedHeadDoesNotStopAdd},

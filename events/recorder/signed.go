@@ -1,7 +1,6 @@
 package recorder
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"database/sql"
@@ -176,8 +175,10 @@ func signedByOne(h *events.SignedHead, keys []ed25519.PublicKey) (signed, known 
 // another one.
 func (a *adder) twoHosts(c *chainState) error {
 	var other string
-	err := a.one(`SELECT n.chain FROM chains o JOIN chains n ON n.host = o.host AND n.chain <> o.chain AND n.first_seen > o.first_seen
-		WHERE o.host = ? AND o.chain = ? AND n.first_seen < ? ORDER BY n.first_seen DESC LIMIT 1`,
+	// Which came first is told by what was logged: nobody edits that unseen.
+	const began = `(SELECT leaf FROM leaves WHERE host = ?1 AND chain = %s AND alarm = 0 ORDER BY first LIMIT 1)`
+	err := a.one(`SELECT n.chain FROM chains n WHERE n.host = ?1 AND n.chain <> ?2 AND n.first_seen < ?3
+		AND `+fmt.Sprintf(began, "n.chain")+` > `+fmt.Sprintf(began, "?2")+` ORDER BY n.first_seen DESC LIMIT 1`,
 		[]any{c.Host, c.Chain, a.now.Add(-twoHostsTime).UnixNano()}, &other)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
@@ -204,23 +205,3 @@ func (a *adder) keepSigner(c *chainState) error {
 // Trust has signatures checked against these keys, and no others, of hosts that they
 // do not name as well. It must be called before the first Add.
 func (s *DB) Trust(keys events.HostKeys) { s.hosts = keys }
-
-// HostKeys returns the keys that chains were first signed with, of hosts whose keys
-// nobody had given.
-func (s *DB) HostKeys(ctx context.Context) (events.HostKeys, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT DISTINCT host, key FROM signers WHERE length(key) > 0 ORDER BY host, key`)
-	if err != nil {
-		return nil, fmt.Errorf("recorder: host keys: %w", err)
-	}
-	defer rows.Close()
-	keys := events.HostKeys{}
-	for rows.Next() {
-		var host string
-		var key []byte
-		if err := rows.Scan(&host, &key); err != nil {
-			return nil, fmt.Errorf("recorder: host keys: %w", err)
-		}
-		keys[host] = append(keys[host], key)
-	}
-	return keys, rows.Err()
-}

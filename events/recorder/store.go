@@ -70,7 +70,7 @@ func (s *DB) Heads(ctx context.Context) ([]Head, error) { return s.heads(ctx, "p
 // heads returns a place that is noted of each chain: "proved", or "head", the newest
 // record.
 func (s *DB) heads(ctx context.Context, what string) ([]Head, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT host, chain, `+what+`_seq, `+what+`_hash FROM chains WHERE `+what+`_seq > 0 ORDER BY host, first_seen, chain`)
+	rows, err := s.db.QueryContext(ctx, `SELECT host, chain, `+what+`_seq, `+what+`_hash FROM chains WHERE `+what+`_seq > 0 ORDER BY host, chain`)
 	if err != nil {
 		return nil, fmt.Errorf("recorder: heads: %w", err)
 	}

@@ -25,7 +25,8 @@ type Fault struct {
 	// hidden (not among its session's records), misstated (its session's line in
 	// the list is not what the records say), forged or
 	// unsigned (by the host), unlogged (for long), invented (a line without records;
-	// Chain is ""), or altered (the store's file; Host is "" too).
+	// Chain is ""), or altered (the store's file, where Host is "" too, or what it
+	// notes beside the records).
 	What   string `json:"what"`
 	Detail string `json:"detail"`
 }
@@ -238,6 +239,9 @@ func (w *walker) bad(seq uint64, what, format string, args ...any) {
 
 func (w *walker) walk() (ChainReport, error) {
 	w.rep = ChainReport{Host: w.host, Chain: w.chain}
+	if err := w.signs.note(w); err != nil {
+		return w.rep, err
+	}
 	for b, err := range w.blocks(math.MinInt64) {
 		if err == nil && !b.placed() {
 			w.bad(uint64(max(b.first, 0)), "inserted", "a block that says it holds records %d to %d", b.first, b.last)
@@ -273,6 +277,8 @@ func (w *walker) walk() (ChainReport, error) {
 		w.bad(last+1, "cut", "%s from the end: there is a receipt for %d", missing(last+1, w.end.proved), w.end.proved)
 	case last > 0 && string(w.end.hash) != string(w.prev[:]):
 		w.bad(last, "changed", "the recorder noted another hash for it")
+	case last > w.end.proved:
+		w.bad(w.end.proved+1, "altered", "no record is missing in front of it, and the store notes that one is: its host would get no receipt for it")
 	}
 	for _, seq := range slices.Sorted(maps.Keys(w.expect)) {
 		if seq > w.rep.Last {

@@ -15,15 +15,18 @@ import (
 
 // tally is what a session's records say of it, to be held against its row.
 type tally struct {
-	sessionState          // as of the records alone
-	chain        string   // of the first record
-	first        uint64   // its number
-	end          uint64   // the last of the chain that the row lists
-	chains       int      // that the row lists
-	guessed      bool     // its first record had no time that can be read
-	late         bool     // records came late: what depends on their order can't be told
-	told         []string // what any record said of who and how it ended, where late
-	decided      int64    // records that say what was decided, where late
+	sessionState         // as of the records alone
+	chain        string  // of the first record
+	first        uint64  // its number
+	end          uint64  // the last of the chain that the row lists
+	chains       int     // that the row lists
+	guessed      bool    // its first record had no time that can be read
+	late         bool    // records came late: what depends on their order can't be told
+	told         []word  // what any record said of who and how it ended, where late
+	ends         []int64 // when any record said that it ended, where late
+	decided      int64   // records that say what was decided
+	latest       uint64  // the greatest number of a statement that was
+	again        bool    // one was decided more than once: how many there were depends on the order
 }
 
 // listing holds the rows of sessions, which are what lists show, against the
@@ -74,16 +77,22 @@ func (l *listing) note(host string, r *events.Record, f *Facts, err error, late 
 	t.sessionState.note(r, f)
 	switch r.Kind {
 	case events.SessionOpen, events.Login, events.SessionClose:
-		w := &f.Who
-		for _, s := range [...]string{w.Resource, w.Destination, w.Workload, w.Actor, w.Principal, w.User, w.Database, f.Status, r.Protocol} {
-			if !slices.Contains(t.told, s) && len(t.told) < 1000 {
-				t.told = append(t.told, s)
+		said := sessionState{protocol: r.Protocol, who: f.Who, status: t.status}
+		for _, x := range said.words() {
+			empty := x.is == "" && r.Kind != events.SessionClose // which takes no other's place
+			if !empty && !slices.Contains(t.told, x) && len(t.told) < 1000 {
+				t.told = append(t.told, x)
 			}
+		}
+		if !slices.Contains(t.ends, t.closed) && len(t.ends) < 1000 {
+			t.ends = append(t.ends, t.closed)
 		}
 	}
 	switch r.Kind {
 	case events.Statement, events.Block, events.Login:
 		t.decided++
+		t.again = t.again || f.Number != 0 && f.Number <= t.latest
+		t.latest = max(t.latest, f.Number)
 	}
 }
 
@@ -144,22 +153,23 @@ func (l *listing) judge(w *walker, t *tally) error {
 	return nil
 }
 
+// word is one of what a session's row says in words.
+type word struct{ name, is string }
+
+func (s *sessionState) words() [9]word {
+	w := &s.who
+	return [...]word{
+		{"protocol", s.protocol}, {"resource", w.Resource}, {"destination", w.Destination}, {"workload", w.Workload}, {"actor", w.Actor},
+		{"principal", w.Principal}, {"user", w.User}, {"database", w.Database}, {"status", s.status},
+	}
+}
+
 // differs names what of a row is not what the records say.
 func (t *tally) differs(row *sessionState) (what, is, says string) {
-	r, w := &t.who, &row.who
-	for _, x := range [...]struct{ name, is, says string }{
-		{"protocol", row.protocol, t.protocol},
-		{"resource", w.Resource, r.Resource},
-		{"destination", w.Destination, r.Destination},
-		{"workload", w.Workload, r.Workload},
-		{"actor", w.Actor, r.Actor},
-		{"principal", w.Principal, r.Principal},
-		{"user", w.User, r.User},
-		{"database", w.Database, r.Database},
-		{"status", row.status, t.status},
-	} {
-		if x.is != x.says && !(t.late && (slices.Contains(t.told, x.is) || x.is == "refused")) {
-			return x.name, x.is, x.says
+	have, want := row.words(), t.words()
+	for i, x := range have {
+		if x != want[i] && !(t.late && slices.Contains(t.told, x)) {
+			return x.name, x.is, want[i].is
 		}
 	}
 	if !t.late && (row.number != t.number || row.verdict != t.verdict) {
@@ -181,8 +191,8 @@ func (t *tally) differs(row *sessionState) (what, is, says string) {
 		switch {
 		case x.is == x.says:
 		case x.name == "the beginning" && t.guessed && (t.opened == 0 || x.is < t.opened):
-		case x.order && t.late && x.name == "the end" && (x.is != 0) == (x.says != 0):
-		case x.order && t.late && x.name != "the end" && x.is >= 0 && x.is <= t.decided && (x.is > 0) == (x.says > 0):
+		case x.order && t.late && x.name == "the end" && slices.Contains(t.ends, x.is) && (x.is != 0) == (x.says != 0):
+		case x.order && t.late && t.again && x.name != "the end" && x.is >= 0 && x.is <= t.decided && (x.is > 0) == (x.says > 0):
 		case x.name == "the beginning" || x.name == "the end":
 			return x.name, when(x.is), when(x.says)
 		default:

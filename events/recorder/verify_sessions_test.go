@@ -85,9 +85,17 @@ func TestVerifyListAfterLateRecords(t *testing.T) {
 		if got := faults(verify(t, dir)); got != "" {
 			t.Errorf("record %d late: %s", missing+1, got)
 		}
-		raw(t, dir, `UPDATE sessions SET principal = 'dr.white' WHERE session = 'aaa-1'`)
-		if got := faults(verify(t, dir)); got != "1 misstated" {
-			t.Errorf("record %d late, principal edited: %q", missing+1, got)
+		for _, edit := range [][2]string{
+			{`principal = 'dr.white'`, `principal = 'dr.grey'`},
+			{`principal = 'triage-bot'`, `principal = 'dr.grey'`}, // which a record says of another thing
+			{`statements = statements - 1`, `statements = statements + 1`},
+			{`closed = closed - 1`, `closed = closed + 1`},
+		} {
+			raw(t, dir, `UPDATE sessions SET `+edit[0]+` WHERE session = 'aaa-1'`)
+			if got := faults(verify(t, dir)); got != "1 misstated" {
+				t.Errorf("record %d late, %s: %q", missing+1, edit[0], got)
+			}
+			raw(t, dir, `UPDATE sessions SET `+edit[1]+` WHERE session = 'aaa-1'`)
 		}
 	}
 }

@@ -2,6 +2,8 @@ package recorder
 
 import (
 	"crypto/ed25519"
+	"database/sql"
+	"errors"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -19,6 +21,24 @@ type signatures struct {
 	tail   time.Time    // of the first record behind the newest that is signed; zero: there is none
 	newest time.Time    // of those behind it
 	last   uint64       // the newest record
+
+	noted notedSigner
+}
+
+// notedSigner is what the store says of a chain's signatures: that must stand in some.
+type notedSigner struct {
+	key         []byte // empty: none
+	seq         uint64 // 0: none
+	by, covered bool   // a signature names that key, and signs that record
+}
+
+// note reads what the store says of the signatures of a chain.
+func (s *signatures) note(w *walker) error {
+	err := w.tx.QueryRowContext(w.ctx, `SELECT key, seq FROM signers WHERE host = ? AND chain = ?`, w.host, w.chain).Scan(&s.noted.key, &s.noted.seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return err
 }
 
 // recentLink is what is kept of a record for a signature of it.
@@ -89,6 +109,8 @@ func (s *signatures) checkpoint(w *walker, r *events.Record) bool {
 		w.bad(r.Seq, "forged", "it signs record %d of host %s, chain %s", h.Seq, h.Host, h.Chain)
 		return false
 	}
+	s.noted.covered = s.noted.covered || h.Seq == s.noted.seq
+	s.noted.by = s.noted.by || string(h.Key) == string(s.noted.key) && h.SignedBy(h.Key)
 	if !s.given && len(s.keys) == 0 && h.Key != nil {
 		s.keys = []ed25519.PublicKey{h.Key}
 	}
@@ -122,5 +144,8 @@ func (s *signatures) end(w *walker) {
 	w.rep.Signed = s.seq
 	if over := s.newest.Sub(s.tail); s.given && !s.tail.IsZero() && over > unsignedTime {
 		w.bad(s.seq+1, "unsigned", "the host signed none of the records from this one to %d, over %s", s.last, over.Round(time.Second))
+	}
+	if n := &s.noted; len(n.key) > 0 && !n.by || n.seq > 0 && !n.covered {
+		w.bad(min(n.seq, s.last)+1, "altered", "what the store notes of the host's signatures stands in none of them: that the next ones are missing would be no alarm")
 	}
 }
