@@ -226,15 +226,24 @@ func (o *replayOptions) each(ctx context.Context, cmd *cobra.Command, f func(*re
 		}
 		list = append(list, x)
 	}
-	if len(o.sessions) == 0 {
-		if list, err = s.Sessions(ctx, o.filter); err != nil {
-			return err
-		}
-	}
-	for _, x := range list {
+	show := func(x recorder.Session) error {
 		d, err := s.Show(ctx, x)
 		if err == nil {
 			err = f(&d)
+		}
+		return err
+	}
+	for _, x := range list {
+		if err := show(x); err != nil {
+			return err
+		}
+	}
+	if len(o.sessions) > 0 {
+		return nil
+	}
+	for x, err := range s.List(ctx, o.filter) {
+		if err == nil {
+			err = show(x)
 		}
 		if err != nil {
 			return err

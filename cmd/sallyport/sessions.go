@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,118 +70,6 @@ func withStore(cmd *cobra.Command, f func(context.Context, *recorder.DB) error) 
 	return f(ctx, s)
 }
 
-func sessionsLs() *cobra.Command {
-	var f recorder.Filter
-	var since, until, after string
-	var asJSON bool
-	var who subjectFlags
-	cmd := &cobra.Command{
-		Use:   "ls",
-		Short: "List sessions, newest first",
-		Long: `List sessions, newest first. Filters that are given must all hold; --table and
---text read what was said in each session that the others leave, and --text takes
-the statements as they were sent. The next page of a list begins --after the last
-session of the one before.
-
-With --subject NAME=VALUE only those that were shown rows of somebody, as policy
-names whose rows are whose, and which of their statements were. The record has
-keyed hashes only: --subject-key names the file of the key that the hosts have
-(evidence.subject_key_file), and may be given again for keys that they had before.
-VALUE is what the database prints, such as 123 or a uuid in small letters. What
-policy could not tell whose it was is not found: such statements say so in
-sallyport sessions show.`,
-		Example: `  sallyport sessions ls --workload billing-agent --verdict block
-  sallyport sessions ls --identity dr.grey --since 720h --until 24h --table patients
-  sallyport sessions ls --limit 100 --after 0198c2d1-77aa-7c3e-b0f2-6d1f3a5c9e10
-  sallyport sessions ls --verdict would-mask
-  sallyport sessions ls --subject patient=123 --subject-key /etc/sallyport/subjects.key
-  sallyport sessions ls --since 2026-01-31T08:00:00Z --json | jq '.[].session'`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, t := range []struct {
-				flag, given string
-				to          *time.Time
-			}{{"--since", since, &f.Since}, {"--until", until, &f.Until}} {
-				if t.given == "" {
-					continue
-				}
-				at, err := parseTime(t.flag, t.given, time.Now())
-				if err != nil {
-					return configError(err)
-				}
-				*t.to = at
-			}
-			if f.Limit < 0 {
-				return configError(errors.New("--limit cannot be negative"))
-			}
-			switch f.Verdict {
-			case "", "allow", "mask", "block", "deny", "observed", "would-block", "would-hold", "would-mask", "would-filter":
-			default:
-				return configError(fmt.Errorf("--verdict %q: must be allow, mask, block, deny, observed, would-block, would-hold, would-mask or would-filter", f.Verdict))
-			}
-			var err error
-			if f.Subjects, err = who.subjects(); err != nil {
-				return configError(err)
-			}
-			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
-				if what := lookedInto(&f); what != "" {
-					if err := reading(ctx, cmd, what); err != nil {
-						return err
-					}
-				}
-				if after != "" {
-					x, err := s.Find(ctx, after)
-					if err != nil {
-						return err
-					}
-					f.After = &x
-				}
-				list, err := s.Sessions(ctx, f)
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return printJSON(cmd.OutOrStdout(), list)
-				}
-				return listSessions(cmd.OutOrStdout(), list, f.Subjects != nil)
-			})
-		},
-	}
-	fl := cmd.Flags()
-	fl.StringVar(&f.Identity, "identity", "", "only of this workload, actor or principal")
-	fl.StringVar(&f.Workload, "workload", "", "only of this workload")
-	fl.StringVar(&f.Actor, "actor", "", "only of this agent")
-	fl.StringVar(&f.Principal, "principal", "", "only for this human or account")
-	fl.StringVar(&f.Resource, "resource", "", "only with this resource")
-	fl.StringVar(&f.Verdict, "verdict", "", "only with a request that was so decided: allow, mask, block, deny, observed; or would have been by rules that only observe: would-block, would-hold, would-mask, would-filter")
-	fl.StringVar(&since, "since", "", "only opened since: a duration (90m, 24h) or a time (RFC 3339)")
-	fl.StringVar(&until, "until", "", "only opened before: as --since")
-	fl.StringVar(&f.Table, "table", "", "only with a statement that touches this relation, with or without its schema")
-	fl.StringVar(&f.Text, "text", "", "only with a statement that has this in it")
-	fl.StringVar(&after, "after", "", "only what comes behind this session in the list")
-	who.add(cmd)
-	fl.IntVar(&f.Limit, "limit", 0, "at most so many (0: all)")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"allow", "mask", "block", "deny", "observed", "would-block", "would-hold", "would-mask", "would-filter"}, cobra.ShellCompDirectiveNoFileComp))
-	return cmd
-}
-
-// lookedInto says what a list is told by that is read in sessions themselves, "" for
-// nothing. A text is not repeated: it may be somebody's.
-func lookedInto(f *recorder.Filter) string {
-	var parts []string
-	if f.Subjects != nil {
-		parts = append(parts, fmt.Sprintf("subjects %q", f.Subjects))
-	}
-	if f.Table != "" {
-		parts = append(parts, fmt.Sprintf("statements that touch %q", f.Table))
-	}
-	if f.Text != "" {
-		parts = append(parts, "statements with a text")
-	}
-	return strings.Join(parts, ", ")
-}
-
 func parseSince(s string, now time.Time) (time.Time, error) { return parseTime("--since", s, now) }
 
 func parseTime(flag, s string, now time.Time) (time.Time, error) {
@@ -205,26 +92,6 @@ func printJSON(w io.Writer, v any) error {
 		_, err = w.Write(render.JSON(b.Bytes()))
 	}
 	return err
-}
-
-// listSessions prints a line for each; seen: with the statements that were shown rows of
-// who was asked for.
-func listSessions(w io.Writer, list []recorder.Session, seen bool) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	title := "SESSION\tOPENED\tLASTED\tWORKLOAD\tACTOR\tFOR\tRESOURCE\tSTATEMENTS\tMASKED\tREFUSED\tROWS"
-	if seen {
-		title += "\tSEEN BY"
-	}
-	fmt.Fprintln(t, title)
-	for _, s := range list {
-		lasted := "open"
-		if s.Closed != nil {
-			lasted = s.Closed.Sub(s.Opened).Round(time.Millisecond).String()
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d%s\n", render.Line(s.ID), s.Opened.Local().Format(time.DateTime), lasted,
-			dash(s.Workload), dash(s.Actor), dash(s.Principal), dash(s.Resource), s.Statements, s.Masked, s.Refused, s.Rows, sightings(&s, seen))
-	}
-	return t.Flush()
 }
 
 func dash(s string) string {

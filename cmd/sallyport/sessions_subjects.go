@@ -50,10 +50,7 @@ func (f *subjectFlags) subjects() (out []events.Subject, err error) {
 }
 
 // sightings are the statements of a session that were shown rows of whom was asked for.
-func sightings(s *recorder.Session, seen bool) string {
-	if !seen {
-		return ""
-	}
+func sightings(s *recorder.Session) string {
 	const most = 8
 	var out []string
 	for i, n := range s.Sightings {
@@ -63,7 +60,7 @@ func sightings(s *recorder.Session, seen bool) string {
 		}
 		out = append(out, "["+strconv.FormatUint(n, 10)+"]")
 	}
-	return "\t" + strings.Join(out, " ")
+	return strings.Join(out, " ")
 }
 
 // subjectsOf tells whose rows a statement was shown: how many of each name.

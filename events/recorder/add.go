@@ -37,7 +37,8 @@ type adder struct {
 	now      time.Time
 	chains   map[[2]string]*chainState
 	sessions map[[2]string]*sessionState
-	latest   *sessionState // the one that was looked at last
+	foreseen map[[2]string]*sessionState // as they were before: see foresee
+	latest   *sessionState               // the one that was looked at last
 	alarms   []Alarm
 	embedded bool
 	stmts    map[string]*sql.Stmt // of this transaction, by their text
@@ -62,6 +63,9 @@ func (s *DB) Add(ctx context.Context, batch []Message, now time.Time) ([]Head, [
 		return nil, nil, err
 	}
 	defer a.end()
+	if err := a.foresee(batch); err != nil {
+		return nil, nil, fmt.Errorf("recorder: store: %w", err)
+	}
 	for i := range batch {
 		if err := a.add(&batch[i]); err != nil {
 			return nil, nil, fmt.Errorf("recorder: store: %w", err)
@@ -139,10 +143,8 @@ func (a *adder) commit() (heads []Head, err error) {
 			heads = append(heads, c.Head)
 		}
 	}
-	for _, s := range a.sessions {
-		if err := a.keep(s); err != nil {
-			return nil, fmt.Errorf("recorder: store: %w", err)
-		}
+	if err := a.keep(a.sessions); err != nil {
+		return nil, fmt.Errorf("recorder: store: %w", err)
 	}
 	if err := a.keepAlarms(); err != nil {
 		return nil, fmt.Errorf("recorder: store: %w", err)
@@ -188,41 +190,20 @@ func (a *adder) store(query string, args ...any) error {
 	if err != nil {
 		return err
 	}
-	return stored(res)
+	return stored(res, 1)
 }
 
-// inserted is store of a new row that the database gives an id, which it returns.
-func (a *adder) inserted(query string, args []any) (id int64, err error) {
-	if !a.embedded {
-		err = a.one(query+" RETURNING id", args, &id)
-		if errors.Is(err, sql.ErrNoRows) {
-			err = notWritten(0)
-		}
-		return id, err
+// stored judges whether so many rows were written.
+func stored(res sql.Result, want int) error {
+	n, err := res.RowsAffected()
+	if err == nil && n != int64(want) {
+		err = notWritten(n, want)
 	}
-	// With RETURNING, SQLite keeps what it changes in a file, to undo the statement.
-	res, err := a.do(query, args)
-	if err == nil {
-		err = stored(res)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return res.LastInsertId()
+	return err
 }
 
-func stored(res sql.Result) error {
-	switch n, err := res.RowsAffected(); {
-	case err != nil:
-		return err
-	case n != 1:
-		return notWritten(n)
-	}
-	return nil
-}
-
-func notWritten(n int64) error {
-	return fmt.Errorf("a row was written %d times: somebody edited the store", n)
+func notWritten(n int64, want int) error {
+	return fmt.Errorf("of %d rows %d were written: somebody edited the store", want, n)
 }
 
 // one reads one row; sql.ErrNoRows where there is none.

@@ -118,22 +118,28 @@ func (a *adder) session(host, id string) (*sessionState, error) {
 	if s := a.latest; s != nil && s.session == id && s.host == host {
 		return s, nil
 	}
-	s := a.sessions[[2]string{host, id}]
+	key := [2]string{host, id}
+	s := a.sessions[key]
 	if s == nil {
-		s = &sessionState{host: host, session: id}
-		if err := s.scan(func(to ...any) error { return a.one(sessionRow, []any{host, id}, to...) }); err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return nil, err
+		if s = a.foreseen[key]; s == nil {
+			s = &sessionState{host: host, session: id}
+			if err := s.scan(func(to ...any) error { return a.one(sessionRow, []any{host, id}, to...) }); err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return nil, err
+			}
 		}
-		a.sessions[[2]string{host, id}] = s
+		a.sessions[key] = s
 	}
 	a.latest = s
 	return s, nil
 }
 
-const sessionRow = `SELECT id, protocol, resource, destination, workload, actor, principal, "user", db, opened, closed, status,
-	statements, masked, refused, rows, verdicts, number, verdict FROM sessions WHERE host = ? AND session = ?`
+// sessionValues are the columns that scan reads.
+const sessionValues = `id, protocol, resource, destination, workload, actor, principal, "user", db, opened, closed, status,
+	statements, masked, refused, rows, verdicts, number, verdict`
 
-// scan reads what sessionRow selects.
+const sessionRow = `SELECT ` + sessionValues + ` FROM sessions WHERE host = ? AND session = ?`
+
+// scan reads sessionValues.
 func (s *sessionState) scan(scan func(...any) error) error {
 	w := &s.who
 	// A host may have any number of 64 bits; a database keeps it with a sign.
@@ -142,36 +148,6 @@ func (s *sessionState) scan(scan func(...any) error) error {
 		&s.statements, &s.masked, &s.refused, &s.rows, &s.verdicts, &number, &s.verdict)
 	s.number = uint64(number)
 	return err
-}
-
-// keep stores what a session has become.
-func (a *adder) keep(s *sessionState) error {
-	w := &s.who
-	row := []any{
-		s.protocol, w.Resource, w.Destination, w.Workload, w.Actor, w.Principal, w.User, w.Database, s.opened, s.closed, s.status,
-		s.statements, s.masked, s.refused, s.rows, s.verdicts, int64(s.number), s.verdict,
-	}
-	if s.id == 0 {
-		var err error
-		if s.id, err = a.inserted(`INSERT INTO sessions (host, session, protocol, resource, destination, workload, actor, principal, "user", db, opened, closed, status,
-			statements, masked, refused, rows, verdicts, number, verdict) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-			append([]any{s.host, s.session}, row...)); err != nil {
-			return err
-		}
-	} else if s.moved {
-		if err := a.store(`UPDATE sessions SET protocol = ?, resource = ?, destination = ?, workload = ?, actor = ?, principal = ?, "user" = ?, db = ?,
-			opened = ?, closed = ?, status = ?, statements = ?, masked = ?, refused = ?, rows = ?, verdicts = ?, number = ?, verdict = ? WHERE id = ?`,
-			append(row, s.id)...); err != nil {
-			return err
-		}
-	}
-	for _, p := range s.spans {
-		if err := a.store(`INSERT INTO spans VALUES (?,?,?,?) ON CONFLICT (session, chain, first)
-			DO UPDATE SET last = CASE WHEN excluded.last > spans.last THEN excluded.last ELSE spans.last END`, s.id, p.chain, p.first, p.last); err != nil {
-			return err
-		}
-	}
-	return a.keepSeen(s)
 }
 
 // at notes where one of the session's records is.

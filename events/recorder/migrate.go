@@ -94,10 +94,8 @@ func (a *adder) moved(c *chainState) error {
 	if err := a.flush(c); err != nil {
 		return err
 	}
-	for _, s := range a.sessions {
-		if err := a.keep(s); err != nil {
-			return err
-		}
+	if err := a.keep(a.sessions); err != nil {
+		return err
 	}
 	clear(a.sessions)
 	a.latest = nil

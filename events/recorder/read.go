@@ -27,6 +27,8 @@ type Session struct {
 	// Sightings are the statements that were shown rows of the subjects that were
 	// asked for; nil where none were.
 	Sightings []uint64 `json:"sightings,omitempty"`
+
+	row int64 // its id in the store
 }
 
 // Statement is one request of a session, with what became of it.
@@ -49,7 +51,7 @@ type Detail struct {
 	Withheld []string `json:"withheld,omitempty"`
 }
 
-const sessionColumns = `SELECT host, session, protocol, resource, destination, workload, actor, principal, "user", db,
+const sessionColumns = `SELECT id, host, session, protocol, resource, destination, workload, actor, principal, "user", db,
 	opened, closed, status, statements, masked, refused, rows FROM sessions `
 
 func (s *DB) sessions(ctx context.Context, rest string, args ...any) ([]Session, error) {
@@ -62,7 +64,7 @@ func (s *DB) sessions(ctx context.Context, rest string, args ...any) ([]Session,
 	for rows.Next() {
 		var x Session
 		var opened, closed int64
-		if err := rows.Scan(&x.Host, &x.ID, &x.Protocol, &x.Resource, &x.Destination, &x.Workload, &x.Actor, &x.Principal, &x.User, &x.Database,
+		if err := rows.Scan(&x.row, &x.Host, &x.ID, &x.Protocol, &x.Resource, &x.Destination, &x.Workload, &x.Actor, &x.Principal, &x.User, &x.Database,
 			&opened, &closed, &x.Status, &x.Statements, &x.Masked, &x.Refused, &x.Rows); err != nil {
 			return nil, fmt.Errorf("recorder: sessions: %w", err)
 		}

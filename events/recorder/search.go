@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -35,37 +35,63 @@ type Filter struct {
 // and what runs or is told without being enforced. Most sessions were allowed something.
 var rareVerdicts = [...]int64{1<<events.Deny | 1<<events.Blocked, 1 << events.Mask, 1<<events.Observed | 1<<events.Explained | 15<<32}
 
-// Sessions lists sessions, newest first. Where an identity or a resource is given
-// it reads as many as it returns, by an index, unless Table or Text ask what was
-// said in them.
+// Sessions lists sessions, newest first, as List gives them.
 func (s *DB) Sessions(ctx context.Context, f Filter) ([]Session, error) {
-	if f.Table == "" && f.Text == "" {
-		return s.page(ctx, &f, f.After, f.Limit)
-	}
 	out := []Session{}
-	kept := new(keptBlocks)
-	for after := f.After; ; {
-		const some = 500
-		page, err := s.page(ctx, &f, after, some)
+	for x, err := range s.List(ctx, f) {
 		if err != nil {
 			return nil, err
 		}
-		for i := range page {
-			said, err := s.said(ctx, page[i], &f, kept)
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// listedAtOnce are so many sessions that List has in memory.
+const listedAtOnce = 500
+
+// List gives sessions, newest first, and an error as the last. Where an identity or a
+// resource is given it reads as many as it gives, by an index, unless Table or Text ask
+// what was said in them. It reads page by page, and nothing is under way in the
+// database while one is given: who takes their time holds up no recorder.
+func (s *DB) List(ctx context.Context, f Filter) iter.Seq2[Session, error] {
+	return func(yield func(Session, error) bool) {
+		kept := new(keptBlocks)
+		looks := f.Table != "" || f.Text != ""
+		given := 0
+		for after := f.After; ; {
+			some := listedAtOnce
+			if f.Limit > 0 && !looks {
+				some = min(some, f.Limit-given)
+			}
+			page, err := s.page(ctx, &f, after, some)
 			if err != nil {
-				return nil, fmt.Errorf("recorder: session %s: %w", page[i].ID, err)
+				yield(Session{}, err)
+				return
 			}
-			if !said {
-				continue
+			for i := range page {
+				if looks {
+					said, err := s.said(ctx, page[i], &f, kept)
+					if err != nil {
+						yield(Session{}, fmt.Errorf("recorder: session %s: %w", page[i].ID, err))
+						return
+					}
+					if !said {
+						continue
+					}
+				}
+				if !yield(page[i], nil) {
+					return
+				}
+				if given++; given == f.Limit {
+					return
+				}
 			}
-			if out = append(out, page[i]); len(out) == f.Limit {
-				return out, nil
+			if len(page) < some {
+				return
 			}
+			after = &page[len(page)-1]
 		}
-		if len(page) < some {
-			return out, nil
-		}
-		after = &page[len(page)-1]
 	}
 }
 
@@ -107,10 +133,7 @@ func (s *DB) page(ctx context.Context, f *Filter, after *Session, limit int) ([]
 	}
 	if after != nil {
 		at := after.Opened.UnixNano()
-		and("opened <= ? AND (opened, -id) < (?, (SELECT -id FROM sessions WHERE host = ? AND session = ?))", at, at, after.Host, after.ID)
-	}
-	if limit <= 0 {
-		limit = math.MaxInt64
+		and("opened <= ? AND (opened, -id) < (?, ?)", at, at, -after.row)
 	}
 	const order = " ORDER BY opened DESC, id LIMIT ?"
 	if f.Identity == "" {

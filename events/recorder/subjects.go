@@ -3,6 +3,8 @@ package recorder
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,42 +31,53 @@ func (s *sessionState) sees(f *Facts) {
 	}
 }
 
-// keepSeen stores whose rows the session was shown; it has an id.
-func (a *adder) keepSeen(s *sessionState) error {
-	for x := range s.seen {
-		if err := a.exec(`INSERT INTO subjects VALUES (?,?,?,?) ON CONFLICT DO NOTHING`, x.Name, x.Key[:], s.id, int64(x.number)); err != nil {
+// sightings notes of sessions, by the ids of their rows, whose rows they are listed to
+// have been shown: how many subjects, and one that their records do not tell of.
+func (l *listing) sightings(of map[int64]*tally) error {
+	for ids := range inTwos(slices.Collect(maps.Keys(of)), rowsAtOnce) {
+		args := make([]any, len(ids))
+		for i, id := range ids {
+			args[i] = id
+		}
+		if err := l.sightingsOf(of, `SELECT session, name, key, statement FROM subjects WHERE session IN (`+marks(len(ids))+`)`, args); err != nil {
 			return err
 		}
 	}
-	clear(s.seen)
 	return nil
 }
 
-// misnames holds whose rows a session is listed to have been shown against its records.
-func (l *listing) misnames(t *tally, id int64) (what, is, says string, err error) {
-	rows, err := l.seen.QueryContext(l.ctx, id)
+func (l *listing) sightingsOf(of map[int64]*tally, query string, args []any) error {
+	rows, err := l.query(query, args)
 	if err != nil {
-		return "", "", "", err
+		return err
 	}
 	defer rows.Close()
-	listed := 0
 	for rows.Next() {
 		var x seen
 		var key []byte
-		var n int64
-		if err := rows.Scan(&x.Name, &key, &n); err != nil {
-			return "", "", "", err
+		var id, n int64
+		if err := rows.Scan(&id, &x.Name, &key, &n); err != nil {
+			return err
 		}
 		x.number = uint64(n)
-		if copy(x.Key[:], key); len(key) != len(x.Key) || !t.seen[x] {
-			return "a subject of statement " + strconv.FormatUint(x.number, 10), x.Name, "", rows.Err()
+		t := of[id]
+		t.listed++
+		if copy(x.Key[:], key); t.odd == nil && (len(key) != len(x.Key) || !t.seen[x]) {
+			t.odd = &x
 		}
-		listed++
 	}
-	if listed != len(t.seen) {
-		return "subjects", strconv.Itoa(listed), strconv.Itoa(len(t.seen)), rows.Err()
+	return rows.Err()
+}
+
+// misnames names what is listed of whose rows a session was shown, and is not so.
+func (t *tally) misnames() (what, is, says string) {
+	switch {
+	case t.odd != nil:
+		return "a subject of statement " + strconv.FormatUint(t.odd.number, 10), t.odd.Name, ""
+	case t.listed != len(t.seen):
+		return "subjects", strconv.Itoa(t.listed), strconv.Itoa(len(t.seen))
 	}
-	return "", "", "", rows.Err()
+	return "", "", ""
 }
 
 // sight is the condition that a session was shown rows of one of some subjects.
@@ -84,7 +97,7 @@ func (s *DB) sightings(ctx context.Context, list []Session, of []events.Subject)
 	for i := range list {
 		x := &list[i]
 		rows, err := s.db.QueryContext(ctx, "SELECT DISTINCT statement FROM subjects WHERE "+cond+
-			" AND session = (SELECT id FROM sessions WHERE host = ? AND session = ?) ORDER BY statement", append(args[:len(args):len(args)], x.Host, x.ID)...)
+			" AND session = ? ORDER BY statement", append(args[:len(args):len(args)], x.row)...)
 		if err != nil {
 			return fmt.Errorf("recorder: subjects: %w", err)
 		}

@@ -102,10 +102,7 @@ func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 	if err != nil {
 		return rep, fmt.Errorf("recorder: verify: %w", err)
 	}
-	list, err := newListing(ctx, tx)
-	if err != nil {
-		return rep, fmt.Errorf("recorder: verify: %w", err)
-	}
+	list := newListing(ctx, tx)
 	defer list.close()
 	unsound := map[string]bool{}
 	known := map[[2]string]bool{}

@@ -6,8 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -16,10 +18,9 @@ import (
 // tally is what a session's records say of it, to be held against its row.
 type tally struct {
 	sessionState         // as of the records alone
+	row          listedRow
 	chain        string  // of the first record
 	first        uint64  // its number
-	end          uint64  // the last of the chain that the row lists
-	chains       int     // that the row lists
 	guessed      bool    // its first record had no time that can be read
 	late         bool    // records came late: what depends on their order can't be told
 	told         []word  // what any record said of who and how it ended, where late
@@ -27,39 +28,111 @@ type tally struct {
 	decided      int64   // records that say what was decided
 	latest       uint64  // the greatest number of a statement that was
 	again        bool    // one was decided more than once: how many there were depends on the order
+	listed       int     // subjects that are listed with it
+	odd          *seen   // one of them that no record tells of
 }
 
 // listing holds the rows of sessions, which are what lists show, against the
 // records of a host.
 type listing struct {
 	ctx     context.Context
-	row     *sql.Stmt
-	place   *sql.Stmt
-	seen    *sql.Stmt
-	open    map[string]*tally // those of the host that have records to come
-	checked idSet             // rows that were held against records
+	tx      *sql.Tx
+	stmts   map[string]*sql.Stmt // by their text
+	open    map[string]*tally    // those of the host that have records to come
+	checked idSet                // rows that were held against records
 }
 
-func newListing(ctx context.Context, tx *sql.Tx) (l *listing, err error) {
-	l = &listing{ctx: ctx, open: map[string]*tally{}}
-	if l.row, err = tx.PrepareContext(ctx, sessionRow); err != nil {
-		return nil, err
-	}
-	if l.seen, err = tx.PrepareContext(ctx, `SELECT name, key, statement FROM subjects WHERE session = ?`); err != nil {
-		return l, err
-	}
-	l.place, err = tx.PrepareContext(ctx, `SELECT EXISTS (SELECT 1 FROM spans WHERE session = s.id AND chain = ?3 AND first <= ?4 AND last >= ?5),
-		(SELECT coalesce(max(last), 0) FROM spans WHERE session = s.id AND chain = ?3), (SELECT count(DISTINCT chain) FROM spans WHERE session = s.id)
-		FROM sessions s WHERE host = ?1 AND session = ?2`)
-	return l, err
+func newListing(ctx context.Context, tx *sql.Tx) *listing {
+	return &listing{ctx: ctx, tx: tx, stmts: map[string]*sql.Stmt{}, open: map[string]*tally{}}
 }
 
 func (l *listing) close() {
-	for _, st := range []*sql.Stmt{l.row, l.place, l.seen} {
-		if st != nil {
-			st.Close()
+	for _, st := range l.stmts {
+		st.Close()
+	}
+}
+
+// query asks by a statement that is prepared once.
+func (l *listing) query(text string, args []any) (*sql.Rows, error) {
+	st := l.stmts[text]
+	if st == nil {
+		var err error
+		if st, err = l.tx.PrepareContext(l.ctx, text); err != nil {
+			return nil, err
+		}
+		l.stmts[text] = st
+	}
+	return st.QueryContext(l.ctx, args...)
+}
+
+// rowsAtOnce are so many sessions that are asked for together.
+const rowsAtOnce = 256
+
+// inTwos gives a list in pieces, the length of each a power of two and at most most:
+// of what is asked for each there are then few statements.
+func inTwos[T any](list []T, most int) iter.Seq[[]T] {
+	return func(yield func([]T) bool) {
+		for n := most; len(list) > 0; {
+			for n > len(list) {
+				n /= 2
+			}
+			if !yield(list[:n]) {
+				return
+			}
+			list = list[n:]
 		}
 	}
+}
+
+// listedRow is a session's row, with what it lists.
+type listedRow struct {
+	sessionState
+	covers bool  // the records of a chain that were asked about are in one of its spans
+	end    int64 // the last of that chain that it lists
+	chains int   // that it lists
+	shown  bool  // rows of somebody
+}
+
+// rows fills in the rows of sessions of a host. Of one that has none the id is 0.
+func (l *listing) rows(host, chain string, of []*tally, spans map[string]span) error {
+	var q strings.Builder
+	q.WriteString("WITH asked (session, first, last) AS (VALUES (CAST(?3 AS TEXT), CAST(?4 AS BIGINT), CAST(?5 AS BIGINT))")
+	args := []any{host, chain}
+	by := make(map[string]*tally, len(of))
+	for i, t := range of {
+		if i > 0 {
+			fmt.Fprintf(&q, ", (?%d, ?%d, ?%d)", 3*i+3, 3*i+4, 3*i+5)
+		}
+		p := spans[t.session]
+		args = append(args, t.session, int64(p.first), int64(p.last))
+		by[t.session], t.row = t, listedRow{}
+	}
+	// Those that are asked for come first, and each is looked up.
+	q.WriteString(") SELECT s.session, " + sessionValues + `,
+		EXISTS (SELECT 1 FROM spans p WHERE p.session = s.id AND p.chain = ?2 AND p.first <= asked.first AND p.last >= asked.last),
+		(SELECT coalesce(max(p.last), 0) FROM spans p WHERE p.session = s.id AND p.chain = ?2), (SELECT count(DISTINCT p.chain) FROM spans p WHERE p.session = s.id),
+		EXISTS (SELECT 1 FROM subjects x WHERE x.session = s.id)
+		FROM asked CROSS JOIN sessions s WHERE s.host = ?1 AND s.session = asked.session`)
+	rows, err := l.query(q.String(), args)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var session string
+		var r listedRow
+		if err := r.scan(func(to ...any) error {
+			return rows.Scan(append(append([]any{&session}, to...), &r.covers, &r.end, &r.chains, &r.shown)...)
+		}); err != nil {
+			return err
+		}
+		t := by[session]
+		if t == nil {
+			return fmt.Errorf("session %q was not asked for", session)
+		}
+		t.row = r
+	}
+	return rows.Err()
 }
 
 // note takes in what a record says of its session.
@@ -99,21 +172,31 @@ func (l *listing) note(host string, r *events.Record, f *Facts, err error, late 
 // block judges the sessions of a block's records: each must list them, and its
 // row must be what they say once the last one is there.
 func (l *listing) block(w *walker, order []string, spans map[string]span, last uint64) error {
-	for _, session := range order {
-		t, p := l.open[session], spans[session]
-		var covers bool
-		err := l.place.QueryRowContext(l.ctx, w.host, session, w.chain, int64(p.first), int64(p.last)).Scan(&covers, &t.end, &t.chains)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	of := make([]*tally, len(order))
+	for i, session := range order {
+		of[i] = l.open[session]
+	}
+	for some := range inTwos(of, rowsAtOnce) {
+		if err := l.rows(w.host, w.chain, some, spans); err != nil {
 			return err
 		}
-		if !covers {
-			w.bad(p.first, "hidden", "its session %s does not list it", session)
-			return nil
-		}
-		if t.chains == 1 && t.end <= last {
-			if err := l.judge(w, t); err != nil {
-				return err
+		var done []*tally
+		var hidden *tally
+		for _, t := range some {
+			if !t.row.covers {
+				hidden = t
+				break
 			}
+			if t.row.chains == 1 && t.row.end <= int64(last) {
+				done = append(done, t)
+			}
+		}
+		if err := l.judge(w, done); err != nil {
+			return err
+		}
+		if hidden != nil {
+			w.bad(spans[hidden.session].first, "hidden", "its session %s does not list it", hidden.session)
+			return nil
 		}
 	}
 	return nil
@@ -122,33 +205,39 @@ func (l *listing) block(w *walker, order []string, spans map[string]span, last u
 // rest judges what has no more records: of a chain those of this one alone, and
 // at the end of a host all.
 func (l *listing) rest(w *walker, all bool) error {
-	for _, t := range slices.SortedFunc(maps.Values(l.open), func(x, y *tally) int { return cmp.Compare(x.first, y.first) }) {
-		if all || t.chains == 1 {
-			if err := l.judge(w, t); err != nil {
-				return err
-			}
+	of := slices.SortedFunc(maps.Values(l.open), func(x, y *tally) int { return cmp.Compare(x.first, y.first) })
+	if !all {
+		of = slices.DeleteFunc(of, func(t *tally) bool { return t.row.chains != 1 })
+	}
+	for some := range inTwos(of, rowsAtOnce) {
+		if err := l.judge(w, some); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// judge holds a session's row against its records.
-func (l *listing) judge(w *walker, t *tally) error {
-	delete(l.open, t.session)
-	var row sessionState
-	err := row.scan(l.row.QueryRowContext(l.ctx, t.host, t.session).Scan)
-	if err != nil {
-		return err
-	}
-	l.checked.add(row.id)
-	what, is, says := t.differs(&row)
-	if what == "" {
-		if what, is, says, err = l.misnames(t, row.id); err != nil {
-			return err
+// judge holds the rows of sessions, which are there, against their records.
+func (l *listing) judge(w *walker, of []*tally) error {
+	shown := map[int64]*tally{}
+	for _, t := range of {
+		delete(l.open, t.session)
+		l.checked.add(t.row.id)
+		if t.row.shown || len(t.seen) > 0 {
+			shown[t.row.id] = t
 		}
 	}
-	if what != "" {
-		w.bad(t.first, "misstated", "the list has its session %s with %s %q, its records say %q", t.session, what, is, says)
+	if err := l.sightings(shown); err != nil {
+		return err
+	}
+	for _, t := range of {
+		what, is, says := t.differs(&t.row.sessionState)
+		if what == "" {
+			what, is, says = t.misnames()
+		}
+		if what != "" {
+			w.bad(t.first, "misstated", "the list has its session %s with %s %q, its records say %q", t.session, what, is, says)
+		}
 	}
 	return nil
 }
