@@ -63,13 +63,8 @@ func (s *DB) Add(ctx context.Context, batch []Message, now time.Time) ([]Head, [
 		return nil, nil, err
 	}
 	defer a.end()
-	if err := a.foresee(batch); err != nil {
+	if err := a.addAll(batch); err != nil {
 		return nil, nil, fmt.Errorf("recorder: store: %w", err)
-	}
-	for i := range batch {
-		if err := a.add(&batch[i]); err != nil {
-			return nil, nil, fmt.Errorf("recorder: store: %w", err)
-		}
 	}
 	heads, err := a.commit()
 	return heads, a.alarms, err
@@ -216,6 +211,18 @@ func (a *adder) one(query string, args []any, to ...any) error {
 		return err
 	}
 	return st.QueryRowContext(a.ctx, args...).Scan(to...)
+}
+
+func (a *adder) addAll(batch []Message) error {
+	if err := a.foresee(batch); err != nil {
+		return err
+	}
+	for i := range batch {
+		if err := a.add(&batch[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *adder) add(m *Message) error {

@@ -57,14 +57,15 @@ func (s *DB) AddAfter(ctx context.Context, edit string, batch []Message) error {
 	if _, err := a.tx.ExecContext(ctx, edit); err != nil {
 		return err
 	}
-	for i := range batch {
-		if err := a.add(&batch[i]); err != nil {
-			return err
-		}
+	if err := a.addAll(batch); err != nil {
+		return err
 	}
 	_, err = a.commit()
 	return err
 }
+
+// Row is the id of a session's row.
+func Row(x Session) int64 { return x.row }
 
 // StatementWatcher is what Watch does with the records and looks.
 type StatementWatcher = watcher
