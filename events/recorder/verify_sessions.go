@@ -301,6 +301,10 @@ func when(ns int64) string {
 // invented names a session that is listed and has no records, of hosts whose
 // chains are sound.
 func (l *listing) invented(tx *sql.Tx, unsound map[string]bool) (*Fault, error) {
+	var n int64
+	if err := tx.QueryRowContext(l.ctx, `SELECT count(*) FROM sessions`).Scan(&n); err != nil || n == l.checked.n {
+		return nil, err // what was held against records is listed: there is no more
+	}
 	rows, err := tx.QueryContext(l.ctx, `SELECT id, host, session FROM sessions ORDER BY id`)
 	if err != nil {
 		return nil, err
@@ -342,6 +346,7 @@ func lateOnes(ctx context.Context, tx *sql.Tx, host, chain string) (map[uint64]b
 
 // idSet is a set of row ids, which are small numbers where nobody chose them.
 type idSet struct {
+	n    int64 // how many
 	bits []uint64
 	far  map[int64]bool
 }
@@ -349,6 +354,10 @@ type idSet struct {
 const nearIDs = 1 << 30 // 128 MiB at most
 
 func (s *idSet) add(id int64) {
+	if s.has(id) {
+		return
+	}
+	s.n++
 	if id < 0 || id >= nearIDs {
 		if s.far == nil {
 			s.far = map[int64]bool{}
