@@ -17,7 +17,7 @@ import (
 
 // tally is what a session's records say of it, to be held against its row.
 type tally struct {
-	sessionState         // as of the records alone
+	sessionState // as of the records alone
 	row          listedRow
 	chain        string  // of the first record
 	first        uint64  // its number
