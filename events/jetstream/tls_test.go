@@ -85,6 +85,7 @@ func (l *logged) Write(b []byte) (int, error) {
 	defer l.mu.Unlock()
 	return l.buf.Write(b)
 }
+
 func (l *logged) has(s string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -248,8 +248,15 @@ type word struct{ name, is string }
 func (s *sessionState) words() [9]word {
 	w := &s.who
 	return [...]word{
-		{"protocol", s.protocol}, {"resource", w.Resource}, {"destination", w.Destination}, {"workload", w.Workload}, {"actor", w.Actor},
-		{"principal", w.Principal}, {"user", w.User}, {"database", w.Database}, {"status", s.status},
+		{"protocol", s.protocol},
+		{"resource", w.Resource},
+		{"destination", w.Destination},
+		{"workload", w.Workload},
+		{"actor", w.Actor},
+		{"principal", w.Principal},
+		{"user", w.User},
+		{"database", w.Database},
+		{"status", s.status},
 	}
 }
 

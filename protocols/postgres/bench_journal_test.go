@@ -107,6 +107,7 @@ type noJournal struct{ n atomic.Uint64 }
 func (j *noJournal) Append(*events.Event) (events.Ticket, error) {
 	return events.NewTicket(j, j.n.Add(1)), nil
 }
+
 func (j *noJournal) Record(*events.Chunk) (events.Ticket, error) {
 	return events.NewTicket(j, j.n.Add(1)), nil
 }
