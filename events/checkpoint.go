@@ -24,14 +24,17 @@ import (
 //
 //	— sallyport/<host> <key id and signature, base64>
 //
-// Key is what the note says of itself: whose it is has to be known from elsewhere.
-// Notes of hosts that are older have no line for it, and a Key of nil.
+// Key is what the note says of itself: whose it is has to be known from elsewhere, or
+// from a Vouching, nil where there is none. Notes of hosts that are older have no line
+// for the key, and a Key of nil.
 type SignedHead struct {
 	Host  string
 	Chain string
 	Seq   uint64
 	Hash  [32]byte
 	Key   ed25519.PublicKey
+	// Vouching is the word of the host's identity for Key; SignHead does not take it.
+	Vouching *Vouching
 
 	text, sig []byte
 }
@@ -84,7 +87,13 @@ func ParseSignedHead(note string) (h SignedHead, err error) {
 		}
 		h.Key = key
 	}
-	rest, ok := strings.CutPrefix(strings.TrimSuffix(sigLine, "\n"), "— "+notePrefix+h.Host+" ")
+	sigLine, second, _ := strings.Cut(strings.TrimSuffix(sigLine, "\n"), "\n")
+	if second != "" {
+		if h.Vouching, err = parseVouching(second); err != nil {
+			return h, err
+		}
+	}
+	rest, ok := strings.CutPrefix(sigLine, "— "+notePrefix+h.Host+" ")
 	sig, err := base64.StdEncoding.DecodeString(rest)
 	if !ok || err != nil || len(sig) != 4+ed25519.SignatureSize {
 		return h, errors.New("a checkpoint without the host's signature")

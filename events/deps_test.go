@@ -32,6 +32,7 @@ func TestImports(t *testing.T) {
 		"events/journal":   {"events"},
 		"events/jetstream": {"events", "internal/lined", "internal/loopback", "events/internal/outbound"},
 		"events/seal":      {"events"},
+		"events/vouch":     {"events"},
 		"events/recorder":  {"events", "events/jetstream", "events/ocsf", "events/seal", "internal/loopback"},
 		"events/sink":      {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf"},
 		"events/notify":    {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf", "events/sink"},

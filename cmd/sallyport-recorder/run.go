@@ -29,6 +29,7 @@ type options struct {
 	grace, silence                                                                time.Duration
 	tls                                                                           jetstream.TLS
 	log                                                                           logOptions
+	vouch                                                                         vouchOptions
 	inClear                                                                       bool
 	pruneFailed                                                                   func() // for metrics
 }
@@ -44,8 +45,10 @@ that several recorders may share. A message is acknowledged after it is on stabl
 storage; what comes twice is stored once. Gaps, forks,
 changed records, a second chain of a host and a host that went silent are alarms:
 logged, counted and kept in the store. So is a host's signature that is missing, or
-not by its key: with --host-keys one of those that are given, else the first one that
-its chain names.
+not by its key: with --host-keys one of those that are given; of other hosts, with
+--host-ids, the one that the host's SPIFFE ID vouches for; without either the first one
+that its chain names. The authorities by whose word a key was taken are kept in
+DIR/authorities.pem, for "sallyport verify --bundle".
 
 What is stored goes into a transparency log, DIR/log, within a second: a tile log
 whose checkpoints are signed with DIR/log.key and, with --witnesses, by others,
@@ -65,6 +68,10 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
   # whose certificates are by an authority of your own, and which asks for them, too
   sallyport-recorder run --store /srv/evidence --nats tls://nats.example.org --nkey recorder.creds \
       --nats-ca nats-ca.pem --nats-cert recorder.pem --nats-key recorder.key.pem
+
+  # hosts whose SPIFFE IDs vouch for their keys
+  sallyport-recorder run --store /srv/evidence --nats tls://nats.example.org --nkey recorder.creds \
+      --host-ids 'spiffe://example.org/sallyport/host/{host}' --spiffe-agent unix:///run/spire/agent.sock
 
   # into PostgreSQL; the password is in ~/.pgpass
   sallyport-recorder run --store 'postgres://evidence@db.example.org/evidence?sslmode=verify-full' \
@@ -89,6 +96,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 bad usage.`,
 	cli.AddNATSFlags(f)
 	f.StringVar(&o.key, "key", "", "private key that signs receipts (default DIR/recorder.key, made where there is none)")
 	f.StringVar(&o.hostKeys, "host-keys", "", "file with the public keys of all hosts, as sallyport verify --journal prints them (default: the first one that a chain names)")
+	o.vouch.flags(cmd)
 	f.StringVar(&o.consumer, "consumer", jetstream.RecorderConsumer, "durable consumer; stores that are to hold everything each need their own")
 	f.StringVar(&o.metrics, "metrics", "", "loopback ip:port of the Prometheus listener")
 	f.StringVar(&o.log.key, "log-key", "", "private key that signs the transparency log (default DIR/log.key, made where there is none)")
@@ -123,6 +131,11 @@ func (o *options) run(stop context.Context) error {
 		}
 		store.Trust(keys)
 	}
+	vouched, err := o.vouch.open(stop, store, o.state)
+	if err != nil {
+		return err
+	}
+	defer vouched()
 	if o.key == "" {
 		o.key = filepath.Join(o.state, "recorder.key")
 	}

@@ -146,7 +146,7 @@ func (d *daemon) begin(in inherited) error {
 	slog.SetDefault(d.log)
 	d.brokers.store.Refresh, d.brokers.svid, d.brokers.fail = d.askSecrets, d.ownSVID, d.accountFailed
 	d.nats = newNATSFiles(&d.brokers.store, s.cfg, s.secrets)
-	if d.evidence, err = openEvidence(s.cfg, b, d.nats.read, d.log, &d.alarms); err != nil {
+	if d.evidence, err = openEvidence(s.cfg, b, d.nats.read, d.log, &d.alarms, d.vouching()); err != nil {
 		return err
 	}
 	if err := d.logins.restore(s.cfg.State, s.logins); err != nil {

@@ -41,7 +41,7 @@ type evidence struct {
 }
 
 // openEvidence opens it; read returns the files of evidence.nats.tls, as they are then.
-func openEvidence(cfg *config.Config, b *bundle, read func(string) ([]byte, error), log *slog.Logger, a *alarms) (_ *evidence, err error) {
+func openEvidence(cfg *config.Config, b *bundle, read func(string) ([]byte, error), log *slog.Logger, a *alarms, vouch func(note string) string) (_ *evidence, err error) {
 	ev := &evidence{log: log, alarms: a, cancel: func() {}}
 	defer func() {
 		if err != nil {
@@ -51,7 +51,7 @@ func openEvidence(cfg *config.Config, b *bundle, read func(string) ([]byte, erro
 	j := cfg.Evidence.Journal
 	ev.journal, err = journal.Open(filepath.Join(cfg.State, "journal"), journal.Options{
 		Host: cfg.Host, MaxBytes: j.MaxBytes, SegmentBytes: j.SegmentBytes, Sync: j.Sync == "fsync",
-		Encode: ocsf.Append, Revive: ocsf.Revive,
+		Encode: ocsf.Append, Revive: ocsf.Revive, Vouch: vouch,
 	})
 	if err != nil {
 		return nil, err

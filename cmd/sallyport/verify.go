@@ -17,6 +17,7 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
+	"sallyport.dev/sallyport/events/vouch"
 )
 
 func init() { commands = append(commands, verifyCmd) }
@@ -29,7 +30,7 @@ type verifyReport struct {
 }
 
 func verifyCmd() *cobra.Command {
-	var store, folder, expect, export, hostKeys string
+	var store, folder, expect, export, hostKeys, hostIDs, bundle string
 	var log logFlags
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -52,8 +53,10 @@ read goes on a record of its own in it first, or in --reads.
 
 With --host-keys each signature of a host must be by one of its keys, which the
 file names, one on a line as --journal prints it: so a chain that was made anew, or
-has no signatures, is found without a log. Without it a chain must be signed with
-the one key that its first signature names.
+has no signatures, is found without a log. With --host-ids and --bundle a host that
+it does not name must sign with a key that this SPIFFE ID vouched for, with an SVID
+that was good then by the bundle: the file of authorities that the recorder keeps.
+Without either a chain must be signed with the one key that its first signature names.
 
 Transcripts are held against their records' hashes. With --identity-file that is so
 of encrypted ones as well; without it, that they are there as they were stored, and
@@ -66,6 +69,8 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 		Example: `  sallyport verify --store /var/lib/sallyport-recorder
   sallyport verify --store /var/lib/sallyport-recorder --host-keys /etc/sallyport/hosts.keys
   sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub
+  sallyport verify --export /srv/evidence-2026-11 --log-key evidence-log.pub \
+      --host-ids 'spiffe://example.org/sallyport/host/{host}' --bundle authorities.pem
   sallyport verify --store /srv/evidence --json > today.json
   sallyport verify --store /srv/evidence --expect yesterday.json
   sallyport verify --journal /var/lib/sallyport/journal
@@ -88,6 +93,14 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 					return configError(errors.New("--host-keys is for --store and --export: --journal has the host's own"))
 				}
 				if noted.Keys, err = events.ReadHostKeys(hostKeys); err != nil {
+					return configError(err)
+				}
+			}
+			if hostIDs != "" || bundle != "" {
+				if folder != "" || hostIDs == "" || bundle == "" {
+					return configError(errors.New("--host-ids and --bundle go together, for --store and --export"))
+				}
+				if noted.Vouch, err = vouch.New(hostIDs, vouch.File(bundle)); err != nil {
 					return configError(err)
 				}
 			}
@@ -131,6 +144,8 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 	f.StringVar(&folder, "journal", "", "folder of a host's journal")
 	f.StringVar(&expect, "expect", "", "an earlier run's --json output, of the store or of the journal: its heads must still be there")
 	f.StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
+	f.StringVar(&hostIDs, "host-ids", "", "SPIFFE ID of a host, with {host} for its name: it must have vouched for the key of a host that --host-keys does not name")
+	f.StringVar(&bundle, "bundle", "", "file with the trust domain's authorities, also those that have expired")
 	f.String(reads.Flag, "", reads.Usage)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagDirname("store")
@@ -205,6 +220,9 @@ func printReport(w io.Writer, rep *recorder.Report) error {
 		fmt.Fprintf(w, "host %s, chain %s: %d records, the last is %d, %s\n", render.Line(c.Host), render.Line(c.Chain), c.Records, c.Last, c.Hash)
 		if c.Signed > 0 {
 			fmt.Fprintf(w, "  signed up to record %d with %s\n", c.Signed, render.Line(c.Signer))
+		}
+		if c.VouchedBy != "" {
+			fmt.Fprintf(w, "  record %d: %s vouches for that key\n", c.VouchedIn, render.Line(c.VouchedBy))
 		}
 		if c.Waiting > 0 {
 			fmt.Fprintf(w, "  %d records wait for one that comes before them\n", c.Waiting)

@@ -53,8 +53,11 @@ type Options struct {
 	// CheckpointEvery is the time between signed heads of the chain; 1
 	// minute, negative for none.
 	CheckpointEvery time.Duration
-	FS              FS // default: the folder itself
-	Now             func() time.Time
+	// Vouch may append an events.Vouching to the note over a head. It is called by one
+	// goroutine, which commits as well, so it may not wait; nil: none is.
+	Vouch func(note string) string
+	FS    FS // default: the folder itself
+	Now   func() time.Time
 }
 
 // ErrClosed is what a closed journal's readers end with.

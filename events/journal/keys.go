@@ -98,11 +98,12 @@ func (j *Journal) checkpoint() {
 	if seq == 0 || seq == j.marked {
 		return
 	}
+	note := events.SignHead(events.SignedHead{Host: j.o.Host, Chain: j.chain, Seq: seq, Hash: hash}, j.keys.host)
+	if j.o.Vouch != nil {
+		note = j.o.Vouch(note)
+	}
 	// Refused: the next one covers it.
-	if at, err := j.append(&events.Event{
-		Kind: events.Checkpoint, Time: j.o.Now(),
-		Message: events.SignHead(events.SignedHead{Host: j.o.Host, Chain: j.chain, Seq: seq, Hash: hash}, j.keys.host),
-	}, false); err == nil {
+	if at, err := j.append(&events.Event{Kind: events.Checkpoint, Time: j.o.Now(), Message: note}, false); err == nil {
 		j.marked = at
 	}
 }

@@ -46,6 +46,7 @@ type adder struct {
 	look     looker
 
 	hosts   events.HostKeys          // nil: the first one that a chain names is trusted
+	vouches Voucher                  // nil: no identity's word for a key counts
 	apart   *Transcripts             // nil: transcripts are kept in blocks
 	waiting map[[32]byte]waitingPart // by the record's hash
 	putting context.Context          // ends with the caller's: the store of transcripts may hang
@@ -90,7 +91,7 @@ func (s *DB) begin(ctx context.Context, now time.Time) (*adder, error) {
 			return nil, fmt.Errorf("recorder: store: %w", err)
 		}
 	}
-	a.logged, a.hosts, a.apart, a.putting = true, s.hosts, s.apart, ctx
+	a.logged, a.hosts, a.vouches, a.apart, a.putting = true, s.hosts, s.vouch, s.apart, ctx
 	return a, nil
 }
 

@@ -34,7 +34,7 @@ type Alarm struct {
 	Chain string    `json:"chain"`
 	Seq   uint64    `json:"seq"`
 	// What: changed, forked, unlinked, gap, late, relabelled, second-chain, unreadable, undecodable, damaged, limit, silent,
-	// unsigned, forged, unknown-key, other-key, two-hosts.
+	// unsigned, forged, unknown-key, other-key, unvouched, two-hosts.
 	What   string `json:"what"`
 	Detail string `json:"detail"`
 }

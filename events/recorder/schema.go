@@ -133,6 +133,13 @@ CREATE TABLE signers ( -- of what hosts signed of their chains: see signed.go
 CREATE INDEX sessions_refused ON sessions (opened) WHERE verdicts & 9 <> 0;
 CREATE INDEX sessions_masked ON sessions (opened) WHERE verdicts & 4 <> 0;
 CREATE INDEX sessions_observed ON sessions (opened) WHERE verdicts & 64424509488 <> 0; -- or explained, or with what would have been done
+`}, {sql: `
+CREATE TABLE vouched ( -- keys of chains that an identity vouched for: see vouched.go
+	host TEXT NOT NULL, chain TEXT NOT NULL, key BLOB NOT NULL, id TEXT NOT NULL,
+	seq INTEGER NOT NULL,                            -- of the checkpoint that says it
+	since INTEGER NOT NULL, used INTEGER NOT NULL,   -- ns: when it came, and the newest signature by the key
+	PRIMARY KEY (host, chain)
+) STRICT;
 `}}
 
 const migrationsTable = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT`

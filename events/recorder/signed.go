@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"sallyport.dev/sallyport/events"
@@ -18,8 +19,9 @@ import (
 // alarm, and what came is kept: a host forgets nothing for which a receipt names
 // another hash than its own.
 //
-// The keys are those that Trust was given. Without it, the key of a chain is the one
-// that its first signature names: NATS holds a publisher to its name.
+// The keys are those that Trust was given; of other hosts those that an identity vouches
+// for, where Vouch was given a rule. Without either, the key of a chain is the one that
+// its first signature names: NATS holds a publisher to its name.
 
 const (
 	// unsignedTime is how long records may come without a signature behind them.
@@ -105,14 +107,18 @@ func (a *adder) checkpoint(c *chainState, r *events.Record) (covers uint64, err 
 	case h.Host != c.Host || h.Chain != c.Chain || h.Seq >= r.Seq:
 		return forged("it signs record %d of host %s, chain %s", h.Seq, h.Host, h.Chain)
 	}
-	sound, what, why, err := a.trusted(c, &h)
+	sound, what, why, err := a.trusted(c, r, &f, &h)
 	switch {
 	case err != nil:
 		return 0, err
 	case what == "forged":
 		return forged("%s", why)
 	case what != "": // once for each key, from the first record on that is not signed
-		if err := a.alarm(c.Host, &events.Record{Chain: r.Chain, Seq: c.signer.seq + 1, Hash: sha256.Sum256(h.Key)}, what, why); err != nil {
+		about := slices.Clone(h.Key)
+		if what == "unvouched" && h.Vouching != nil { // and for each identity
+			about = append(about, h.Vouching.ID...)
+		}
+		if err := a.alarm(c.Host, &events.Record{Chain: r.Chain, Seq: c.signer.seq + 1, Hash: sha256.Sum256(about)}, what, why); err != nil {
 			return 0, err
 		}
 	}
@@ -132,7 +138,10 @@ func (a *adder) checkpoint(c *chainState, r *events.Record) (covers uint64, err 
 }
 
 // trusted tells whether a key of the host signed a head, or what is wrong.
-func (a *adder) trusted(c *chainState, h *events.SignedHead) (sound bool, what, why string, err error) {
+func (a *adder) trusted(c *chainState, r *events.Record, f *Facts, h *events.SignedHead) (sound bool, what, why string, err error) {
+	if a.vouches != nil && len(a.hosts[c.Host]) == 0 {
+		return a.vouched(c, r, f, h)
+	}
 	if a.hosts != nil {
 		switch signed, known := signedByOne(h, a.hosts[c.Host]); {
 		case !known:
@@ -203,5 +212,6 @@ func (a *adder) keepSigner(c *chainState) error {
 }
 
 // Trust has signatures checked against these keys, and no others, of hosts that they
-// do not name as well. It must be called before the first Add.
+// do not name as well, unless Vouch has a rule for those. It must be called before the
+// first Add.
 func (s *DB) Trust(keys events.HostKeys) { s.hosts = keys }

@@ -15,6 +15,7 @@ type DB struct {
 	kind   *dialect
 	glance ocsf.Glancer
 	hosts  events.HostKeys // nil: see Trust
+	vouch  Voucher         // nil: see Vouch
 	apart  *Transcripts    // nil: transcripts are in blocks
 }
 

@@ -48,6 +48,10 @@ type ChainReport struct {
 	Waiting uint64 `json:"waiting,omitempty"`
 	Signed  uint64 `json:"signed"`           // the newest record that the host signed; 0: none
 	Signer  string `json:"signer,omitempty"` // the key that it did it with: see events.HostKeyLine
+	// VouchedBy is the SPIFFE ID that vouched for that key, where Noted.Vouch has a rule;
+	// VouchedIn the checkpoint that says it.
+	VouchedBy string `json:"vouched_by,omitempty"`
+	VouchedIn uint64 `json:"vouched_in,omitempty"`
 }
 
 // Report is the result of Verify. It is sound when there are no Faults.
@@ -70,6 +74,9 @@ type Noted struct {
 	Log   *Logged    // the transparency log; nil: it is not looked at
 	// Keys are those of the hosts; nil: the first one that a chain names is trusted.
 	Keys events.HostKeys
+	// Vouch has the key of a host that Keys does not name be the one that an identity
+	// vouched for at the checkpoint's own time; nil: none may.
+	Vouch Voucher
 }
 
 const reportedAlarms = 1000
@@ -116,7 +123,7 @@ func Verify(ctx context.Context, s *DB, noted Noted) (Report, error) {
 	}
 	keys := slices.SortedFunc(maps.Keys(ends), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	for i, k := range keys {
-		w := walker{apart: s.apart, found: &rep.Transcripts, ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, glance: &s.glance, signs: newSignatures(noted.Keys, k[0])}
+		w := walker{apart: s.apart, found: &rep.Transcripts, ctx: ctx, tx: tx, list: list, host: k[0], chain: k[1], end: ends[k], expect: map[uint64][32]byte{}, glance: &s.glance, signs: newSignatures(&noted, k[0])}
 		for _, h := range expect {
 			if h.Host == w.host && h.Chain == w.chain {
 				w.expect[h.Seq] = h.Hash

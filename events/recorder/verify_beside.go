@@ -12,6 +12,9 @@ import (
 // against what is there: who was shown whose rows, and what is known of signatures, which
 // would keep alarms from being raised.
 func verifyBeside(ctx context.Context, tx *sql.Tx, now time.Time) (*Fault, error) {
+	if f, err := vouchedBeside(ctx, tx, now); f != nil || err != nil {
+		return f, err
+	}
 	var session int64
 	err := tx.QueryRowContext(ctx, `SELECT session FROM subjects WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE id = subjects.session) LIMIT 1`).Scan(&session)
 	if err == nil {

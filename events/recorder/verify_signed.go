@@ -11,10 +11,13 @@ import (
 
 // signatures follows what a host signed of a chain while that is walked. Without
 // given keys all of a chain must be signed with the one that its first names, which
-// who computes a chain anew can do as well; with them, whose they are is proved.
+// who computes a chain anew can do as well; with them, whose they are is proved, as it is
+// by an identity that vouches for one.
 type signatures struct {
 	given bool
 	keys  []ed25519.PublicKey
+	vouch Voucher // nil: no identity's word counts, or keys were given
+	no    string  // why none has vouched; "": nothing was signed
 
 	seq    uint64       // the newest record that is signed
 	recent []recentLink // a ring: record n at (n-1) % recentRecords
@@ -51,8 +54,12 @@ type recentLink struct {
 // is further back covers nothing.
 const recentRecords = 1 << 16
 
-func newSignatures(keys events.HostKeys, host string) signatures {
-	return signatures{given: keys != nil, keys: keys[host]}
+func newSignatures(noted *Noted, host string) signatures {
+	s := signatures{given: noted.Keys != nil, keys: noted.Keys[host]}
+	if noted.Vouch != nil && len(s.keys) == 0 {
+		s.given, s.vouch = true, noted.Vouch
+	}
+	return s
 }
 
 // at is what is kept of a record among the recent.
@@ -69,7 +76,7 @@ func (s *signatures) record(w *walker, r *events.Record, g *gist) {
 	} else {
 		*s.at(r.Seq) = link
 	}
-	if s.given && len(s.keys) == 0 {
+	if s.given && len(s.keys) == 0 && s.vouch == nil {
 		w.bad(r.Seq, "unsigned", "none of the keys that were given is of this host")
 		return
 	}
@@ -114,6 +121,9 @@ func (s *signatures) checkpoint(w *walker, r *events.Record) bool {
 	if !s.given && len(s.keys) == 0 && h.Key != nil {
 		s.keys = []ed25519.PublicKey{h.Key}
 	}
+	if s.vouch != nil && len(s.keys) == 0 {
+		s.vouched(w, r, &f, &h)
+	}
 	switch signed, known := signedByOne(&h, s.keys); {
 	case !known:
 		return false
@@ -142,6 +152,9 @@ func (s *signatures) checkpoint(w *walker, r *events.Record) bool {
 // end looks at what came behind the last signature.
 func (s *signatures) end(w *walker) {
 	w.rep.Signed = s.seq
+	if s.vouch != nil && len(s.keys) == 0 && s.no != "" {
+		w.bad(1, "unvouched", "%s", s.no)
+	}
 	if over := s.newest.Sub(s.tail); s.given && !s.tail.IsZero() && over > unsignedTime {
 		w.bad(s.seq+1, "unsigned", "the host signed none of the records from this one to %d, over %s", s.last, over.Round(time.Second))
 	}
