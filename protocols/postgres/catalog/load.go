@@ -114,7 +114,7 @@ func (s *reading) columns(ctx context.Context, c source) error {
 			n := col
 			r.Columns = append(r.Columns, &n)
 		}
-	}, &rel, &col.Num, &col.Name, &col.Type, &col.TypeName, &col.Collation, &col.Loose, &col.NotNull, &col.Generated, &col.Identity)
+	}, &rel, &col.Num, &col.Name, &col.Type, &col.TypeName, &col.Collation, &col.Loose, &col.NotNull, &col.Generated, &col.Virtual, &col.Identity)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ const columnsSQL = `SELECT a.attrelid, a.attnum, a.attname, a.atttypid, pg_catal
  CASE WHEN a.attcollation IN (0, 100) THEN '' ELSE (SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(o.collname)
   FROM pg_catalog.pg_collation o JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace WHERE o.oid = a.attcollation) END,
  a.attcollation >= 16384 AND EXISTS (SELECT FROM pg_catalog.pg_collation o WHERE o.oid = a.attcollation AND NOT o.collisdeterministic),
- a.attnotnull, a.attgenerated <> '', a.attidentity <> ''
+ a.attnotnull, a.attgenerated <> '', a.attgenerated = 'v', a.attidentity <> ''
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','v','m','f','p','S') {of a.attrelid}`
 

@@ -191,6 +191,7 @@ type Column struct {
 	Loose     bool   // values that differ may be equal: the collation is nondeterministic
 	NotNull   bool
 	Generated bool
+	Virtual   bool // generated, and computed whenever it is read
 	Identity  bool
 	Expr      string // default or generation expression, "" for none
 }

@@ -1,6 +1,9 @@
 package rewrite
 
 import (
+	"maps"
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
@@ -142,6 +145,9 @@ func (w *walker) fenced() bool {
 			if t := w.b.base(col.Type); t == nil || !comparesSafely(t) || w.guard(r).columns[name] != nil {
 				return true // of a mask that is tried on rows nothing is known either
 			}
+			if col.Virtual || r.Kind == 'v' {
+				return true // it may be computed where it is read, and fail there
+			}
 		}
 		if !known || c.aliased[name] {
 			return true
@@ -177,9 +183,10 @@ func (w *walker) filterWrites() {
 				return
 			}
 		}
+		by := w.b.madeOf(r, slices.Collect(maps.Keys(x.guard.filter.types)))
 		for _, n := range x.sets {
 			col := n.GetResTarget().GetName()
-			if x.guard.filter.reads(col) {
+			if slices.Contains(by, col) {
 				refuse("may not set " + col + ", by which they are")
 				return
 			}
@@ -214,10 +221,8 @@ func (w *walker) inUnique(r *catalog.Relation, col string) bool {
 			continue
 		}
 		cols := append(append(append([]string(nil), i.Columns...), w.b.columnsOf(i.Expressions)...), w.b.columnsOf(i.Predicate)...)
-		for _, c := range cols {
-			if c == col {
-				return true
-			}
+		if slices.Contains(w.b.madeOf(r, cols), col) {
+			return true
 		}
 	}
 	for _, oid := range r.Children {

@@ -47,8 +47,9 @@ func (w *walker) tells(x written, e effect, seen map[string]bool) {
 		w.mixes(r, e.sets, refuse)
 	}
 	for _, f := range r.References { // does such a key exist there?
+		cols := w.b.madeOf(r, f.Columns)
 		if to := w.snap.ByOID[f.To]; to != nil && x.access != policy.Delete &&
-			(w.anyProtected(to, f.Points) && slices.ContainsFunc(f.Columns, e.sets) || w.filters(to) && slices.ContainsFunc(f.Columns, e.gives)) {
+			(w.anyProtected(to, f.Points) && slices.ContainsFunc(cols, e.sets) || w.filters(to) && slices.ContainsFunc(cols, e.gives)) {
 			refuse("a foreign key points to it")
 		}
 	}
@@ -57,9 +58,10 @@ func (w *walker) tells(x written, e effect, seen map[string]bool) {
 		if from == nil {
 			continue
 		}
-		updates := x.access == policy.Update && slices.ContainsFunc(f.Points, e.sets)
+		points := w.b.madeOf(r, f.Points)
+		updates := x.access == policy.Update && slices.ContainsFunc(points, e.sets)
 		if w.anyProtected(from, f.Columns) && (x.access == policy.Delete || updates) ||
-			w.filters(from) && (x.access == policy.Delete || slices.ContainsFunc(f.Points, e.gives) && x.access == policy.Update) {
+			w.filters(from) && (x.access == policy.Delete || slices.ContainsFunc(points, e.gives) && x.access == policy.Update) {
 			refuse("a foreign key holds it")
 		}
 		key := func(col string) bool { return slices.Contains(f.Columns, col) }
@@ -89,7 +91,7 @@ func (w *walker) mixes(r *catalog.Relation, sets func(col string) bool, refuse f
 	}
 	mixed := func(cols []string) bool {
 		p, open := false, false
-		for _, c := range cols {
+		for _, c := range w.b.madeOf(r, cols) {
 			if prot[c] != nil {
 				p = true
 			} else if sets(c) {
@@ -107,8 +109,13 @@ func (w *walker) mixes(r *catalog.Relation, sets func(col string) bool, refuse f
 			refuse("an index computes with it, and can fail")
 		}
 	}
+	for _, f := range r.References {
+		if mixed(f.Columns) {
+			refuse("a foreign key holds it with others")
+		}
+	}
 	for _, c := range r.Columns {
-		if c.Generated && mixed(w.b.columnsOf(c.Expr)) && !(keepsWhole(w.snap.TypeByOID[c.Type]) && w.b.total(r, c.Expr)) {
+		if c.Generated && mixed(w.b.columnsOf(c.Expr)) && (c.NotNull || !(keepsWhole(w.snap.TypeByOID[c.Type]) && w.b.total(r, c.Expr))) {
 			refuse("a generated column computes with it, and can fail")
 		}
 	}
@@ -188,6 +195,17 @@ func (w *walker) filters(r *catalog.Relation) bool {
 func (w *walker) anyProtected(r *catalog.Relation, cols []string) bool {
 	g := w.guard(r)
 	return slices.ContainsFunc(cols, func(c string) bool { return g.columns[c] != nil })
+}
+
+// madeOf adds to columns those that the generated ones among them are computed from.
+func (b *binding) madeOf(r *catalog.Relation, cols []string) []string {
+	out := slices.Clone(cols)
+	for _, name := range cols {
+		if c := r.Column(name); c != nil && c.Generated {
+			out = append(out, b.columnsOf(c.Expr)...)
+		}
+	}
+	return out
 }
 
 // columnsOf lists the columns of an expression that the catalog printed; of

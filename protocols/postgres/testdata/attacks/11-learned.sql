@@ -680,3 +680,27 @@ SELECT id, before FROM clinic.v_ranked ORDER BY id
 -- case: how many rows the catalog counts in a partition by a masked column
 -- tells
 SELECT relname, reltuples FROM pg_class WHERE relname IN ('bands_1', 'bands_2') ORDER BY 1
+-- case: a unique index on what is computed of a masked column
+-- want: refused
+-- tells
+UPDATE clinic.slips SET kind = 'xx' WHERE id = 1
+-- case: a check of what is computed of a masked column
+-- want: refused
+-- tells
+UPDATE clinic.stamps SET kind = 'x' WHERE id = 1
+-- case: what is computed of a masked column may not be NULL
+-- want: refused
+-- tells
+UPDATE clinic.seals SET kind = 'CANARYSEAL' WHERE id = 1
+-- case: a foreign key of a masked column and another
+-- want: refused
+-- tells
+UPDATE clinic.graded SET kind = 'y' WHERE id = 1
+-- case: a foreign key to a computed column
+-- want: refused
+-- tells
+UPDATE clinic.shades SET name = 'C' WHERE id = 1
+-- case: a foreign key of a computed column to a masked one
+-- want: refused
+-- tells
+UPDATE clinic.guesses SET name = 'canarysecret' WHERE id = 1

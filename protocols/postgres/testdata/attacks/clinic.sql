@@ -260,4 +260,41 @@ INSERT INTO clinic.contents VALUES (1, 1);
 CREATE TABLE clinic.titles (id int PRIMARY KEY, title text, name text, said text GENERATED ALWAYS AS (title || ' ' || lower(name)) STORED);
 CREATE INDEX ON clinic.titles (lower(title)) WHERE name <> '' AND title IS NOT NULL;
 INSERT INTO clinic.titles VALUES (1, 'Dr', 'CANARYTITLE'), (2, 'Mr', 'CANARYTITLED');
+CREATE TABLE clinic.slips (id int PRIMARY KEY, kind text, code text, mark text GENERATED ALWAYS AS (kind || code) STORED UNIQUE);
+INSERT INTO clinic.slips VALUES (1, 'x', 'CANARYSLIP'), (2, 'y', 'xCANARYSLIP');
+CREATE TABLE clinic.stamps (id int PRIMARY KEY, kind text, code text, mark text GENERATED ALWAYS AS (kind || code) STORED, CHECK (mark <> 'xCANARYSTAMP'));
+INSERT INTO clinic.stamps VALUES (1, 'y', 'CANARYSTAMP');
+CREATE TABLE clinic.seals (id int PRIMARY KEY, kind text, code text, mark text GENERATED ALWAYS AS (CASE WHEN kind = code THEN NULL ELSE kind END) STORED NOT NULL);
+INSERT INTO clinic.seals VALUES (1, 'y', 'CANARYSEAL');
+CREATE TABLE clinic.grades (code text, kind text, PRIMARY KEY (code, kind));
+CREATE TABLE clinic.graded (id int PRIMARY KEY, kind text, code text, FOREIGN KEY (code, kind) REFERENCES clinic.grades);
+INSERT INTO clinic.grades VALUES ('A', 'x'), ('A', 'y'), ('B', 'x');
+INSERT INTO clinic.graded VALUES (1, 'x', 'A');
+CREATE TABLE clinic.shades (id int PRIMARY KEY, name text, shade text GENERATED ALWAYS AS (lower(name)) STORED UNIQUE);
+CREATE TABLE clinic.shaded (code text REFERENCES clinic.shades (shade));
+INSERT INTO clinic.shades VALUES (1, 'A'), (2, 'B');
+INSERT INTO clinic.shaded VALUES ('a');
+CREATE TABLE clinic.secrets (code text PRIMARY KEY);
+CREATE TABLE clinic.guesses (id int PRIMARY KEY, name text, guess text GENERATED ALWAYS AS (upper(name)) STORED REFERENCES clinic.secrets);
+INSERT INTO clinic.secrets VALUES ('CANARYSECRET');
+INSERT INTO clinic.guesses VALUES (1, NULL);
+CREATE TABLE clinic.minted (id int PRIMARY KEY, kind text, code text, mark text GENERATED ALWAYS AS (kind || code) VIRTUAL, CHECK (mark <> 'xCANARYMINT')); -- since: 18
+INSERT INTO clinic.minted VALUES (1, 'y', 'CANARYMINT'); -- since: 18
+CREATE TABLE clinic.coined (id int PRIMARY KEY, kind text, code text, mark text GENERATED ALWAYS AS (nullif(kind, code)) VIRTUAL NOT NULL); -- since: 18
+INSERT INTO clinic.coined VALUES (1, 'y', 'CANARYCOIN'); -- since: 18
+CREATE TABLE clinic.leases (id int, tenant int4range, during daterange, PRIMARY KEY (tenant, during WITHOUT OVERLAPS)); -- since: 18
+INSERT INTO clinic.leases VALUES (1, '[1,2)', '[2024-01-01,2024-02-01)'), (2, '[1,2)', '[2025-01-01,2025-02-01)'); -- since: 18
+CREATE TABLE clinic.terms (tenant int4range, during daterange, PRIMARY KEY (tenant, during WITHOUT OVERLAPS)); -- since: 18
+INSERT INTO clinic.terms VALUES ('[1,2)', '[2024-01-01,2025-01-01)'), ('[2,3)', '[2024-01-01,2024-07-01)'); -- since: 18
+CREATE TABLE clinic.sublet (id int, tenant int4range, during daterange, FOREIGN KEY (tenant, PERIOD during) REFERENCES clinic.terms (tenant, PERIOD during)); -- since: 18
+INSERT INTO clinic.sublet VALUES (1, '[1,2)', '[2024-02-01,2024-03-01)'); -- since: 18
+CREATE TABLE clinic.unenforced (id int PRIMARY KEY, pin text, city text, CHECK (city <> 'x') NOT ENFORCED); -- since: 18
+INSERT INTO clinic.unenforced VALUES (1, 'CANARYLOOSE', 'Boston'); -- since: 18
+CREATE VIEW clinic.v_json AS SELECT t.s FROM clinic.patients p, JSON_TABLE(to_jsonb(p), '$' COLUMNS (s text PATH '$.ssn')) t; -- since: 17
+CREATE VIEW clinic.v_json_made AS SELECT JSON_OBJECT('k': ssn) AS o, JSON_ARRAY(name) AS a, (SELECT JSON_ARRAYAGG(q.email) FROM clinic.patients q) AS g FROM clinic.patients; -- since: 16
+CREATE VIEW clinic.v_any AS SELECT any_value(ssn) AS s FROM clinic.patients; -- since: 16
+CREATE VIEW clinic.v_json_asked AS SELECT id, JSON_VALUE(to_jsonb(p), '$.ssn') AS s, JSON_EXISTS(to_jsonb(p), '$ ? (@.name like_regex "^A")') AS e FROM clinic.patients p; -- since: 17
+CREATE FUNCTION helpers.json_made() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT JSON_OBJECT('k': ssn)::text FROM clinic.patients; END; -- since: 16
+CREATE FUNCTION helpers.returns_old() RETURNS text LANGUAGE sql AS 'UPDATE clinic.patients SET visits = 0 WHERE id = 1 RETURNING old.ssn'; -- since: 18
+CREATE FUNCTION helpers.merges() RETURNS text LANGUAGE sql AS 'MERGE INTO clinic.patients p USING (VALUES (1)) v (i) ON p.id = v.i WHEN MATCHED THEN UPDATE SET visits = 0 RETURNING p.ssn'; -- since: 17
 CREATE VIEW clinic.v_ranked AS SELECT id, rank() OVER w AS place, count(*) OVER (w ROWS UNBOUNDED PRECEDING) AS before FROM clinic.patients WINDOW w AS (ORDER BY ssn);

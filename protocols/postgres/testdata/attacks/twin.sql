@@ -26,5 +26,16 @@ UPDATE clinic.ratios SET most = 20;
 UPDATE clinic.booked SET most = 5;
 UPDATE clinic.contents SET box = 2;
 UPDATE clinic.titles SET name = 'A twin''s ' || id;
+UPDATE clinic.slips SET code = 'A twin''s ' || id;
+UPDATE clinic.stamps SET code = 'A twin''s';
+UPDATE clinic.seals SET code = 'A twin''s';
+UPDATE clinic.graded SET code = 'B';
+UPDATE clinic.shaded SET code = 'b';
+UPDATE clinic.secrets SET code = 'A TWIN''S';
+UPDATE clinic.minted SET code = 'A twin''s'; -- since: 18
+UPDATE clinic.coined SET code = 'A twin''s'; -- since: 18
+UPDATE clinic.leases SET tenant = '[2,3)' WHERE id = 2; -- since: 18
+UPDATE clinic.sublet SET tenant = '[2,3)'; -- since: 18
+UPDATE clinic.unenforced SET pin = 'A twin''s'; -- since: 18
 REFRESH MATERIALIZED VIEW clinic.m_patients;
 REFRESH MATERIALIZED VIEW clinic.m_donors;
