@@ -426,7 +426,10 @@ func TestEditsOfEachColumn(t *testing.T) {
 		if len(x.rows) == 0 {
 			t.Errorf("%s has no row", x.name)
 		}
-		for _, c := range x.changes(*editedRows) {
+		for i, c := range x.changes(max(1, *editedRows)) {
+			if recorder.IsURL(dir) && *editedRows == 0 && i%3 > 0 {
+				continue // a server takes three times as long; what is told apart is no other
+			}
 			if err := x.write(t, db, c.rows); err != nil {
 				j.refused++
 				continue
@@ -441,7 +444,7 @@ func TestEditsOfEachColumn(t *testing.T) {
 }
 
 // editedRows are of each table: a run of all takes minutes.
-var editedRows = flag.Int("edited-rows", 1, "rows of each table that TestEditsOfEachColumn changes")
+var editedRows = flag.Int("edited-rows", 0, "rows of each table that TestEditsOfEachColumn changes; 0: 1, and by a server a third of its changes")
 
 func baseline(t *testing.T, dir string) string {
 	t.Helper()
