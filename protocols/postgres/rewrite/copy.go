@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"strconv"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -113,7 +114,9 @@ func copyForm(options []*pg.Node) scrub.Copy {
 		named[d.Defname] = true
 		switch d.Defname {
 		case "header":
-			c.Header, ok = isOn(d.Arg)
+			if c.Header, ok = isOn(d.Arg); ok && d.Arg.GetInteger() != nil { // which is not written again
+				d.Arg = str(strconv.FormatBool(c.Header))
+			}
 		case "force_quote":
 			if c.QuotesAll = d.Arg.GetAStar() != nil; !c.QuotesAll {
 				c.Quotes, ok = parts(d.Arg.GetList().GetItems())
@@ -222,7 +225,7 @@ func (w *walker) copyFrom(c *pg.CopyStmt) {
 		w.refuse("the column list of COPY is not understood")
 		return
 	}
-	w.writeTo(c.Relation, policy.Insert, len(names) == 0)
+	w.writeTo(c.Relation, len(names) == 0, policy.Insert)
 	for _, n := range names {
 		w.names[n] = true
 	}

@@ -9,9 +9,9 @@
 // positions, comments and logs are as if there were no proxy. The parser
 // speaks PostgreSQL 17. Majors 13 to 18 are taken: what they read otherwise is
 // either refused by one of the two (new syntax, numbers such as 1_000 in 15),
-// or in nodes that this package refuses anyway (SQL/JSON, MERGE, JSON_TABLE),
-// or looked after in major.go: RETURNING old and new, numbers before 15, names
-// that became keywords. A text that the parser refuses is opaque, whatever the
+// or in nodes that this package refuses anyway (SQL/JSON, JSON_TABLE), or looked
+// after in major.go: RETURNING old and new, numbers before 15, names that
+// became keywords. A text that the parser refuses is opaque, whatever the
 // server would say. Other majors: every statement is opaque.
 //
 // Where something guarded is read, the SQL is generated from the analysed
@@ -20,9 +20,9 @@
 // # Names
 //
 // Relations resolve without search_path: a name is all relations of that name
-// in all schemas. If one of them is guarded and another exists, or a WITH
-// query or new table would take the name, the statement is refused. Guarded
-// relations are sent qualified.
+// in all schemas. If one of them is guarded and another exists, or a new table
+// would take the name, the statement is refused. A WITH query has its name where
+// it is in scope, and there alone. Guarded relations are sent qualified.
 //
 // Columns need no resolution: the sub-select has the relation's own columns
 // under the relation's own name, as many of them as are mentioned anywhere in

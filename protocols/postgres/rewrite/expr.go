@@ -85,6 +85,10 @@ func (w *walker) expr(n *pg.Node) {
 			w.operator(x.SortBy.UseOp)
 		}
 		w.expr(x.SortBy.Node)
+	case *pg.Node_MergeSupportFunc:
+		if w.major() < 17 { // no keyword there: any on the path
+			w.function([]string{"merge_action"})
+		}
 	case *pg.Node_XmlExpr:
 		w.xml(x.XmlExpr)
 	case *pg.Node_XmlSerialize:
@@ -120,6 +124,10 @@ func (w *walker) columnRef(c *pg.ColumnRef) {
 	name := names[len(names)-1]
 	if star {
 		w.refs = append(w.refs, reference{node: c, qualifier: name, name: "*"})
+		return
+	}
+	if _, ok := w.backs[c]; ok { // its mask is
+		w.bare = append(w.bare, name)
 		return
 	}
 	w.names[name] = true

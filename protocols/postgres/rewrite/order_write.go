@@ -8,20 +8,21 @@ import (
 	"sallyport.dev/sallyport/protocols/postgres/catalog"
 )
 
-// An UPDATE or a DELETE returns rows in the order in which it finds them, and an
+// An UPDATE, a DELETE or a MERGE returns rows in the order in which it finds them, and an
 // UPDATE leaves them so. What it writes can't be sorted; its conditions can be written
 // so that no index whose order tells fits them. One that names one row is left alone.
 
-// orderedWrite is an UPDATE or a DELETE of a relation with such indexes.
+// orderedWrite is an UPDATE, a DELETE or a MERGE of a relation with such indexes.
 type orderedWrite struct {
 	guard *guard
 	where **pg.Node // of the statement
+	all   bool      // it writes rows besides those for which that holds
 }
 
 // orderWrite notes a write whose conditions could find such an index.
-func (w *walker) orderWrite(v *pg.RangeVar, where **pg.Node) {
+func (w *walker) orderWrite(v *pg.RangeVar, where **pg.Node, all bool) {
 	if g, _ := w.guardOf(v); g != nil && len(g.columns) > 0 {
-		w.orderedWrites = append(w.orderedWrites, orderedWrite{g, where})
+		w.orderedWrites = append(w.orderedWrites, orderedWrite{g, where, all})
 	}
 }
 
@@ -30,7 +31,7 @@ func (w *walker) orderWrite(v *pg.RangeVar, where **pg.Node) {
 func (w *walker) hideFromIndexes() {
 	for _, x := range w.orderedWrites {
 		all := w.b.tellings(x.guard, w.guard)
-		if len(all) == 0 || w.pinned(x.guard, *x.where) {
+		if len(all) == 0 || !x.all && w.pinned(x.guard, *x.where) {
 			continue
 		}
 		hide := map[string]bool{}

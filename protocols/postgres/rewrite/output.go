@@ -154,6 +154,9 @@ func (w *walker) place(p *passing, lists [][]listed, i int, unknown map[string]b
 		for n := range names { // whatever else it could be in must be known to be something else
 			only = only && !unknown[n]
 		}
+		if w.chosen(x.sub, x.col) {
+			return nil
+		}
 		o, ok := w.b.output(x.sub.guard, x.sub.guard.rel.Column(x.col))
 		if !only || !ok || out != nil && !out.Alike(&o) {
 			return nil

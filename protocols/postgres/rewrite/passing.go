@@ -163,7 +163,8 @@ func (p *passing) resolve(s *pg.SelectStmt, names []string, ctes int) (sub *subs
 			if !goesBy(v.Relname, v.Alias) {
 				return
 			}
-			if i := p.cte(v, ctes); i >= 0 {
+			written := p.w.returns != nil && p.w.returns.node == n // never a WITH query
+			if i := p.cte(v, ctes); i >= 0 && !written {
 				if of, as, there, known := p.through(p.ctes[i].Ctequery.GetSelectStmt(), col, i); there {
 					take(of, as, known && len(names) < 3)
 				}

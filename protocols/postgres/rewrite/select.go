@@ -24,6 +24,8 @@ func (w *walker) query(n *pg.Node) {
 		w.update(x.UpdateStmt)
 	case *pg.Node_DeleteStmt:
 		w.delete(x.DeleteStmt)
+	case *pg.Node_MergeStmt:
+		w.merge(x.MergeStmt)
 	default:
 		w.refuse("%s is not understood as a query", kindOf(n))
 	}
@@ -114,11 +116,6 @@ func (w *walker) with(c *pg.WithClause) (leave func()) {
 		if e == nil {
 			w.refuse("a WITH clause is not understood")
 			return leave
-		}
-		for _, r := range w.snap.ByName[e.Ctename] {
-			if w.printed() == "" && !w.guard(r).free() {
-				w.refuse("the WITH query %s has the name of a protected relation", e.Ctename)
-			}
 		}
 		if len(e.Aliascolnames) > 0 {
 			w.renamed = true

@@ -26,11 +26,9 @@ func (w *walker) statement(n *pg.Node, an *analysis) {
 		w.match(x.SelectStmt)
 		w.goesOut(n)
 		w.query(n)
-	case *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	case *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		w.goesOut(n)
 		w.query(n)
-	case *pg.Node_MergeStmt:
-		w.merge(x.MergeStmt)
 	case *pg.Node_CopyStmt:
 		w.copy(x.CopyStmt)
 	case *pg.Node_ExplainStmt:
@@ -273,45 +271,6 @@ func (w *walker) fetch(s *pg.FetchStmt, an *analysis) {
 	if p := w.named("cursor", query.NoCursor, s.Portalname, an.Declares, an.Closes, w.in.Cursor); p != nil {
 		w.absorbAnalysis("cursor", s.Portalname, p)
 	}
-}
-
-// explain: the plan of a statement over protected relations tells of stored
-// values, by estimates, by what the planner folds, by counts.
-func (w *walker) explain(s *pg.ExplainStmt, an *analysis) {
-	i := newWalker(w.b, w.in)
-	if s.Query.GetExecuteStmt() == nil {
-		an = &analysis{} // what it explains is not done
-	}
-	i.statement(s.Query, an)
-	if i.masks() {
-		for _, sub := range i.subs {
-			if !sub.guard.rel.System() {
-				w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of stored values", sub.guard.rel.Schema, sub.guard.rel.Name)
-			}
-		}
-		for _, x := range i.filteredWrites {
-			w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of rows that are filtered", x.guard.rel.Schema, x.guard.rel.Name)
-		}
-	}
-	switch s.Query.GetNode().(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
-	case *pg.Node_ExecuteStmt: // of which nothing is known here but what it names
-		for _, o := range i.objects {
-			for _, r := range w.snap.ByName[o.Name] {
-				if i.masks() && !r.System() && !w.guard(r).free() {
-					w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of stored values", r.Schema, r.Name)
-				}
-			}
-		}
-	default:
-		w.refuse("EXPLAIN of %s is not understood", commandOf(s.Query))
-	}
-	i.finish()
-	i.target.check(i)
-	for _, c := range i.commands {
-		w.command(c)
-	}
-	w.absorb(i)
 }
 
 func (w *walker) transaction(s *pg.TransactionStmt) {

@@ -233,6 +233,8 @@ func (w *walker) outlet() *outlet {
 		o.ofWrite(x.UpdateStmt.Relation, &x.UpdateStmt.ReturningList, x.UpdateStmt.FromClause)
 	case *pg.Node_DeleteStmt:
 		o.ofWrite(x.DeleteStmt.Relation, &x.DeleteStmt.ReturningList, x.DeleteStmt.UsingClause)
+	case *pg.Node_MergeStmt:
+		o.ofWrite(x.MergeStmt.Relation, &x.MergeStmt.ReturningList, []*pg.Node{x.MergeStmt.SourceRelation})
 	default:
 		o.why = "its rows do not go out as they are"
 	}

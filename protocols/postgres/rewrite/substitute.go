@@ -28,7 +28,7 @@ func (w *walker) finish() {
 		return
 	}
 	defer w.allLifted()
-	if len(w.subs) == 0 && (w.returns == nil || w.returns.guard == nil) {
+	if len(w.subs) == 0 && len(w.backs) == 0 && (w.returns == nil || w.returns.guard == nil) {
 		w.subjects()
 		return
 	}
@@ -44,6 +44,7 @@ func (w *walker) finish() {
 	}
 	w.output()
 	w.describe()
+	w.maskReturned()
 	w.subjects()
 	for _, s := range w.subs {
 		if !w.needed(s) {

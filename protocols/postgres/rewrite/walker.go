@@ -53,6 +53,7 @@ type walker struct {
 	outermost bool // the statement's rows go to the client, alone in its text
 	root      *pg.SelectStmt
 	returns   *substitution // what a write returns rows of, nil for none; it stays where it is
+	backs     map[*pg.ColumnRef]back
 	outputs   []query.Output
 	origins   []query.Origin
 	width     int

@@ -56,9 +56,9 @@ func (t targetCheck) check(w *walker) {
 	}
 }
 
-// writeTo resolves the target of a write. whole says that columns are given
-// by position.
-func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog.Relation {
+// writeTo resolves the target of a write, and looks at all that is done to it. whole
+// says that columns are given by position.
+func (w *walker) writeTo(v *pg.RangeVar, whole bool, accesses ...policy.Access) []*catalog.Relation {
 	w.writes = true
 	if w.locked { // in a definition
 		w.refuse("it writes")
@@ -72,10 +72,12 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 		w.refuse("%s", g.opaque)
 	}
 	for _, r := range rels {
-		if a == policy.Update {
-			w.updated(r)
-		} else {
-			w.object(r, a)
+		for _, a := range accesses {
+			if a == policy.Update {
+				w.updated(r)
+			} else {
+				w.object(r, a)
+			}
 		}
 		if r.Kind != 'r' && r.Kind != 'p' {
 			w.refuse("a write on %s.%s, which is not a table, is not understood", r.Schema, r.Name)
@@ -89,12 +91,14 @@ func (w *walker) writeTo(v *pg.RangeVar, a policy.Access, whole bool) []*catalog
 			w.refuse("%s", why)
 		}
 		w.neighbours(r)
-		w.acts(r, a, &w.sets, map[written]bool{})
-		w.target.all = append(w.target.all, written{r, a})
+		for _, a := range accesses {
+			w.acts(r, a, &w.sets, map[written]bool{})
+			w.target.all = append(w.target.all, written{r, a})
+		}
 	}
 	if g.filter != nil {
 		w.sanitize = true
-		if a == policy.Insert {
+		if slices.Contains(accesses, policy.Insert) {
 			w.refuse("rows of %s.%s are filtered: whether a new one can be there would tell of others", g.rel.Schema, g.rel.Name)
 		}
 	}
@@ -187,7 +191,7 @@ func (w *walker) insert(s *pg.InsertStmt) {
 		w.refuse("INSERT is not understood")
 		return
 	}
-	rels := w.writeTo(s.Relation, policy.Insert, len(s.Cols) == 0)
+	rels := w.writeTo(s.Relation, len(s.Cols) == 0, policy.Insert)
 	w.setTargets(s.Cols)
 	if s.SelectStmt != nil {
 		w.query(s.SelectStmt)
@@ -221,7 +225,7 @@ func (w *walker) insert(s *pg.InsertStmt) {
 		w.expr(c.WhereClause)
 	}
 	w.versions()
-	w.targets(s.ReturningList)
+	w.returning(&s.ReturningList, s.Relation, nil)
 	w.seen(rels, s.OnConflictClause.GetWhereClause(), s.ReturningList)
 }
 
@@ -261,14 +265,14 @@ func (w *walker) update(s *pg.UpdateStmt) {
 		return
 	}
 	w.updates(s.TargetList)
-	rels := w.writeTo(s.Relation, policy.Update, false)
+	rels := w.writeTo(s.Relation, false, policy.Update)
 	w.from(s.FromClause)
 	w.behindConditions(func() { w.setTargets(s.TargetList) })
 	w.expr(s.WhereClause)
 	w.versions()
-	w.behindConditions(func() { w.targets(s.ReturningList) })
+	w.behindConditions(func() { w.returning(&s.ReturningList, s.Relation, s.FromClause) })
 	w.filterWrite(s.Relation, &s.WhereClause, s.TargetList)
-	w.orderWrite(s.Relation, &s.WhereClause)
+	w.orderWrite(s.Relation, &s.WhereClause, false)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 
@@ -279,13 +283,13 @@ func (w *walker) delete(s *pg.DeleteStmt) {
 		w.refuse("DELETE is not understood")
 		return
 	}
-	rels := w.writeTo(s.Relation, policy.Delete, false)
+	rels := w.writeTo(s.Relation, false, policy.Delete)
 	w.from(s.UsingClause)
 	w.expr(s.WhereClause)
 	w.versions()
-	w.behindConditions(func() { w.targets(s.ReturningList) })
+	w.behindConditions(func() { w.returning(&s.ReturningList, s.Relation, s.UsingClause) })
 	w.filterWrite(s.Relation, &s.WhereClause, nil)
-	w.orderWrite(s.Relation, &s.WhereClause)
+	w.orderWrite(s.Relation, &s.WhereClause, false)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 
@@ -310,16 +314,4 @@ func (w *walker) seen(rels []*catalog.Relation, where *pg.Node, returning []*pg.
 			w.object(r, policy.Read)
 		}
 	}
-}
-
-// merge is described, for rules on commands and relations, and refused.
-func (w *walker) merge(s *pg.MergeStmt) {
-	w.writes = true
-	if s.Relation != nil {
-		for _, a := range []policy.Access{policy.Insert, policy.Update, policy.Delete} {
-			w.relation(s.Relation, a)
-		}
-	}
-	w.refuse("MERGE is not understood")
-	w.remedy = "use INSERT, UPDATE or DELETE"
 }

@@ -11,10 +11,8 @@ SELECT U&"n\0061me" FROM U&"clinic".U&"p\0061tients"
 -- case: COPY columns
 COPY clinic.patients (ssn, name) TO STDOUT WITH (FORMAT csv, HEADER)
 -- case: nested WITH shadows by a sub-query
--- want: refused
 SELECT * FROM (WITH archived AS (SELECT 1 AS a) SELECT a.name FROM archived x, clinic.archived a) y
 -- case: WITH that shadows
--- want: refused
 WITH patients AS (SELECT * FROM clinic.patients) SELECT ssn FROM patients
 -- case: search_path
 SET search_path = other, clinic
@@ -374,3 +372,34 @@ SELECT U&"n!0061me" /* a /* b */ */ UESCAPE '!', ssn FROM clinic.patients WHERE 
  FIRST
 -- case: a comment that is none
 SELECT '--' || name || $$/*$$, ssn AS "/*" FROM clinic.patients WHERE id NOT/**/IN (0) -- */
+-- case: a WITH query is not yet there in those before it
+SET search_path = clinic, public
+;;
+WITH a AS (SELECT name FROM patients), patients AS (SELECT 'x' AS name) SELECT name FROM a
+-- case: a WITH query does not read itself
+SET search_path = clinic, public
+;;
+WITH patients AS (SELECT upper(name) AS name FROM patients) SELECT name FROM patients
+-- case: a WITH query of an arm is not the other's
+SET search_path = clinic, public
+;;
+SELECT name FROM patients UNION ALL (WITH patients AS (SELECT 'x' AS name) SELECT name FROM patients)
+-- case: a WITH query of a sub-select is not there outside
+SET search_path = clinic, public
+;;
+SELECT p.name FROM (WITH patients AS (SELECT 1 AS id) SELECT id FROM patients) x, patients p
+-- case: a WITH query of a sub-link is not there outside
+SET search_path = clinic, public
+;;
+SELECT name, (WITH patients AS (SELECT 'x' AS name) SELECT name FROM patients) FROM patients
+-- case: a WITH query does not take a qualified name
+WITH patients AS (SELECT 1 AS id) SELECT p.name FROM clinic.patients p, patients
+-- case: a WITH query is no target of a write
+-- want: refused
+SET search_path = clinic, public
+;;
+WITH members AS (SELECT 'x' AS pin) DELETE FROM members WHERE pin = 'CANARYPIN1' RETURNING members.pin
+-- case: what a write returns is not of the WITH query of its name
+SET search_path = clinic, public
+;;
+WITH members AS (SELECT 'x' AS pin, 1 AS id) UPDATE members SET city = 'x' RETURNING members.pin

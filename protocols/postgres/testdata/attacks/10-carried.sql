@@ -86,10 +86,8 @@ SELECT p::clinic.patients FROM clinic.patients p
 -- case: null row type
 SELECT json_populate_record(NULL::clinic.patients, to_json(p)) FROM clinic.patients p
 -- case: RETURNING of an update
--- want: refused
 UPDATE clinic.patients SET visits = visits RETURNING ssn
 -- case: RETURNING star of a delete
--- want: refused
 DELETE FROM clinic.patients WHERE id = 4 RETURNING *
 -- case: RETURNING whole row
 -- want: refused
@@ -711,13 +709,11 @@ UPDATE public.log SET message = (SELECT name FROM clinic.patients WHERE id = 1) 
 INSERT INTO public.log (id, message) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET message = (SELECT ssn FROM clinic.patients WHERE id = 1) RETURNING message
 -- case: MERGE into an open table
 -- since: 15
--- want: refused
 MERGE INTO public.log l USING clinic.patients p ON p.id = l.id WHEN MATCHED THEN UPDATE SET message = p.ssn
 ;;
 SELECT message FROM public.log
 -- case: MERGE that fails with a value
 -- since: 15
--- want: refused
 MERGE INTO public.log l USING clinic.patients p ON p.id = l.id WHEN MATCHED AND p.ssn::int > 0 THEN DELETE
 -- case: a unique violation with a value
 INSERT INTO public.log (id, message) SELECT 1, ssn FROM clinic.patients
@@ -999,3 +995,51 @@ COPY (SELECT name FROM clinic.patients) TO STDOUT (FORMAT csv, QUOTE 'x', ESCAPE
 COPY clinic.members TO STDOUT (FORMAT csv, HEADER on)
 -- case: COPY of what a join returns
 COPY (DELETE FROM public.log l USING clinic.patients p WHERE p.id = l.id RETURNING p.name) TO STDOUT (FORMAT binary)
+-- case: MERGE that inserts what it reads
+-- since: 15
+MERGE INTO public.log l USING clinic.patients p ON false WHEN NOT MATCHED THEN INSERT (message) VALUES (p.name || p.email)
+;;
+SELECT message FROM public.log
+-- case: MERGE by a query of its source
+-- since: 15
+MERGE INTO public.log l USING (SELECT id, upper(name) FROM clinic.patients) p (i, s) ON l.id = p.i WHEN MATCHED THEN UPDATE SET (message, at) = (p.s, now()) WHEN NOT MATCHED THEN INSERT (message) VALUES ((SELECT max(ssn) FROM clinic.patients))
+;;
+SELECT message FROM public.log
+-- case: MERGE from a WITH query
+-- since: 15
+WITH s AS (SELECT id, name FROM clinic.patients) MERGE INTO public.log l USING s ON l.id = s.id WHEN MATCHED AND s.id = 1 THEN UPDATE SET message = s.name
+;;
+SELECT message FROM public.log
+-- case: MERGE that writes its target's protected column elsewhere
+-- since: 15
+-- want: refused
+MERGE INTO clinic.members m USING (VALUES (1), (2)) v (i) ON m.id = v.i WHEN MATCHED THEN UPDATE SET city = m.pin
+;;
+SELECT city FROM clinic.members
+-- case: RETURNING in a WITH query
+WITH u AS (UPDATE clinic.members SET city = 'x' RETURNING *) SELECT pin, u FROM u
+-- case: RETURNING in a WITH query that is stored
+WITH u AS (DELETE FROM clinic.guarded RETURNING id, pin AS p) INSERT INTO public.log (message) SELECT p FROM u RETURNING message
+-- case: RETURNING of an alias
+UPDATE clinic.members AS m SET city = 'x' WHERE id = 1 RETURNING m.*, m.pin AS other
+-- case: RETURNING by the whole name
+UPDATE clinic.members SET city = 'x' RETURNING clinic.members.pin
+-- case: RETURNING of a computed column
+UPDATE clinic.patients SET visits = 1 RETURNING id, name_upper, city
+-- case: RETURNING of what an expression makes of it
+UPDATE clinic.members SET city = 'x' RETURNING reverse(pin), (members).pin
+-- case: RETURNING of two of a name
+DELETE FROM clinic.guarded g USING clinic.staff s WHERE s.id = g.id RETURNING g.pin, g.*
+-- case: COPY with a header by number
+COPY (SELECT id, name FROM clinic.patients) TO STDOUT (FORMAT csv, HEADER 1)
+-- case: COPY with a header that is on
+COPY clinic.members (id, pin) TO STDOUT (FORMAT csv, HEADER 'On', FORCE_QUOTE *)
+-- case: EXPLAIN prints the definition of a view
+-- want: refused
+EXPLAIN (COSTS OFF) SELECT p.id FROM clinic.patients p, public.v_literal v
+-- case: EXPLAIN prints the definition of a view alone
+-- want: refused
+EXPLAIN (COSTS OFF) SELECT * FROM public.v_literal
+-- case: EXPLAIN prints defaults
+-- want: refused
+EXPLAIN (COSTS OFF, VERBOSE) INSERT INTO public.defs (id) VALUES (1)

@@ -55,7 +55,6 @@ DELETE FROM clinic.guarded RETURNING old
 INSERT INTO clinic.members (id, city) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET city = 'y' RETURNING old
 -- case: MERGE RETURNING
 -- since: 17
--- want: refused
 MERGE INTO clinic.patients p USING (VALUES (1)) v (i) ON p.id = v.i WHEN MATCHED THEN UPDATE SET city = 'x' RETURNING merge_action(), p.*
 -- case: MERGE in a WITH query
 -- since: 17

@@ -704,3 +704,58 @@ UPDATE clinic.shades SET name = 'C' WHERE id = 1
 -- want: refused
 -- tells
 UPDATE clinic.guesses SET name = 'canarysecret' WHERE id = 1
+-- case: MERGE tests a protected column of its target
+-- since: 15
+-- want: refused
+-- tells
+MERGE INTO clinic.members m USING (VALUES (1)) v (i) ON m.pin = 'CANARYPIN1' WHEN MATCHED THEN UPDATE SET city = 'x'
+-- case: MERGE tests one when it has matched
+-- since: 15
+-- want: refused
+-- tells
+MERGE INTO clinic.members m USING (VALUES (1)) v (i) ON m.id = v.i WHEN MATCHED AND m.pin = 'CANARYPIN1' THEN DELETE
+-- case: MERGE tests one when its source has not
+-- since: 17
+-- want: refused
+-- tells
+MERGE INTO clinic.members m USING (SELECT 7) v (i) ON m.id = v.i WHEN NOT MATCHED BY SOURCE AND m.pin = 'CANARYPIN1' THEN DELETE
+-- case: MERGE asks its source
+-- since: 15
+-- tells
+MERGE INTO public.log l USING clinic.patients p ON p.ssn = '911-47-0001' AND l.id = 1 WHEN MATCHED THEN UPDATE SET message = 'found'
+-- case: MERGE asks its source when nothing has matched
+-- since: 15
+-- tells
+MERGE INTO public.log l USING clinic.patients p ON false WHEN NOT MATCHED AND p.name LIKE 'A%' THEN INSERT (message) VALUES ('found')
+-- case: MERGE of a row that two match
+-- since: 15
+-- tells
+MERGE INTO public.log l USING clinic.patients p ON l.id = 1 AND p.name > 'Y' WHEN MATCHED THEN UPDATE SET message = 'found'
+-- case: MERGE into a unique index over a protected column
+-- since: 15
+-- want: refused
+MERGE INTO clinic.policies p USING (VALUES (1)) v (i) ON p.number = v.i WHEN MATCHED THEN UPDATE SET number = 2
+-- case: what MERGE returns in the order of an index
+-- since: 17
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+MERGE INTO clinic.donors d USING (VALUES ('Boston')) v (t) ON d.town = v.t WHEN MATCHED THEN UPDATE SET given = 1 RETURNING d.id
+-- case: EXPLAIN of a condition on a masked column
+-- want: refused
+-- says: Filter
+EXPLAIN (COSTS OFF) SELECT id FROM clinic.patients WHERE ssn LIKE '911%'
+-- case: EXPLAIN with two minds about costs
+-- want: refused
+-- says: cost=
+EXPLAIN (COSTS OFF, COSTS ON) SELECT id FROM clinic.patients
+-- case: EXPLAIN of groups of a masked column
+-- want: refused
+-- says: Group
+EXPLAIN (COSTS OFF) SELECT ssn FROM clinic.patients GROUP BY 1
+-- case: EXPLAIN of a look-up
+-- want: refused
+-- says: number
+EXPLAIN (COSTS OFF) SELECT id FROM clinic.accounts WHERE number = '1'

@@ -540,3 +540,35 @@ BEGIN
 UPDATE public.log SET message = 'y' FROM clinic.patients p WHERE p.id = log.id RETURNING p.city, log.message, p.id
 ;;
 ROLLBACK
+-- case: a WITH query by the name of a protected table
+WITH patients AS (SELECT 1 AS id, 'x' AS name) SELECT p.*, name FROM patients p
+-- case: WITH queries that read one another
+WITH RECURSIVE a AS (SELECT name FROM patients), patients AS (SELECT 'x' AS name) SELECT name FROM a
+-- case: a WITH query is there in what is within
+WITH patients AS (SELECT 1 AS id) SELECT (SELECT max(id) FROM patients), x.id FROM (SELECT id FROM patients) x WHERE EXISTS (SELECT FROM patients WHERE id = x.id)
+-- case: COPY with a header by number
+COPY (SELECT id, name FROM products ORDER BY id LIMIT 2) TO STDOUT (FORMAT csv, HEADER 1)
+-- case: COPY with a header that is on
+COPY (SELECT id, name FROM products ORDER BY id LIMIT 2) TO STDOUT (FORMAT csv, HEADER 'On')
+-- case: MERGE
+-- since: 15
+BEGIN
+;;
+MERGE INTO products p USING (VALUES (1, 'one'), (900, 'new')) v (i, n) ON p.id = v.i WHEN MATCHED AND p.price < 3 THEN UPDATE SET name = v.n WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, name) VALUES (v.i, v.n)
+;;
+SELECT id, name FROM products WHERE id IN (1, 900) ORDER BY id
+;;
+MERGE INTO products p USING clinic.visits v ON p.id = v.id WHEN NOT MATCHED THEN DO NOTHING
+;;
+MERGE INTO products p USING (VALUES (1)) v (i) ON p.id = v.i WHEN MATCHED THEN UPDATE SET price = 'x'
+;;
+ROLLBACK
+-- case: MERGE that returns
+-- since: 17
+BEGIN
+;;
+MERGE INTO products p USING (VALUES (1, 'one'), (900, 'new')) v (i, n) ON p.id = v.i WHEN MATCHED THEN UPDATE SET name = v.n WHEN NOT MATCHED THEN INSERT (id, name) VALUES (v.i, v.n) WHEN NOT MATCHED BY SOURCE AND p.id > 18 THEN DELETE RETURNING merge_action(), p.id, v.*
+;;
+WITH m AS (MERGE INTO products p USING (VALUES (2)) v (i) ON p.id = v.i WHEN MATCHED THEN DELETE RETURNING p.id) SELECT * FROM m
+;;
+ROLLBACK
