@@ -17,7 +17,7 @@ func TestConstructs(t *testing.T) {
 		{sql: "MERGE INTO public.log l USING clinic.patients p ON l.id = p.id WHEN MATCHED THEN UPDATE SET message = p.name",
 			sent: "USING (SELECT id, "},
 		{sql: "WITH s AS (SELECT id, name FROM clinic.patients) MERGE INTO public.log l USING s ON l.id = s.id WHEN NOT MATCHED THEN INSERT (message) VALUES (s.name)",
-			sent: "FROM clinic.patients) patients) MERGE"},
+			sent: "patients) MERGE INTO"},
 		{sql: "MERGE INTO public.log l USING public.products p ON l.id = p.id WHEN NOT MATCHED AND p.id = (SELECT max(id) FROM clinic.patients WHERE ssn = 'x') THEN INSERT (message) VALUES ('x')",
 			sent: "max(id) FROM (SELECT"},
 		{sql: "MERGE INTO clinic.members m USING public.products p ON m.id = p.id WHEN MATCHED THEN UPDATE SET city = p.name"},
@@ -45,7 +45,7 @@ func TestConstructs(t *testing.T) {
 		{sql: "DELETE FROM clinic.members m WHERE id = 1 RETURNING m.pin AS p", sent: " AS p"},
 		{sql: "WITH u AS (UPDATE clinic.members SET city = 'x' RETURNING *) SELECT id FROM u", sent: " AS pin, members.city"},
 		{sql: "UPDATE clinic.members SET city = 'x' RETURNING members", refused: "name the columns"},
-		{sql: "UPDATE clinic.members SET city = 'x' RETURNING upper(pin)", refused: "protected column pin"},
+		{sql: "UPDATE clinic.members SET city = 'x' RETURNING reverse(pin)", refused: "protected column pin"},
 		{sql: "UPDATE clinic.members SET city = 'x' WHERE pin = 'x' RETURNING pin", refused: "protected column pin"},
 		{sql: "UPDATE clinic.members SET city = 'x' RETURNING (SELECT pin)", refused: "protected column pin"},
 		{sql: "UPDATE clinic.members m SET city = 'x' FROM public.products m RETURNING m.pin", refused: "protected column pin"},
@@ -61,7 +61,7 @@ func TestConstructs(t *testing.T) {
 		{sql: "WITH members AS (SELECT 1 AS id) DELETE FROM members WHERE pin = 'x'", refused: "protected column pin"},
 
 		// EXPLAIN prints no figures, where masked columns are only shown.
-		{sql: "EXPLAIN (COSTS OFF) SELECT id, name FROM clinic.patients WHERE city = 'Boston' ORDER BY id", sent: "EXPLAIN (COSTS off) SELECT id, name FROM (SELECT"},
+		{sql: "EXPLAIN (COSTS OFF) SELECT id, name FROM clinic.patients WHERE city = 'Boston' ORDER BY id", sent: "EXPLAIN (COSTS OFF) SELECT id, name FROM (SELECT"},
 		{sql: "EXPLAIN (COSTS FALSE, FORMAT json) SELECT * FROM clinic.patients", sent: "FROM (SELECT"},
 		{sql: "EXPLAIN SELECT id FROM clinic.patients", refused: "tells of stored values"},
 		{sql: "EXPLAIN (ANALYZE, COSTS OFF) SELECT id FROM clinic.patients", refused: "tells of stored values"},
@@ -71,7 +71,7 @@ func TestConstructs(t *testing.T) {
 		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM clinic.patients ORDER BY name", refused: "tells of stored values"},
 		{sql: "EXPLAIN (COSTS OFF) SELECT DISTINCT name FROM clinic.patients", refused: "tells of stored values"},
 		{sql: "EXPLAIN (COSTS OFF) SELECT p FROM clinic.patients p", refused: "tells of stored values"},
-		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM clinic.v_patients", refused: "tells of stored values"},
+		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM clinic.v_patients", refused: "EXPLAIN could print what a definition"},
 		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM public.v_literal", refused: "a definition of public.v_literal"},
 		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM clinic.accounts WHERE number = 'x'", refused: "tells of stored values"},
 
