@@ -144,6 +144,8 @@ type Analysis struct {
 	// Copies is how each COPY to the client that it holds writes its rows.
 	Copies []scrub.Copy
 
+	// Calls: it calls functions that are not built in.
+	Calls bool
 	// Plain: planning it runs nothing but functions that are built in, on relations of
 	// this database.
 	Plain bool

@@ -240,6 +240,7 @@ func (an *analysis) take(w *walker, masked map[events.Field]bool, sql string) {
 		masked[f] = true
 	}
 	an.bodies.join(w.bodies)
+	an.Calls = an.Calls || w.calls
 	an.add(w, sql)
 	opaque := w.opaque != ""
 	an.Writes = an.Writes || w.writes || opaque

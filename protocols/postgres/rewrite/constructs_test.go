@@ -37,6 +37,9 @@ func TestConstructs(t *testing.T) {
 		{sql: "MERGE INTO clinic.donors d USING (VALUES ('Boston')) v (t) ON d.town = v.t WHEN MATCHED THEN UPDATE SET given = 1", sent: "CASE WHEN d.town IS NULL"},
 		{sql: "MERGE INTO clinic.donors d USING (VALUES (1)) v (i) ON d.id = 1 WHEN MATCHED THEN UPDATE SET given = 1"},
 		{sql: "MERGE INTO clinic.donors d USING (VALUES (1)) v (i) ON d.id = 1 AND d.town = 'x' WHEN NOT MATCHED BY SOURCE THEN DELETE", sent: "CASE WHEN d.town IS NULL"},
+		{sql: "MERGE INTO clinic.donors d USING (VALUES (1)) v (id) ON v.id = 1 AND d.town = 'x' WHEN MATCHED THEN UPDATE SET given = 1", sent: "CASE WHEN d.town IS NULL"},
+		{sql: "UPDATE clinic.donors d SET given = 1 FROM (VALUES (1)) v (id) WHERE v.id = 1 AND d.town = 'x'", sent: "CASE WHEN d.town IS NULL"},
+		{sql: "DELETE FROM clinic.donors d USING (VALUES (1)) v (id) WHERE d.id = 1 AND d.town = 'x'"},
 		{sql: "MERGE INTO clinic.members m USING public.products p ON m.id = p.id WHEN MATCHED THEN DELETE RETURNING m.pin, p.name", sent: "AS pin, p.name"},
 
 		// RETURNING shows masks.
@@ -50,6 +53,8 @@ func TestConstructs(t *testing.T) {
 		{sql: "UPDATE clinic.members SET city = 'x' RETURNING (SELECT pin)", refused: "protected column pin"},
 		{sql: "UPDATE clinic.members m SET city = 'x' FROM public.products m RETURNING m.pin", refused: "protected column pin"},
 		{sql: "UPDATE clinic.members m SET city = 'x' FROM public.products p RETURNING *", refused: "name the columns"},
+		{sql: "UPDATE clinic.members pin SET city = 'x' RETURNING pin", refused: "name the columns"},
+		{sql: "WITH a AS (DELETE FROM clinic.members RETURNING pin), b AS (DELETE FROM clinic.guarded RETURNING pin AS p) SELECT 1 FROM a JOIN b ON p = a.pin", refused: "protected column pin"},
 		{sql: "INSERT INTO clinic.members (id, pin) VALUES (3, 'x') RETURNING pin", refused: "protected column pin"},
 
 		// A WITH query's name is known where the query is.
@@ -74,6 +79,10 @@ func TestConstructs(t *testing.T) {
 		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM clinic.v_patients", refused: "EXPLAIN could print what a definition"},
 		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM public.v_literal", refused: "a definition of public.v_literal"},
 		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM clinic.accounts WHERE number = 'x'", refused: "tells of stored values"},
+		{sql: "EXPLAIN (COSTS OFF) SELECT id FROM public.defs WHERE id = 1", refused: "a definition of public.defs"},
+		{sql: "EXPLAIN (COSTS OFF) SELECT helpers.longer(name, 'x') FROM public.products", refused: "the definition of a function"},
+		{sql: "PREPARE x AS SELECT helpers.longer(name, 'x') FROM public.products; EXPLAIN (COSTS OFF) EXECUTE x", refused: "the definition of a function"},
+		{sql: "EXPLAIN (COSTS OFF) UPDATE clinic.members SET city = 'x' RETURNING *", sent: " AS pin, members.city"},
 
 		{sql: "COPY (SELECT id, name FROM clinic.patients) TO STDOUT (FORMAT csv, HEADER 1)", sent: "FROM (SELECT"},
 		{sql: "COPY (SELECT id, name FROM clinic.patients) TO STDOUT (FORMAT csv, HEADER 0)", sent: "FROM (SELECT"},

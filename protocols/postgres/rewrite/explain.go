@@ -2,10 +2,12 @@ package rewrite
 
 import (
 	"slices"
+	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 
 	"sallyport.dev/sallyport/policy"
+	"sallyport.dev/sallyport/protocols/postgres/catalog"
 )
 
 // The plan of a statement over protected relations tells of stored values, by
@@ -80,22 +82,45 @@ func (w *walker) tellsNothing(s *pg.ExplainStmt, i *walker) bool {
 	return true
 }
 
-// printsDefinitions refuses plans that hold what definitions do: views and conditions of
-// row security in theirs, defaults in the lists of writes. Any may hold a protected value.
+// printsDefinitions refuses plans that hold what definitions do: those of views, of
+// functions, of row security, of columns that are computed as they are read, predicates
+// of indexes, options of foreign tables, and in the lists of writes defaults. Any may hold a
+// protected value.
 func (w *walker) printsDefinitions(s *pg.ExplainStmt, i *walker) {
+	if i.calls {
+		w.refuse("EXPLAIN could print what the definition of a function holds")
+		w.remedy = "explain it without functions that are not built in"
+	}
 	verbose := slices.ContainsFunc(s.Options, func(n *pg.Node) bool {
 		on, ok := isOn(n.GetDefElem().GetArg())
 		return n.GetDefElem().GetDefname() == "verbose" && (on || !ok)
 	})
 	for _, o := range i.objects {
 		for _, r := range w.snap.ByName[o.Name] {
-			if r.Schema != o.Schema || r.System() || r.Kind != 'v' && !r.RowSecurity && !(verbose && o.Access != policy.Read) {
+			if r.Schema != o.Schema || r.System() || !w.planned(r) && !(verbose && o.Access != policy.Read) {
 				continue
 			}
 			w.refuse("EXPLAIN could print what a definition of %s.%s holds", r.Schema, r.Name)
 			w.remedy = "explain it on tables, without VERBOSE"
 		}
 	}
+}
+
+// planned reports whether something of a relation's definition becomes a part of the plan.
+func (w *walker) planned(r *catalog.Relation) bool {
+	if r.Kind == 'v' || r.Kind == 'f' || r.RowSecurity {
+		return true
+	}
+	if w.major() >= 18 && slices.ContainsFunc(r.Columns, func(c *catalog.Column) bool { return c.Generated }) {
+		return true // it may be VIRTUAL
+	}
+	if slices.ContainsFunc(r.Indexes, func(i *catalog.Index) bool { return strings.ContainsAny(i.Predicate, "'0123456789") }) {
+		return true // rows of a bitmap are checked against it again
+	}
+	return slices.ContainsFunc(r.Children, func(oid uint32) bool {
+		ch := w.snap.ByOID[oid]
+		return ch != nil && w.planned(ch)
+	})
 }
 
 // withoutFigures reports options by which EXPLAIN prints no estimate, runs nothing, and

@@ -65,5 +65,5 @@ func (w *walker) merge(s *pg.MergeStmt) {
 	}
 	w.versions()
 	w.behindConditions(func() { w.returning(&s.ReturningList, s.Relation, []*pg.Node{s.SourceRelation}) })
-	w.orderWrite(s.Relation, &s.JoinCondition, unmatched)
+	w.orderWrite(s.Relation, &s.JoinCondition, false, unmatched)
 }

@@ -16,13 +16,19 @@ import (
 type orderedWrite struct {
 	guard *guard
 	where **pg.Node // of the statement
+	name  string    // that the relation goes by
+	alone bool      // the statement has no other
 	all   bool      // it writes rows besides those for which that holds
 }
 
 // orderWrite notes a write whose conditions could find such an index.
-func (w *walker) orderWrite(v *pg.RangeVar, where **pg.Node, all bool) {
+func (w *walker) orderWrite(v *pg.RangeVar, where **pg.Node, alone, all bool) {
 	if g, _ := w.guardOf(v); g != nil && len(g.columns) > 0 {
-		w.orderedWrites = append(w.orderedWrites, orderedWrite{g, where, all})
+		name := v.Relname
+		if v.Alias != nil {
+			name = v.Alias.Aliasname
+		}
+		w.orderedWrites = append(w.orderedWrites, orderedWrite{g, where, name, alone, all})
 	}
 }
 
@@ -31,7 +37,7 @@ func (w *walker) orderWrite(v *pg.RangeVar, where **pg.Node, all bool) {
 func (w *walker) hideFromIndexes() {
 	for _, x := range w.orderedWrites {
 		all := w.b.tellings(x.guard, w.guard)
-		if len(all) == 0 || !x.all && w.pinned(x.guard, *x.where) {
+		if len(all) == 0 || !x.all && x.pinned() {
 			continue
 		}
 		hide := map[string]bool{}
@@ -76,19 +82,21 @@ func hidden(n *pg.Node, hide map[string]bool) bool {
 	return len(found) > 0
 }
 
-// pinned reports whether a condition can hold of one row at most: it has the
+// pinned reports whether the conditions can hold of one row at most: they have the
 // columns of a unique key equal to values.
-func (w *walker) pinned(g *guard, where *pg.Node) bool {
+func (x *orderedWrite) pinned() bool {
+	g := x.guard
 	if len(g.bases) > 0 {
 		return false // a key is of each child alone
 	}
 	fixed := map[string]bool{}
-	for _, n := range conjuncts(where, nil) {
+	for _, n := range conjuncts(*x.where, nil) {
 		e := n.GetAExpr()
 		if op, ok := parts(e.GetName()); !ok || e.Kind != pg.A_Expr_Kind_AEXPR_OP || op[len(op)-1] != "=" {
 			continue
 		}
-		if names, ok := parts(e.Lexpr.GetColumnRef().GetFields()); ok && (e.Rexpr.GetAConst() != nil || e.Rexpr.GetParamRef() != nil) {
+		names, ok := parts(e.Lexpr.GetColumnRef().GetFields())
+		if own := len(names) == 1 && x.alone || len(names) == 2 && names[0] == x.name; ok && own && (e.Rexpr.GetAConst() != nil || e.Rexpr.GetParamRef() != nil) {
 			fixed[names[len(names)-1]] = true
 		}
 	}

@@ -57,6 +57,7 @@ func (w *walker) goesOut(n *pg.Node) {
 // back is an item of a RETURNING list that is a protected column of what is written.
 type back struct {
 	item  *pg.ResTarget
+	v     *pg.RangeVar // that is written
 	guard *guard
 	of    string // that its columns are qualified by
 	col   string
@@ -104,7 +105,7 @@ func (w *walker) returning(list *[]*pg.Node, v *pg.RangeVar, from []*pg.Node) {
 		if !ok || !isStar(n) {
 			out = append(out, n)
 			if col := fields[len(fields)-1].GetString_().GetSval(); ok && g.columns[col] != nil {
-				w.gives(t, back{t, g, of, col})
+				w.gives(t, back{t, v, g, of, col})
 			}
 			continue
 		}
@@ -113,7 +114,7 @@ func (w *walker) returning(list *[]*pg.Node, v *pg.RangeVar, from []*pg.Node) {
 			out = append(out, n)
 			if g.columns[c.Name] != nil {
 				t := n.GetResTarget()
-				w.gives(t, back{t, g, of, c.Name})
+				w.gives(t, back{t, v, g, of, c.Name})
 			}
 		}
 	}
@@ -169,11 +170,11 @@ func goBy(n *pg.Node, names map[string]bool) {
 // those that are masked on output.
 func (w *walker) maskReturned() {
 	for _, x := range w.backs {
-		if w.returns != nil && w.returns.guard == x.guard && w.returns.plain[x.col] {
+		if w.returns != nil && w.returns.v == x.v && w.returns.plain[x.col] {
 			continue
 		}
 		p := x.guard.columns[x.col]
-		val := proto.Clone(p.value).(*pg.Node)
+		val := proto.Clone(w.shown(x.col, p)).(*pg.Node)
 		eachNode(val, func(m protoreflect.Message) {
 			if c, ok := m.Interface().(*pg.ColumnRef); ok {
 				c.Fields = append(strs(x.of), c.Fields...)

@@ -126,6 +126,7 @@ func (w *walker) absorb(i *walker) {
 		w.command(c)
 	}
 	w.unknown = w.unknown || i.unknown
+	w.calls = w.calls || i.calls
 	w.writes = w.writes || i.writes
 	w.ddl = w.ddl || i.ddl
 	w.sanitize = w.sanitize || i.sanitize
@@ -167,6 +168,7 @@ func (w *walker) absorbAnalysis(what, name string, p *query.Analysis) {
 		w.sights.why = []string{p.Untold}
 	}
 	w.bodies.took(p.Bodies)
+	w.calls = w.calls || p.Calls
 	w.looked(p.Matched, p.Lookups)
 	w.writes = w.writes || p.Writes
 	w.sanitize = w.sanitize || p.Sanitize
@@ -178,7 +180,7 @@ func (w *walker) analysisOf(i *walker) *query.Analysis {
 	return &query.Analysis{
 		Commands: i.commands, Objects: i.objects, Renames: i.becoming, Bodies: i.bodies.list(), Masked: sorted(i.masked), Filtered: sortedRelations(i.filtered), Writes: i.writes,
 		Matched: sorted(i.matched), Lookups: i.lookups, Subjects: i.sights.shown, Untold: i.sights.untold(),
-		Outputs: i.outputs, Origins: i.origins, Width: i.width, Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
+		Calls: i.calls, Outputs: i.outputs, Origins: i.origins, Width: i.width, Opaque: i.opaque, Remedy: i.remedy, Sanitize: i.sanitize, DDL: i.ddl, Version: w.snap.Version, ScopeID: w.scope.ID,
 	}
 }
 

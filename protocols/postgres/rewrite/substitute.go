@@ -130,10 +130,6 @@ func (w *walker) unqualify(s *substitution) {
 // be reached.
 func (w *walker) substitute(s *substitution) {
 	inner := &pg.SelectStmt{LimitOption: pg.LimitOption_LIMIT_OPTION_DEFAULT, Op: pg.SetOperation_SETOP_NONE}
-	several := 0
-	for _, its := range w.items {
-		several += len(its)
-	}
 	for _, c := range s.guard.rel.Columns {
 		if !w.every && !w.names[c.Name] {
 			continue
@@ -150,11 +146,7 @@ func (w *walker) substitute(s *substitution) {
 			}
 			continue
 		}
-		val := p.value
-		if p.constant && several > 1 && (w.joins[c.Name] || w.joinsAll || w.renamed) {
-			val = p.null
-		}
-		inner.TargetList = append(inner.TargetList, target(c.Name, val))
+		inner.TargetList = append(inner.TargetList, target(c.Name, w.shown(c.Name, p)))
 		for _, f := range p.fields {
 			w.masked[f] = true
 		}
@@ -189,4 +181,20 @@ func (w *walker) substitute(s *substitution) {
 		Subquery: &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: inner}}, Alias: alias,
 	}}
 	w.changed = true
+}
+
+// shown is what takes a protected column's place. One that shows the same everywhere is
+// NULL where relations are joined by it.
+func (w *walker) shown(name string, p *protection) *pg.Node {
+	if !p.constant || !w.joins[name] && !w.joinsAll && !w.renamed {
+		return p.value
+	}
+	several := 0
+	for _, its := range w.items {
+		several += len(its)
+	}
+	if several > 1 {
+		return p.null
+	}
+	return p.value
 }

@@ -272,7 +272,7 @@ func (w *walker) update(s *pg.UpdateStmt) {
 	w.versions()
 	w.behindConditions(func() { w.returning(&s.ReturningList, s.Relation, s.FromClause) })
 	w.filterWrite(s.Relation, &s.WhereClause, s.TargetList)
-	w.orderWrite(s.Relation, &s.WhereClause, false)
+	w.orderWrite(s.Relation, &s.WhereClause, len(s.FromClause) == 0, false)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 
@@ -289,7 +289,7 @@ func (w *walker) delete(s *pg.DeleteStmt) {
 	w.versions()
 	w.behindConditions(func() { w.returning(&s.ReturningList, s.Relation, s.UsingClause) })
 	w.filterWrite(s.Relation, &s.WhereClause, nil)
-	w.orderWrite(s.Relation, &s.WhereClause, false)
+	w.orderWrite(s.Relation, &s.WhereClause, len(s.UsingClause) == 0, false)
 	w.seen(rels, s.WhereClause, s.ReturningList)
 }
 

@@ -377,7 +377,6 @@ COPY (SELECT name FROM clinic.patients UNION ALL TABLE clinic.v_union) TO STDOUT
 -- case: COPY of VALUES
 COPY (VALUES ((SELECT string_agg(ssn, ',') FROM clinic.patients))) TO STDOUT
 -- case: COPY of what is returned
--- want: refused
 COPY (UPDATE clinic.patients SET visits = 1 RETURNING ssn) TO STDOUT
 -- case: COPY of a partition
 COPY clinic.claims_1 TO STDOUT
@@ -978,12 +977,10 @@ WITH x AS (SELECT id, ssn AS number FROM clinic.patients) UPDATE public.log SET 
 -- want: refused
 UPDATE clinic.members SET city = pin RETURNING pin, city
 -- case: RETURNING of a prepared write
--- want: refused
 PREPARE w AS UPDATE clinic.patients SET visits = $1 WHERE id = 1 RETURNING name, name_upper
 ;;
 EXECUTE w (1)
 -- case: RETURNING of a child by its parent's name
--- want: refused
 DELETE FROM clinic.archived RETURNING ssn
 -- case: COPY of UNION ALL as CSV
 COPY (SELECT ssn AS city FROM clinic.patients UNION ALL SELECT city FROM clinic.patients) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE (city))
@@ -1040,6 +1037,35 @@ EXPLAIN (COSTS OFF) SELECT p.id FROM clinic.patients p, public.v_literal v
 -- case: EXPLAIN prints the definition of a view alone
 -- want: refused
 EXPLAIN (COSTS OFF) SELECT * FROM public.v_literal
+-- case: EXPLAIN prints the definition of a function
+-- want: refused
+EXPLAIN (COSTS OFF, VERBOSE) SELECT public.fdef()
+-- case: EXPLAIN prints the definition of a function of a prepared statement
+-- want: refused
+PREPARE f AS SELECT public.fdef()
+;;
+EXPLAIN (COSTS OFF, VERBOSE) EXECUTE f
+-- case: MERGE stores what it deletes
+-- since: 17
+-- want: refused
+WITH m AS (MERGE INTO clinic.members m USING (VALUES (1)) v (i) ON m.id = v.i WHEN MATCHED THEN DELETE RETURNING m.*, m) INSERT INTO public.log (message) SELECT m::text FROM m RETURNING message
+-- case: MERGE from its own target
+-- since: 15
+-- want: refused
+MERGE INTO clinic.members m USING clinic.members s ON m.id = s.id WHEN MATCHED THEN UPDATE SET city = s.pin
+;;
+SELECT city FROM clinic.members
+-- case: MERGE from its own target whole
+-- since: 15
+-- want: refused
+MERGE INTO clinic.members m USING clinic.members s ON m.id = s.id WHEN MATCHED THEN UPDATE SET city = s::text
+;;
+SELECT city FROM clinic.members
+-- case: MERGE with a query in its condition
+-- since: 15
+MERGE INTO public.log l USING (VALUES (1)) v (i) ON l.id = v.i WHEN MATCHED AND l.message <> (SELECT max(pin) FROM clinic.members) THEN UPDATE SET message = (SELECT string_agg(pin, ' ') FROM clinic.members)
+;;
+SELECT message FROM public.log
 -- case: EXPLAIN prints defaults
 -- want: refused
 EXPLAIN (COSTS OFF, VERBOSE) INSERT INTO public.defs (id) VALUES (1)

@@ -743,6 +743,13 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 ;;
 MERGE INTO clinic.donors d USING (VALUES ('Boston')) v (t) ON d.town = v.t WHEN MATCHED THEN UPDATE SET given = 1 RETURNING d.id
+-- case: what an UPDATE returns in the order of an index, where another's key is one row's
+-- tells
+SET enable_seqscan = off
+;;
+SET enable_bitmapscan = off
+;;
+UPDATE clinic.donors d SET given = 1 FROM (VALUES (1)) v (id) WHERE v.id = 1 AND d.town = 'Boston' RETURNING d.id
 -- case: EXPLAIN of a condition on a masked column
 -- want: refused
 -- says: Filter
