@@ -111,10 +111,11 @@ func (w *walker) planned(r *catalog.Relation) bool {
 	if r.Kind == 'v' || r.Kind == 'f' || r.RowSecurity {
 		return true
 	}
-	if w.major() >= 18 && slices.ContainsFunc(r.Columns, func(c *catalog.Column) bool { return c.Generated }) {
+	constant := func(expr string) bool { return strings.ContainsAny(expr, "'0123456789") }
+	if w.major() >= 18 && slices.ContainsFunc(r.Columns, func(c *catalog.Column) bool { return c.Generated && constant(c.Expr) }) {
 		return true // it may be VIRTUAL
 	}
-	if slices.ContainsFunc(r.Indexes, func(i *catalog.Index) bool { return strings.ContainsAny(i.Predicate, "'0123456789") }) {
+	if slices.ContainsFunc(r.Indexes, func(i *catalog.Index) bool { return constant(i.Predicate) }) {
 		return true // rows of a bitmap are checked against it again
 	}
 	return slices.ContainsFunc(r.Children, func(oid uint32) bool {
