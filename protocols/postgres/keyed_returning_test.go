@@ -96,9 +96,9 @@ func TestKeyedReturning(t *testing.T) {
 // What does more with a column of what it writes than to return it is refused, and a
 // value of the agent's choice is never shown under a mask.
 func TestKeyedReturningRefused(t *testing.T) {
-	administer(t, "CREATE TABLE public.made (id int, raw text, made text GENERATED ALWAYS AS (upper(raw)) STORED)", "GRANT ALL ON public.made TO PUBLIC")
+	administer(t, "CREATE TABLE public.made (id int, raw text, big text GENERATED ALWAYS AS (upper(raw)) STORED)", "GRANT ALL ON public.made TO PUBLIC")
 	t.Cleanup(func() { _ = server.Exec(context.Background(), "DROP TABLE public.made") })
-	p := start(t, keyedPolicy+"      public.made.made: token\n")
+	p := start(t, keyedPolicy+"      public.made.big: token\n")
 	for _, sql := range []string{
 		"UPDATE clinic.patients SET ssn = '911-47-0001' WHERE city = 'Austin' RETURNING ssn",
 		"INSERT INTO clinic.claims (id, ssn) VALUES (7, '911-47-0001') RETURNING ssn",
@@ -127,7 +127,7 @@ func TestKeyedReturningRefused(t *testing.T) {
 	}
 	// A generated column is redacted, and so is what has another mask, or comes by a WITH query.
 	for sql, want := range map[string]string{
-		"INSERT INTO public.made (id, raw) VALUES (1, '911-47-0001') RETURNING made, id":                                 "[redacted]|1",
+		"INSERT INTO public.made (id, raw) VALUES (1, '911-47-0001') RETURNING big, id":                                  "[redacted]|1",
 		"INSERT INTO public.made (id, raw) VALUES (2, 'x') RETURNING *":                                                  "2|x|[redacted]",
 		"UPDATE clinic.patients SET visits = 1 WHERE city = 'Austin' RETURNING name_upper, visits":                       "NULL|1",
 		"WITH w AS (DELETE FROM public.log RETURNING id) UPDATE clinic.claims SET amount = 1 WHERE id = 1 RETURNING ssn": "[redacted]",
