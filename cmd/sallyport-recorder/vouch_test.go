@@ -150,8 +150,14 @@ func TestVouchingIsGivenWholeOrNotAtAll(t *testing.T) {
 	}
 	const ids = "spiffe://one.test/sallyport/host/{host}"
 	for _, o := range []vouchOptions{
-		{ids: ids}, {bundle: empty}, {agent: "unix:///x"}, {ids: ids, bundle: empty, agent: "unix:///x"}, {ids: ids, bundle: empty},
-		{ids: ids, bundle: filepath.Join(dir, "none")}, {ids: "spiffe://one.test/sallyport", bundle: empty}, {ids: ids, agent: "x"},
+		{ids: ids},
+		{bundle: empty},
+		{agent: "unix:///x"},
+		{ids: ids, bundle: empty, agent: "unix:///x"},
+		{ids: ids, bundle: empty},
+		{ids: ids, bundle: filepath.Join(dir, "none")},
+		{ids: "spiffe://one.test/sallyport", bundle: empty},
+		{ids: ids, agent: "x"},
 	} {
 		if _, err := o.open(t.Context(), store, dir); err == nil {
 			t.Errorf("%+v is taken", o)

@@ -14,12 +14,18 @@ func TestConstructs(t *testing.T) {
 	a := newAnalyzer(t)
 	for _, c := range []struct{ sql, sent, refused string }{
 		// MERGE: the source shows masks, the target is held to what other writes are.
-		{sql: "MERGE INTO public.log l USING clinic.patients p ON l.id = p.id WHEN MATCHED THEN UPDATE SET message = p.name",
-			sent: "USING (SELECT id, "},
-		{sql: "WITH s AS (SELECT id, name FROM clinic.patients) MERGE INTO public.log l USING s ON l.id = s.id WHEN NOT MATCHED THEN INSERT (message) VALUES (s.name)",
-			sent: "patients) MERGE INTO"},
-		{sql: "MERGE INTO public.log l USING public.products p ON l.id = p.id WHEN NOT MATCHED AND p.id = (SELECT max(id) FROM clinic.patients WHERE ssn = 'x') THEN INSERT (message) VALUES ('x')",
-			sent: "max(id) FROM (SELECT"},
+		{
+			sql:  "MERGE INTO public.log l USING clinic.patients p ON l.id = p.id WHEN MATCHED THEN UPDATE SET message = p.name",
+			sent: "USING (SELECT id, ",
+		},
+		{
+			sql:  "WITH s AS (SELECT id, name FROM clinic.patients) MERGE INTO public.log l USING s ON l.id = s.id WHEN NOT MATCHED THEN INSERT (message) VALUES (s.name)",
+			sent: "patients) MERGE INTO",
+		},
+		{
+			sql:  "MERGE INTO public.log l USING public.products p ON l.id = p.id WHEN NOT MATCHED AND p.id = (SELECT max(id) FROM clinic.patients WHERE ssn = 'x') THEN INSERT (message) VALUES ('x')",
+			sent: "max(id) FROM (SELECT",
+		},
 		{sql: "MERGE INTO clinic.members m USING public.products p ON m.id = p.id WHEN MATCHED THEN UPDATE SET city = p.name"},
 		{sql: "MERGE INTO clinic.members m USING public.products p ON m.id = p.id WHEN NOT MATCHED THEN INSERT (id, city) VALUES (p.id, p.name) WHEN MATCHED THEN DELETE"},
 		{sql: "MERGE INTO clinic.members m USING public.products p ON m.id = p.id WHEN MATCHED THEN DO NOTHING"},
