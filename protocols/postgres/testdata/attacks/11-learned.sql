@@ -723,10 +723,6 @@ MERGE INTO clinic.members m USING (SELECT 7) v (i) ON m.id = v.i WHEN NOT MATCHE
 -- since: 15
 -- tells
 MERGE INTO public.log l USING clinic.patients p ON p.ssn = '911-47-0001' AND l.id = 1 WHEN MATCHED THEN UPDATE SET message = 'found'
--- case: MERGE asks its source when nothing has matched
--- since: 15
--- tells
-MERGE INTO public.log l USING clinic.patients p ON false WHEN NOT MATCHED AND p.name LIKE 'A%' THEN INSERT (message) VALUES ('found')
 -- case: MERGE of a row that two match
 -- since: 15
 -- tells
