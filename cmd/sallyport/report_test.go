@@ -120,7 +120,7 @@ func reportStoreSigned(t *testing.T, host string, every time.Duration) (dir stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		signed = signed || rec.Kind == events.Checkpoint
+		signed = every == 0 || rec.Kind == events.Checkpoint // nothing is behind the last signature
 		rec.Payload = bytes.Clone(rec.Payload)
 		batch = append(batch, recorder.Message{Host: host, Record: rec})
 	}
