@@ -30,11 +30,11 @@ func TestImports(t *testing.T) {
 	may := map[string][]string{
 		"events/ocsf":      {"events"},
 		"events/journal":   {"events"},
-		"events/jetstream": {"events", "internal/lined", "internal/loopback", "events/internal/outbound"},
+		"events/jetstream": {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/internal/whole"},
 		"events/seal":      {"events"},
-		"events/vouch":     {"events"},
+		"events/vouch":     {"events", "events/internal/whole"},
 		"events/recorder":  {"events", "events/jetstream", "events/ocsf", "events/seal", "internal/loopback"},
-		"events/sink":      {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf"},
+		"events/sink":      {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/internal/whole", "events/jetstream", "events/ocsf"},
 		"events/notify":    {"events", "internal/lined", "internal/loopback", "events/internal/outbound", "events/jetstream", "events/ocsf", "events/sink"},
 	}
 	for leaf, allowed := range may {

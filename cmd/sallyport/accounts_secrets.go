@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sallyport.dev/sallyport/cmd/internal/config"
+	"sallyport.dev/sallyport/events/jetstream"
 	"sallyport.dev/sallyport/protocols/postgres"
 )
 
@@ -24,7 +25,7 @@ func readSecrets(cfg *config.Config) (map[string][]byte, error) {
 	for _, f := range cfg.SecretFiles() {
 		path, err := f.Where(os.Getenv)
 		if err == nil && f.Name == cfg.Evidence.NATS.TLS.Key {
-			err = notOpen(path)
+			err = jetstream.KeyFile(path)
 		}
 		if err == nil {
 			out[f.Name], err = readFile(path, maxSecret)
@@ -34,15 +35,6 @@ func readSecrets(cfg *config.Config) (map[string][]byte, error) {
 		}
 	}
 	return out, errors.Join(errs...)
-}
-
-// notOpen refuses a key that anybody may read or write.
-func notOpen(path string) error {
-	fi, err := os.Stat(path)
-	if err == nil && fi.Mode().Perm()&0o007 != 0 {
-		err = fmt.Errorf("%s: anybody may read or write it: chmod o= it", path)
-	}
-	return err
 }
 
 // checkSecrets says what can be said of them before they are in force, and

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nkeys"
+
+	"sallyport.dev/sallyport/events/internal/whole"
 )
 
 // Roles of the embedded server. Each has a user of its own in NATS, proved by
@@ -67,27 +69,8 @@ func makeSeed(file string) (nkeys.KeyPair, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(file, append(seed, '\n')); err != nil {
+	if err := whole.Write(file, ".new-", append(seed, '\n')); err != nil {
 		return nil, fmt.Errorf("jetstream: nkey seed: %w", err)
 	}
 	return kp, nil
-}
-
-func writeFile(file string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
 }

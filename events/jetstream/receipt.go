@@ -13,6 +13,8 @@ import (
 	"os"
 
 	"github.com/nats-io/nats.go"
+
+	"sallyport.dev/sallyport/events/internal/whole"
 )
 
 // Receipt is a recorder's word that it has stored, durably and verified, every
@@ -104,7 +106,7 @@ func makePrivateKey(file string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: b})); err != nil {
+	if err := whole.Write(file, ".new-", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: b})); err != nil {
 		return nil, fmt.Errorf("recorder key: %w", err)
 	}
 	return k, nil

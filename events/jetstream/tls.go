@@ -136,13 +136,16 @@ func (t *TLS) certificate(read func(string) ([]byte, error)) (tls.Certificate, e
 	return c, nil
 }
 
+// KeyFile refuses the file of a private key that anybody may read or write.
+func KeyFile(path string) error { return outbound.Private(path) }
+
 // maxFile bounds a file: one of authorities holds many certificates.
 const maxFile = 1 << 20
 
 // read reads one of the files; others may not read that of the key.
 func (t *TLS) read(name string) ([]byte, error) {
 	if name == t.Key {
-		if err := outbound.Private(name); err != nil {
+		if err := KeyFile(name); err != nil {
 			return nil, err
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport.dev/sallyport/events/internal/whole"
 )
 
 // File of a sink of JSON lines. Path is required.
@@ -105,7 +107,7 @@ func (l *lines) open() error {
 	}
 	fi, err := f.Stat()
 	if err == nil {
-		err = syncDir(filepath.Dir(l.Path))
+		err = whole.SyncDir(filepath.Dir(l.Path))
 	}
 	if err != nil {
 		f.Close()
@@ -205,14 +207,6 @@ func globEscape(path string) string {
 		b = append(b, path[i])
 	}
 	return string(b)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Close implements Target.

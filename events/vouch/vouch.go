@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"sallyport.dev/sallyport/events"
+	"sallyport.dev/sallyport/events/internal/whole"
 )
 
 // Rule is which identity may speak for which host, and who vouches for identities.
@@ -152,27 +152,5 @@ func (k Kept) keep(td spiffeid.TrustDomain, authorities []*x509.Certificate) err
 	if err != nil {
 		return err
 	}
-	return replace(k.To, pem)
-}
-
-// replace writes a file whole, or not at all.
-func replace(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".authorities*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return whole.Write(k.To, ".authorities-", pem)
 }

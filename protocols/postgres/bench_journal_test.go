@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"context"
-	"os/exec"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -22,9 +21,7 @@ import (
 func BenchmarkJournal(b *testing.B) {
 	wire.Poison(false)
 	defer wire.Poison(true)
-	if out, err := exec.Command("pgbench", "-i", "-q", "-s", "1", server.DSN("postgres")).CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
-	}
+	pgbench(b, "-i", "-q", "-s", "1", server.DSN("postgres"))
 	if err := server.Exec(b.Context(), `DROP TABLE IF EXISTS public.bench_wide`); err != nil {
 		b.Fatal(err)
 	}
@@ -39,11 +36,7 @@ func BenchmarkJournal(b *testing.B) {
 		for _, clients := range []string{"8", "32"} {
 			b.Run(mode+"/"+clients, func(b *testing.B) {
 				againstOff(b, "tps", func(p *proxy) float64 {
-					out, err := exec.Command("pgbench", "-n", "-T", "3", "-S", "-M", mode, "-c", clients, "-j", "2", p.dsn("")).CombinedOutput()
-					if err != nil {
-						b.Fatalf("%v: %s", err, out)
-					}
-					return figure(b, out, `tps = ([0-9.]+)`)
+					return figure(b, pgbench(b, "-n", "-T", "3", "-S", "-M", mode, "-c", clients, "-j", "2", p.dsn("")), `tps = ([0-9.]+)`)
 				})
 			})
 		}

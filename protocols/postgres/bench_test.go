@@ -21,9 +21,7 @@ import (
 func BenchmarkPgbench(b *testing.B) {
 	wire.Poison(false)
 	defer wire.Poison(true)
-	if out, err := exec.Command("pgbench", "-i", "-q", "-s", "1", server.DSN("postgres")).CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
-	}
+	pgbench(b, "-i", "-q", "-s", "1", server.DSN("postgres"))
 	for _, pol := range []struct{ name, text string }{{"relayed", allowAll}, {"analysed", maskPolicy}} {
 		for _, mode := range []string{"simple", "extended", "prepared"} {
 			for _, clients := range []string{"1", "8"} {
@@ -39,10 +37,7 @@ func BenchmarkPgbench(b *testing.B) {
 					before := spent(b)
 					syncs.Store(0)
 					for range b.N {
-						out, err := exec.Command("pgbench", "-n", "-T", "2", "-S", "-M", mode, "-c", clients, "-j", "2", p.dsn("")).CombinedOutput()
-						if err != nil {
-							b.Fatalf("%v: %s", err, out)
-						}
+						out := pgbench(b, "-n", "-T", "2", "-S", "-M", mode, "-c", clients, "-j", "2", p.dsn(""))
 						tps += figure(b, out, `tps = ([0-9.]+)`)
 						n += figure(b, out, `processed: ([0-9]+)`)
 					}
@@ -56,6 +51,15 @@ func BenchmarkPgbench(b *testing.B) {
 			}
 		}
 	}
+}
+
+func pgbench(b *testing.B, args ...string) []byte {
+	b.Helper()
+	out, err := exec.Command("pgbench", args...).CombinedOutput()
+	if err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	return out
 }
 
 func figure(b *testing.B, out []byte, re string) float64 {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"sallyport.dev/sallyport/events/internal/whole"
 )
 
 // Files is a Store in a folder: each body a file (mode 0600) of its name, in a
@@ -31,29 +33,10 @@ func (f *Files) Put(_ context.Context, name string, body []byte) error {
 		return err
 	}
 	to := f.path(name)
-	dir := filepath.Dir(to)
-	if err := f.makeDir(dir); err != nil {
+	if err := f.makeDir(filepath.Dir(to)); err != nil {
 		return fmt.Errorf("transcripts: %w", err)
 	}
-	tmp, err := os.CreateTemp(dir, unfinished)
-	if err != nil {
-		return fmt.Errorf("transcripts: %w", err)
-	}
-	_, err = tmp.Write(body)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), to)
-	}
-	if err == nil {
-		err = syncDir(dir) // else the name could be lost
-	}
-	if err != nil {
-		os.Remove(tmp.Name()) // renamed: it is not there
+	if err := whole.Write(to, unfinished, body); err != nil {
 		return fmt.Errorf("transcripts: %w", err)
 	}
 	return nil
@@ -67,19 +50,10 @@ func (f *Files) makeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := syncDir(f.dir); err != nil {
+	if err := whole.SyncDir(f.dir); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(f.dir))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
+	return whole.SyncDir(filepath.Dir(f.dir))
 }
 
 // Get implements Store.
@@ -122,7 +96,7 @@ func (f *Files) Delete(_ context.Context, name string) error {
 		return nil
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(f.path(name)))
+		err = whole.SyncDir(filepath.Dir(f.path(name)))
 	}
 	if err != nil {
 		return fmt.Errorf("transcripts: %w", err)

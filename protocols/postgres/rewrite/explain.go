@@ -22,11 +22,9 @@ func (w *walker) explain(s *pg.ExplainStmt, an *analysis) {
 	}
 	i.statement(s.Query, an)
 	if i.masks() {
+		tells := !w.tellsNothing(s, i)
 		for _, sub := range i.subs {
-			if !sub.guard.rel.System() {
-				if w.tellsNothing(s, i) {
-					continue
-				}
+			if tells && !sub.guard.rel.System() {
 				w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of stored values", sub.guard.rel.Schema, sub.guard.rel.Name)
 				w.remedy = "use EXPLAIN (COSTS OFF) of a SELECT from tables that does no more with masked columns than to show them"
 			}
@@ -34,8 +32,6 @@ func (w *walker) explain(s *pg.ExplainStmt, an *analysis) {
 		for _, x := range i.filteredWrites {
 			w.refuse("EXPLAIN of a statement on protected relation %s.%s tells of rows that are filtered", x.guard.rel.Schema, x.guard.rel.Name)
 		}
-	}
-	if i.masks() {
 		w.printsDefinitions(s, i)
 	}
 	switch s.Query.GetNode().(type) {
