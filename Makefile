@@ -56,6 +56,10 @@ deps-run:
 test: deps ## Run everything that a change must pass (as root)
 	@$(SUITE) format vet staticcheck modules vagrant systemd generated tests allocs fuzz demo
 
+.PHONY: race
+race: deps ## Run the tests that need the kernel under the race detector too (as root)
+	@$(SUITE) race
+
 .PHONY: doors
 doors: deps ## Measure what each door leads to on this kernel, and write docs/doors.md (as root)
 	go test -count=1 ./cmd/internal/doors -run '^TestDoors$$' -update

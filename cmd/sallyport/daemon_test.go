@@ -27,7 +27,7 @@ func TestDaemonKilled(t *testing.T) {
 	}
 	within(t, "a session", func() bool { return h.metric(`sallyport_sessions{resource="clinic"}`) == "1" })
 	// The agent enters its cgroup while there is a loader to put it there.
-	later := h.agent(token, "sh", "-c", "read x; psql -X -h 127.0.0.1 -p "+port(h.server)+" -c 'select 1'")
+	later := h.agent(token, "sh", "-c", "echo here; read x; psql -X -h 127.0.0.1 -p "+port(h.server)+" -c 'select 1'")
 	var lateOut syncBuffer
 	later.Stdout, later.Stderr = &lateOut, &lateOut
 	in, err := later.StdinPipe()
@@ -37,7 +37,7 @@ func TestDaemonKilled(t *testing.T) {
 	if err := stand.Launch(later); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(500 * time.Millisecond)
+	within(t, "the agent of later", func() bool { return lateOut.String() != "" })
 	if err := syscall.Kill(h.daemon(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

@@ -16,11 +16,18 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/stand"
 )
 
-// stormCommand makes the test binary a client: ADDRESS RATE SECONDS EACH. It
-// connects RATE times a second, whatever becomes of the connections before.
-// Each EACH-th is a session: login, a statement, its end. The others ask the
+// stormCommand makes the test binary a client: ADDRESS RATE COUNT EACH. It
+// connects COUNT times, RATE times a second or as fast as the host lets it. Each
+// EACH-th is a session: login, a statement, its end. The others ask the
 // passage whether it speaks TLS, which it answers once it knows whose they are.
 const stormCommand = "storm"
+
+// So many are under way at most. A slow host does not get more before it than
+// it can answer in the time that a take-over gives: that would fail for the host.
+const (
+	stormProbes   = 200
+	stormSessions = 16
+)
 
 // stormed is what it prints.
 type stormed struct {
@@ -34,17 +41,23 @@ type stormed struct {
 func storm(args []string) int {
 	addr := args[0]
 	rate, _ := strconv.Atoi(args[1])
-	seconds, _ := strconv.Atoi(args[2])
+	count, _ := strconv.Atoi(args[2])
 	each, _ := strconv.Atoi(args[3])
 	var s stormed
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	began := time.Now()
-	for n := range rate * seconds {
+	probes, sessions := make(chan struct{}, stormProbes), make(chan struct{}, stormSessions)
+	for n := range count {
 		time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(rate))))
+		session, under := n%each == 0, probes
+		if session {
+			under = sessions
+		}
+		under <- struct{}{}
 		s.Started++
-		session := n%each == 0
 		wg.Go(func() {
+			defer func() { <-under }()
 			start := time.Now()
 			err := once(addr, session)
 			took := time.Since(start).Seconds()
@@ -157,9 +170,9 @@ func (h *host) stormer() string {
 }
 
 // storming starts a storm at the guarded server; its end is told to the channel.
-func (h *host) storming(token string, rate, seconds, each int) <-chan stormed {
+func (h *host) storming(token string, rate, count, each int) <-chan stormed {
 	h.t.Helper()
-	cmd := h.agent(token, h.stormer(), stormCommand, h.server, strconv.Itoa(rate), strconv.Itoa(seconds), strconv.Itoa(each))
+	cmd := h.agent(token, h.stormer(), stormCommand, h.server, strconv.Itoa(rate), strconv.Itoa(count), strconv.Itoa(each))
 	var errs syncBuffer
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()

@@ -56,7 +56,7 @@ func TestTakeOverUnderLoad(t *testing.T) {
 	var out syncBuffer
 	busy.Stdout, busy.Stderr = &out, &out
 	time.Sleep(1100 * time.Millisecond) // idle is that now
-	storm := h.storming(token, 1000, 6, 10)
+	storm := h.storming(token, 1000, 6000, 10)
 	if err := stand.Launch(busy); err != nil {
 		t.Fatal(err)
 	}

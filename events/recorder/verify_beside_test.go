@@ -89,7 +89,7 @@ func TestVerifyHoldsTheFilesOfTheLog(t *testing.T) {
 	if rep, err := verifyLogged(t, dir, recorder.Logged{All: true}); err != nil || len(rep.Faults) > 0 || rep.Log.Size != 260 {
 		t.Fatalf("%+v %v", rep, err)
 	}
-	for _, name := range []string{"tile/0/000", "tile/0/001.p/4", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/4"} {
+	for i, name := range []string{"tile/0/000", "tile/0/001.p/4", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/4"} {
 		file := filepath.Join(recorder.LogFolder(dir), name)
 		was, err := os.ReadFile(file)
 		if err != nil {
@@ -102,6 +102,9 @@ func TestVerifyHoldsTheFilesOfTheLog(t *testing.T) {
 			"emptied":   func() error { return os.WriteFile(file, nil, 0o644) },
 			"exchanged": func() error { return os.WriteFile(file, []byte(strings.Repeat("x", len(was))), 0o644) },
 		} {
+			if i > 0 && how != "removed" && how != "changed" {
+				continue // one file is enough for all the ways
+			}
 			if err := os.Chmod(file, 0o644); err != nil {
 				t.Fatal(err)
 			}

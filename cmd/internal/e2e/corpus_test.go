@@ -110,7 +110,7 @@ func TestCorpus(t *testing.T) {
 
 	// What touches nothing protected comes back byte for byte as without us.
 	t.Run("harmless", func(t *testing.T) {
-		in, _ := postgrestest.Conversations(harmless, postgrestest.Simple, postgrestest.ExtendedBinary)
+		in, _ := inTurn(harmless)
 		next := nextOID(t, s)
 		cmd, err := s.Direct(t.Context(), s.Agents["agent-a"], self)
 		if err != nil {
@@ -126,7 +126,7 @@ func TestCorpus(t *testing.T) {
 
 	// Whatever an agent sends, no byte of what comes back is of a protected value.
 	t.Run("attacks", func(t *testing.T) {
-		in, of := postgrestest.Conversations(attacks, postgrestest.Simple, postgrestest.ExtendedBinary)
+		in, of := inTurn(attacks)
 		for i, r := range through(t, in) {
 			t.Run(fmt.Sprintf("%s/%v", in[i].Name, in[i].Way), func(t *testing.T) {
 				if err := of[i].Holds(in[i].Way, &r); err != nil {
@@ -135,6 +135,20 @@ func TestCorpus(t *testing.T) {
 			})
 		}
 	})
+}
+
+// inTurn has every second one said in binary, if it can be: all of the ways are
+// the business of the session's own tests.
+func inTurn(all []postgrestest.Attack) (in []postgrestest.Conversation, of []*postgrestest.Attack) {
+	for i := range all {
+		one := all[i : i+1]
+		c, a := postgrestest.Conversations(one, postgrestest.ExtendedBinary)
+		if i%2 == 0 || len(c) == 0 {
+			c, a = postgrestest.Conversations(one, postgrestest.Simple)
+		}
+		in, of = append(in, c...), append(of, a...)
+	}
+	return in, of
 }
 
 // nextOID returns a number above those of all relations that there are.

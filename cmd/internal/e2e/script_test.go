@@ -42,9 +42,11 @@ func tell(t *testing.T, dir string, s *story) {
 			if err != nil {
 				return err
 			}
-			e.Vars = append(e.Vars, "ROOT="+root, "DIR="+s.Dir, "CONFIG="+s.Config, "STORE="+s.Store, "NATS="+s.NATS(), "SIEM="+s.Seed("siem"), "SINCE="+s.since.UTC().Format(time.RFC3339), "SERVERLOG="+filepath.Join(s.Dir, "pg/data/log/server.csv"),
+			e.Vars = append(e.Vars, "ROOT="+root, "DIR="+s.Dir, "CONFIG="+s.Config, "STORE="+s.Store, "NATS="+s.NATS(), "SIEM="+s.Seed("siem"), "SERVERLOG="+filepath.Join(s.Dir, "pg/data/log/server.csv"),
 				"METRICS="+s.Cfg.Metrics, fmt.Sprintf("PASSAGE=%d", s.Cfg.Interception.Port), fmt.Sprintf("PORT=%d", s.PG.Addr.Port()))
-			return s.settled()
+			err = s.settled()
+			e.Setenv("SINCE", time.Now().UTC().Format(time.RFC3339Nano)) // the server has ended the sessions of the script before
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"as": s.words("as"), "outside": s.words("outside"), "sallyport": s.words("sallyport"), "exits": s.exits,

@@ -26,7 +26,7 @@ const cache = ".cache/kernels"
 
 // Times are for an emulated machine on a busy host.
 const (
-	machineLimit = 13 * time.Minute
+	machineLimit = 25 * time.Minute
 	firstReport  = time.Minute
 )
 

@@ -134,7 +134,8 @@ func (h host) kernel() error {
 }
 
 // leftovers tells what is there that was not there before. What the kernel
-// takes away a little later is given its time.
+// takes away a little later is given its time; the rest is told, and taken away
+// if it would be in the way of what comes next.
 func (s *suite) leftovers(before host) error {
 	errs := []error{s.children.left()}
 	var now host
@@ -149,8 +150,15 @@ func (s *suite) leftovers(before host) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	for _, where := range slices.Sorted(maps.Keys(now)) {
-		errs = append(errs, fmt.Errorf("left behind: %s %s", now[where], strings.TrimSpace(where)))
+	for _, where := range slices.Backward(slices.Sorted(maps.Keys(now))) { // what is in something before it
+		what, path := now[where], strings.TrimSpace(where)
+		errs = append(errs, fmt.Errorf("left behind: %s %s", what, path))
+		switch {
+		case what == "mount" && strings.HasPrefix(path, s.tmp): // a guard is gone with its pins
+			errs = append(errs, unix.Unmount(path, unix.MNT_DETACH))
+		case what == "cgroup":
+			errs = append(errs, unix.Rmdir(path))
+		}
 	}
 	return errors.Join(errs...)
 }
