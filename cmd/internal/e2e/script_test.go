@@ -45,7 +45,7 @@ func tell(t *testing.T, dir string, s *story) {
 			e.Vars = append(e.Vars, "ROOT="+root, "DIR="+s.Dir, "CONFIG="+s.Config, "STORE="+s.Store, "NATS="+s.NATS(), "SIEM="+s.Seed("siem"), "SERVERLOG="+filepath.Join(s.Dir, "pg/data/log/server.csv"),
 				"METRICS="+s.Cfg.Metrics, fmt.Sprintf("PASSAGE=%d", s.Cfg.Interception.Port), fmt.Sprintf("PORT=%d", s.PG.Addr.Port()))
 			err = s.settled()
-			e.Setenv("SINCE", time.Now().UTC().Format(time.RFC3339Nano)) // the server has ended the sessions of the script before
+			e.Setenv("SINCE", time.Now().UTC().Format(time.RFC3339)) // a log that tells seconds has none of the script before after it
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
