@@ -92,12 +92,10 @@ func TestKill(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		var timer *time.Timer
-		for sc := bufio.NewScanner(pipe); sc.Scan(); {
-			if timer == nil { // from its first word on, however long it takes to get there
-				timer = time.AfterFunc(time.Duration(rand.IntN(150))*time.Millisecond, func() { cmd.Process.Kill() })
-				defer timer.Stop()
-			}
+		sc := bufio.NewScanner(pipe)
+		more := sc.Scan() // its first word, however long it takes to get there
+		timer := time.AfterFunc(time.Duration(rand.IntN(150))*time.Millisecond, func() { cmd.Process.Kill() })
+		for ; more; more = sc.Scan() {
 			line := sc.Text()
 			if w, ok := strings.CutPrefix(line, "written "); ok {
 				written[w] = 0
@@ -108,6 +106,7 @@ func TestKill(t *testing.T) {
 			}
 		}
 		cmd.Wait()
+		timer.Stop()
 	}
 	if len(promised) < 20 {
 		t.Fatalf("only %d promises were made", len(promised))

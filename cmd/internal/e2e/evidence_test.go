@@ -59,9 +59,9 @@ func (s *story) recorded(ts *testscript.TestScript, neg bool, args []string) {
 
 // published KEY=VALUE...: a SIEM subscriber comes to see an event that is so.
 func (s *story) published(ts *testscript.TestScript, neg bool, args []string) {
-	patience := 150 * time.Millisecond // to read all that there is
+	patience := 300 * time.Millisecond // to read all that there is, from the beginning
 	if neg {
-		patience = time.Second
+		patience = 2 * time.Second
 	}
 	s.expect(ts, neg, args, func(ctx context.Context) ([]recorder.Facts, error) {
 		nc, err := jetstream.Connect(s.NATS(), s.Seed(jetstream.RoleSIEM))
@@ -70,9 +70,9 @@ func (s *story) published(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		defer nc.Close()
 		var all []recorder.Facts
-		patience = min(2*patience, 10*time.Second)
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
+		patience = min(2*patience, 10*time.Second) // the next time
 		err = jetstream.Tail(ctx, nc, jetstream.TailOptions{FromStart: true}, nil, func(m *nats.Msg) error {
 			_, rs, err := jetstream.Parse(m.Subject, m.Header, m.Data)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // doors is the run whose rows docs/doors.md shows.
@@ -62,7 +63,7 @@ func (d *driver) build(ctx context.Context) error {
 			}
 		}
 		d.bins["tests/"+name] = bin
-		args := []string{"/tests/" + name, "-test.v=test2json", "-test.run=" + tests, "-test.timeout=24m"}
+		args := []string{"/tests/" + name, "-test.v=test2json", "-test.run=" + tests, "-test.timeout=" + (machineLimit - time.Minute).String()}
 		d.runs = append(d.runs, run{Name: name, Args: append(args, r.args...), Env: append(r.env, "SALLYPORT_TEST_ALL=1")})
 	}
 	return d.attempts(ctx)
