@@ -20,7 +20,7 @@ func TestHeartbeat(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); beat(ctx, j, 10*time.Millisecond) }()
-	wait, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	wait, stop := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer stop()
 	r := j.Reader(1)
 	defer r.Close()

@@ -55,7 +55,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	var got string
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if got, err = h.psqlWith(token, "-c", "select 'after'"); err == nil {
 			break
 		}

@@ -52,7 +52,7 @@ func TestExec(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		for range 100 {
+		for range 1200 {
 			if left, _ := filepath.Glob(root + guarded + "/exec-*"); len(left) == 0 {
 				break
 			}

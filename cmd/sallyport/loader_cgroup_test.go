@@ -44,7 +44,7 @@ func ends(t *testing.T, what string, cmd *exec.Cmd) {
 		if err == nil || err.Error() != "signal: killed" {
 			t.Errorf("%s: %v", what, err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Errorf("%s lives on", what)
 		_ = cmd.Process.Kill()
 		<-done

@@ -46,7 +46,7 @@ func starve(t *testing.T, pid int, bytes string) (kills func() string) {
 		}
 		t.Cleanup(func() {
 			var err error
-			for range 100 {
+			for range 3000 {
 				if err = unix.Rmdir(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 					return
 				}

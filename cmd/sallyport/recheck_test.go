@@ -83,7 +83,7 @@ func TestIdentitiesOfRunningSessions(t *testing.T) {
 			t.Errorf("ended after %v", d)
 		}
 		within(t, "it is told why", func() bool { return strings.Contains(works.errs.String(), "terminat") })
-	case <-time.After(15 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("a statement runs on without a token")
 	}
 	rests.run("select 2")

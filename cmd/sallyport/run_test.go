@@ -201,7 +201,7 @@ func (h *host) serve() {
 // notified waits until the supervisor is told so.
 func (h *host) notified(want string) {
 	h.t.Helper()
-	_ = h.ready.SetReadDeadline(time.Now().Add(60 * time.Second))
+	_ = h.ready.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	b := make([]byte, 100)
 	for n := 0; string(b[:n]) != want; {
 		var err error
@@ -218,7 +218,7 @@ func (h *host) wait() int {
 	go func() { done <- h.loader.Wait() }()
 	select {
 	case <-done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(2 * time.Minute):
 		h.t.Fatalf("sallyport does not end; log:\n%s", h.log)
 	}
 	code := h.loader.ProcessState.ExitCode()
@@ -334,9 +334,9 @@ func dead(t *testing.T, pid int) {
 // within waits for what happens on another process's own time.
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(25 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(25 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 30 s: %s", what)
+			t.Fatalf("not within 2 minutes: %s", what)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func TestThousandWorkloads(t *testing.T) {
 	}
 	reach := func(want int) {
 		t.Helper()
-		for end := time.Now().Add(30 * time.Second); covered() < want; time.Sleep(50 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); covered() < want; time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%d of %d are covered\n%s", covered(), want, h.log)
 			}

@@ -88,7 +88,7 @@ func once(addr string, session bool) error {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	if session {
 		return converse(c)
 	}

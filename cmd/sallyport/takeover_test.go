@@ -33,7 +33,7 @@ func (h *host) takeOver(meanwhile func()) (old *syncBuffer) {
 		if err != nil {
 			h.t.Fatalf("the old sallyport: %v; log:\n%s", err, log)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		_ = before.Process.Kill()
 		h.t.Fatalf("the old sallyport does not end; log:\n%s", log)
 	}

@@ -37,7 +37,7 @@ func TestWiresAreGuarded(t *testing.T) {
 	})
 	wires := func(want int) (s redirect.Status) {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			var err error
 			if s, err = redirect.GetStatus(h.pins); err == nil && s.Up && len(s.Wires) == want {
 				return s
@@ -47,7 +47,7 @@ func TestWiresAreGuarded(t *testing.T) {
 			}
 		}
 	}
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), "\n"); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !strings.Contains(out.String(), "\n"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the agent says nothing: %s", out.String())
 		}
@@ -73,7 +73,7 @@ func TestWiresAreGuarded(t *testing.T) {
 		t.Errorf("guard status: %v: %s", err, b)
 	}
 	wires(1)
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(h.log.String(), "the guard was not whole"); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !strings.Contains(h.log.String(), "the guard was not whole"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no alarm\n%s", h.log)
 		}

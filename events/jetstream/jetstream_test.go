@@ -88,7 +88,7 @@ func stored(t *testing.T, s *jetstream.Server, want int) []events.Record {
 func all(t *testing.T, nc *nats.Conn, want int) []events.Record {
 	t.Helper()
 	var out []events.Record
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	seq := 1
 	for ; len(out) < want; seq++ {
 		m, err := nc.Request("$JS.API.STREAM.MSG.GET.SALLYPORT", fmt.Appendf(nil, `{"seq":%d}`, seq), 2*time.Second)
@@ -351,7 +351,7 @@ func TestRecorderPutBack(t *testing.T) {
 			if n != want {
 				t.Fatalf("released %d, want %d", n, want)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("%d is not released", want)
 		}
 	}
@@ -370,7 +370,7 @@ func TestRecorderPutBack(t *testing.T) {
 	}
 
 	ship(t, shipper(time.Nanosecond))
-	for end := time.Now().Add(30 * time.Second); ; {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		send(5) // until the new start hears it
 		select {
 		case got := <-told:
@@ -403,7 +403,7 @@ func TestRolesAreHeldToTheirPart(t *testing.T) {
 			t.Errorf("seed of %s: %v %v", role, fi.Mode(), err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
 	// The SIEM sees audit events only, live and from the start.

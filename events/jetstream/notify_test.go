@@ -26,7 +26,7 @@ func TestNotifyIsHeldToItsPart(t *testing.T) {
 	fill(c, 6)
 	stored(t, s, 20)
 
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	r, err := jetstream.NotifyReader(ctx, dial(t, s, jetstream.RoleNotify))
 	if err != nil {

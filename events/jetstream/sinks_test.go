@@ -28,7 +28,7 @@ func TestSinksAreHeldToTheirPart(t *testing.T) {
 	fill(c, 30)
 	stored(t, s, 30)
 
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	nc := dial(t, s, jetstream.RoleSink)
 	for _, name := range []string{"a", "b"} {

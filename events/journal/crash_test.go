@@ -49,7 +49,7 @@ func work(j *journal.Journal, life, n int) (promised []string, err error) {
 			}
 		}
 		if i%2 == 0 {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			err = tk.Wait(ctx)
 			cancel()
 			if err != nil {
@@ -279,7 +279,7 @@ func TestDiskFullAndBack(t *testing.T) {
 	d.mu.Lock()
 	d.limit = false
 	d.mu.Unlock()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		if _, err = j.Append(statement(s, 4, "after")); err == nil || time.Now().After(deadline) {
 			break
@@ -329,7 +329,7 @@ func TestDiskFullAtANewSegment(t *testing.T) {
 	d.mu.Lock()
 	d.limit = false
 	d.mu.Unlock()
-	for end := time.Now().Add(10 * time.Second); !tk.Done() && time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Minute); !tk.Done() && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	last := must(t)(j.Append(event(events.Drift, nil, 0)))

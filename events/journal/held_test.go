@@ -99,7 +99,7 @@ func piecesOf(t *testing.T) string {
 func TestPiecesDoNotWaitForever(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir, journal.Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := record(j, later(session("a"), 1, events.ChunkStatement, "alone")); err != nil {
 		t.Fatal(err)

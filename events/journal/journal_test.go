@@ -103,7 +103,7 @@ func must(t testing.TB) func(events.Ticket, error) events.Ticket {
 
 func wait(t testing.TB, tk events.Ticket) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := tk.Wait(ctx); err != nil {
 		t.Fatal(err)

@@ -168,7 +168,7 @@ func TestTicketsOfWhatWaits(t *testing.T) {
 func TestStatementsDoNotWaitForever(t *testing.T) {
 	j := together(t, newDisk())
 	must(t)(j.Append(unhurried(session("a"), 1)))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r := j.Reader(1)
 	defer r.Close()

@@ -20,7 +20,7 @@ func TestEverybodyWhoWaitsIsWoken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	for w := range 16 {

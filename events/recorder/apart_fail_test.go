@@ -86,7 +86,7 @@ func TestHangingBucketEndsWithTheRecorder(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("it waits for the bucket")
 	}
 	if hs, err := s.Heads(t.Context()); err != nil || len(hs) != 0 {

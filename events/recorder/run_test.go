@@ -111,7 +111,7 @@ func process(t *testing.T, s *jetstream.Server, dir string) *exec.Cmd {
 		if !ok {
 			t.Fatal("a recorder ended and stored nothing")
 		}
-	case <-time.After(60 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("a recorder stores nothing")
 	}
 	return cmd
@@ -122,7 +122,7 @@ func complete(t *testing.T, dir string, c *chaintest.Chain) {
 	t.Helper()
 	s := open(t, dir)
 	defer s.Close()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		hs, err := s.Heads(context.Background())
 		if err != nil {
 			t.Fatal(err)
@@ -208,7 +208,7 @@ func TestReceiptLetsTheJournalForget(t *testing.T) {
 	startShipper(t, s, &jetstream.Shipper{RecorderKey: key.Public().(ed25519.PublicKey)}, c)
 	feed(c, 100, 0)
 	process(t, s, dir)
-	for deadline := time.Now().Add(20 * time.Second); c.First() != 101; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); c.First() != 101; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the journal still starts at %d", c.First())
 		}
@@ -243,7 +243,7 @@ func TestHolesHoldNothingUp(t *testing.T) {
 	for i := range uint64(9) { // which of two timers is heard first is left to chance
 		publish(t, nc, rs[4*i+2])
 		publish(t, nc, rs[4*i+4])
-		for deadline := time.Now().Add(30 * time.Second); verify(t, dir).Chains[0].Waiting != 2*(i+1); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); verify(t, dir).Chains[0].Waiting != 2*(i+1); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("records that came are not stored: %+v", verify(t, dir).Chains[0])
 			}
@@ -273,7 +273,7 @@ func TestDuplicatesAndForgeriesOnTheStream(t *testing.T) {
 	forged.Hash = forged.Sum()
 	publish(forged)
 	process(t, s, dir)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		rep := verify(t, dir)
 		var got []string
 		for _, a := range rep.Alarms {
@@ -314,7 +314,7 @@ func TestEachUnreadableMessageIsKept(t *testing.T) {
 	c := chaintest.New("c1") // behind them all
 	feed(c, 1, 0)
 	publish(t, nc, c.All()[0])
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		rep := verify(t, dir)
 		if len(rep.Chains) == 1 && rep.Chains[0].Records == 1 {
 			for _, a := range rep.Alarms {

@@ -52,7 +52,7 @@ func TestWatch(t *testing.T) {
 			select {
 			case s := <-told:
 				got = append(got, s)
-			case <-time.After(30 * time.Second):
+			case <-time.After(2 * time.Minute):
 				t.Fatalf("%q, and no more", got)
 			}
 		}
@@ -117,7 +117,7 @@ func TestWatchWaitsForTheText(t *testing.T) {
 			if got != want {
 				t.Errorf("%s, want %s", got, want)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("no %s", want)
 		}
 	}

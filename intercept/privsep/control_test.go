@@ -59,7 +59,7 @@ func serveControl(t *testing.T, socket string, p *privsep.Prover) (stop func()) 
 
 func waitGone(t *testing.T, path string) {
 	t.Helper()
-	for range 200 {
+	for range 3000 {
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 			return
 		}

@@ -295,7 +295,7 @@ func testCgroup(t *testing.T) (path string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for range 100 {
+		for range 3000 {
 			subs, _ := filepath.Glob(dir + "/*/")
 			for _, s := range append(subs, dir) {
 				_ = unix.Rmdir(s)

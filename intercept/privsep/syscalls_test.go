@@ -152,7 +152,7 @@ func caller(t *testing.T, env string) (string, error) {
 	c := startDaemon(t, privsep.Options{Env: []string{roleEnv + "=caller", "PRIVSEP_CALL=" + env}, Stdout: &out, Prover: prover(t, "")})
 	select {
 	case <-c.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("%s: it does not end: %s", env, &out)
 	}
 	return out.String(), c.Wait()

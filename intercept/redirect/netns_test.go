@@ -54,7 +54,7 @@ func init() {
 			return err.Error()
 		}
 		fmt.Println("held")
-		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		_, err = c.Read(b)
 		return fmt.Sprint(err)
 	}
@@ -255,7 +255,7 @@ func TestBirthIsToldBeforeTheConnect(t *testing.T) {
 		if b.TGID != uint32(cmd.Process.Pid) || b.Netns == 0 {
 			t.Errorf("%+v, want process %d", b, cmd.Process.Pid)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("no birth was told")
 	}
 }

@@ -60,7 +60,7 @@ func TestObserve(t *testing.T) {
 	expect(t, seen, redirect.ReasonSocket)
 
 	// It is older than the guard, and its packets are only told of.
-	older.SetDeadline(time.Now().Add(5 * time.Second))
+	older.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := older.Write([]byte("more")); err != nil {
 		t.Error(err)
 	}

@@ -81,7 +81,7 @@ func handing(n int) (h handed, err error) {
 	one.Resume()
 	for range n {
 		for l, pids := range map[*redirect.Listener]*[]uint32{one: &h.Resumed, two: &h.Adopted} {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			f, err := l.Accept(ctx)
 			cancel()
 			if err != nil {

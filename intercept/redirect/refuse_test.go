@@ -72,7 +72,7 @@ func attempts(t *testing.T, g *redirect.Guard) <-chan redirect.Bypass {
 // expect waits for a report of a door that was tried.
 func expect(t *testing.T, all <-chan redirect.Bypass, reason redirect.Reason) redirect.Bypass {
 	t.Helper()
-	for end := time.After(5 * time.Second); ; {
+	for end := time.After(2 * time.Minute); ; {
 		select {
 		case b := <-all:
 			if b.Reason == reason {

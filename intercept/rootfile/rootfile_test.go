@@ -79,7 +79,7 @@ func TestUnsafeFilesAreNotRead(t *testing.T) {
 			if err := make(path); err != nil {
 				t.Fatal(err)
 			}
-			done := time.AfterFunc(10*time.Second, func() { panic("it waits") })
+			done := time.AfterFunc(2*time.Minute, func() { panic("it waits") })
 			defer done.Stop()
 			if b, err := rootfile.Read(path, 100); !errors.Is(err, rootfile.ErrUnsafe) {
 				t.Errorf("read %q, %v", b, err)

@@ -47,7 +47,7 @@ func top(t testing.TB) string {
 	mkdir(t, path)
 	t.Cleanup(func() {
 		var err error
-		for range 100 {
+		for range 3000 {
 			if err = rmdir(cgroupRoot(t) + path); err == nil {
 				return
 			}

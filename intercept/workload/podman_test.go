@@ -84,7 +84,7 @@ func TestPodman(t *testing.T) {
 	root, err := os.MkdirTemp("", "podman") // it takes no long names
 	must(t, err)
 	t.Cleanup(func() {
-		for range 50 { // its last process may still be writing
+		for range 3000 { // its last process may still be writing
 			if err = os.RemoveAll(root); err == nil {
 				return
 			}

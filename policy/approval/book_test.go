@@ -660,7 +660,7 @@ func TestWait(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("it still waits")
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -90,7 +90,7 @@ func TestAskingEndsWithItsContext(t *testing.T) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("%s: %v", what, err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal(what, "waits on")
 		}
 	}
@@ -120,7 +120,7 @@ func TestHangingApprovalsHangNothingElse(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("a statement that nothing asks about waits for approvals")
 	}
 	ctx, cancel := context.WithCancel(t.Context())

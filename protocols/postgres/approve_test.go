@@ -106,7 +106,7 @@ func (a *asking) listed(all bool) []approval.Entry {
 // pending waits for the one request that waits, but for those known.
 func (a *asking) pending(but ...string) approval.Entry {
 	a.t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		for _, e := range a.listed(false) {
 			if e.State == "pending" && !slices.Contains(but, e.ID) {
 				return e
@@ -389,7 +389,7 @@ func (a *asking) end(done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		a.t.Fatal("the client is still held")
 		return nil
 	}
@@ -463,7 +463,7 @@ func TestApprovalWithdrawn(t *testing.T) {
 	gone.send(enc(q("INSERT INTO public.asked VALUES (9701, 'x')"), q("SELECT 1")))
 	g := a.pending()
 	gone.Close()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		x, err := a.book.Show(g.ID)
 		if err != nil {
 			t.Fatal(err)

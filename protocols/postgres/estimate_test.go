@@ -163,7 +163,7 @@ func TestEstimateDisturbsNothing(t *testing.T) {
 // estimated waits until it is known what the planner expects, or that it is not.
 func (a *asking) estimated(id string) {
 	a.t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if e, err := a.book.Show(id); err == nil && e.Estimate != nil {
 			return
 		}

@@ -34,7 +34,7 @@ func (r *raw) silent() {
 	if n, err := r.Read(b); err == nil {
 		r.t.Errorf("a byte came: %q", b[:n])
 	}
-	_ = r.SetReadDeadline(time.Now().Add(60 * time.Second))
+	_ = r.SetReadDeadline(time.Now().Add(2 * time.Minute))
 }
 
 // The transcript of a statement is what the client was given, its outcome the

@@ -201,7 +201,7 @@ func (p *proxy) settled() *protocoltest.Journal {
 		session string
 		number  uint64
 	}
-	for range 1000 {
+	for range 12000 {
 		open := map[statement]bool{}
 		for _, e := range p.Journal.All() {
 			switch e.Kind {

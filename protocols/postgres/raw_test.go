@@ -32,7 +32,7 @@ func dial(t testing.TB, address string, params ...string) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(60 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	r := &raw{t: t, Conn: c}
 	m := pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersionNumber, Parameters: map[string]string{"user": "agent", "database": "postgres"}}
 	for i := 0; i+1 < len(params); i += 2 {
@@ -104,6 +104,7 @@ func printable(b []byte) string {
 
 func (r *raw) send(b []byte) {
 	r.t.Helper()
+	_ = r.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := r.Write(b); err != nil {
 		r.t.Fatal(err)
 	}

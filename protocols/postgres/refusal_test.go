@@ -279,7 +279,7 @@ func TestLongPipelines(t *testing.T) {
 			}
 			t.Run(pol.name+"/"+c.name, func(t *testing.T) {
 				r := p.raw()
-				_ = r.SetDeadline(time.Now().Add(60 * time.Second))
+				_ = r.SetDeadline(time.Now().Add(2 * time.Minute))
 				go r.Write(append(bytes.Repeat(enc(c.say...), n), enc(c.end...)...))
 				want := strings.Fields(strings.ReplaceAll(c.want, "Z I", "Z"))
 				for i := range n {

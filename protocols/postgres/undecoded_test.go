@@ -335,7 +335,7 @@ func TestUndecodedIsToldOf(t *testing.T) {
 		t.Error("it is told of though nothing moves")
 	}
 	j.full.Store(true)
-	for range 100 {
+	for range 3000 {
 		if err := conn.Exec(t.Context(), "SELECT 1").Close(); err != nil {
 			break
 		}

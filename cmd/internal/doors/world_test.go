@@ -135,7 +135,7 @@ func (w *world) makeCgroups(t *testing.T) {
 		_ = os.WriteFile(filepath.Join(top, "cgroup.kill"), []byte("1"), 0)
 		for _, n := range names {
 			var err error
-			for range 100 {
+			for range 3000 {
 				if err = unix.Rmdir(filepath.Join(top, n)); err == nil || errors.Is(err, unix.ENOENT) {
 					err = nil
 					break

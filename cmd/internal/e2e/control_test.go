@@ -3,6 +3,8 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"regexp"
 	"time"
 
@@ -65,7 +67,7 @@ func (s *story) until(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	var out bytes.Buffer
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		out.Reset()
 		ctx, cancel := limit()
 		cmd := s.command(ctx, ts, args[1:])
@@ -90,6 +92,9 @@ func (s *story) begin(ts *testscript.TestScript, neg bool, args []string) {
 	r := &running{done: make(chan error, 1)}
 	cmd := s.command(ctx, ts, args[1:])
 	cmd.Stdout, cmd.Stderr = &r.out, &r.msg
+	in, err := cmd.StdinPipe()
+	ts.Check(err)
+	r.in = in
 	s.running[args[0]] = r
 	go func() {
 		defer cancel()
@@ -100,7 +105,18 @@ func (s *story) begin(ts *testscript.TestScript, neg bool, args []string) {
 // running is a command that a script has begun.
 type running struct {
 	out, msg bytes.Buffer
+	in       io.WriteCloser
 	done     chan error
+}
+
+// tell NAME LINE: the last of what it reads.
+func (s *story) tell(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 || s.running[args[0]] == nil {
+		ts.Fatalf("usage: tell NAME LINE, of a command that was begun")
+	}
+	in := s.running[args[0]].in
+	_, err := fmt.Fprintln(in, args[1])
+	ts.Check(errors.Join(err, in.Close()))
 }
 
 // ended NAME: wait for it; what it said is then looked at as usual.

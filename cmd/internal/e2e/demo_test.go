@@ -158,7 +158,7 @@ func TestDemoKept(t *testing.T) {
 	d := startDemo(t, "-keep")
 	dir := d.until(folder)[1]
 	command := d.until(`(?m)^  (PGPASSWORD=.* psql .*)$`)[1]
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "sh", "-c", command+` -c "SELECT ssn FROM patients WHERE id = 3"`).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "***-**-0003") {

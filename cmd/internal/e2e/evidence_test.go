@@ -138,7 +138,7 @@ func (s *story) expect(ts *testscript.TestScript, neg bool, args []string, read 
 	}
 	var n int
 	var err error
-	for end := time.Now().Add(45 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if n, err = look(); err == nil && (n > 0 && count < 0 || n == count) {
 			return
 		}

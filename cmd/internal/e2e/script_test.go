@@ -53,7 +53,7 @@ func tell(t *testing.T, dir string, s *story) {
 			"same": s.same, "sql": s.sql, "token": s.token, "masked": s.masked, "clean": s.clean,
 			"recorded": s.recorded, "published": s.published,
 			"daemon": s.daemon, "recorder": s.recorder, "nats": s.natsCmd, "policy": s.policy, "until": s.until, "tamper": s.tamper,
-			"begin": s.begin, "ended": s.ended, "id": s.id, "logged": s.logged, "covered": s.covered, "loose": s.loose,
+			"begin": s.begin, "tell": s.tell, "ended": s.ended, "id": s.id, "logged": s.logged, "covered": s.covered, "loose": s.loose,
 		},
 	})
 }
@@ -107,7 +107,7 @@ func finish(ts *testscript.TestScript, neg bool, cmd *exec.Cmd) {
 }
 
 func limit() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 30*time.Second)
+	return context.WithTimeout(context.Background(), 2*time.Minute)
 }
 
 // as AGENT [token=FILE] COMMAND...: an agent runs a command inside the guard.
@@ -250,7 +250,7 @@ func (s *story) logged(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile(args[0])
 	ts.Check(err)
 	var log string
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if log, err = s.Log(); err == nil && re.MatchString(log[min(s.logged0, len(log)):]) {
 			return
 		}

@@ -41,9 +41,9 @@ func left(look func() []string) error {
 	return nil
 }
 
-// lasting looks until nothing is found, for 2 s at most.
+// lasting looks until nothing is found, for 10 s at most.
 func lasting(look func() []string) (found []string) {
-	for range 100 {
+	for range 500 {
 		if found = look(); len(found) == 0 {
 			break
 		}

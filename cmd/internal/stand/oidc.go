@@ -37,7 +37,7 @@ func (s *Stand) startProvider(ctx context.Context, as User, clients ...string) (
 	if p.proc, err = s.launch("oidcop", &as, nil, p.bin, args...); err != nil {
 		return nil, err
 	}
-	return p, p.proc.ready(ctx, 10*time.Second, func(context.Context) error {
+	return p, p.proc.ready(ctx, 2*time.Minute, func(context.Context) error {
 		b, err := os.ReadFile(p.proc.log)
 		if err != nil {
 			return err
@@ -74,5 +74,5 @@ func (p *Provider) stop() error {
 	if p == nil {
 		return nil
 	}
-	return p.proc.stop(syscall.SIGTERM, 5*time.Second)
+	return p.proc.stop(syscall.SIGTERM, time.Minute)
 }

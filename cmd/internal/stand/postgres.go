@@ -107,7 +107,7 @@ func (p *Postgres) start(ctx context.Context) error {
 	if p.proc, err = p.s.launch("postgresql", &p.as, nil, filepath.Join(p.s.pgBin, "postgres"), args...); err != nil {
 		return err
 	}
-	if err := p.proc.ready(ctx, 30*time.Second, func(ctx context.Context) error { return p.Exec(ctx, "postgres", "") }); err != nil {
+	if err := p.proc.ready(ctx, 2*time.Minute, func(ctx context.Context) error { return p.Exec(ctx, "postgres", "") }); err != nil {
 		return err
 	}
 	if err := p.Exec(ctx, "postgres", "CREATE DATABASE "+p.Database); err != nil {
@@ -149,6 +149,6 @@ func (p *Postgres) stop() error {
 	if p == nil {
 		return nil
 	}
-	err := p.proc.stop(syscall.SIGINT, 10*time.Second) // fast shutdown
+	err := p.proc.stop(syscall.SIGINT, time.Minute) // fast shutdown
 	return errors.Join(err, os.RemoveAll(p.dir))
 }

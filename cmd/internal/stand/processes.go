@@ -67,7 +67,7 @@ func descends(pid int, from map[int]bool) bool {
 // endProcesses kills what processes finds, until nothing is found.
 func endProcesses(dir string, spare map[int]bool) error {
 	var left []found
-	for range 100 {
+	for range 6000 {
 		if left = processes(dir, spare); len(left) == 0 {
 			return nil
 		}

@@ -19,7 +19,7 @@ func remove(dir string) error {
 	if _, err := os.Stat(filepath.Join(pins, "sallyport")); err == nil {
 		errs = append(errs, endCgroups(cgroups...))
 		// Processes that were killed may still be on their way out.
-		for range 100 {
+		for range 3000 {
 			if err = redirect.Down(filepath.Join(pins, "sallyport")); err == nil {
 				break
 			}
@@ -32,7 +32,7 @@ func remove(dir string) error {
 		errs = append(errs, fmt.Errorf("unmount %s: %w", pins, err))
 	}
 	if root, err := (redirect.Host{}).CgroupRoot(); err == nil {
-		for range 100 {
+		for range 3000 {
 			if err = unix.Rmdir(filepath.Join(root, exemptCgroup)); !errors.Is(err, unix.EBUSY) {
 				break
 			}

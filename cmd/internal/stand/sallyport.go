@@ -97,7 +97,7 @@ func (s *Stand) WritePolicy(b []byte) error {
 // StartSallyport starts the loader, which starts the daemon, and returns when
 // sallyport says that it serves and the kernel agrees.
 func (s *Stand) StartSallyport(ctx context.Context) error {
-	if err := s.loader.gone(5 * time.Second); err != nil {
+	if err := s.loader.gone(time.Minute); err != nil {
 		return err
 	}
 	s.notices.ready.Store(false)
@@ -106,7 +106,7 @@ func (s *Stand) StartSallyport(ctx context.Context) error {
 		return err
 	}
 	s.loader = p
-	if err := p.ready(ctx, 30*time.Second, func(context.Context) error { return s.notices.said() }); err != nil {
+	if err := p.ready(ctx, 2*time.Minute, func(context.Context) error { return s.notices.said() }); err != nil {
 		return err
 	}
 	_, err = s.DaemonPID()
@@ -137,14 +137,14 @@ func (s *Stand) KillDaemon() error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return err
 	}
-	return s.loader.gone(5 * time.Second)
+	return s.loader.gone(time.Minute)
 }
 
 // StopSallyport ends the loader and the daemon in order; the guard stays.
-func (s *Stand) StopSallyport() error { return s.loader.stop(syscall.SIGTERM, 15*time.Second) }
+func (s *Stand) StopSallyport() error { return s.loader.stop(syscall.SIGTERM, time.Minute) }
 
 // KillSallyport kills the loader, and the daemon with it.
-func (s *Stand) KillSallyport() error { return s.loader.stop(syscall.SIGKILL, 5*time.Second) }
+func (s *Stand) KillSallyport() error { return s.loader.stop(syscall.SIGKILL, time.Minute) }
 
 // Reload makes sallyport read its configuration and its policy again.
 func (s *Stand) Reload() error { return s.loader.cmd.Process.Signal(syscall.SIGHUP) }
@@ -190,7 +190,7 @@ func (s *Stand) StartRecorder(ctx context.Context) error {
 	}
 	s.recorder = p
 	from := int64(0)
-	return p.ready(ctx, 10*time.Second, func(context.Context) error {
+	return p.ready(ctx, 2*time.Minute, func(context.Context) error {
 		b, err := os.ReadFile(p.log)
 		if err == nil && !strings.Contains(string(b[from:]), "msg=recording ") {
 			err = errors.New("it does not record yet")
@@ -200,7 +200,7 @@ func (s *Stand) StartRecorder(ctx context.Context) error {
 }
 
 // StopRecorder ends the recorder; what happens meanwhile waits for it.
-func (s *Stand) StopRecorder() error { return s.recorder.stop(syscall.SIGTERM, 10*time.Second) }
+func (s *Stand) StopRecorder() error { return s.recorder.stop(syscall.SIGTERM, time.Minute) }
 
 // KillRecorder kills the recorder.
-func (s *Stand) KillRecorder() error { return s.recorder.stop(syscall.SIGKILL, 5*time.Second) }
+func (s *Stand) KillRecorder() error { return s.recorder.stop(syscall.SIGKILL, time.Minute) }

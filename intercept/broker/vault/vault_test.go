@@ -75,7 +75,7 @@ func accounts(t *testing.T) (n int) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 200 {
+	for range 1200 {
 		if ok() {
 			return
 		}

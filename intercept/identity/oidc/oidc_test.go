@@ -47,7 +47,7 @@ func verifier(t testing.TB, now func() time.Time, urls ...string) *oidc.Verifier
 }
 
 func verify(v *oidc.Verifier, raw string) (*identity.Token, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return v.Verify(ctx, raw, "")
 }

@@ -274,7 +274,7 @@ func TestAnotherCgroup(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		end(proc)
-		for range 100 {
+		for range 6000 {
 			if os.Remove(dir) == nil {
 				return
 			}

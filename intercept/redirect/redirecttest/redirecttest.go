@@ -59,7 +59,7 @@ func TempPins(t testing.TB) string {
 	pins := filepath.Join(dir, "sallyport")
 	t.Cleanup(func() {
 		var err error
-		for range 50 { // processes of the test may still be leaving their cgroups
+		for range 3000 { // processes of the test may still be leaving their cgroups
 			if err = redirect.Down(pins); err == nil {
 				break
 			}
@@ -96,7 +96,7 @@ func Cgroup(t testing.TB) string {
 	}
 	t.Cleanup(func() {
 		var err error
-		for range 50 {
+		for range 3000 {
 			if err = unix.Rmdir(dir); err == nil {
 				return
 			}
