@@ -219,7 +219,7 @@ func TestObserveEnds(t *testing.T) {
 	observing(h)
 	h.serve()
 	addr, port, _ := net.SplitHostPort(h.server)
-	old := exec.Command("psql", "-X", "-A", "-t", "-h", addr, "-p", port, "-U", "postgres", "-c", "select 1", "-c", "select pg_sleep(60)")
+	old := exec.Command("psql", "-X", "-A", "-t", "-h", addr, "-p", port, "-U", "postgres", "-c", "select 1", "-c", "select pg_sleep(120)")
 	began := time.Now()
 	if err := stand.Launch(old); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func TestObserveEnds(t *testing.T) {
 	h.write(h.config, strings.Replace(string(b), "enforcement: observe", "enforcement: enforce", 1))
 	h.signal(syscall.SIGHUP)
 	within(t, "it enforces", func() bool { return h.metric("sallyport_enforcing") == "1" })
-	if err := old.Wait(); err == nil || time.Since(began) > 40*time.Second {
+	if err := old.Wait(); err == nil || time.Since(began) > 80*time.Second {
 		t.Errorf("the old connection went on: %v after %s", err, time.Since(began))
 	}
 	if out, err := h.direct("psql", "-X", "-c", "select 1"); err == nil || !has(out, "FATAL", "sallyport: refused") {

@@ -324,7 +324,7 @@ func dead(t *testing.T, pid int) {
 	defer unix.Close(fd)
 	n, err := 0, error(unix.EINTR)
 	for err == unix.EINTR {
-		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 20_000)
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 120_000)
 	}
 	if n != 1 {
 		t.Fatalf("process %d lives on (%v)", pid, err)

@@ -26,7 +26,7 @@ import (
 	"sallyport.dev/sallyport/events/sink"
 )
 
-const wait = 30 * time.Second
+const wait = 2 * time.Minute
 
 // world is a stream that a host ships its chain into.
 type world struct {

@@ -471,13 +471,13 @@ func TestBroker(t *testing.T) {
 		v := &vaultOf{user: "scram", password: upstream}
 		p := open(t, allowAll, protocoltest.Options{Dial: plainDoor, Account: v.account(protocols.Bound), Server: s.Addr})
 		c := connect(t, p, "")
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		go func() {
 			<-ctx.Done()
 			_ = c.PgConn().CancelRequest(context.Background())
 		}()
-		if _, err := c.Exec(context.Background(), "SELECT pg_sleep(20)"); !strings.Contains(fmt.Sprint(err), "57014") {
+		if _, err := c.Exec(context.Background(), "SELECT pg_sleep(120)"); !strings.Contains(fmt.Sprint(err), "57014") {
 			t.Errorf("%v", err)
 		}
 	})

@@ -31,16 +31,16 @@ func TestCancel(t *testing.T) {
 	if len(r.key) != 8 {
 		t.Fatalf("%x", r.key)
 	}
-	r.send(enc(q("SELECT pg_sleep(1), 'slept'")))
-	time.Sleep(100 * time.Millisecond)
+	r.send(enc(q("SELECT pg_sleep(2), 'slept'")))
+	time.Sleep(500 * time.Millisecond)
 	cancelRequest(p.Dial(), []byte{1, 2, 3, 4, 5, 6, 7, 8}) // of nobody
 	cancelRequest(p.Dial(), r.key)                          // b's
 	if out := r.until('Z', 1); !strings.Contains(out, "slept") {
 		t.Fatal("somebody else's request was heard: ", out)
 	}
 	for range 2 {
-		r.send(enc(q("SELECT pg_sleep(20)")))
-		time.Sleep(100 * time.Millisecond)
+		r.send(enc(q("SELECT pg_sleep(60)")))
+		time.Sleep(500 * time.Millisecond)
 		cancelRequest(p.Dial(), r.key)
 		if out := r.until('Z', 1); !strings.Contains(out, "C57014") || !strings.HasSuffix(out, "Z I\n") {
 			t.Fatal(out)
@@ -48,15 +48,15 @@ func TestCancel(t *testing.T) {
 	}
 	// In the middle of COPY and of a pipeline.
 	r.send(enc(q("COPY w FROM STDIN"), data("cancelled\n")))
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond)
 	cancelRequest(p.Dial(), r.key)
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond)
 	r.send(enc(data("x\n"), copyDone))
 	if out := r.until('Z', 1); !strings.Contains(out, "C57014") {
 		t.Fatal(out)
 	}
-	r.send(enc(append(extended("SELECT pg_sleep(20)"), extended("SELECT 'behind'")...)...))
-	time.Sleep(100 * time.Millisecond)
+	r.send(enc(append(extended("SELECT pg_sleep(60)"), extended("SELECT 'behind'")...)...))
+	time.Sleep(500 * time.Millisecond)
 	cancelRequest(p.Dial(), r.key)
 	if out := r.until('Z', 2); !strings.Contains(out, "C57014") || !strings.Contains(out, "behind") {
 		t.Fatal(out)
@@ -93,7 +93,7 @@ func TestCancelOfSomebodyAlike(t *testing.T) {
 	r := p.raw()
 	for i := range others {
 		n.Store(int32(i))
-		r.send(enc(q("SELECT pg_sleep(0.3), 'slept'")))
+		r.send(enc(q("SELECT pg_sleep(0.5), 'slept'")))
 		time.Sleep(50 * time.Millisecond)
 		cancelRequest(p.Dial(), r.key)
 		if out := r.until('Z', 1); !strings.Contains(out, "slept") {

@@ -154,7 +154,7 @@ func TestCatalogChanges(t *testing.T) {
 // allowed. Another one is not taken in its place.
 func TestIdentityExpires(t *testing.T) {
 	var renew atomic.Pointer[func() (intercept.Identity, error)]
-	soon := func(id *intercept.Identity) { id.Expires = time.Now().Add(200 * time.Millisecond) }
+	soon := func(id *intercept.Identity) { id.Expires = time.Now().Add(time.Second) }
 	fresh := intercept.Identity{Workload: "agent", Subject: "agent", Proof: "test", Expires: time.Now().Add(time.Hour)}
 	set := func(f func() (intercept.Identity, error)) { renew.Store(&f) }
 	p := open(t, maskPolicy, protocoltest.Options{
@@ -164,7 +164,7 @@ func TestIdentityExpires(t *testing.T) {
 	set(func() (intercept.Identity, error) { return intercept.Identity{}, errors.New("no token") })
 	r := p.raw()
 	r.ask(2, parse("s", "SELECT 'prepared'"), sync_, q("SELECT 1"))
-	time.Sleep(250 * time.Millisecond)
+	time.Sleep(1050 * time.Millisecond)
 	other := fresh
 	other.Subject = "another"
 	actors := fresh

@@ -73,9 +73,9 @@ func awaitLoss(t *testing.T, a *spiffe.Attestor, c spiffe.Connection) {
 func TestAgentGone(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct{ ttl, offline, least, most time.Duration }{
-		"until it expires":  {6 * time.Second, 0, time.Second, 10 * time.Second},
-		"offline":           {time.Hour, time.Second, 900 * time.Millisecond, 10 * time.Second},
-		"the earlier of it": {6 * time.Second, time.Minute, time.Second, 10 * time.Second},
+		"until it expires":  {6 * time.Second, 0, time.Second, time.Minute},
+		"offline":           {time.Hour, time.Second, 900 * time.Millisecond, time.Minute},
+		"the earlier of it": {6 * time.Second, time.Minute, time.Second, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -108,7 +108,7 @@ func TestAgentHangs(t *testing.T) {
 	t.Cleanup(w.ResumeAgent)
 	from := time.Now()
 	refused(t, a, w.connection(peerOf(t, agent(t, uidA))), spiffe.ErrUnavailable, "")
-	if took := time.Since(from); took > 5*time.Second {
+	if took := time.Since(from); took > 30*time.Second {
 		t.Fatalf("it waited %s", took)
 	}
 	took := ends(t, l, spiffe.ErrExpired)
