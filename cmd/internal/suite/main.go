@@ -60,6 +60,13 @@ type suite struct {
 
 	mu             sync.Mutex
 	passed, failed int
+	unsteady       []event
+}
+
+func (s *suite) unsteadily(e event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsteady = append(s.unsteady, e)
 }
 
 func (s *suite) add(passed, failed int) {
@@ -131,6 +138,9 @@ func (s *suite) run(ctx context.Context, names []string) (err error) {
 	fmt.Fprintf(s.out, "\n%s\n%-12s %7.1f s\n", strings.Join(times, "\n"), "all", time.Since(begin).Seconds())
 	if len(bad) > 0 {
 		fmt.Fprintf(s.out, "failed: %s\n", strings.Join(bad, ", "))
+	}
+	for _, e := range s.unsteady {
+		fmt.Fprintf(s.out, "unsteady: %s in %s failed, and passed when it ran again\n", e.Test, e.Package)
 	}
 	fmt.Fprintf(s.out, "%d passed, %d failed\n", s.passed, s.failed)
 	if s.failed > 0 {

@@ -14,17 +14,20 @@ import (
 
 // Packages whose tests do what the suite must notice, and one that is fine.
 var packages = map[string]string{
-	"fine":    "func Test(t *testing.T) {}\nfunc TestTwo(t *testing.T) { t.Run(`sub`, func(*testing.T) {}) }",
-	"fails":   "func Test(t *testing.T) { t.Run(`sub`, func(t *testing.T) { t.Error(`so there`) }) }\nfunc TestFine(*testing.T) {}",
-	"skips":   "func Test(t *testing.T) {}\nfunc TestRest(t *testing.T) { t.Run(`sub`, func(t *testing.T) { t.Skip(`no`) }) }",
-	"dies":    "func Test(t *testing.T) { os.Exit(3) }",
-	"nothing": "func TestMain(*testing.M) { os.Exit(0) }\nfunc Test(*testing.T) {}",
-	"typo":    "func Test(t *testing.T) { x }",
-	"file":    "func Test(t *testing.T) { os.CreateTemp(``, `forgotten`) }",
-	"process": "func Test(t *testing.T) { exec.Command(`sh`, `-c`, `sleep 612 & :`).Run() }",
-	"mount":   "func Test(t *testing.T) { d, _ := os.MkdirTemp(``, ``); if err := syscall.Mount(`x`, d, `tmpfs`, 0, ``); err != nil { t.Fatal(err) } }",
-	"cgroup":  "func Test(t *testing.T) { if err := os.Mkdir(os.Getenv(`LEAVE`), 0o755); err != nil { t.Fatal(err) } }",
-	"fuzzed":  "func FuzzFine(f *testing.F) { f.Fuzz(func(*testing.T, []byte) {}) }\nfunc FuzzBad(f *testing.F) { f.Fuzz(func(t *testing.T, b []byte) { if len(b) > 2 { panic(`found`) } }) }",
+	"fine":     "func Test(t *testing.T) {}\nfunc TestTwo(t *testing.T) { t.Run(`sub`, func(*testing.T) {}) }",
+	"fails":    "func Test(t *testing.T) { t.Run(`sub`, func(t *testing.T) { t.Error(`so there`) }) }\nfunc TestFine(*testing.T) {}",
+	"unsteady": "func Test(t *testing.T) { if _, err := os.Stat(`tried`); err != nil { os.WriteFile(`tried`, nil, 0o600); t.Error(`busy`) } }",
+	"ends":     "func TestA(t *testing.T) { t.Error(1) }\nfunc TestB(t *testing.T) { os.Exit(1) }",
+	"many":     "func TestA(t *testing.T) { t.Error(1) }\nfunc TestB(t *testing.T) { t.Error(2) }\nfunc TestC(t *testing.T) { t.Error(3) }\nfunc TestD(t *testing.T) { t.Error(4) }",
+	"skips":    "func Test(t *testing.T) {}\nfunc TestRest(t *testing.T) { t.Run(`sub`, func(t *testing.T) { t.Skip(`no`) }) }",
+	"dies":     "func Test(t *testing.T) { os.Exit(3) }",
+	"nothing":  "func TestMain(*testing.M) { os.Exit(0) }\nfunc Test(*testing.T) {}",
+	"typo":     "func Test(t *testing.T) { x }",
+	"file":     "func Test(t *testing.T) { os.CreateTemp(``, `forgotten`) }",
+	"process":  "func Test(t *testing.T) { exec.Command(`sh`, `-c`, `sleep 612 & :`).Run() }",
+	"mount":    "func Test(t *testing.T) { d, _ := os.MkdirTemp(``, ``); if err := syscall.Mount(`x`, d, `tmpfs`, 0, ``); err != nil { t.Fatal(err) } }",
+	"cgroup":   "func Test(t *testing.T) { if err := os.Mkdir(os.Getenv(`LEAVE`), 0o755); err != nil { t.Fatal(err) } }",
+	"fuzzed":   "func FuzzFine(f *testing.F) { f.Fuzz(func(*testing.T, []byte) {}) }\nfunc FuzzBad(f *testing.F) { f.Fuzz(func(t *testing.T, b []byte) { if len(b) > 2 { panic(`found`) } }) }",
 }
 
 // writeModule makes a module of them the current folder.
@@ -93,6 +96,9 @@ func TestSuiteNotices(t *testing.T) {
 	}{
 		{"fine", 2, 0, "ok  \tm/fine"},
 		{"fails", 1, 1, "so there"},
+		{"unsteady", 1, 0, "again\tm/unsteady\tTest"},
+		{"ends", 0, 1, "FAIL\tm/ends"},
+		{"many", 0, 4, "FAIL\tm/many"},
 		{"skips", 2, 1, "skipped, where everything must run: m/skips.TestRest/sub"},
 		{"dies", 0, 1, "FAIL\tm/dies"},
 		{"nothing", 0, 1, "m/nothing"},
@@ -106,10 +112,16 @@ func TestSuiteNotices(t *testing.T) {
 		left := filepath.Join(cgroupRoot(t), "sallyport-left-"+filepath.Base(s.tmp))
 		t.Setenv("LEAVE", left)
 		_, err := s.stage(t.Context(), &stage{name: "x", tests: true, run: func(ctx context.Context, s *suite) error {
-			return s.gotest(ctx, "./"+c.name)
+			return s.gotest(ctx, nil, "./"+c.name)
 		}})
 		if s.passed != c.passed || s.failed != c.failed || (err == nil) != (c.failed == 0) || !strings.Contains(out.String(), c.want) {
 			t.Errorf("%s: %d passed, %d failed, %v, want %d, %d and %q:\n%s", c.name, s.passed, s.failed, err, c.passed, c.failed, c.want, out)
+		}
+		if steady := len(s.unsteady) == 0; steady == (c.name == "unsteady") {
+			t.Errorf("%s: unsteady are %v", c.name, s.unsteady)
+		}
+		if (c.name == "many" || c.name == "ends") && strings.Contains(out.String(), "again") {
+			t.Errorf("many failures were tried again:\n%s", out)
 		}
 		// What would be in the way of what comes next is told and taken away.
 		if err := os.Remove(left); err == nil {

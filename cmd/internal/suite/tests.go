@@ -44,7 +44,7 @@ func unit(ctx context.Context, s *suite) error {
 		return err
 	}
 	slices.Reverse(plain) // the longest are of protocols: nothing should wait for them at the end
-	return s.gotest(ctx, append([]string{"-race"}, plain...)...)
+	return s.gotest(ctx, []string{"-race"}, plain...)
 }
 
 // kernel runs one package at a time: they would wait for each other anyway. The
@@ -57,12 +57,12 @@ func race(ctx context.Context, s *suite) error {
 	return s.withKernel(ctx, "-race")
 }
 
-func (s *suite) withKernel(ctx context.Context, args ...string) error {
+func (s *suite) withKernel(ctx context.Context, flags ...string) error {
 	_, kernel, err := s.packages(ctx)
 	if err != nil {
 		return err
 	}
-	return s.gotest(ctx, slices.Concat(args, []string{"-p", "1"}, kernel)...)
+	return s.gotest(ctx, append(flags, "-p", "1"), kernel...)
 }
 
 // allocs runs the tests that count allocations as they are meant: the race
@@ -92,7 +92,7 @@ func allocs(ctx context.Context, s *suite) error {
 	}
 	slices.Sort(dirs)
 	run := "^(" + strings.Join(names, "|") + ")$"
-	return s.gotest(ctx, append([]string{"-run", run}, slices.Compact(dirs)...)...)
+	return s.gotest(ctx, []string{"-run", run}, slices.Compact(dirs)...)
 }
 
 var (
@@ -111,7 +111,7 @@ func tests(ctx context.Context, s *suite) error {
 }
 
 func guards(ctx context.Context, s *suite) error {
-	return s.gotest(ctx, "-run", "^TestRepo", "./cmd/internal/suite")
+	return s.gotest(ctx, []string{"-run", "^TestRepo"}, "./cmd/internal/suite")
 }
 
 // event is a line of `go test -json` (see `go doc test2json`).
@@ -123,47 +123,77 @@ type event struct {
 	Elapsed float64
 }
 
-// gotest runs go test. It prints a line for each package, and all that a
-// failed test or package has said.
-func (s *suite) gotest(ctx context.Context, args ...string) error {
+// few are so many failed tests of a run that one may blame what ran beside them.
+const few = 3
+
+// gotest runs the tests of packages. Few that failed are run once more, without
+// the others beside them: what passes then had too little of a busy host, and is
+// told of at the end. A data race stays one.
+func (s *suite) gotest(ctx context.Context, flags []string, packages ...string) error {
+	t, err := s.try(ctx, flags, packages...)
+	if err == nil || t.cut || len(t.bad) == 0 || len(t.bad) > few || len(t.skipped) > 0 {
+		s.add(t.passed, t.failed+len(t.skipped))
+		return err
+	}
+	s.add(t.passed, 0)
+	var again error
+	for _, f := range t.bad {
+		fmt.Fprintf(s.out, "again\t%s\t%s\n", f.Package, f.Test)
+		a, aerr := s.try(ctx, slices.Concat(flags, []string{"-run", "^" + f.Test + "$"}), f.Package)
+		s.add(a.passed, a.failed+len(a.skipped))
+		if aerr == nil {
+			s.unsteadily(f)
+		} else {
+			again = err
+		}
+	}
+	return again
+}
+
+// try runs go test. It prints a line for each package, and all that a failed
+// test or package has said.
+func (s *suite) try(ctx context.Context, flags []string, packages ...string) (*tally, error) {
+	t := &tally{out: s.out, said: map[string]map[string][]string{}, ran: map[string]count{}}
 	limit := time.Duration(s.count) * time.Hour // of a package
-	args = append([]string{"test", "-json", "-timeout", limit.String(), fmt.Sprintf("-count=%d", s.count)}, args...)
-	cmd := s.command(ctx, ".", "go", args...)
+	cmd := s.command(ctx, ".", "go", slices.Concat([]string{"test", "-json", "-timeout", limit.String(), fmt.Sprintf("-count=%d", s.count)}, flags, packages)...)
 	r, w, err := os.Pipe()
 	if err != nil {
-		return err
+		return t, err
 	}
 	defer r.Close()
 	cmd.Stdout = w
 	err = s.children.start(cmd)
 	w.Close()
 	if err != nil {
-		return err
+		return t, err
 	}
-	t := tally{out: s.out, said: map[string]map[string][]string{}, ran: map[string]count{}}
 	rerr := lines(r, t.line)
 	err = s.children.wait(cmd)
-	s.add(t.passed, t.failed+len(t.skipped))
 	if len(t.skipped) > 0 {
 		err = errors.Join(err, fmt.Errorf("skipped, where everything must run: %s", strings.Join(t.skipped, ", ")))
 	}
 	if err == nil && t.passed == 0 {
 		err = errors.New("no test ran")
 	}
-	return errors.Join(err, rerr)
+	return t, errors.Join(err, rerr)
 }
 
 // tally counts top-level tests.
 type tally struct {
 	out io.Writer
 	count
+	bad     []event // tests that failed
 	skipped []string
 
 	said map[string]map[string][]string // by package and test, until they pass
 	ran  map[string]count               // by package
+	cut  bool                           // a package ended before its tests did, or had a race
 }
 
-type count struct{ passed, failed int }
+type count struct {
+	passed, failed int
+	whole          bool // it told its verdict itself
+}
 
 func (t *tally) line(line []byte) {
 	var e event
@@ -181,6 +211,12 @@ func (t *tally) line(line []byte) {
 		if e.Package == "" {
 			fmt.Fprint(t.out, e.Output)
 			return
+		}
+		t.cut = t.cut || strings.Contains(e.Output, "WARNING: DATA RACE")
+		if e.Test == "" && e.Output == "FAIL\n" {
+			n := t.ran[e.Package]
+			n.whole = true
+			t.ran[e.Package] = n
 		}
 		if verdict := strings.HasPrefix(e.Output, "FAIL") || strings.HasPrefix(e.Output, "ok "); e.Test != "" || !verdict {
 			said[e.Test] = append(said[e.Test], e.Output)
@@ -211,6 +247,7 @@ func (t *tally) test(e event) {
 	} else {
 		t.failed++
 		n.failed++
+		t.bad = append(t.bad, e)
 	}
 	t.ran[e.Package] = n
 }
@@ -234,5 +271,6 @@ func (t *tally) end(e event, said map[string][]string) {
 	if n.failed == 0 {
 		t.failed++ // it was no test that failed, but the package
 	}
+	t.cut = t.cut || !n.whole
 	fmt.Fprintf(t.out, "%sFAIL\t%s\t%.3fs\n", all.String(), e.Package, e.Elapsed)
 }

@@ -54,5 +54,5 @@ func (s *suite) version(ctx context.Context, native string) (err error) {
 	if filepath.Base(filepath.Dir(native)) >= "15" { // its tables have numbers that older ones do not
 		packages = append(packages, "./policy/mask")
 	}
-	return s.gotest(ctx, packages...)
+	return s.gotest(ctx, nil, packages...)
 }
