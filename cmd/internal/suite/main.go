@@ -56,7 +56,7 @@ type suite struct {
 	corpus   string // what fuzzing found, kept; "" keeps nothing
 	count    int    // how often tests are repeated
 
-	children children
+	children *children
 
 	mu             sync.Mutex
 	passed, failed int
@@ -84,7 +84,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	s := &suite{out: os.Stdout, fuzztime: *fuzztime, corpus: *corpus, count: *count}
+	s := &suite{out: os.Stdout, fuzztime: *fuzztime, corpus: *corpus, count: *count, children: &children{}}
 	err := s.run(ctx, flag.Args())
 	if err == nil {
 		return

@@ -70,13 +70,21 @@ func (p *printed) String() string {
 	return string(p.all)
 }
 
+// adopted are the children of all suites: two that bury orphans would take each
+// other's for such.
+var adopted = sync.OnceValues(func() (*children, error) {
+	c := &children{}
+	return c, c.adopt()
+})
+
 func newSuite(t *testing.T) (*suite, *printed) {
 	t.Helper()
 	out := &printed{}
-	s := &suite{out: out, count: 1, fuzztime: time.Second}
-	if err := s.children.adopt(); err != nil {
+	all, err := adopted()
+	if err != nil {
 		t.Fatal(err)
 	}
+	s := &suite{out: out, count: 1, fuzztime: time.Second, children: all}
 	if err := s.makeTemp(); err != nil {
 		t.Fatal(err)
 	}
