@@ -56,10 +56,10 @@ SELECT ssn FROM clinic.patients
 ;;
 COMMIT
 -- case: a setting of a denied transaction
--- shows: 77ms
+-- shows: 77s
 BEGIN
 ;;
-SET statement_timeout = 77
+SET statement_timeout = 77000
 ;;
 SELECT public.leak(1)
 ;;
