@@ -25,7 +25,8 @@ func init() { commands = append(commands, reportCmd) }
 
 func reportCmd() *cobra.Command {
 	var f report.Filter
-	var store, state, from, to, out, patient, hostKeys string
+	var store, state, from, to, out, patient string
+	var hosts hostFlags
 	var who subjectFlags
 	var noLog bool
 	cmd := &cobra.Command{
@@ -43,7 +44,8 @@ bundle has keyed hashes only (--subject-key).
 
 Each record in it is proved to be in the recorder's transparency log, which must have
 all that is stored; --no-log leaves that out. With --host-keys the evidence is sound
-only where the hosts signed it.
+only where the hosts signed it; with --host-ids and --bundle, where they signed it with
+keys that their identities vouched for.
 
 That the evidence is read goes on a record of its own first, in the folder reads
 of the store; where that fails there is no report.
@@ -83,14 +85,12 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 			} else if state == "" {
 				state = store
 			}
-			var hosts events.HostKeys
-			if hostKeys != "" {
-				if hosts, err = events.ReadHostKeys(hostKeys); err != nil {
-					return configError(err)
-				}
+			var noted recorder.Noted
+			if err := hosts.note(&noted); err != nil {
+				return configError(err)
 			}
 			return withStore(cmd, func(ctx context.Context, s *recorder.DB) error {
-				return makeReport(ctx, cmd, &reportStore{s, state, noLog, hosts}, store, f, out)
+				return makeReport(ctx, cmd, &reportStore{s, state, noLog, noted}, store, f, out)
 			})
 		},
 	}
@@ -105,7 +105,7 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 	fl.StringVar(&f.Resource, "resource", "", "only of this resource")
 	fl.StringVar(&patient, "patient", "", "only that were shown rows of this patient: --subject patient=ID")
 	who.add(cmd)
-	fl.StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
+	hosts.register(cmd)
 	fl.BoolVar(&noLog, "no-log", false, "without proofs of the transparency log")
 	fl.String(reads.Flag, "", reads.Usage)
 	fl.StringVarP(&out, "output", "o", "", "file of the bundle (zip)")
@@ -138,7 +138,8 @@ requires it.
 
 With --log-key every record must be in the transparency log that this key, and each
 --witness-key, has signed. With --host-keys the checkpoints of each chain must be
-signed by its host.
+signed by its host. Who vouched for such a key is not in a bundle: sallyport verify
+tells it of the store.
 
 Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 		Example: `  sallyport report verify november.zip`,
@@ -254,7 +255,7 @@ type reportStore struct {
 	s     *recorder.DB
 	dir   string
 	noLog bool
-	hosts events.HostKeys // nil: none were given
+	noted recorder.Noted
 }
 
 // logTime is what the transparency log has to get all that is stored.
@@ -298,7 +299,7 @@ func (r *reportStore) Log(ctx context.Context) (*report.Log, error) {
 }
 
 func (r *reportStore) Verify(ctx context.Context) (recorder.Report, error) {
-	return recorder.Verify(ctx, r.s, recorder.Noted{Keys: r.hosts})
+	return recorder.Verify(ctx, r.s, r.noted)
 }
 
 func (r *reportStore) Records(ctx context.Context, f func(*recorder.Held) error) error {

@@ -93,8 +93,14 @@ func reportStoreOf(t *testing.T, host string) (dir string) {
 // transcripts are apart; 0: never while it is written, and they are not.
 func reportStoreSigned(t *testing.T, host string, every time.Duration) (dir string, key ed25519.PublicKey) {
 	t.Helper()
+	return reportStoreVouched(t, host, every, nil)
+}
+
+// reportStoreVouched is one whose notes over heads vouch adds to.
+func reportStoreVouched(t *testing.T, host string, every time.Duration, vouch func(string) string) (dir string, key ed25519.PublicKey) {
+	t.Helper()
 	dir = filepath.Join(t.TempDir(), "store")
-	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Host: "h1", CheckpointEvery: every, Encode: ocsf.Append, Revive: ocsf.Revive})
+	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{Host: "h1", CheckpointEvery: every, Vouch: vouch, Encode: ocsf.Append, Revive: ocsf.Revive})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,9 +15,7 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/keeping"
 	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
-	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
-	"sallyport.dev/sallyport/events/vouch"
 )
 
 func init() { commands = append(commands, verifyCmd) }
@@ -30,7 +28,8 @@ type verifyReport struct {
 }
 
 func verifyCmd() *cobra.Command {
-	var store, folder, expect, export, hostKeys, hostIDs, bundle string
+	var store, folder, expect, export string
+	var hosts hostFlags
 	var log logFlags
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -88,21 +87,11 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 				return configError(err)
 			}
 			var rep verifyReport
-			if hostKeys != "" {
-				if folder != "" {
-					return configError(errors.New("--host-keys is for --store and --export: --journal has the host's own"))
-				}
-				if noted.Keys, err = events.ReadHostKeys(hostKeys); err != nil {
-					return configError(err)
-				}
+			if folder != "" && hosts.given() {
+				return configError(errors.New("--host-keys, --host-ids and --bundle are for --store and --export: --journal has the host's own key"))
 			}
-			if hostIDs != "" || bundle != "" {
-				if folder != "" || hostIDs == "" || bundle == "" {
-					return configError(errors.New("--host-ids and --bundle go together, for --store and --export"))
-				}
-				if noted.Vouch, err = vouch.New(hostIDs, vouch.File(bundle)); err != nil {
-					return configError(err)
-				}
+			if err := hosts.note(&noted); err != nil {
+				return configError(err)
 			}
 			if folder != "" {
 				if rep.Journal, err = verifyJournal(folder, noted.Heads); err != nil {
@@ -143,9 +132,7 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 	keeping.AddFlags(cmd)
 	f.StringVar(&folder, "journal", "", "folder of a host's journal")
 	f.StringVar(&expect, "expect", "", "an earlier run's --json output, of the store or of the journal: its heads must still be there")
-	f.StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
-	f.StringVar(&hostIDs, "host-ids", "", "SPIFFE ID of a host, with {host} for its name: it must have vouched for the key of a host that --host-keys does not name")
-	f.StringVar(&bundle, "bundle", "", "file with the trust domain's authorities, also those that have expired")
+	hosts.register(cmd)
 	f.String(reads.Flag, "", reads.Usage)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagDirname("store")
