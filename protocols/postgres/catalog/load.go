@@ -213,11 +213,16 @@ func (s *reading) types(ctx context.Context, c source) error {
 		return err
 	}
 	var label string
-	return c.each(ctx, labelsSQL, func() {
+	var f uint32
+	return errors.Join(c.each(ctx, labelsSQL, func() {
 		if e := s.TypeByOID[t.OID]; e != nil {
 			e.Labels = append(e.Labels, label)
 		}
-	}, &t.OID, &label)
+	}, &t.OID, &label), c.each(ctx, runsSQL, func() {
+		if e := s.TypeByOID[t.OID]; e != nil {
+			e.Runs = append(e.Runs, f)
+		}
+	}, &t.OID, &f))
 }
 
 func (s *reading) constraints(ctx context.Context, c source) error {

@@ -53,6 +53,10 @@ UNION ALL SELECT age(xmin) <= age({xid}), ev_class, xmin, ctid FROM pg_catalog.p
 UNION ALL SELECT age(xmin) <= age({xid}), oid, xmin, ctid FROM pg_catalog.pg_proc
 UNION ALL SELECT age(xmin) <= age({xid}), oid, xmin, ctid FROM pg_catalog.pg_operator
 UNION ALL SELECT age(xmin) <= age({xid}), oid, xmin, ctid FROM pg_catalog.pg_cast
+UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_amop WHERE oid >= 16384
+UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_amproc WHERE oid >= 16384
+UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_opclass WHERE oid >= 16384
+UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_cast WHERE casttarget = 'pg_catalog.json'::pg_catalog.regtype AND oid >= 16384
 UNION ALL SELECT age(xmin) <= age({xid}), oid, xmin, ctid FROM pg_catalog.pg_type
 UNION ALL SELECT age(xmin) <= age({xid}), enumtypid, xmin, ctid FROM pg_catalog.pg_enum
 UNION ALL SELECT age(xmin) <= age({xid}), conrelid, xmin, ctid FROM pg_catalog.pg_constraint WHERE conrelid <> 0

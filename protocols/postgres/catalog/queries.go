@@ -58,10 +58,27 @@ WHERE o.oid >= 16384 {of o.oid}`
 
 const builtinOpSQL = `SELECT DISTINCT oprname::text FROM pg_catalog.pg_operator WHERE oid < 16384 {of oid}`
 
-const typesSQL = `SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typcategory::text, CASE WHEN t.typlen = -1 THEN t.typelem ELSE 0 END, t.typbasetype,
+const typesSQL = `SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typcategory::text, CASE WHEN t.typlen = -1 THEN t.typelem ELSE 0 END,
+ CASE t.typtype WHEN 'r' THEN (SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid)
+  WHEN 'm' THEN (SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE (to_jsonb(r) ->> 'rngmultitypid')::oid = t.oid) ELSE t.typbasetype END,
  CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) ELSE '' END, t.typdefault IS NOT NULL,
  t.oid >= 16384 AND EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'pg_toast' {of t.oid}`
+
+// runsSQL has what runs on values of a type without being named: what puts them in
+// order and holds them to be equal, what makes a range canonical, and what makes JSON
+// of them; of an operator class for a type that is the server's where it is the default.
+const runsSQL = `WITH own(family, l, r, f) AS MATERIALIZED (
+SELECT amprocfamily, amproclefttype, amprocrighttype, amproc FROM pg_catalog.pg_amproc WHERE oid >= 16384
+UNION SELECT m.amopfamily, m.amoplefttype, m.amoprighttype, o.oprcode FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr WHERE m.oid >= 16384
+), c(t, f) AS (
+SELECT l, f FROM own WHERE l >= 16384 UNION SELECT r, f FROM own WHERE r >= 16384
+UNION SELECT o.opcintype, f FROM own JOIN pg_catalog.pg_opclass o ON o.opcfamily = family WHERE o.oid >= 16384 AND o.opcdefault
+UNION SELECT g.rngtypid, f FROM own JOIN pg_catalog.pg_opclass o ON o.opcfamily = family JOIN pg_catalog.pg_range g ON g.rngsubopc = o.oid WHERE g.rngtypid >= 16384
+UNION SELECT rngtypid, rngcanonical FROM pg_catalog.pg_range
+UNION SELECT castsource, castfunc FROM pg_catalog.pg_cast WHERE casttarget = 'pg_catalog.json'::regtype
+)
+SELECT t, f::oid FROM c WHERE f >= 16384 {of t} ORDER BY 1, 2`
 
 const labelsSQL = `SELECT enumtypid, enumlabel::text FROM pg_catalog.pg_enum WHERE true {of enumtypid} ORDER BY enumtypid, enumsortorder`
 
@@ -110,7 +127,11 @@ UNION ALL SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n 
 UNION ALL SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE age(t.xmin) <= 0 OR age(n.xmin) <= 0
 UNION ALL SELECT o.oid FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE age(o.xmin) <= 0 OR age(n.xmin) <= 0
 UNION ALL SELECT o.oid FROM pg_catalog.pg_collation o JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace WHERE age(o.xmin) <= 0 OR age(n.xmin) <= 0
-UNION ALL SELECT oid FROM pg_catalog.pg_cast WHERE age(xmin) <= 0
+UNION ALL SELECT x FROM pg_catalog.pg_cast, unnest(ARRAY[oid, castsource]) x WHERE age(xmin) <= 0
+UNION ALL SELECT x FROM pg_catalog.pg_amop, unnest(ARRAY[amoplefttype, amoprighttype]) x WHERE age(xmin) <= 0
+UNION ALL SELECT x FROM pg_catalog.pg_amproc, unnest(ARRAY[amproclefttype, amprocrighttype]) x WHERE age(xmin) <= 0
+UNION ALL SELECT x FROM pg_catalog.pg_opclass o LEFT JOIN pg_catalog.pg_range g ON g.rngsubopc = o.oid, unnest(ARRAY[o.opcintype, g.rngtypid]) x
+ WHERE age(o.xmin) <= 0 OR o.opcfamily IN (SELECT amopfamily FROM pg_catalog.pg_amop WHERE age(xmin) <= 0 UNION SELECT amprocfamily FROM pg_catalog.pg_amproc WHERE age(xmin) <= 0)
 UNION ALL SELECT attrelid FROM pg_catalog.pg_attribute WHERE age(xmin) <= 0
 UNION ALL SELECT adrelid FROM pg_catalog.pg_attrdef WHERE age(xmin) <= 0
 UNION ALL SELECT x FROM pg_catalog.pg_inherits, unnest(ARRAY[inhrelid, inhparent]) x WHERE age(xmin) <= 0

@@ -238,11 +238,12 @@ type Type struct {
 	Kind         byte   // pg_type.typtype: b, c, d, e, m, p, r
 	Category     byte   // pg_type.typcategory
 	Elem         uint32 // of an array
-	Base         uint32 // of a domain
+	Base         uint32 // of a domain; what a range is of, and which range a multirange is of
 	BaseName     string // of a domain, as format_type prints it
 	Checks       []string
 	Labels       []string // of an enum, in order
 	Default      bool     // a domain with a default
+	Runs         []uint32 // functions, not built in, that run on its values without being named
 	Extension    bool
 
 	literals bool // Checks hold a constant

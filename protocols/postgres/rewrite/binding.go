@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -66,11 +67,15 @@ type binding struct {
 	bodies map[uint32]*body  // of functions
 	ran    map[uint32]bodies // of the functions that relations run; see meaning.go
 	calls  int               // how deep in them
+
+	unnamed    map[uint32][]*catalog.Function // those that run on values of a type without being named
+	undeclared bool                           // not all of them are declared by the policy
 }
 
 // bind applies a scope to a snapshot.
 func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Scope) (*binding, error) {
 	b := &binding{a: a, snap: s, scope: sc, guards: map[uint32]*guard{}, bodies: map[uint32]*body{}, rowTypes: map[uint32]*guard{}, own: map[uint32]map[string]*protection{}, filters: map[uint32]*rowFilter{}, hidden: map[uint32]string{}}
+	b.findUnnamed()
 	b.filterRows()
 	b.bindSubjects()
 	prot := map[uint32]map[string]*protection{}
@@ -138,7 +143,7 @@ func (a *Analyzer) bind(ctx context.Context, s *catalog.Snapshot, sc *policy.Sco
 	}
 	slices.SortFunc(b.unbound, func(x, y events.Field) int { return strings.Compare(x.String(), y.String()) })
 	if sc.Protects() {
-		b.cast = hostileCast(s, sc)
+		b.cast = cmp.Or(hostileCast(s, sc), b.hostileOrder())
 	}
 	return b, nil
 }

@@ -37,6 +37,9 @@ func (w *walker) may(f *catalog.Function) bool {
 	w.calls = true
 	w.bodies.add(w.scope, f)
 	if w.scope.Functions[f.String()] || w.inside != nil && w.inside.OID == f.OID {
+		for _, oid := range f.Types {
+			w.runs(oid)
+		}
 		return true // what it does itself is looked at already
 	}
 	c := w.body(f)
@@ -198,16 +201,24 @@ func (w *walker) useColumns(r *catalog.Relation) {
 
 // conversions refuses values of such types where a function may convert to them
 // without a name: what it returns, or a variable, is of a type that it was given.
-// They come from relations; the rest was named.
+// They come from relations; the rest was named. It refuses values, too, on which
+// something else runs without a name.
 func (w *walker) conversions() {
-	if !w.converts {
+	if !w.converts && len(w.b.unnamed) == 0 {
 		return
 	}
 	for _, o := range w.objects {
 		for _, r := range w.snap.ByName[o.Name] {
-			if r.Schema == o.Schema && !r.System() {
+			if r.Schema != o.Schema || r.System() {
+				continue
+			}
+			if w.converts {
 				w.useColumns(r)
 			}
+			for _, c := range r.Columns {
+				w.runs(c.Type)
+			}
+			w.runs(r.RowType)
 		}
 	}
 }

@@ -234,6 +234,7 @@ func (w *walker) typeName(t *pg.TypeName) {
 
 // useType refuses types whose values run code, and row types.
 func (w *walker) useType(t *catalog.Type) {
+	w.runs(t.OID)
 	if e := w.snap.TypeByOID[t.Elem]; t.Elem != 0 && e != nil && e != t {
 		w.useType(e)
 	}

@@ -153,3 +153,23 @@ EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE planned
 PREPARE planned AS SELECT 1
 ;;
 DEALLOCATE planned; PREPARE planned AS SELECT id FROM clinic.patients WHERE name < 'B'; EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE planned
+-- case: values that are put in order by a function that reads
+-- want: refused
+SELECT id FROM helpers.moods ORDER BY m
+-- case: values that are held to be equal by a function that reads
+-- want: refused
+SELECT DISTINCT m FROM helpers.moods
+-- case: rows that are put in order by a function that reads
+-- want: refused
+SELECT t FROM helpers.moods t ORDER BY t.m, t.id
+-- case: given values that are put in order by a function that reads
+-- want: refused
+SELECT max(x) FROM (VALUES ('low'::helpers.mood), ('high')) v(x) GROUP BY x
+-- case: a column as it is sent
+SELECT encode(textsend(ssn), 'escape') FROM clinic.patients ORDER BY id
+-- case: a row as it is sent
+SELECT encode(record_send(p), 'escape') FROM clinic.patients p ORDER BY id
+-- case: a row as it is printed
+SELECT record_out(p) FROM clinic.patients p ORDER BY id
+-- case: a column in the state of an aggregate
+SELECT textanycat(ssn, 1) FROM clinic.patients ORDER BY id

@@ -298,3 +298,16 @@ CREATE FUNCTION helpers.json_made() RETURNS text LANGUAGE sql BEGIN ATOMIC SELEC
 CREATE FUNCTION helpers.returns_old() RETURNS text LANGUAGE sql AS 'UPDATE clinic.patients SET visits = 0 WHERE id = 1 RETURNING old.ssn'; -- since: 18
 CREATE FUNCTION helpers.merges() RETURNS text LANGUAGE sql AS 'MERGE INTO clinic.patients p USING (VALUES (1)) v (i) ON p.id = v.i WHEN MATCHED THEN UPDATE SET visits = 0 RETURNING p.ssn'; -- since: 17
 CREATE VIEW clinic.v_ranked AS SELECT id, rank() OVER w AS place, count(*) OVER (w ROWS UNBOUNDED PRECEDING) AS before FROM clinic.patients WINDOW w AS (ORDER BY ssn);
+
+-- A type whose values are compared by a function that reads.
+CREATE TYPE helpers.mood AS ENUM ('low', 'high');
+CREATE FUNCTION helpers.mood_lt(helpers.mood, helpers.mood) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+CREATE OPERATOR helpers.<<~ (FUNCTION = helpers.mood_lt, LEFTARG = helpers.mood, RIGHTARG = helpers.mood);
+CREATE OPERATOR helpers.<=~ (FUNCTION = helpers.mood_lt, LEFTARG = helpers.mood, RIGHTARG = helpers.mood);
+CREATE OPERATOR helpers.==~ (FUNCTION = helpers.mood_lt, LEFTARG = helpers.mood, RIGHTARG = helpers.mood);
+CREATE OPERATOR helpers.>=~ (FUNCTION = helpers.mood_lt, LEFTARG = helpers.mood, RIGHTARG = helpers.mood);
+CREATE OPERATOR helpers.>>~ (FUNCTION = helpers.mood_lt, LEFTARG = helpers.mood, RIGHTARG = helpers.mood);
+CREATE FUNCTION helpers.mood_cmp(helpers.mood, helpers.mood) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''%'', (SELECT ssn FROM clinic.patients WHERE id = 1); RETURN 0; END';
+CREATE OPERATOR CLASS helpers.mood_ops DEFAULT FOR TYPE helpers.mood USING btree AS OPERATOR 1 helpers.<<~, OPERATOR 2 helpers.<=~, OPERATOR 3 helpers.==~, OPERATOR 4 helpers.>=~, OPERATOR 5 helpers.>>~, FUNCTION 1 helpers.mood_cmp(helpers.mood, helpers.mood);
+CREATE TABLE helpers.moods (id int, m helpers.mood);
+INSERT INTO helpers.moods VALUES (1, 'low'), (2, 'high');

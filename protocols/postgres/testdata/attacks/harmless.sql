@@ -572,3 +572,5 @@ MERGE INTO products p USING (VALUES (1, 'one'), (900, 'new')) v (i, n) ON p.id =
 WITH m AS (MERGE INTO products p USING (VALUES (2)) v (i) ON p.id = v.i WHEN MATCHED THEN DELETE RETURNING p.id) SELECT * FROM m
 ;;
 ROLLBACK
+-- case: what aggregates and operators are made of
+SELECT float8_accum('{0,0,0}', 3), timestamptz_lt_date('2020-01-01', '2020-01-02'), btint4cmp(1, 2), textanycat('a', 1), int4send(7), record_out(ROW(1, 'x'))
