@@ -146,7 +146,7 @@ func TestExecFor(t *testing.T) {
 	if err := os.Remove(alice); err != nil {
 		t.Fatal(err)
 	}
-	if out := <-ended; !has(out, "terminat") || time.Since(began) > time.Minute {
+	if out := <-ended; !has(out, "terminat") || time.Since(began) > 25*time.Second {
 		t.Errorf("after %v: %q", time.Since(began), out)
 	}
 	h.stop()

@@ -75,11 +75,11 @@ func TestIdentitiesOfRunningSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.give("other", "agent-b")
-	gone.ended(time.Minute)
-	other.ended(time.Minute)
+	gone.ended(25 * time.Second)
+	other.ended(25 * time.Second)
 	select {
 	case <-slept:
-		if d := time.Since(began); d > time.Minute {
+		if d := time.Since(began); d > 25*time.Second {
 			t.Errorf("ended after %v", d)
 		}
 		within(t, "it is told why", func() bool { return strings.Contains(works.errs.String(), "terminat") })
@@ -128,7 +128,7 @@ func TestIssuerGoesAway(t *testing.T) {
 	if out, err := h.psqlWith(b, "-c", "select 2"); err != nil || out != "2\n" {
 		t.Errorf("within its time: %q %v", out, err)
 	}
-	a.ended(time.Minute)
+	a.ended(25 * time.Second)
 	if out, err := h.psqlWith(b, "-c", "select 3"); err == nil || !has(out, "FATAL", "cannot be had") {
 		t.Errorf("beyond its time: %q %v", out, err)
 	}

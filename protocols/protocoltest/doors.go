@@ -62,7 +62,7 @@ func NoLeak(t testing.TB) (check func()) {
 	return func() {
 		t.Helper()
 		var g, f int
-		for range 6000 {
+		for range 1000 {
 			if g, f = runtime.NumGoroutine(), descriptors(t); g <= goroutines && f <= files {
 				return
 			}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -169,6 +170,9 @@ func (s *suite) try(ctx context.Context, flags []string, packages ...string) (*t
 	}
 	rerr := lines(r, t.line)
 	err = s.children.wait(cmd)
+	var exit *exec.ExitError
+	delete(t.said, "") // of builds
+	t.cut = t.cut || rerr != nil || len(t.said) > 0 || err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1)
 	if len(t.skipped) > 0 {
 		err = errors.Join(err, fmt.Errorf("skipped, where everything must run: %s", strings.Join(t.skipped, ", ")))
 	}
@@ -187,7 +191,7 @@ type tally struct {
 
 	said map[string]map[string][]string // by package and test, until they pass
 	ran  map[string]count               // by package
-	cut  bool                           // a package ended before its tests did, or had a race
+	cut  bool                           // it did not go on to its end, or there was a race
 }
 
 type count struct {
