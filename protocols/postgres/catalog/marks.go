@@ -56,7 +56,7 @@ UNION ALL SELECT age(xmin) <= age({xid}), oid, xmin, ctid FROM pg_catalog.pg_cas
 UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_amop WHERE oid >= 16384
 UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_amproc WHERE oid >= 16384
 UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_opclass WHERE oid >= 16384
-UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_cast WHERE casttarget = 'pg_catalog.json'::pg_catalog.regtype AND oid >= 16384
+UNION ALL SELECT age(xmin) <= age({xid}), 0, xmin, ctid FROM pg_catalog.pg_cast WHERE casttarget IN ('pg_catalog.json'::pg_catalog.regtype, 'pg_catalog.text'::pg_catalog.regtype) AND oid >= 16384
 UNION ALL SELECT age(xmin) <= age({xid}), oid, xmin, ctid FROM pg_catalog.pg_type
 UNION ALL SELECT age(xmin) <= age({xid}), enumtypid, xmin, ctid FROM pg_catalog.pg_enum
 UNION ALL SELECT age(xmin) <= age({xid}), conrelid, xmin, ctid FROM pg_catalog.pg_constraint WHERE conrelid <> 0

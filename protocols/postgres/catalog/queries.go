@@ -66,17 +66,18 @@ const typesSQL = `SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::tex
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'pg_toast' {of t.oid}`
 
 // runsSQL has what runs on values of a type without being named: what puts them in
-// order and holds them to be equal, what makes a range canonical, and what makes JSON
-// of them; of an operator class for a type that is the server's where it is the default.
+// order, holds them to be equal, or hashes them, by an operator class or family; what makes
+// a range canonical or measures one; and what makes JSON or text of them. What a class or
+// a family has for types of the server's is of these, also where nothing is to use it yet.
 const runsSQL = `WITH own(family, l, r, f) AS MATERIALIZED (
 SELECT amprocfamily, amproclefttype, amprocrighttype, amproc FROM pg_catalog.pg_amproc WHERE oid >= 16384
 UNION SELECT m.amopfamily, m.amoplefttype, m.amoprighttype, o.oprcode FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr WHERE m.oid >= 16384
 ), c(t, f) AS (
-SELECT l, f FROM own WHERE l >= 16384 UNION SELECT r, f FROM own WHERE r >= 16384
-UNION SELECT o.opcintype, f FROM own JOIN pg_catalog.pg_opclass o ON o.opcfamily = family WHERE o.oid >= 16384 AND o.opcdefault
+SELECT l, f FROM own WHERE l >= 16384 OR r < 16384 UNION SELECT r, f FROM own WHERE r >= 16384 OR l < 16384
+UNION SELECT o.opcintype, f FROM own JOIN pg_catalog.pg_opclass o ON o.opcfamily = family WHERE o.oid >= 16384
 UNION SELECT g.rngtypid, f FROM own JOIN pg_catalog.pg_opclass o ON o.opcfamily = family JOIN pg_catalog.pg_range g ON g.rngsubopc = o.oid WHERE g.rngtypid >= 16384
-UNION SELECT rngtypid, rngcanonical FROM pg_catalog.pg_range
-UNION SELECT castsource, castfunc FROM pg_catalog.pg_cast WHERE casttarget = 'pg_catalog.json'::regtype
+UNION SELECT rngtypid, rngcanonical FROM pg_catalog.pg_range UNION SELECT rngtypid, rngsubdiff FROM pg_catalog.pg_range
+UNION SELECT castsource, castfunc FROM pg_catalog.pg_cast WHERE casttarget IN ('pg_catalog.json'::regtype, 'pg_catalog.text'::regtype)
 )
 SELECT t, f::oid FROM c WHERE f >= 16384 {of t} ORDER BY 1, 2`
 

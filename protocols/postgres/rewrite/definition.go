@@ -49,11 +49,37 @@ func (b *binding) inspect(ctx context.Context, r *catalog.Relation, sql string) 
 	}
 	w := b.definition(nil)
 	w.expr(n)
+	w.attributes()
+	w.conversions()
 	b.runs(r, w.bodies)
 	if w.speaks && b.keeps(r) {
 		w.refuse("it calls a function that sends messages, and may say what is stored")
 	}
+	for _, s := range w.subs { // of its sub-queries, as in row security
+		if w.depends(s) {
+			w.refuse("it reads what is protected of %s.%s", s.guard.rel.Schema, s.guard.rel.Name)
+		}
+	}
 	return w.harmless()
+}
+
+// depends reports whether what is protected of a relation may decide what comes of its
+// use: its rows, or a column that is named.
+func (w *walker) depends(s *substitution) bool {
+	return s.guard.opaque != "" || w.b.filters[s.guard.rel.OID] != nil || w.named(s)
+}
+
+// named reports whether a column that is protected may be named.
+func (w *walker) named(s *substitution) bool {
+	if w.every {
+		return true
+	}
+	for name := range s.guard.columns {
+		if w.names[name] {
+			return true
+		}
+	}
+	return false
 }
 
 // keeps reports that rows of a relation hold what is protected.
@@ -116,6 +142,9 @@ func (b *binding) code(ctx context.Context, r *catalog.Relation) string {
 		if i.Predicate != "" {
 			exprs = append(exprs, i.Predicate)
 		}
+	}
+	if p := r.Partitioned; p != nil && p.Expressions != "" {
+		exprs = append(exprs, "ROW("+p.Expressions+")")
 	}
 	w := b.definition(nil)
 	for _, c := range r.Columns {

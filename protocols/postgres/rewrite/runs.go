@@ -76,20 +76,32 @@ func (b *binding) findUnnamed() {
 	b.unnamed = map[uint32][]*catalog.Function{}
 	for _, t := range b.snap.TypeByOID {
 		for _, oid := range t.Runs {
-			if f := own[oid]; !f.Extension {
-				b.unnamed[t.OID] = append(b.unnamed[t.OID], f)
-				b.undeclared = b.undeclared || !b.scope.Functions[f.String()]
+			f := own[oid]
+			if f.Extension {
+				continue
+			}
+			b.undeclared = b.undeclared || !b.scope.Functions[f.String()]
+			b.unnamed[t.OID] = append(b.unnamed[t.OID], f)
+			if of := t.Elem; of != 0 { // whose values an expression makes arrays of
+				b.unnamed[of] = append(b.unnamed[of], f)
+			}
+			if t.Kind == 'm' {
+				b.unnamed[t.Base] = append(b.unnamed[t.Base], f)
 			}
 		}
 	}
 }
 
-// hostileOrder finds an operator class for whatever type has none.
+// firstOwn is from where on objects are not those that the server came with.
+const firstOwn = 16384
+
+// hostileOrder finds one that runs on values of a type of the server's, which any
+// expression may have.
 func (b *binding) hostileOrder() string {
 	for oid, all := range b.unnamed {
 		for _, f := range all {
-			if b.snap.TypeByOID[oid].Kind == 'p' && !b.scope.Functions[f.String()] {
-				return fmt.Sprintf("any expression may compare values by function %s, which is not declared harmless by the policy", f)
+			if t := b.snap.TypeByOID[oid]; oid < firstOwn && t != nil && !b.scope.Functions[f.String()] {
+				return fmt.Sprintf("function %s runs on values of type %s.%s, which any expression may have, and is not declared harmless by the policy", f, t.Schema, t.Name)
 			}
 		}
 	}

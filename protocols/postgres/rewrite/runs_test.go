@@ -75,13 +75,43 @@ func TestUnnamed(t *testing.T) {
 
 	run(`CREATE FUNCTION own.point_cmp(point, point) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION own.point_lt(point, point) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'; CREATE OPERATOR own.<<~ (FUNCTION = own.point_lt, LEFTARG = point, RIGHTARG = point);
 		CREATE OPERATOR CLASS own.point_ops DEFAULT FOR TYPE point USING btree AS OPERATOR 1 own.<<~, FUNCTION 1 own.point_cmp(point, point)`)
-	look("a class for a type of the server's", "runs on values of type pg_catalog.point", plain, "SELECT DISTINCT '(1,1)'::point")
-	look("a class for a type of the server's", "", values[0])
+	look("a class for a type of the server's", "runs on values of type pg_catalog.point", plain, "SELECT DISTINCT point(1, 2)", values[0])
 	run("DROP OPERATOR FAMILY own.point_ops USING btree CASCADE")
 	run(`CREATE FUNCTION own.any_cmp(anyelement, anyelement) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION own.any_lt(anyelement, anyelement) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'; CREATE OPERATOR own.<<~ (FUNCTION = own.any_lt, LEFTARG = anyelement, RIGHTARG = anyelement);
 		CREATE OPERATOR CLASS own.any_ops DEFAULT FOR TYPE anyelement USING btree AS OPERATOR 1 own.<<~, FUNCTION 1 own.any_cmp(anyelement, anyelement)`)
-	look("a class for whatever has none", "any expression may compare values", "SELECT 1")
+	look("a class for whatever has none", "runs on values of type pg_catalog.anyelement", "SELECT 1")
 	run("DROP OPERATOR FAMILY own.any_ops USING btree CASCADE")
+	run(`CREATE FUNCTION own.hash(int8, int8) RETURNS int8 IMMUTABLE LANGUAGE sql AS 'SELECT 1::int8'; CREATE OPERATOR CLASS own.hash_ops FOR TYPE int8 USING hash AS OPERATOR 1 =, FUNCTION 2 own.hash(int8, int8)`)
+	look("a class that is no default", "own.hash runs on values", "SELECT 1")
+	run("DROP OPERATOR FAMILY own.hash_ops USING hash CASCADE")
+	run(`CREATE FUNCTION own.near(date, date, int4, bool, bool) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'; ALTER OPERATOR FAMILY datetime_ops USING btree ADD FUNCTION 3 (date, int4) own.near(date, date, int4, bool, bool)`)
+	look("in a family of the server's", "own.near runs on values", "SELECT 1")
+	run("ALTER OPERATOR FAMILY datetime_ops USING btree DROP FUNCTION 3 (date, int4)")
+	look("not in it any more", "", plain)
+
+	run("CREATE FUNCTION own.text(own.kind) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM clinic.patients LIMIT 1'; CREATE CAST (own.kind AS text) WITH FUNCTION own.text(own.kind)")
+	look("cast to text", "own.text runs on values", "SELECT 'x' || k FROM own.kinds", "SELECT textanycat('x', k) FROM own.kinds")
+	run("DROP CAST (own.kind AS text)")
+	run("CREATE FUNCTION own.diff(float8, float8) RETURNS float8 IMMUTABLE LANGUAGE sql AS 'SELECT 1::float8'; CREATE TYPE own.floats AS RANGE (subtype = float8, subtype_diff = own.diff); CREATE TABLE own.measured (s own.floats)")
+	look("a range that is measured", "own.diff runs on values", "SELECT 1 FROM own.measured WHERE s && '[1,2]'")
+	lists := []string{"SELECT DISTINCT ARRAY[k] FROM own.kinds", "SELECT array_agg(k) FROM own.kinds"}
+	look("lists", "", lists...)
+	run(`CREATE FUNCTION own.list_cmp(own.kind[], own.kind[]) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'; CREATE OPERATOR CLASS own.list_ops DEFAULT FOR TYPE own.kind[] USING btree AS FUNCTION 1 own.list_cmp(own.kind[], own.kind[])`)
+	look("a class for lists", "own.list_cmp runs on values", lists...)
+	run("DROP OPERATOR FAMILY own.list_ops USING btree CASCADE")
+
+	run("CREATE POLICY sees ON own.plain USING (id IN (SELECT id FROM own.kinds ORDER BY k)); ALTER TABLE own.plain ENABLE ROW LEVEL SECURITY")
+	look("row security", "", plain)
+	run("CREATE OPERATOR CLASS own.kind_ops DEFAULT FOR TYPE own.kind USING btree AS OPERATOR 1 own.<<~, FUNCTION 1 own.cmp(own.kind, own.kind)")
+	look("row security that compares", "own.cmp runs on values", plain)
+	run("DROP OPERATOR FAMILY own.kind_ops USING btree CASCADE")
+	run("DROP POLICY sees ON own.plain; CREATE POLICY sees ON own.plain USING (id IN (SELECT id FROM clinic.patients WHERE ssn < 'x'))")
+	look("row security that reads", "what is protected of clinic.patients", plain)
+	run("DROP POLICY sees ON own.plain; CREATE POLICY sees ON own.plain USING (id IN (SELECT id FROM clinic.patients))")
+	look("row security that reads what is open", "", plain)
+	run("CREATE FUNCTION own.part(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''%'', (SELECT ssn FROM clinic.patients LIMIT 1); RETURN 1; END'; CREATE TABLE own.parts (id int) PARTITION BY RANGE (own.part(id)); CREATE TABLE own.parts1 PARTITION OF own.parts DEFAULT")
+	look("a partition key", "", "SELECT id FROM own.parts")
+	look("a partition key that reads", "own.part", "INSERT INTO own.parts VALUES (1)")
 }
 
 // The list is held against the server's own functions: those that depend on more than

@@ -95,15 +95,7 @@ func (w *walker) spread() {
 // needed reports whether a reference must give way. A catalog relation may
 // stay when nothing in the statement can name what it hides.
 func (w *walker) needed(s *substitution) bool {
-	if !s.guard.rel.System() || w.every {
-		return true
-	}
-	for name := range s.guard.columns {
-		if w.names[name] {
-			return true
-		}
-	}
-	return false
+	return !s.guard.rel.System() || w.named(s)
 }
 
 // unqualify shortens schema.relation.column to relation.column: a sub-select
