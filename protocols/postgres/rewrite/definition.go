@@ -66,11 +66,11 @@ func (b *binding) inspect(ctx context.Context, r *catalog.Relation, sql string) 
 // depends reports whether what is protected of a relation may decide what comes of its
 // use: its rows, or a column that is named.
 func (w *walker) depends(s *substitution) bool {
-	return s.guard.opaque != "" || w.b.filters[s.guard.rel.OID] != nil || w.named(s)
+	return s.guard.opaque != "" || w.b.filters[s.guard.rel.OID] != nil || w.hides(s)
 }
 
-// named reports whether a column that is protected may be named.
-func (w *walker) named(s *substitution) bool {
+// hides reports whether a column that the substitution hides may be named.
+func (w *walker) hides(s *substitution) bool {
 	if w.every {
 		return true
 	}

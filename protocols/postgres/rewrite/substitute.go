@@ -95,7 +95,7 @@ func (w *walker) spread() {
 // needed reports whether a reference must give way. A catalog relation may
 // stay when nothing in the statement can name what it hides.
 func (w *walker) needed(s *substitution) bool {
-	return !s.guard.rel.System() || w.named(s)
+	return !s.guard.rel.System() || w.hides(s)
 }
 
 // unqualify shortens schema.relation.column to relation.column: a sub-select
