@@ -16,7 +16,6 @@ import (
 	"sallyport.dev/sallyport/cmd/internal/reads"
 	"sallyport.dev/sallyport/cmd/internal/render"
 	"sallyport.dev/sallyport/cmd/internal/report"
-	"sallyport.dev/sallyport/events"
 	"sallyport.dev/sallyport/events/recorder"
 	"sallyport.dev/sallyport/events/recorder/tlog"
 )
@@ -122,7 +121,7 @@ Exit codes: 0 made, 1 failed, or made of evidence that is not sound, 2 bad usage
 func reportVerify() *cobra.Command {
 	var must report.Require
 	var log logFlags
-	var hostKeys string
+	var hosts hostFlags
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
 		Short: "Verify a bundle offline",
@@ -149,8 +148,8 @@ Exit codes: 0 sound, 1 not sound, 2 bad usage.`,
 				return configError(fmt.Errorf("--sha256 %q: give 64 hexadecimal digits", must.SHA256))
 			}
 			var err error
-			if must.Log, err = log.keys(); err == nil && hostKeys != "" {
-				must.Hosts, err = events.ReadHostKeys(hostKeys)
+			if must.Log, err = log.keys(); err == nil {
+				must.Hosts, err = hosts.read()
 			}
 			if err != nil {
 				return configError(err)
@@ -180,7 +179,7 @@ not proved by the chains: when and by what it was made, what it was asked for, a
 		},
 	}
 	log.registerKeys(cmd)
-	cmd.Flags().StringVar(&hostKeys, "host-keys", "", "file with the public keys of the hosts: each must have signed its chain")
+	hosts.registerKeys(cmd)
 	cmd.Flags().StringVar(&must.SHA256, "sha256", "", "the archive's SHA-256, as it was printed when it was made")
 	return cmd
 }

@@ -246,7 +246,7 @@ func (b *binding) aggregate(c *body, f *catalog.Function) string {
 	}
 	w := b.definition(nil)
 	for _, call := range f.Calls {
-		if call.OID < 16384 {
+		if call.OID < firstOwn {
 			if !harmless[call.Name] {
 				return fmt.Sprintf("it calls %s, which is not among those known to be harmless", call.Name)
 			}

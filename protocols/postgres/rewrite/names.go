@@ -243,7 +243,7 @@ func (w *walker) useType(t *catalog.Type) {
 			w.refuse("type %s.%s has a cast by function %s, which is not declared harmless by the policy", t.Schema, t.Name, c.Function)
 		}
 	}
-	if t.Schema == "pg_catalog" || t.Schema == "information_schema" && t.OID < 16384 || t.Extension {
+	if t.Schema == "pg_catalog" || t.Schema == "information_schema" && t.OID < firstOwn || t.Extension {
 		return
 	}
 	switch t.Kind {
